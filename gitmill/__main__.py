@@ -1,0 +1,6 @@
+"""`python -m gitmill`."""
+
+from gitmill.cli.main import run
+
+if __name__ == "__main__":
+    run()

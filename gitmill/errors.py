@@ -1,0 +1,204 @@
+"""Every error that a user can meet: a stable slug, an exit code, evidence, and what to type next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes, the same with and without `--json`."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    PERSON = 3
+    BUSY = 4
+    NOTHING = 5
+    BUG = 70
+    INTERRUPTED = 130
+
+
+class GitmillError(Exception):
+    """Base of all errors that are not bugs: one lower-case sentence, evidence lines, hints."""
+
+    slug = "failed"
+    code = Exit.FAILED
+
+    def __init__(
+        self, message: str, *, evidence: Sequence[str] = (), hints: Sequence[str] = ()
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.evidence = tuple(evidence)
+        self.hints = tuple(hints)
+
+
+class UsageError(GitmillError):
+    """The command line does not say one clear thing."""
+
+    slug = "usage"
+    code = Exit.USAGE
+
+
+class UnsupportedPlatformError(GitmillError):
+    """Windows, or a system without the process facts that leases need."""
+
+    slug = "unsupported-platform"
+
+
+class GitMissingError(GitmillError):
+    """No git executable, or one that is too old for this repository."""
+
+    slug = "git-missing"
+
+
+class GitFailedError(GitmillError):
+    """A git command that should have worked did not."""
+
+    slug = "git-failed"
+
+
+class NotARepositoryError(GitmillError):
+    """There is no git repository here."""
+
+    slug = "not-a-repository"
+
+
+class UnusableRepositoryError(GitmillError):
+    """A repository that gitmill cannot work in: bare, without a commit, without the target."""
+
+    slug = "unusable-repository"
+
+
+class NotInitializedError(GitmillError):
+    """There is no state branch."""
+
+    slug = "not-initialized"
+
+
+class BadFormatError(GitmillError):
+    """The state branch has a format that this version does not know."""
+
+    slug = "bad-format"
+
+
+class NoSuchItemError(GitmillError):
+    """No item has that id."""
+
+    slug = "no-such-item"
+
+
+class AmbiguousItemError(GitmillError):
+    """More than one item has an id that begins like this."""
+
+    slug = "ambiguous-item"
+
+
+class BadDocumentError(GitmillError):
+    """A document of the state branch or of a loop breaks its format."""
+
+    slug = "bad-document"
+
+
+class BadConfigError(GitmillError):
+    """The policy or a preference breaks its format."""
+
+    slug = "bad-config"
+
+
+class CannotCompileError(GitmillError):
+    """Mode, loops and policy do not make a runnable plan."""
+
+    slug = "cannot-compile"
+
+
+class BadDependencyError(GitmillError):
+    """A dependency is unknown or closes a cycle."""
+
+    slug = "bad-dependency"
+
+
+class IllegalTransitionError(GitmillError):
+    """The lifecycle has no such step from where the item stands."""
+
+    slug = "illegal-transition"
+
+
+class NotReadyError(GitmillError):
+    """The item lacks something that it needs to become ready."""
+
+    slug = "not-ready"
+
+
+class LeasedError(GitmillError):
+    """Somebody else works on this item, or the claim is no longer the current one."""
+
+    slug = "leased"
+    code = Exit.BUSY
+
+
+class StateMovedError(GitmillError):
+    """The state branch moved more often than retries allow."""
+
+    slug = "state-moved"
+    code = Exit.BUSY
+
+
+class LandBusyError(GitmillError):
+    """Another process is landing."""
+
+    slug = "land-busy"
+    code = Exit.BUSY
+
+
+class RefMovedError(GitmillError):
+    """A compare-and-swap saw another value than the one expected; callers read again and retry."""
+
+    slug = "ref-moved"
+    code = Exit.BUSY
+
+
+class PausedError(GitmillError):
+    """Work or the queue is paused."""
+
+    slug = "paused"
+    code = Exit.PERSON
+
+
+class AgentMissingError(GitmillError):
+    """A stage names an agent that is not there."""
+
+    slug = "agent-missing"
+
+
+class AttemptError(GitmillError):
+    """An attempt could not be carried out."""
+
+    slug = "attempt-failed"
+
+
+class CheckoutBlockedError(GitmillError):
+    """The checkout of the target cannot follow; nothing in it was changed."""
+
+    slug = "checkout-blocked"
+    code = Exit.PERSON
+
+
+class LandingBrokenError(GitmillError):
+    """What was read back after a landing is not what was reviewed and tested."""
+
+    slug = "landing-broken"
+
+
+class AccountError(GitmillError):
+    """An account of what happened does not hold against refs and notes."""
+
+    slug = "account-broken"
+
+
+class NothingToDoError(GitmillError):
+    """Nothing was eligible."""
+
+    slug = "nothing-to-do"
+    code = Exit.NOTHING

@@ -1,0 +1,1 @@
+"""Git: objects, refs, trees, notes, worktrees; it does not know items."""

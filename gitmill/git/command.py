@@ -1,0 +1,85 @@
+"""The git executable, always with hooks and fsmonitor off and never inheriting `GIT_*`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from gitmill import process
+from gitmill.errors import GitFailedError, GitMissingError
+
+_OFF = (
+    "-c", "core.hooksPath=/dev/null",
+    "-c", "core.fsmonitor=false",
+    "-c", "core.quotePath=false",
+    "-c", "gc.auto=0",
+    "-c", "maintenance.auto=false",
+    "-c", "advice.detachedHead=false",
+)  # fmt: skip
+
+
+class Git:
+    """Runs git on one repository, named by its git directory and never by the current directory."""
+
+    def __init__(
+        self, git_dir: Path, *, work_tree: Path | None = None, index: Path | None = None
+    ) -> None:
+        self.git_dir = git_dir
+        self.work_tree = work_tree
+        self._index = index
+
+    def run(
+        self,
+        *args: str,
+        stdin: bytes = b"",
+        check: bool = True,
+        env: Mapping[str, str] | None = None,
+    ) -> process.Finished:
+        """Run `git ARGS`; raises `GitFailedError` on a bad exit unless `check` is off."""
+        try:
+            done = process.run(
+                ("git", *_OFF, *args),
+                cwd=self.work_tree or self.git_dir,
+                env=self._environment() | dict(env or {}),
+                stdin=stdin,
+                check=False,
+            )
+        except FileNotFoundError as error:
+            raise GitMissingError(
+                "there is no git on PATH", hints=["install git 2.38 or newer"]
+            ) from error
+        if check and done.returncode != 0:
+            raise GitFailedError(
+                f"`git {' '.join(args[:3])}` exited {done.returncode}",
+                evidence=done.error.splitlines()[-6:],
+            )
+        return done
+
+    def out(self, *args: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> str:
+        """Run `git ARGS` and return its output without the last newline."""
+        return self.run(*args, stdin=stdin, env=env).text.removesuffix("\n")
+
+    def _environment(self) -> dict[str, str]:
+        env = {name: value for name, value in os.environ.items() if not _leads_astray(name)}
+        env |= {
+            "GIT_DIR": str(self.git_dir),
+            "GIT_OPTIONAL_LOCKS": "0",
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_EDITOR": "false",
+            "LC_ALL": "C.UTF-8",
+        }
+        if self.work_tree is not None:
+            env["GIT_WORK_TREE"] = str(self.work_tree)
+        if self._index is not None:
+            env["GIT_INDEX_FILE"] = str(self._index)
+        return env
+
+
+# The user's identity, dates and transport settings are theirs to give; what says where the
+# repository is must come from us, or a hook's environment would send us to another one.
+_KEPT = ("GIT_AUTHOR_", "GIT_COMMITTER_", "GIT_CONFIG_", "GIT_SSH", "GIT_ASKPASS", "GIT_SSL_")
+
+
+def _leads_astray(name: str) -> bool:
+    return name.startswith("GIT_") and not name.startswith(_KEPT)

@@ -1,0 +1,150 @@
+"""The only place that starts a process, but for the supervisor, which is one of them."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gitmill.errors import GitmillError
+from gitmill.failpoints import chokepoint
+
+# Names of variables whose values are secrets. What runs an agent's code gets none of them
+# unless the policy passes one on by name, and their values are cut out of what is recorded.
+SECRET_NAME = re.compile(
+    r"(SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIAL|PRIVATE_KEY|API_?KEY|ACCESS_KEY|_AUTH$)", re.IGNORECASE
+)
+
+
+class ProcessFailedError(GitmillError):
+    """A process that had to succeed did not."""
+
+    slug = "process-failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A process that has ended: exit status (negative: signal) and both outputs as bytes."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def text(self) -> str:
+        """Standard output as text; bytes that are not UTF-8 survive a round trip."""
+        return self.stdout.decode("utf-8", "surrogateescape")
+
+    @property
+    def error(self) -> str:
+        """Standard error for a person to read."""
+        return self.stderr.decode("utf-8", "replace").strip()
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: bytes = b"",
+    check: bool = True,
+    timeout: float | None = None,
+) -> Finished:
+    """Run to the end and collect both outputs. `check` raises `ProcessFailedError` on a bad exit.
+
+    Raises `FileNotFoundError` when there is no such program.
+    """
+    with chokepoint(f"run {argv[0]} {argv[1] if len(argv) > 1 else ''}"):
+        done = subprocess.run(
+            argv, cwd=cwd, env=env, input=stdin, capture_output=True, check=False, timeout=timeout
+        )
+    finished = Finished(tuple(argv), done.returncode, done.stdout, done.stderr)
+    if check and finished.returncode != 0:
+        raise ProcessFailedError(
+            f"`{' '.join(argv[:4])}` exited {finished.returncode}",
+            evidence=finished.error.splitlines()[-6:],
+        )
+    return finished
+
+
+def start(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stderr: int = subprocess.DEVNULL,
+    pass_fds: Sequence[int] = (),
+) -> subprocess.Popen[bytes]:
+    """Start a process that is spoken to over its standard input and output, in its own session."""
+    with chokepoint(f"start {argv[0]}"):
+        return subprocess.Popen(
+            argv,
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            pass_fds=pass_fds,
+            start_new_session=True,
+        )
+
+
+def scrubbed(extra: Mapping[str, str], *, keep: Sequence[str] = ()) -> dict[str, str]:
+    """Return the environment for code that is not ours: no `GIT_*`, no secrets but those in `keep`."""
+    base = {
+        name: value
+        for name, value in os.environ.items()
+        if name in keep
+        or not (name.startswith(("GIT_", "GITMILL_")) or SECRET_NAME.search(name))
+    }
+    return base | dict(extra)
+
+
+def secrets() -> tuple[str, ...]:
+    """Return the values of the environment's secret variables, long enough to be told from words."""
+    return tuple(
+        value for name, value in os.environ.items() if SECRET_NAME.search(name) and len(value) >= 8
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What a supervisor runs: an argv, its input, its place, its limits in seconds."""
+
+    argv: tuple[str, ...]
+    cwd: Path
+    env: Mapping[str, str]
+    stdin: bytes = b""
+    wall: float = 1200.0
+    idle: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a supervised command ended.
+
+    `ended` is `exited`, `timed-out` (wall), `idle`, `cancelled` or `unstartable`; `status` is the
+    exit status (negative: signal). `stdout` and `stderr` hold the kept bytes, capped; `cut` counts
+    the bytes that were not kept.
+    """
+
+    ended: str
+    status: int
+    stdout: bytes
+    stderr: bytes
+    seconds: float
+    cut: int = 0
+
+    @property
+    def passed(self) -> bool:
+        """The command ended by itself with status 0."""
+        return self.ended == "exited" and self.status == 0
+
+    def tail(self, lines: int = 40) -> str:
+        """Return the last lines of both outputs as text for a run log."""
+        both = b"\n".join(part.rstrip() for part in (self.stdout, self.stderr) if part.strip())
+        return "\n".join(both.decode("utf-8", "replace").splitlines()[-lines:])

@@ -1,0 +1,1 @@
+"""The state branch: layout, snapshot, the one writer, history."""

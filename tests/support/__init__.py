@@ -1,0 +1,1 @@
+"""What the tests share: real repositories, real processes, agents that behave."""
