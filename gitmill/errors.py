@@ -1,4 +1,4 @@
-"""Every error that a user can meet: a stable slug, an exit code, evidence, and what to type next."""
+"""Every error that a user can meet: a stable slug, an exit code, evidence, what to type next."""
 
 from __future__ import annotations
 

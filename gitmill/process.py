@@ -15,7 +15,8 @@ from gitmill.failpoints import chokepoint
 # Names of variables whose values are secrets. What runs an agent's code gets none of them
 # unless the policy passes one on by name, and their values are cut out of what is recorded.
 SECRET_NAME = re.compile(
-    r"(SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIAL|PRIVATE_KEY|API_?KEY|ACCESS_KEY|_AUTH$)", re.IGNORECASE
+    r"(SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIAL|PRIVATE_KEY|API_?KEY|ACCESS_KEY|_AUTH$)",
+    re.IGNORECASE,
 )
 
 
@@ -53,6 +54,7 @@ def run(
     stdin: bytes = b"",
     check: bool = True,
     timeout: float | None = None,
+    pass_fds: Sequence[int] = (),
 ) -> Finished:
     """Run to the end and collect both outputs. `check` raises `ProcessFailedError` on a bad exit.
 
@@ -60,7 +62,14 @@ def run(
     """
     with chokepoint(f"run {argv[0]} {argv[1] if len(argv) > 1 else ''}"):
         done = subprocess.run(
-            argv, cwd=cwd, env=env, input=stdin, capture_output=True, check=False, timeout=timeout
+            argv,
+            cwd=cwd,
+            env=env,
+            input=stdin,
+            capture_output=True,
+            check=False,
+            timeout=timeout,
+            pass_fds=pass_fds,
         )
     finished = Finished(tuple(argv), done.returncode, done.stdout, done.stderr)
     if check and finished.returncode != 0:
@@ -94,7 +103,7 @@ def start(
 
 
 def scrubbed(extra: Mapping[str, str], *, keep: Sequence[str] = ()) -> dict[str, str]:
-    """Return the environment for code that is not ours: no `GIT_*`, no secrets but those in `keep`."""
+    """Return the environment for code that is not ours: no `GIT_*`, of the secrets only `keep`."""
     base = {
         name: value
         for name, value in os.environ.items()
@@ -105,7 +114,7 @@ def scrubbed(extra: Mapping[str, str], *, keep: Sequence[str] = ()) -> dict[str,
 
 
 def secrets() -> tuple[str, ...]:
-    """Return the values of the environment's secret variables, long enough to be told from words."""
+    """Return the values of the secret variables, those long enough to be told from words."""
     return tuple(
         value for name, value in os.environ.items() if SECRET_NAME.search(name) and len(value) >= 8
     )
@@ -113,7 +122,11 @@ def secrets() -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What a supervisor runs: an argv, its input, its place, its limits in seconds."""
+    """What a supervisor runs: an argv, its input, its place, its limits in seconds.
+
+    `env` is the whole environment. After a limit or a cancel comes SIGINT, then `grace` seconds,
+    then SIGKILL. Both outputs are appended to the file `transcript` as they come, size-capped.
+    """
 
     argv: tuple[str, ...]
     cwd: Path
@@ -121,15 +134,19 @@ class Command:
     stdin: bytes = b""
     wall: float = 1200.0
     idle: float = 600.0
+    grace: float = 2.0
+    transcript: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a supervised command ended.
 
-    `ended` is `exited`, `timed-out` (wall), `idle`, `cancelled` or `unstartable`; `status` is the
-    exit status (negative: signal). `stdout` and `stderr` hold the kept bytes, capped; `cut` counts
-    the bytes that were not kept.
+    `ended` is `exited`, `timed-out` (wall), `idle` (no output), `cancelled`, `unstartable`
+    (`stderr` says why) or `lost` (the supervisor itself was killed or failed; nothing is known).
+    `status` is the exit status (negative: signal); alone it means something only with `exited`.
+    `stdout` and `stderr` hold the first and last bytes; `cut` counts those that were not kept, and
+    a line in their place says so.
     """
 
     ended: str

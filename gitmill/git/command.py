@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypedDict
 
 from gitmill import process
 from gitmill.errors import GitFailedError, GitMissingError
@@ -16,7 +17,16 @@ _OFF = (
     "-c", "gc.auto=0",
     "-c", "maintenance.auto=false",
     "-c", "advice.detachedHead=false",
+    "-c", "core.trustctime=true",
+    "-c", "core.checkStat=default",
 )  # fmt: skip
+
+
+class Place(TypedDict):
+    """Where a git process runs."""
+
+    cwd: Path
+    env: dict[str, str]
 
 
 class Git:
@@ -35,15 +45,17 @@ class Git:
         stdin: bytes = b"",
         check: bool = True,
         env: Mapping[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> process.Finished:
         """Run `git ARGS`; raises `GitFailedError` on a bad exit unless `check` is off."""
         try:
             done = process.run(
-                ("git", *_OFF, *args),
+                self.argv(*args),
                 cwd=self.work_tree or self.git_dir,
                 env=self._environment() | dict(env or {}),
                 stdin=stdin,
                 check=False,
+                pass_fds=pass_fds,
             )
         except FileNotFoundError as error:
             raise GitMissingError(
@@ -59,6 +71,14 @@ class Git:
     def out(self, *args: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> str:
         """Run `git ARGS` and return its output without the last newline."""
         return self.run(*args, stdin=stdin, env=env).text.removesuffix("\n")
+
+    def argv(self, *args: str) -> tuple[str, ...]:
+        """Return the whole command line of `git ARGS`, for a process that stays open."""
+        return ("git", *_OFF, *args)
+
+    def place(self) -> Place:
+        """Return the folder and environment that such a process runs in."""
+        return {"cwd": self.work_tree or self.git_dir, "env": self._environment()}
 
     def _environment(self) -> dict[str, str]:
         env = {name: value for name, value in os.environ.items() if not _leads_astray(name)}

@@ -1,0 +1,155 @@
+"""What an agent is: an `Attempt` goes in, a `Report` comes out.
+
+An agent is a module of this package: `ROLES` and `PERMISSIONS` say what it can serve, `run` does
+the work, `probe` says whether it can. The file's name is the name that users type; there is no
+list to add it to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+from typing import Protocol, cast
+
+from gitmill.core.verdict import Verdict
+from gitmill.errors import AgentMissingError
+from gitmill.process import Command, Outcome
+
+
+class ExitKind(StrEnum):
+    """How an agent ended; only `completed` comes with a verdict."""
+
+    COMPLETED = "completed"
+    TIMED_OUT = "timed-out"
+    RATE_LIMITED = "rate-limited"
+    UNAUTHORISED = "unauthorised"
+    UNAVAILABLE = "unavailable"
+    CRASHED = "crashed"
+    CANCELLED = "cancelled"
+    GARBLED = "garbled"
+
+
+# These are not the work's fault: they cost no attempt.
+BLAMELESS = frozenset(
+    {ExitKind.RATE_LIMITED, ExitKind.UNAUTHORISED, ExitKind.UNAVAILABLE, ExitKind.CANCELLED}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one attempt; None where the agent does not say."""
+
+    input: int | None = None
+    output: int | None = None
+    cached: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """All that an agent gets.
+
+    `workdir` is the worktree (a clean checkout for a reviewer), `scratch` an empty folder outside
+    of it, `findings` a file there that is empty in the first round. `number` counts attempts at
+    this stage from 1. `outside` are changed paths that the item did not declare. `settings` are
+    the agent's own from the policy. Limits in seconds.
+    """
+
+    item: str
+    title: str
+    role: str
+    permission: str
+    number: int
+    prompt: str
+    nonce: str
+    workdir: Path
+    scratch: Path
+    findings: Path
+    env: Mapping[str, str]
+    wall: float
+    idle: float
+    script: str = ""
+    criteria: tuple[str, ...] = ()
+    outside: tuple[str, ...] = ()
+    model: str = ""
+    session: str = ""
+    settings: Mapping[str, object] = field(default_factory=dict)
+
+    def command(self, argv: tuple[str, ...], *, stdin: bytes = b"", wall: float = 0) -> Command:
+        """Return a command in this attempt's worktree with its environment and limits."""
+        return Command(argv, self.workdir, self.env, stdin, wall or self.wall, self.idle)
+
+    def shell(self, script: str, *, name: str = "script") -> Command:
+        """Return a command that runs a shell script, which stops at its first failing line.
+
+        The script goes through a file: an argument is bounded and shows in the process list.
+        """
+        path = self.scratch / f"{name}.sh"
+        path.write_text(script + "\n", "utf-8", "surrogateescape")
+        return self.command(("/bin/sh", "-e", str(path)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """All that an agent says. `output` is what it printed, for the run log."""
+
+    exit: ExitKind
+    verdict: Verdict | None = None
+    output: str = ""
+    usage: Usage = Usage()
+    cost: float | None = None
+    session: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Whether an agent can run here, and what it is."""
+
+    found: bool
+    detail: str
+
+
+Execute = Callable[[Command], Outcome]
+
+
+class Agent(Protocol):
+    """What a module of this package offers."""
+
+    ROLES: frozenset[str]
+    PERMISSIONS: frozenset[str]
+
+    def run(self, attempt: Attempt, execute: Execute) -> Report:
+        """Carry out one attempt; every process goes through `execute`."""
+        ...
+
+    def probe(self, settings: Mapping[str, object]) -> Probe:
+        """Say whether it could run, without a paid call."""
+        ...
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all agents that are built in."""
+    package = import_module("gitmill.agents")
+    return tuple(sorted(m.name for m in iter_modules(package.__path__) if m.name != "base"))
+
+
+def load(name: str) -> Agent:
+    """Return an agent by name; raises `AgentMissingError`."""
+    if name not in names():
+        raise AgentMissingError(
+            f"there is no agent {name}", hints=["see what there is with `gitmill agent list`"]
+        )
+    return cast("Agent", import_module(f"gitmill.agents.{name}"))
+
+
+def failure_kind(outcome: Outcome) -> ExitKind | None:
+    """Return how a command ended that did not end by itself, None when it did."""
+    return {
+        "timed-out": ExitKind.TIMED_OUT,
+        "idle": ExitKind.TIMED_OUT,
+        "cancelled": ExitKind.CANCELLED,
+        "unstartable": ExitKind.UNAVAILABLE,
+    }.get(outcome.ended)

@@ -1,0 +1,60 @@
+"""The embedded reviewer: runs every criterion that is a command, and judges nothing else.
+
+It passes only what it can prove: all commands exit 0 in a clean checkout of the reviewed tree and
+the change stays within the declared paths. Where a criterion is prose, or none is a command, it
+asks a person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gitmill.agents.base import Attempt, Execute, ExitKind, Probe, Report, failure_kind
+from gitmill.core.item import is_command
+from gitmill.core.verdict import Finding, Verdict, VerdictWord
+
+ROLES = frozenset({"reviewer"})
+PERMISSIONS = frozenset({"read-only"})
+
+
+def run(attempt: Attempt, execute: Execute) -> Report:
+    """Judge the checkout in `workdir` by its criteria."""
+    findings = [
+        Finding(f"{path} is outside of the declared paths", file=path)
+        for path in attempt.outside
+    ]
+    output: list[str] = []
+    for number, criterion in enumerate(attempt.criteria):
+        if not is_command(criterion):
+            continue
+        outcome = execute(attempt.shell(criterion[1:].strip(), name=f"criterion-{number}"))
+        kind = failure_kind(outcome)
+        if kind in (ExitKind.CANCELLED, ExitKind.UNAVAILABLE):
+            return Report(exit=kind, output=outcome.tail())
+        how = "ran out of time" if kind else f"exited {outcome.status}"
+        output.append(f"{criterion}  ({'passed' if outcome.passed else how})")
+        if not outcome.passed:
+            findings.append(Finding(f"criterion `{criterion}` {how}"))
+            output.append(outcome.tail())
+    return Report(
+        exit=ExitKind.COMPLETED, verdict=_verdict(attempt, findings), output="\n".join(output)
+    )
+
+
+def _verdict(attempt: Attempt, findings: list[Finding]) -> Verdict:
+    if findings:
+        count = f"{len(findings)} finding" + ("s" if len(findings) > 1 else "")
+        return Verdict(VerdictWord.RETURN, f"{count}: {findings[0].message}", tuple(findings))
+    prose = [criterion for criterion in attempt.criteria if not is_command(criterion)]
+    commands = len(attempt.criteria) - len(prose)
+    if prose:
+        return Verdict(VerdictWord.ASK, f"rules cannot judge: {prose[0]}")
+    if not commands:
+        return Verdict(VerdictWord.ASK, "no criterion is a command, so rules cannot judge this")
+    return Verdict(VerdictWord.PASS, f"{commands} of {commands} criteria passed")
+
+
+def probe(settings: Mapping[str, object]) -> Probe:
+    """Say that it is always there."""
+    del settings
+    return Probe(found=True, detail="runs the criteria that are commands")

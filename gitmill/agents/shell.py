@@ -1,0 +1,33 @@
+"""The embedded builder: runs the task's own script in the worktree, no model and no account."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gitmill.agents.base import Attempt, Execute, ExitKind, Probe, Report, failure_kind
+from gitmill.core.verdict import Verdict, VerdictWord
+
+ROLES = frozenset({"builder"})
+PERMISSIONS = frozenset({"workspace", "full"})
+
+
+def run(attempt: Attempt, execute: Execute) -> Report:
+    """Run the script; its exit status is the verdict, whatever it prints."""
+    if not attempt.script.strip():
+        question = f"{attempt.item} has no script for the agent shell to run"
+        return Report(exit=ExitKind.COMPLETED, verdict=Verdict(VerdictWord.ASK, question))
+    outcome = execute(attempt.shell(attempt.script))
+    output = outcome.tail()
+    if kind := failure_kind(outcome):
+        return Report(exit=kind, output=output)
+    if outcome.passed:
+        verdict = Verdict(VerdictWord.PASS, "the script ran to its end")
+    else:
+        verdict = Verdict(VerdictWord.FAIL, f"the script exited {outcome.status}")
+    return Report(exit=ExitKind.COMPLETED, verdict=verdict, output=output)
+
+
+def probe(settings: Mapping[str, object]) -> Probe:
+    """Say that it is always there."""
+    del settings
+    return Probe(found=True, detail="runs the task's own script")

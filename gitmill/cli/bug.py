@@ -1,0 +1,67 @@
+"""An unexpected exception: one line, and a report that is ready to be pasted into an issue."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from gitmill import __version__, process
+from gitmill.cli import output
+from gitmill.core.redact import redact
+from gitmill.errors import Exit, GitmillError
+
+
+class BugError(GitmillError):
+    """gitmill did something that it should not have."""
+
+    slug = "bug"
+    code = Exit.BUG
+
+
+def report(bug: BaseException) -> int:
+    """Write the report and say where it is."""
+    text = _text(bug)
+    path = _write(text)
+    hint = f"the report is {path}" if path else "run it again with `-v` for the traceback"
+    if path is None or output.settings.verbose:
+        sys.stderr.write(text)
+    return output.error(
+        BugError(
+            f"gitmill stopped on an unexpected {type(bug).__name__}; "
+            "what was committed before it stands",
+            hints=[hint, "what it left half-way is put right by `gitmill recover`"],
+        )
+    )
+
+
+def _text(bug: BaseException) -> str:
+    trace = "".join(traceback.format_exception(bug))
+    lines = [
+        f"# gitmill {__version__}: {type(bug).__name__}",
+        "",
+        f"- command: `{redact(' '.join(sys.argv), process.secrets())}`",
+        f"- Python {platform.python_version()} on {platform.platform()}",
+        "",
+        "```",
+        redact(trace, process.secrets()).rstrip(),
+        "```",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _write(text: str) -> Path | None:
+    """Write the report into the repository's private folder, None where that cannot be done."""
+    from gitmill.git.repo import Repository
+
+    try:
+        folder = Repository.open(Path(output.settings.directory)).private
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"bug-{time.strftime('%Y%m%d-%H%M%S')}.md"
+        path.write_text(text, "utf-8", "replace")
+    except (GitmillError, OSError):
+        return None
+    return path

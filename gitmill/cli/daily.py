@@ -1,0 +1,159 @@
+"""The verbs of a day: status, run, log, stop, recover, pause, resume."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gitmill.cli import output, session
+from gitmill.errors import UsageError
+
+verbs = typer.Typer(add_completion=False, no_args_is_help=True)
+
+
+@verbs.callback()
+def _verbs() -> None:
+    """Commands that are one word."""
+
+
+@verbs.command()
+def status() -> None:
+    """Show what runs, what waits for you, what is next."""
+    from gitmill.cli.show import board_json, board_lines
+    from gitmill.flows import show
+
+    here = session.mill()
+    snapshot = show.read(here)
+    board = show.board(here, snapshot)
+    output.answer(board_lines(board, here.now()), board_json(board))
+    for problem in snapshot.broken.values():
+        output.say(f"warning: {problem.message}; it is left out until it is mended")
+    waiting = [row.id for row in board.rows if row.status.value == "waiting"]
+    counts = {s.value: n for s, n in board.counts.items()}
+    if waiting:
+        output.next_step(f"gitmill task diff {waiting[0]}", f"gitmill task approve {waiting[0]}")
+    elif counts.get("ready"):
+        output.next_step("gitmill run")
+    elif counts.get("approved") or counts.get("queued"):
+        output.next_step("gitmill queue land")
+    elif counts.get("blocked"):
+        blocked = next(row.id for row in board.rows if row.status.value == "blocked")
+        output.next_step(f"gitmill task show {blocked}", f"gitmill task retry {blocked}")
+    else:
+        output.next_step('gitmill task new "What to do" --ready')
+
+
+@verbs.command()
+def run(
+    ids: Annotated[
+        list[str] | None, typer.Argument(help="Only these tasks.", metavar="[ID]...")
+    ] = None,
+    through: Annotated[
+        str, typer.Option("--through", help="Where to stop: approved or landed.")
+    ] = "landed",
+    limit: Annotated[
+        int, typer.Option("-n", "--limit", min=0, help="At most so many tasks; 0 is all.")
+    ] = 0,
+) -> int:
+    """Carry ready tasks through their loop and land what gets approved."""
+    from gitmill.flows import show
+    from gitmill.flows.run import Order
+    from gitmill.flows.run import run as run_flow
+
+    if through not in ("approved", "landed"):
+        raise UsageError(f"--through is approved or landed, not {through}")
+    here, progress = session.mill(), output.Progress()
+    wanted = [session.resolve(here, typed) for typed in ids or ()]
+    summary = run_flow(here, Order(wanted, through, limit), progress.stage, progress.landing)
+    show.redraw(here)
+    items = list(summary.items.values())
+    output.answer(
+        [],
+        {
+            "items": [session.as_json(item) for item in items],
+            "attempts": summary.attempts,
+            "exit": int(summary.code),
+            "held": summary.held.message if summary.held else None,
+        },
+    )
+    count = f"{summary.attempts} attempt" + ("" if summary.attempts == 1 else "s")
+    ended: dict[str, list[str]] = {}
+    for item in items:
+        ended.setdefault(item.status.value, []).append(item.id)
+    output.say("; ".join(f"{word} {' '.join(found)}" for word, found in ended.items())
+               + f" ({count})")  # fmt: skip
+    if summary.held is not None and not output.settings.json:
+        output.error(summary.held)
+    urgent = next((i for i in items if i.status.value in ("waiting", "blocked")), None)
+    first = urgent or next((i for i in items if not i.is_final), None)
+    output.next_step(*(session.after(first) if first else ("gitmill status",)))
+    return int(summary.code)
+
+
+@verbs.command()
+def log(
+    item_id: Annotated[str, typer.Argument(help="Only this item.", metavar="[ID]")] = "",
+    limit: Annotated[
+        int, typer.Option("-n", "--limit", min=0, help="At most so many events; 0 is all.")
+    ] = 0,
+) -> None:
+    """Show the story of an item, or of everything: newest first."""
+    from gitmill.cli.show import entry_json, entry_line
+    from gitmill.flows import show
+
+    here = session.mill()
+    snapshot = show.read(here)
+    item = snapshot.resolve(item_id).id if item_id else ""
+    events = show.story(here, snapshot, item=item, limit=limit)
+    output.answer([entry_line(e) for e in events], {"events": [entry_json(e) for e in events]})
+
+
+@verbs.command()
+def stop() -> None:
+    """End the work of this machine now: agents end, leases are given back."""
+    from gitmill.flows.stop import stop as stop_flow
+
+    items = stop_flow(session.mill())
+    output.answer([], {"stopped": [item.id for item in items]})
+    if items:
+        output.say("stopped " + " ".join(item.id for item in items))
+        output.next_step("gitmill run")
+    else:
+        output.say("nothing was running on this machine")
+
+
+@verbs.command()
+def recover() -> None:
+    """Put right what killed processes left behind."""
+    from gitmill.flows.recover import recover as recover_flow
+
+    done = recover_flow(session.mill())
+    output.answer(done, {"done": done})
+    if not done:
+        output.say("there was nothing to put right")
+    output.next_step("gitmill status")
+
+
+@verbs.command()
+def pause(
+    message: Annotated[str, typer.Option("-m", "--message", help="Why.")] = "",
+) -> None:
+    """Let no new attempt begin, in any clone; what runs goes on."""
+    from gitmill.flows.control import pause as pause_flow
+
+    pause_flow(session.mill(), message)
+    output.answer([], {"paused": True})
+    output.say("paused; attempts under way go on")
+    output.next_step("gitmill resume")
+
+
+@verbs.command()
+def resume() -> None:
+    """Let new attempts begin again."""
+    from gitmill.flows.control import resume as resume_flow
+
+    resume_flow(session.mill())
+    output.answer([], {"paused": False})
+    output.say("work goes on")
+    output.next_step("gitmill run")

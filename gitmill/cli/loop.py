@@ -1,0 +1,120 @@
+"""`gitmill loop …` and `gitmill compile`: the pipeline as data, and the plan made of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gitmill.cli import output, session
+from gitmill.errors import UsageError
+
+if TYPE_CHECKING:
+    from gitmill.core.loop import Loop
+
+loop = typer.Typer(add_completion=False, no_args_is_help=False, help="Loops: the stages of work.")
+verbs = typer.Typer(add_completion=False, no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="Name of the loop.", metavar="LOOP")]
+
+
+@verbs.callback()
+def _verbs() -> None:
+    """Commands that are one word."""
+
+
+@loop.callback(invoke_without_command=True)
+def bare(context: typer.Context) -> None:
+    """List the loops when no verb is given."""
+    if context.invoked_subcommand is None:
+        list_loops()
+
+
+def _loops() -> dict[str, Loop]:
+    from gitmill.flows.compile import loops_at
+
+    here = session.mill()
+    return loops_at(here, here.target_tip(here.snapshot()))
+
+
+@loop.command("list")
+def list_loops() -> None:
+    """List the loops with their stages."""
+    found = _loops()
+    rows = [
+        f"{name:<10} {one.serves.value:<9} {' → '.join(stage.name for stage in one.stages)}"
+        for name, one in found.items()
+    ]
+    told = [
+        {"name": name, "serves": one.serves.value, "stages": [s.name for s in one.stages]}
+        for name, one in found.items()
+    ]
+    output.answer(rows, {"loops": told})
+
+
+@loop.command()
+def show(
+    name: Name = "deliver",
+    *,
+    mermaid: Annotated[bool, typer.Option("--mermaid", help="As a Mermaid flow chart.")] = False,
+) -> None:
+    """Show the stages of a loop as they compile now, and where each verdict leads."""
+    from gitmill.flows.compile import compile_at
+
+    here = session.mill()
+    _known(name)
+    plan = compile_at(here, here.target_tip(here.snapshot()))
+    if mermaid:
+        text = plan.mermaid()
+        output.answer(text.splitlines(), {"loop": name, "mermaid": text})
+        return
+    rows = []
+    for stage in plan.stages:
+        edges = ", ".join(f"{word.value} → {to}" for word, to in stage.edges.items())
+        who = f"{stage.agent} ({stage.permission.value})" if stage.agent else stage.type.value
+        rows.append(f"{stage.name:<10} {who:<24} {edges}")
+    told = [
+        {
+            "name": stage.name, "type": stage.type.value, "agent": stage.agent,
+            "permission": stage.permission.value, "attempts": stage.attempts,
+            "timeout": stage.timeout, "edges": {w.value: to for w, to in stage.edges.items()},
+        }
+        for stage in plan.stages
+    ]  # fmt: skip
+    output.answer(rows, {"loop": name, "plan": plan.hash12, "stages": told})
+
+
+@loop.command()
+def check(name: Name = "deliver") -> None:
+    """Compile a loop as it is at the tip of the target, and say what is wrong with it."""
+    from gitmill.flows.compile import compile_at
+
+    _known(name)
+    here = session.mill()
+    plan = compile_at(here, here.target_tip(here.snapshot()))
+    output.answer([f"{name} compiles to {plan.hash12}"], {"loop": name, "plan": plan.hash12})
+
+
+def _known(name: str) -> None:
+    found = _loops()
+    if name not in found:
+        raise UsageError(f"there is no loop {name}", hints=[f"known: {', '.join(found)}"])
+
+
+@verbs.command("compile")
+def compile_(
+    mode: Annotated[str | None, typer.Option("--mode", help="Mode to compile for.")] = None,
+    *,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing.")] = False,
+) -> None:
+    """Compile mode, loops and policy at the tip of the target into a frozen plan."""
+    from gitmill.flows.compile import compile_at, record_plan
+
+    here = session.mill()
+    plan = compile_at(here, here.target_tip(here.snapshot()), mode=mode)
+    new = False if check else record_plan(here, plan)
+    stages = " → ".join(stage.name for stage in plan.stages)
+    output.answer(
+        [f"{plan.hash12}  mode {plan.mode}  {stages}"],
+        {"plan": plan.hash12, "mode": plan.mode, "recorded": new, "document": plan.render()},
+    )

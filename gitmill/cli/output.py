@@ -1,0 +1,164 @@
+"""How things are said: answers on standard output, everything else on standard error.
+
+Colours are roles, never colours, outside of this file; everything is readable without them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TextIO
+
+from gitmill.errors import Exit, GitmillError
+
+if TYPE_CHECKING:
+    from gitmill.flows.attempt import Line
+    from gitmill.flows.land import Told
+
+SCHEMA = 1
+_COLOR = re.compile("(\x1b\\[[0-9;]*m)")
+_ROLES = {"ok": "32", "warn": "33", "fail": "31", "accent": "1", "muted": "2"}
+_WORDS = {
+    "passed": "ok", "landed": "ok", "approved": "ok", "done": "ok",
+    "returned": "warn", "asked": "warn", "waiting": "warn", "queued": "accent",
+    "running": "accent", "landing": "accent",
+    "failed": "fail", "blocked": "fail", "impossible": "fail",
+}  # fmt: skip
+_PAST = {"pass": "passed", "return": "returned", "ask": "asked", "fail": "failed"}
+
+
+@dataclass
+class Globals:
+    """What can be said before or after any command."""
+
+    directory: str = "."
+    quiet: bool = False
+    verbose: int = 0
+    color: str = "auto"
+    no_input: bool = False
+    json: bool = False
+
+
+settings = Globals()
+
+
+def colored(stream: TextIO) -> bool:
+    """Whether a stream takes colour: asked for, else a terminal that nobody has told not to."""
+    if settings.color in ("always", "never"):
+        return settings.color == "always"
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return bool(os.environ.get("CLICOLOR_FORCE", "0") != "0") or stream.isatty()
+
+
+def style(text: str, role: str, stream: TextIO | None = None) -> str:
+    """Return the text in a role's colour, where the stream takes any."""
+    code = _ROLES.get(role)
+    if not code or not text.strip() or not colored(stream or sys.stdout):
+        return text
+    return f"\x1b[{code}m{text}\x1b[0m"
+
+
+def word(text: str, width: int = 0, stream: TextIO | None = None) -> str:
+    """Return a status word in its colour, padded to a width."""
+    return style(f"{text:<{width}}", _WORDS.get(text, ""), stream)
+
+
+def answer(lines: Sequence[str], data: Mapping[str, Any]) -> None:
+    """Print the answer: the lines, or with `--json` the one document."""
+    if settings.json:
+        print(json.dumps({"schema": SCHEMA, **data}, ensure_ascii=False, default=str))
+    else:
+        for line in lines:
+            print(safe(line))
+
+
+def safe(text: str) -> str:
+    """Return text that a terminal shows and does not obey; bytes that are no text become `?`."""
+    parts = _COLOR.split(text)  # our own colours stand at the odd places
+    kept = ("".join(c if c.isprintable() or c == "\t" else "?" for c in p) for p in parts[::2])
+    colors = [*parts[1::2], ""]
+    joined = "".join(part + color for part, color in zip(kept, colors, strict=True))
+    return joined.encode("utf-8", "replace").decode()
+
+
+def say(text: str) -> None:
+    """Tell what was done, on standard error unless `-q`."""
+    if not settings.quiet and not settings.json:
+        print(safe(text), file=sys.stderr)
+
+
+def next_step(*commands: str) -> None:
+    """End with what to type next."""
+    if commands:
+        say("next: " + ", then ".join(f"`{command}`" for command in commands))
+
+
+def error(problem: GitmillError) -> Exit:
+    """Print an error and return its exit code."""
+    if settings.json:
+        told = {
+            "schema": SCHEMA, "error": problem.slug, "message": problem.message,
+            "evidence": problem.evidence, "hints": problem.hints, "exit": int(problem.code),
+        }  # fmt: skip
+        print(json.dumps(told, ensure_ascii=False), file=sys.stderr)
+        return problem.code
+    head = style(f"error[{problem.slug}]", "fail", sys.stderr)
+    print(f"{head}: {safe(problem.message)}", file=sys.stderr)
+    for line in problem.evidence[:6]:
+        print(f"    {safe(line)}", file=sys.stderr)
+    for hint in problem.hints:
+        print(f"{style('hint', 'accent', sys.stderr)}: {safe(hint)}", file=sys.stderr)
+    return problem.code
+
+
+def seconds(value: float) -> str:
+    """Return a short span: 0.4s, 48s, 6m12s, 2h03m."""
+    if value < 10:
+        return f"{value:.1f}s"
+    whole = round(value)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+class Progress:
+    """Lines of progress on standard error: the current one live on a terminal, else when it ends."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._began = time.monotonic()
+        self.silent = settings.quiet or settings.json
+
+    def stage(self, line: Line) -> None:
+        """Show a stage that begins or has ended."""
+        head = f"{line.item}  {line.stage} "
+        result = _PAST.get(line.verdict, line.verdict)
+        took = seconds(line.seconds) if line.verdict else ""
+        note = f'   "{line.note}"' if line.note else ""
+        self._show(head, result, f"{line.who:<8} {took:>6}{note}", done=bool(line.verdict))
+
+    def landing(self, told: Told) -> None:
+        """Show a landing that begins or has ended."""
+        note = f'   "{told.note}"' if told.note else ""
+        result = "sent back" if told.result == "ready" else told.result
+        self._show(f"{told.item}  land ", result, f"{told.title}{note}", done=bool(told.result))
+
+    def _show(self, head: str, result: str, rest: str, *, done: bool) -> None:
+        if self.silent:
+            return
+        dots = head.ljust(36, ".")
+        if self._live and not done:
+            sys.stderr.write(f"\r\x1b[K{safe(dots)} …        {safe(rest)}")
+        elif done:
+            clear = "\r\x1b[K" if self._live else ""
+            text = f"{safe(dots)} {word(result, 9, sys.stderr)} {safe(rest).rstrip()}"
+            sys.stderr.write(f"{clear}{text}\n")
+        sys.stderr.flush()

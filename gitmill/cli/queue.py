@@ -1,0 +1,124 @@
+"""`gitmill queue …`: what lands next, and landing it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gitmill.cli import output, session
+from gitmill.errors import Exit, NothingToDoError
+
+queue = typer.Typer(add_completion=False, no_args_is_help=False, help="The merge queue.")
+
+Ids = Annotated[list[str] | None, typer.Argument(help="Only these.", metavar="[ID]...")]
+Id = Annotated[str, typer.Argument(help="Id of the task, or how it begins.", metavar="ID")]
+
+
+@queue.callback(invoke_without_command=True)
+def bare(context: typer.Context) -> None:
+    """List the queue when no verb is given."""
+    if context.invoked_subcommand is None:
+        list_queue()
+
+
+@queue.command("list")
+def list_queue() -> None:
+    """List what is landing, what is queued in its order, and what is approved."""
+    from gitmill.core.lifecycle import Status
+    from gitmill.core.queue import order
+    from gitmill.flows import show
+
+    snapshot = show.read(session.mill())
+    line = order(snapshot.items)
+    landing = [i for i in snapshot.items.values() if i.status is Status.LANDING]
+    approved = [i for i in snapshot.items.values() if i.status is Status.APPROVED]
+    places = [("landing", item) for item in landing]
+    places += [(str(place), item) for place, item in enumerate(line, 1)]
+    places += [("approved", item) for item in approved]
+    rows = [f"{place:>8}  {item.id}  {item.title}" for place, item in places]
+    if snapshot.control.queue_paused:
+        rows.insert(0, f"{output.style('paused', 'warn')}: {snapshot.control.reason}")
+    output.answer(
+        rows,
+        {
+            "paused": snapshot.control.queue_paused,
+            "reason": snapshot.control.reason,
+            "landing": [session.as_json(item) for item in landing],
+            "queued": [session.as_json(item) for item in line],
+            "approved": [session.as_json(item) for item in approved],
+        },
+    )
+    if not places:
+        output.say("the queue is empty")
+    output.next_step("gitmill queue land" if line or approved else "gitmill run")
+
+
+@queue.command()
+def add(item_id: Id) -> None:
+    """Queue an approved task."""
+    from gitmill.flows.queue import enqueue
+
+    here = session.mill()
+    name = session.resolve(here, item_id)
+    enqueue(here, name)
+    session.tell(here.snapshot().item(name), f"{name} is queued", "gitmill queue land")
+
+
+@queue.command()
+def remove(item_id: Id) -> None:
+    """Take a task out of the queue; it stays approved."""
+    from gitmill.flows.queue import dequeue
+
+    here = session.mill()
+    name = session.resolve(here, item_id)
+    dequeue(here, name)
+    session.tell(here.snapshot().item(name), f"{name} is approved, not queued")
+
+
+@queue.command()
+def land(ids: Ids = None) -> int:
+    """Land what is approved or queued: replay, check exactly that commit, move the target."""
+    from gitmill.core.lifecycle import Status
+    from gitmill.flows import show
+    from gitmill.flows.queue import land_queue
+
+    here, progress = session.mill(), output.Progress()
+    wanted = [session.resolve(here, typed) for typed in ids or ()]
+    items = land_queue(here, progress.landing, only=wanted)
+    if not items:
+        raise NothingToDoError(
+            "nothing is approved or queued", hints=["see what is with `gitmill status`"]
+        )
+    show.redraw(here)
+    back = [item for item in items if item.status not in (Status.LANDED, Status.DONE)]
+    code = Exit.PERSON if back else Exit.OK
+    told = {"items": [session.as_json(item) for item in items], "exit": int(code)}
+    output.answer([], told)
+    for item in items:
+        where = f" as {item.landed[:10]}" if item.landed else f": {item.reason}"
+        output.say(f"{item.id} {item.status.value}{where}")
+    output.next_step(*(session.after(back[0]) if back else ("gitmill status",)))
+    return int(code)
+
+
+@queue.command()
+def pause(message: Annotated[str, typer.Option("-m", "--message", help="Why.")] = "") -> None:
+    """Let nothing land, in any clone."""
+    from gitmill.flows.control import pause_queue
+
+    pause_queue(session.mill(), message)
+    output.answer([], {"paused": True})
+    output.say("the queue is paused")
+    output.next_step("gitmill queue resume")
+
+
+@queue.command()
+def resume() -> None:
+    """Let work land again."""
+    from gitmill.flows.control import resume_queue
+
+    resume_queue(session.mill())
+    output.answer([], {"paused": False})
+    output.say("the queue goes on")
+    output.next_step("gitmill queue land")

@@ -1,0 +1,53 @@
+"""What most commands begin with: the mill of the repository, an item by what was typed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gitmill.cli import output
+
+if TYPE_CHECKING:
+    from gitmill.core.item import Item
+    from gitmill.mill import Mill
+
+
+def mill() -> Mill:
+    """Open the repository that `-C` or the current folder names."""
+    from gitmill.mill import Mill
+
+    return Mill.open(Path(output.settings.directory))
+
+
+def resolve(here: Mill, typed: str) -> str:
+    """Return the whole id of what was typed."""
+    return here.snapshot().resolve(typed).id
+
+
+def as_json(item: Item) -> dict[str, Any]:
+    """Return an item as `--json` has it."""
+    told: dict[str, Any] = item.model_dump(mode="json", exclude_none=True)
+    return told | {"body": item.document.body.strip()}
+
+
+def tell(item: Item, sentence: str, *commands: str) -> None:
+    """Answer with an item after a change, and say what to type next."""
+    output.answer([], {"item": as_json(item)})
+    output.say(sentence)
+    output.next_step(*commands)
+
+
+def after(item: Item) -> tuple[str, ...]:
+    """Return what one types next for an item as it stands."""
+    by_status: dict[str, tuple[str, ...]] = {
+        "draft": (f"gitmill task ready {item.id}",),
+        "ready": (f"gitmill run {item.id}",),
+        "running": (f"gitmill log {item.id}",),
+        "waiting": (f"gitmill task diff {item.id}", f"gitmill task approve {item.id}"),
+        "blocked": (f"gitmill task show {item.id}", f"gitmill task retry {item.id}"),
+        "approved": ("gitmill queue land",),
+        "queued": ("gitmill queue land",),
+    }
+    if item.status.value == "waiting" and not item.work:
+        return (f'gitmill task answer {item.id} -m "…"',)
+    return by_status.get(item.status.value, ())

@@ -1,0 +1,128 @@
+"""Start here: init, demo, agents, explanations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gitmill.cli import output, session
+from gitmill.errors import Exit, UsageError
+
+if TYPE_CHECKING:
+    from gitmill.agents.base import Probe
+
+verbs = typer.Typer(add_completion=False, no_args_is_help=True)
+agent = typer.Typer(add_completion=False, no_args_is_help=False, help="Agents.")
+
+
+@verbs.callback()
+def _verbs() -> None:
+    """Commands that are one word."""
+
+
+@verbs.command()
+def init(
+    target: Annotated[str, typer.Option("--target", help="Branch that work lands on.")] = "",
+) -> None:
+    """Start gitmill in this repository; nothing of yours is changed."""
+    from gitmill.flows.init import init as init_flow
+
+    done = init_flow(session.mill(), target=target)
+    told = {
+        "target": done.target, "fresh": done.fresh, "checks": done.checks,
+        "policy": str(done.policy) if done.policy else None,
+    }  # fmt: skip
+    output.answer([], told)
+    begun = "state is on the branch gitmill/state" if done.fresh else "it was initialized already"
+    output.say(f"{begun}; work lands on {done.target}")
+    if done.policy is not None:
+        found = ", ".join(done.checks.values()) or "no checks found"
+        output.say(f"proposed {done.policy} ({found}); it counts once it is committed")
+        output.next_step(
+            "git add .gitmill && git commit -m 'Add gitmill policy' -- .gitmill",
+            'gitmill task new "What to do" --ready',
+        )
+    else:
+        output.next_step('gitmill task new "What to do" --ready')
+
+
+@verbs.command()
+def demo(
+    folder: Annotated[
+        str, typer.Option("--dir", help="Empty or new folder; a temporary one when left out.")
+    ] = "",
+) -> int:
+    """Make a small real project, run several tasks to landed, show and verify what happened."""
+    from gitmill.flows.demo import demo as demo_flow
+
+    progress = output.Progress()
+    account = demo_flow(Path(folder) if folder else None, output.say, progress)
+    output.answer(account.lines, account.as_json())
+    output.next_step(f"cd {account.folder} && git log --oneline --notes=gitmill")
+    return int(Exit.OK if account.holds else Exit.FAILED)
+
+
+@verbs.command()
+def explain(
+    word: Annotated[str, typer.Argument(help="An error, or `prompt`.", metavar="[WORD]")] = "",
+) -> None:
+    """Say what an error means, or what a prompt may name."""
+    from gitmill.cli import words
+
+    known = words.all_words()
+    if not word:
+        output.answer([f"{name:<22} {text}" for name, text in known.items()], {"words": known})
+        return
+    if word not in known:
+        raise UsageError(f"there is nothing to explain about {word}", hints=["`gitmill explain`"])
+    lines = words.lines_of(word)
+    output.answer(lines, {"word": word, "text": "\n".join(lines)})
+
+
+@agent.callback(invoke_without_command=True)
+def bare(context: typer.Context) -> None:
+    """List the agents when no verb is given."""
+    if context.invoked_subcommand is None:
+        list_agents()
+
+
+@agent.command("list")
+def list_agents() -> None:
+    """List the agents that there are, what they can serve and whether they are found."""
+    from gitmill.agents import base
+
+    rows, told = [], []
+    for name in base.names():
+        if name == "command":
+            continue  # not one agent but what each program in the policy is run by
+        one = base.load(name)
+        probe = one.probe({})
+        roles, permissions = sorted(one.ROLES), sorted(one.PERMISSIONS)
+        found = "found" if probe.found else "missing"
+        rows.append(f"{name:<10} {found:<8} {', '.join(roles):<18} {probe.detail}")
+        told.append({"name": name, "found": probe.found, "roles": roles,
+                     "permissions": permissions, "detail": probe.detail})  # fmt: skip
+    for name, probe in _configured():
+        found = "found" if probe.found else "missing"
+        rows.append(f"{name:<10} {found:<8} {'any':<18} {probe.detail}")
+        told.append({"name": name, "found": probe.found, "roles": None, "detail": probe.detail})
+    output.answer(rows, {"agents": told})
+
+
+def _configured() -> list[tuple[str, Probe]]:
+    from gitmill.agents import base
+    from gitmill.errors import GitmillError
+
+    try:
+        here = session.mill()
+        policy = here.policy_at(here.target_tip(here.snapshot()))
+    except GitmillError:
+        return []  # outside of a repository there are the built-in ones
+    program = base.load("command")
+    return [
+        (name, program.probe({"command": one.command}))
+        for name, one in policy.agents.items()
+        if one.command
+    ]

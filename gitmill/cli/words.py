@@ -1,0 +1,38 @@
+"""What `explain` explains: each error by its own docstring, and the names of a prompt."""
+
+from __future__ import annotations
+
+import inspect
+
+from gitmill import errors
+
+
+def _errors() -> dict[str, type[errors.GitmillError]]:
+    # Errors that one module alone raises are defined there; importing them makes them known.
+    import gitmill.cli.bug
+    import gitmill.git.objects  # noqa: F401
+
+    found: dict[str, type[errors.GitmillError]] = {}
+    open_ = [errors.GitmillError]
+    while open_:
+        kind = open_.pop()
+        found[kind.slug] = kind
+        open_ += kind.__subclasses__()
+    return dict(sorted(found.items()))
+
+
+def all_words() -> dict[str, str]:
+    """Return every word with its first sentence."""
+    told = {slug: (inspect.getdoc(kind) or "").split("\n")[0] for slug, kind in _errors().items()}
+    return told | {"prompt": "Names that the prompt of a stage may use."}
+
+
+def lines_of(word: str) -> list[str]:
+    """Return the explanation of a known word."""
+    if word == "prompt":
+        from gitmill.core.prompt import VARIABLES
+
+        return [f"{name:<22} {meaning}" for name, meaning in VARIABLES.items()]
+    kind = _errors()[word]
+    code = f"Exit code {int(kind.code)}."
+    return [*(inspect.getdoc(kind) or "").splitlines(), code]

@@ -1,0 +1,240 @@
+"""The policy `.gitmill/config.toml` as frozen models. What is not understood is an error."""
+
+from __future__ import annotations
+
+import shlex
+import tomllib
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    ValidationError,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+
+from gitmill.config.problems import explain, keys, not_toml, to_toml
+from gitmill.config.values import (
+    Branch,
+    Bytes,
+    Folder,
+    Name,
+    Permission,
+    Regex,
+    Seconds,
+    Text,
+    Value,
+    Variable,
+    When,
+    format_duration,
+    format_size,
+    parse_duration,
+    parse_size,
+)
+
+POLICY_FILE = ".gitmill/config.toml"
+OWN_FOLDER = ".gitmill/"
+MAX_ATTEMPTS = 20
+MAX_RETURNS = 100
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _key(default: Any, meaning: str, example: Any, **rules: Any) -> Any:
+    return Field(default, description=meaning, examples=[example], **rules)
+
+
+class Land(_Model):
+    """How approved work comes onto the target."""
+
+    target: Branch = _key("main", "branch that work lands on", "main")
+    auto: StrictBool = _key(True, "whether `run` lands what gets approved", False)
+    squash: StrictBool = _key(True, "one commit for each task; `false` keeps its rounds", False)
+
+
+class Check(_Model):
+    """A command that must exit 0; `NAME = "command"` is its short form."""
+
+    command: Text = Field(
+        description='what must exit 0; `NAME = "command"` below `[checks]` says the same',
+        examples=["python -m pytest -q"],
+    )
+    timeout: Seconds = _key(600, "how long it may take", "10m")
+    inputs: tuple[Text, ...] = _key(
+        (),
+        "files that decide its result, as in `.gitignore`; their change needs a person",
+        ["tests/conftest.py"],
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: object) -> object:
+        return {"command": value} if isinstance(value, str) else value
+
+
+class Worktree(_Model):
+    """How a worktree is made ready for an attempt."""
+
+    setup: tuple[Text, ...] = _key((), "commands that make a fresh worktree usable", ["npm ci"])
+    lock: tuple[Text, ...] = _key(
+        (), "files whose content decides whether the set-up runs again", ["requirements*.txt"]
+    )
+    keep: tuple[Text, ...] = _key(
+        (), "untracked paths that stay when a worktree is used again", [".venv"]
+    )
+    ignore: tuple[Text, ...] = _key((), "files that never become part of a change", ["*.log"])
+    root: Folder | None = _key(
+        None, "folder of the worktrees, outside of the repository", "/fast/worktrees"
+    )
+    env: Mapping[Variable, Value] = _key(
+        {},
+        "variables that agents and checks see; `{worktree}` becomes its path",
+        {"PYTHONPATH": "{worktree}/src"},
+    )
+
+    def environment(self, worktree: str) -> dict[str, str]:
+        """Return the configured variables for the worktree at this path."""
+        return {name: value.replace("{worktree}", worktree) for name, value in self.env.items()}
+
+
+class Sanity(_Model):
+    """Limits that every change is held to, whatever it is about."""
+
+    max_files: StrictInt = _key(200, "files in one change", 200, ge=1)
+    max_lines: StrictInt = _key(5000, "lines added and removed in one change", 5000, ge=1)
+    max_file_size: Bytes = _key(2 * 10**6, "largest file that a change may add", "2MB")
+    protected: tuple[Text, ...] = _key(
+        (".github/", ".gitlab-ci.yml", "/hooks/", "/.githooks/", "/.husky/"),
+        "paths, as in `.gitignore`, whose change needs a person; `.gitmill/` is always one of them",
+        [".github/", "infra/"],
+    )
+    forbidden_lines: tuple[Regex, ...] = _key(
+        (
+            r"\brm\s+-(?:rf|fr)\s+(?:--no-preserve-root\s+)?[/~][*]?(?:\s|$)",
+            r"\b(?:curl|wget)\b.*[|]\s*(?:sudo\s+)?(?:ba|da|z)?sh\b",
+            r"\bchmod\s+(?:-R\s+)?0?777\b",
+        ),
+        "regular expressions that no added line may match",
+        [r"\beval\("],
+    )
+
+
+class Limits(_Model):
+    """Bounds that end every loop."""
+
+    returns: StrictInt = _key(
+        6, "how often an item may be sent back in all", 6, ge=1, le=MAX_RETURNS
+    )
+    attempts: StrictInt = _key(
+        3,
+        "tries at one stage in one round, where the stage does not say",
+        3,
+        ge=1,
+        le=MAX_ATTEMPTS,
+    )
+    aborts: StrictInt = _key(3, "landings of one item that may be broken off", 3, ge=1, le=100)
+
+
+class AgentPolicy(_Model):
+    """What a project says about one agent."""
+
+    command: tuple[Text, ...] = _key((), "program and arguments", ["prog", "arg"], min_length=1)
+    timeout: Seconds | None = _key(None, "longest run, where the stage does not say", "20m")
+    idle: Seconds | None = _key(None, "longest silence, where the stage does not say", "5m")
+    permission: Permission | None = _key(
+        None, "`read-only`, `workspace` or `full`, where the stage does not say", "workspace"
+    )
+
+
+class ModePolicy(_Model):
+    """A mode of the project; one with a shipped mode's name changes that mode."""
+
+    roles: Mapping[Name, Name] = _key({}, "which agent serves a role", {"builder": "shell"})
+    gates: Mapping[Name, When] = _key(
+        {}, "when a person is asked: `never`, `always` or `high-risk`", {"approve": "always"}
+    )
+
+
+class Environment(_Model):
+    """What runs may see of the environment."""
+
+    passed: tuple[Variable, ...] = _key(
+        (),
+        "variables that runs may see although their name looks like a secret",
+        ["PYPI_TOKEN"],
+        alias="pass",
+    )
+
+
+class Policy(_Model):
+    """The whole policy. `checks` is None when the file has no such table."""
+
+    mode: Name = _key("offline", "mode that items run in", "offline")
+    land: Land = Land()
+    checks: Mapping[Name, Check] | None = None
+    worktree: Worktree = Worktree()
+    sanity: Sanity = Sanity()
+    limits: Limits = Limits()
+    agents: Mapping[Name, AgentPolicy] = {}
+    modes: Mapping[Name, ModePolicy] = {}
+    environment: Environment = Environment()
+
+    @property
+    def protected_paths(self) -> tuple[str, ...]:
+        """Patterns of paths whose change needs a person, in the syntax of `.gitignore`.
+
+        gitmill's own folder is the last one, so that no `!pattern` before it takes it out.
+        """
+        inputs = [path for check in (self.checks or {}).values() for path in check.inputs]
+        return (*dict.fromkeys([*self.sanity.protected, *inputs]), OWN_FOLDER)
+
+    @property
+    def commands(self) -> dict[str, str]:
+        """Every command that the policy names, by its key: what a machine has to trust."""
+        checks, agents = self.checks or {}, self.agents
+        return (
+            {f"checks.{name}": check.command for name, check in checks.items()}
+            | {f"worktree.setup.{n}": line for n, line in enumerate(self.worktree.setup, 1)}
+            | {f"agents.{n}": shlex.join(agents[n].command) for n in agents if agents[n].command}
+        )
+
+
+def parse_policy(text: str, *, source: str = POLICY_FILE) -> Policy:
+    """Read a policy.
+
+    Raises `BadConfigError` naming file, line, key and what was expected, for all that is wrong.
+    """
+    try:
+        return Policy.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise not_toml(text, source, str(error)) from None
+    except ValidationError as error:
+        raise explain(text, source, Policy, error.errors(include_url=False)) from None
+
+
+def settings_table() -> str:
+    """Return the Markdown table of all keys, which the page of the settings has to show."""
+    rows = ["| key | default | example | meaning |", "|---|---|---|---|"]
+    for key, field in keys(Policy):
+        example = f"`{to_toml((field.examples or [''])[0])}`"
+        cells = (f"`{key}`", _default(field), example, field.description or "")
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(rows) + "\n"
+
+
+def _default(field: FieldInfo) -> str:
+    writers = {parse_duration: format_duration, parse_size: format_size}
+    read = [getattr(rule, "func", None) for rule in field.metadata]
+    written = [write(field.default) for parse, write in writers.items() if parse in read]
+    if field.is_required():
+        return "must be given"
+    if not field.default and field.default is not False:
+        return ""
+    return f"`{to_toml(written[0] if written else field.default)}`"

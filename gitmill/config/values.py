@@ -1,0 +1,121 @@
+"""Values as people write them: durations, sizes, names, patterns. Each says what it expected."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator
+
+_LONGEST = 7 * 24 * 3600
+_UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+_SIZES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+class Permission(StrEnum):
+    """What an agent may do to the files it is given."""
+
+    READ_ONLY = "read-only"
+    WORKSPACE = "workspace"
+    FULL = "full"
+
+
+class When(StrEnum):
+    """When a gate asks a person."""
+
+    NEVER = "never"
+    ALWAYS = "always"
+    HIGH_RISK = "high-risk"
+
+
+def parse_duration(value: object) -> int:
+    """Return the seconds that `90s`, `20m`, `1h30m` or `2d` mean.
+
+    Raises `ValueError` whose message says what was expected.
+    """
+    match = re.fullmatch(
+        r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?", str(value), re.ASCII
+    )
+    counts = match.groups("0") if match and isinstance(value, str) else ()
+    seconds = sum(int(n) * unit for n, unit in zip(counts, _UNITS.values(), strict=False))
+    if not 0 < seconds <= _LONGEST:
+        raise ValueError('a duration from "1s" to "7d", such as "90s", "20m" or "1h30m"')
+    return seconds
+
+
+def format_duration(seconds: int) -> str:
+    """Write seconds in the way that `parse_duration` reads them."""
+    parts = []
+    for unit, size in _UNITS.items():
+        count, seconds = divmod(seconds, size)
+        parts += [f"{count}{unit}"] if count else []
+    return "".join(parts)
+
+
+def parse_size(value: object) -> int:
+    """Return the bytes that `500KB`, `2MB` or `1GiB` mean.
+
+    Raises `ValueError` whose message says what was expected.
+    """
+    match = re.fullmatch(r"([0-9]{1,12})([KMG]?i?B)", str(value), re.IGNORECASE)
+    size = int(match[1]) * _SIZES.get(match[2].upper(), 0) if match else 0
+    if size < 1 or not isinstance(value, str):
+        raise ValueError('a size such as "500KB" or "2MB"')
+    return size
+
+
+def format_size(size: int) -> str:
+    """Write a size in the way that `parse_size` reads it."""
+    unit = next(unit for unit in ("GB", "MB", "KB", "B") if size % _SIZES[unit] == 0)
+    return f"{size // _SIZES[unit]}{unit}"
+
+
+def _matches(pattern: str, expected: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(expected)
+        return value
+
+    return AfterValidator(check)
+
+
+def _checked(accepts: Callable[[str], str | None]) -> AfterValidator:
+    def check(value: str) -> str:
+        if expected := accepts(value):
+            raise ValueError(expected)
+        return value
+
+    return AfterValidator(check)
+
+
+def _regex(value: str) -> str | None:
+    try:
+        re.compile(value)
+    except re.error as error:
+        return f"a regular expression ({error})"
+    return None
+
+
+def _placeholders(value: str) -> str | None:
+    # `${word}` is the shell's, and braces around anything but one word are JSON and the like.
+    unknown = set(re.findall(r"(?<!\$)\{([a-z_]+)\}", value)) - {"worktree"}
+    return "a text with no other placeholder than {worktree}" if unknown else None
+
+
+Seconds = Annotated[int, BeforeValidator(parse_duration)]
+Bytes = Annotated[int, BeforeValidator(parse_size)]
+Text = Annotated[str, _matches(r"(?s)(?=.*\S)[^\x00]+", "a text with something in it")]
+Name = Annotated[
+    str, _matches(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,49}", "a name of letters, digits, . - and _")
+]
+Variable = Annotated[
+    str, _matches(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")
+]
+Branch = Annotated[
+    str, _matches(r"(?!-|/|refs/)[^\s~^:?*\[\\\x00-\x1f\x7f]+", "the name of a branch")
+]
+Folder = Annotated[str, _matches(r"/[^\x00\n]*", "an absolute path")]
+Regex = Annotated[str, _checked(_regex)]
+Value = Annotated[str, _checked(_placeholders)]

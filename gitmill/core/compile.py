@@ -1,0 +1,254 @@
+"""Compiling: mode, loop, policy and agents become one frozen plan, or all reasons why not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from gitmill.config import MAX_ATTEMPTS, POLICY_FILE, AgentPolicy, Limits, Policy
+from gitmill.config.problems import nearest
+from gitmill.config.values import Permission, When
+from gitmill.core.edges import Draft, Edges, Problem, resolve_edges
+from gitmill.core.frozen import (
+    FrozenPlan,
+    PlannedCheck,
+    PlannedLimits,
+    PlannedSanity,
+    PlannedStage,
+    StageType,
+)
+from gitmill.core.ids import Kind
+from gitmill.core.loop import Loop, Stage
+from gitmill.core.mode import Mode
+from gitmill.core.prompt import check_prompt
+from gitmill.core.verdict import VerdictWord
+from gitmill.errors import CannotCompileError
+
+AGENT_TIMEOUT = 20 * 60
+AGENT_IDLE = 10 * 60
+MECHANICAL_TIMEOUT = 10 * 60
+MAX_APPROVALS = 10
+
+
+@dataclass(frozen=True)
+class AgentFacts:
+    """What an agent can do; `roles` is None for one that can serve any role."""
+
+    name: str
+    permissions: frozenset[Permission]
+    roles: frozenset[str] | None = None
+
+
+def compile_plan(
+    *,
+    mode: Mode,
+    loops: Mapping[str, Loop],
+    policy: Policy,
+    agents: Mapping[str, AgentFacts],
+    kind: Kind = Kind.TASK,
+) -> FrozenPlan:
+    """Return the plan for the loop that serves a kind of item. The same input gives equal plans.
+
+    Raises `CannotCompileError` with every problem, each with its file, and hints.
+    """
+    loop = _serving(loops, kind)
+    drafts = tuple(_draft(stage, mode, policy) for stage in loop.stages)
+    edges, problems = resolve_edges(drafts) if loop.main else ({}, [])
+    problems += [*_loop_problems(loop, drafts, policy), *_mode_problems(mode, loops, agents)]
+    problems += _policy_problems(policy, agents)
+    for draft in drafts:
+        problems += [*_bounds(draft.stage), *_agent_problems(draft, mode, agents)]
+        problems += [*_distinct(draft, drafts, mode), *_prompt_problems(draft.stage)]
+    if problems:
+        raise _refusal(loop, mode, problems)
+    return _plan(loop, mode, policy, drafts, edges)
+
+
+def _serving(loops: Mapping[str, Loop], kind: Kind) -> Loop:
+    serving = [loop for loop in loops.values() if loop.serves is kind]
+    if len(serving) == 1:
+        return serving[0]
+    count = "no loop serves" if not serving else "more than one loop serves"
+    raise CannotCompileError(
+        f"{count} items of kind {kind}",
+        evidence=[f"{loop.path}: serves {loop.serves}" for loop in serving or loops.values()],
+        hints=[f"exactly one `loop.md` says `serves: {kind}`"],
+    )
+
+
+def _refusal(loop: Loop, mode: Mode, problems: Sequence[Problem]) -> CannotCompileError:
+    return CannotCompileError(
+        f"the loop {loop.name} does not compile in mode {mode.name}",
+        evidence=[f"{problem.where}: {problem.what}" for problem in problems],
+        hints=list(dict.fromkeys(problem.hint for problem in problems if problem.hint)),
+    )
+
+
+def _draft(stage: Stage, mode: Mode, policy: Policy) -> Draft:
+    """Resolve the permission: the stage's, else the agent's, else the least that the role needs."""
+    agent = mode.roles.get(stage.role, "") if stage.type is StageType.AGENT else ""
+    default = Permission.WORKSPACE if stage.role == "builder" else Permission.READ_ONLY
+    own = policy.agents.get(agent, AgentPolicy()).permission
+    said = next((level for level in Permission if level == stage.permission), None)
+    return Draft(stage, said or own or default, agent)
+
+
+def _guess(word: str, known: Sequence[str], label: str) -> str:
+    close = nearest(word, known)
+    return f"did you mean `{close}`?" if close else f"{label} {', '.join(known) or 'none'}"
+
+
+def _loop_problems(loop: Loop, drafts: Sequence[Draft], policy: Policy) -> Iterator[Problem]:
+    if not loop.main:
+        hint = "add a file such as `10-build.md` beside it"
+        yield Problem(loop.path, "the loop has no stage to begin with", hint)
+    elif not any(draft.is_authoring for draft in drafts if not draft.stage.is_side):
+        hint = "give a stage of type agent `permission: workspace`"
+        yield Problem(loop.path, "no stage of the loop writes anything", hint)
+    for stage in loop.stages:
+        if stage.type is StageType.CHECKS and policy.checks is not None and not policy.checks:
+            what = f"[checks] names no command, so the stage {stage.name} would pass everything"
+            hint = 'add `test = "COMMAND"` to it; without the table items bring `$` criteria'
+            yield Problem(POLICY_FILE, what, hint)
+
+
+def _mode_problems(
+    mode: Mode, loops: Mapping[str, Loop], agents: Mapping[str, AgentFacts]
+) -> Iterator[Problem]:
+    """Find what a mode names and nothing has, over all loops: a mode is shared by them."""
+    stages = [stage for loop in loops.values() for stage in loop.stages]
+    roles = sorted({stage.role for stage in stages if stage.role})
+    gates = sorted({stage.name for stage in stages if stage.type is StageType.PERSON})
+    for role, agent in mode.roles.items():
+        if role not in roles:
+            hint = _guess(role, roles, "the roles of the loops are")
+            yield Problem(mode.path, f"no stage of any loop has the role {role}", hint)
+        if agent not in agents:
+            hint = _guess(agent, sorted(agents), "the agents are")
+            yield Problem(mode.path, f"the role {role} goes to {agent}, which is no agent", hint)
+    for gate in mode.gates:
+        if gate not in gates:
+            hint = _guess(gate, gates, "the stages of type person are")
+            yield Problem(mode.path, f"no stage of type person is called {gate}", hint)
+
+
+def _policy_problems(policy: Policy, agents: Mapping[str, AgentFacts]) -> Iterator[Problem]:
+    for name in policy.agents:
+        if name not in agents:
+            hint = _guess(name, sorted(agents), "the agents are")
+            yield Problem(POLICY_FILE, f"agents.{name}: there is no such agent", hint)
+
+
+def _bounds(stage: Stage) -> Iterator[Problem]:
+    if stage.attempts is not None and not 1 <= stage.attempts <= MAX_ATTEMPTS:
+        what = f"attempts must be 1 to {MAX_ATTEMPTS}, not {stage.attempts}"
+        yield Problem(stage.where("attempts"), what, "for example `attempts: 3`")
+    if not 1 <= stage.approvals <= MAX_APPROVALS:
+        what = f"approvals must be 1 to {MAX_APPROVALS}, not {stage.approvals}"
+        yield Problem(stage.where("approvals"), what, "for example `approvals: 2`")
+
+
+def _agent_problems(
+    draft: Draft, mode: Mode, agents: Mapping[str, AgentFacts]
+) -> Iterator[Problem]:
+    stage, agent = draft.stage, agents.get(draft.agent)
+    if not draft.is_agent:
+        return
+    if stage.permission is not None and stage.permission not in list(Permission):
+        hint = _guess(stage.permission, list(Permission), "the permissions are")
+        yield Problem(stage.where("permission"), f"there is no permission {stage.permission}", hint)
+    if stage.role not in mode.roles:
+        hint = _guess(stage.role, sorted(mode.roles), "its roles are")
+        what = f"the mode {mode.name} has no agent for the role {stage.role}"
+        yield Problem(stage.where("role"), what, hint)
+    if draft.is_authoring and stage.approvals > 1:
+        what = f"{stage.name} writes, so there is nothing to approve {stage.approvals} times"
+        yield Problem(stage.where("approvals"), what, "ask for approvals where it is reviewed")
+    if agent is None:
+        return
+    if agent.roles is not None and stage.role not in agent.roles:
+        what = f"the agent {agent.name} cannot serve as {stage.role}"
+        hint = f"it serves as {', '.join(sorted(agent.roles))}; give the role another agent"
+        yield Problem(stage.where("role"), what, hint)
+    if draft.permission not in agent.permissions:
+        what = f"the agent {agent.name} cannot run with the permission {draft.permission}"
+        hint = f"it can run with {', '.join(p for p in Permission if p in agent.permissions)}"
+        yield Problem(stage.where("permission"), what, hint)
+
+
+def _distinct(draft: Draft, drafts: Sequence[Draft], mode: Mode) -> Iterator[Problem]:
+    where = draft.stage.where("distinct_from")
+    acting = {d.name: d for d in drafts if d.stage.type in (StageType.AGENT, StageType.PERSON)}
+    for name in draft.stage.distinct_from:
+        others = [other for other in acting if other != draft.name]
+        if name not in others:
+            hint = _guess(name, others, "the stages with an agent or a person are")
+            what = f"{draft.name} cannot be distinct from {name}: nobody else acts there"
+            yield Problem(where, what, hint)
+        elif draft.agent and acting[name].agent == draft.agent:
+            what = f"{draft.name} must not have the agent of {name}, and {draft.agent} serves both"
+            yield Problem(where, what, f"give the roles two agents in `[modes.{mode.name}]`")
+
+
+def _prompt_problems(stage: Stage) -> Iterator[Problem]:
+    for problem in check_prompt(stage.prompt) if stage.prompt else []:
+        where = f"{stage.path}:{stage.prompt_line + problem.line - 1}"
+        yield Problem(where, problem.what, problem.hint)
+
+
+def _plan(
+    loop: Loop, mode: Mode, policy: Policy, drafts: Sequence[Draft], edges: Edges
+) -> FrozenPlan:
+    gates = {
+        stage.name: mode.gates.get(stage.name, stage.when or When.HIGH_RISK)
+        for stage in sorted(loop.stages, key=lambda stage: stage.name)
+        if stage.type is StageType.PERSON
+    }
+    checks = (policy.checks or {}).items()
+    limits = policy.limits.model_copy(update=dict(loop.limits))
+    sanity = policy.sanity
+    return FrozenPlan(
+        mode=mode.name,
+        loop=loop.name,
+        serves=loop.serves,
+        stages=tuple(_stage(draft, edges[draft.name], policy, limits) for draft in drafts),
+        checks=tuple(PlannedCheck(n, c.command, c.timeout, c.inputs) for n, c in checks),
+        item_criteria=policy.checks is None,
+        sanity=PlannedSanity(
+            max_files=sanity.max_files,
+            max_lines=sanity.max_lines,
+            max_file_size=sanity.max_file_size,
+            protected=policy.protected_paths,
+            forbidden_lines=sanity.forbidden_lines,
+        ),
+        gates=gates,
+        limits=PlannedLimits(limits.returns, limits.attempts, limits.aborts),
+    )
+
+
+def _stage(
+    draft: Draft, edges: Mapping[VerdictWord, str], policy: Policy, limits: Limits
+) -> PlannedStage:
+    stage, own = draft.stage, policy.agents.get(draft.agent, AgentPolicy())
+    checks = sum(check.timeout for check in (policy.checks or {}).values())
+    timeout, idle = {
+        StageType.AGENT: (stage.timeout or own.timeout or AGENT_TIMEOUT, stage.idle or own.idle),
+        StageType.SANITY: (stage.timeout or MECHANICAL_TIMEOUT, 0),
+        StageType.CHECKS: (stage.timeout or max(MECHANICAL_TIMEOUT, checks), 0),
+        StageType.PERSON: (0, 0),
+    }[stage.type]
+    return PlannedStage(
+        name=stage.name,
+        type=stage.type,
+        role=stage.role,
+        agent=draft.agent,
+        command=own.command,
+        permission=draft.permission,
+        timeout=timeout,
+        idle=min(AGENT_IDLE, timeout) if idle is None else idle,
+        attempts=0 if stage.type is StageType.PERSON else stage.attempts or limits.attempts,
+        approvals=stage.approvals,
+        distinct_from=stage.distinct_from,
+        edges=edges,
+        prompt=stage.prompt,
+    )

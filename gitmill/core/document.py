@@ -1,0 +1,232 @@
+"""Markdown with front matter, kept to the byte: setting one field changes that field's lines only.
+
+gitmill writes each field as `key: <JSON value>` on one line, which every YAML reader understands.
+People may write any YAML; what they wrote stays as it is until its own field is set.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from gitmill.errors import BadDocumentError
+
+_FENCE = re.compile(r"---[ \t]*\r?\n?\Z")
+_KEY = re.compile(r"""(?:([A-Za-z_][\w.-]*)|"([^"\\]+)"|'([^']+)')[ \t]*:(?=[ \t\r\n]|\Z)""")
+_COMMENT = re.compile(r"[^\s\"'\[{|>&*!#][^\"']*?([ \t]+#[^\r\n]*)")
+_UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
+
+
+def to_json(value: Any) -> str:
+    """Return JSON on one line that is YAML too: non-ASCII kept, whatever breaks a line escaped."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def _lines(text: str) -> list[str]:
+    parts = text.split("\n")
+    return [part + "\n" for part in parts[:-1]] + ([parts[-1]] if parts[-1] else [])
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """The lines of one top-level key: `start` (from 0) up to `end`, and what follows its colon."""
+
+    key: str
+    start: int
+    end: int
+    rest: str
+
+
+@dataclass(frozen=True)
+class Document:
+    """A parsed document. Parsing never fails; reading a field that is malformed does."""
+
+    text: str
+    path: str = ""
+
+    @classmethod
+    def from_bytes(cls, data: bytes, path: str = "") -> Document:
+        """Parse a file's bytes; those that are not UTF-8 survive the round trip."""
+        return cls(data.decode("utf-8", "surrogateescape"), path)
+
+    @classmethod
+    def new(cls, fields: Mapping[str, Any], body: str, path: str = "") -> Document:
+        """Write a document of our own: one line a field, fields that are None left out."""
+        lines = [f"{key}: {to_json(value)}\n" for key, value in fields.items() if value is not None]
+        return cls("---\n" + "".join(lines) + "---\n" + body, path)
+
+    def to_bytes(self) -> bytes:
+        """Return the file's bytes, equal to those that were parsed when nothing was set."""
+        return self.text.encode("utf-8", "surrogateescape")
+
+    @cached_property
+    def _all(self) -> list[str]:
+        return _lines(self.text)
+
+    @cached_property
+    def _close(self) -> int:
+        """Line number of the closing fence, 0 when there is no front matter."""
+        lines = self._all
+        if not lines or not _FENCE.match(lines[0].removeprefix("\ufeff")):
+            return 0
+        return next((n for n, line in enumerate(lines) if n and _FENCE.match(line)), 0)
+
+    @property
+    def has_front_matter(self) -> bool:
+        """Whether the text begins with a front matter block that is closed."""
+        return self._close > 0
+
+    @property
+    def body(self) -> str:
+        """All after the front matter."""
+        return "".join(self._all[self._close + 1 :]) if self._close else self.text
+
+    @cached_property
+    def fields(self) -> dict[str, Field]:
+        """The top-level keys in order. Raises `BadDocumentError` on a key that stands twice."""
+        found: dict[str, Field] = {}
+        for field in self._scan():
+            if field.key in found:
+                raise self.error(field.start, f"the key {field.key} stands twice")
+            found[field.key] = field
+        return found
+
+    def _scan(self) -> Iterator[Field]:
+        start, key, rest, end = 0, "", "", 0
+        for number in range(1, self._close):
+            line = self._all[number]
+            match = _KEY.match(line)
+            if match:
+                if key:
+                    yield Field(key, start, end, rest)
+                key = match[1] or match[2] or match[3]
+                start, end, rest = number, number + 1, line[match.end() :].strip()
+            elif not line.strip() or line.startswith("#"):
+                continue  # belongs to no field, so that it stays where it is
+            elif key and line[0] in " \t-":
+                end = number + 1
+            else:
+                raise self.error(number, "expected `key: value`")
+        if key:
+            yield Field(key, start, end, rest)
+
+    def error(self, line: int, what: str) -> BadDocumentError:
+        """Build the error that names file, line (from 0) and what is wrong there."""
+        shown = self._all[line].rstrip("\r\n") if line < len(self._all) else ""
+        return BadDocumentError(
+            f"{self.path or 'document'}:{line + 1}: {what}", evidence=[f"{line + 1} | {shown}"]
+        )
+
+    def line_of(self, key: str) -> int:
+        """Return the line (from 0) of a key, the fence's when it is missing."""
+        field = self.fields.get(key)
+        return field.start if field else 0
+
+    def value(self, key: str, default: Any = None) -> Any:
+        """Return the value of a field as YAML reads it, `default` when it is missing."""
+        field = self.fields.get(key)
+        if field is None:
+            return default
+        if field.end == field.start + 1:
+            try:
+                return json.loads(field.rest)
+            except ValueError:
+                pass
+        return self._yaml(field, typed=True)
+
+    def text_value(self, key: str, default: Any = None) -> Any:
+        """Return a field whose scalars are text: `1.10`, `on` and `007` stay what was typed."""
+        field = self.fields.get(key)
+        if field is None:
+            return default
+        if field.end == field.start + 1 and field.rest[:1] in ('"', "["):
+            try:
+                value = json.loads(field.rest)
+            except ValueError:
+                value = None
+            if isinstance(value, str) or (
+                isinstance(value, list) and all(isinstance(part, str) for part in value)
+            ):
+                return value
+        return self._yaml(field, typed=False)
+
+    def _yaml(self, field: Field, *, typed: bool) -> Any:
+        import yaml  # noqa: PLC0415  (only for what people wrote; ours is JSON)
+
+        lines = "".join(self._all[field.start : field.end])
+        try:
+            loaded = yaml.load(lines, yaml.SafeLoader if typed else yaml.BaseLoader)  # noqa: S506
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            line = field.start + (mark.line if mark else 0)
+            problem = getattr(error, "problem", None) or "not YAML"
+            raise self.error(min(line, field.end - 1), f"{field.key}: {problem}") from None
+        value = next(iter(loaded.values()))
+        return None if value == "" and not typed and field.rest in ("", "~", "null") else value
+
+    def set(self, key: str, value: Any) -> Document:
+        """Return the document with one field set, or removed when `value` is None.
+
+        Raises `BadDocumentError` when there is no front matter to set it in.
+        """
+        if not self.has_front_matter:
+            raise self.error(0, "there is no front matter; the first line must be `---`")
+        newline = "\r\n" if self._all[0].endswith("\r\n") else "\n"
+        lines, field = list(self._all), self.fields.get(key)
+        new = [] if value is None else [f"{key}: {to_json(value)}"]
+        if field is None:
+            lines[self._close : self._close] = [line + newline for line in new]
+        else:
+            if field.end == field.start + 1 and (match := _COMMENT.fullmatch(field.rest)):
+                new = [line + match[1] for line in new]
+            lines[field.start : field.end] = [line + newline for line in new]
+        return Document("".join(lines), self.path)
+
+    def update(self, fields: Mapping[str, Any]) -> Document:
+        """Return the document with several fields set or removed."""
+        document = self
+        for key, value in fields.items():
+            document = document.set(key, value)
+        return document
+
+    def with_body(self, body: str) -> Document:
+        """Return the document with another body."""
+        return Document("".join(self._all[: self._close + 1]) + body, self.path)
+
+
+class Handler:
+    """python-frontmatter's handler interface over this format, for programs that use that library.
+
+    `frontmatter.loads(text, handler=Handler())` reads what gitmill writes with its types kept.
+    """
+
+    FM_BOUNDARY = re.compile(r"^-{3}\s*$", re.MULTILINE)
+    START_DELIMITER = END_DELIMITER = "---"
+
+    def detect(self, text: str) -> bool:
+        """Whether the text has front matter."""
+        return Document(text).has_front_matter
+
+    def split(self, text: str) -> tuple[str, str]:
+        """Return the front matter without its fences, and the body."""
+        document = Document(text)
+        head = text[: len(text) - len(document.body)]
+        return "".join(_lines(head)[1:-1]), document.body
+
+    def load(self, fm: str, **_: object) -> dict[str, Any]:
+        """Read the fields."""
+        document = Document(f"---\n{fm}---\n" if fm.endswith("\n") else f"---\n{fm}\n---\n")
+        return {key: document.value(key) for key in document.fields}
+
+    def export(self, metadata: Mapping[str, Any], **_: object) -> str:
+        """Write the fields, one line each."""
+        return "\n".join(f"{key}: {to_json(value)}" for key, value in metadata.items())
+
+    def format(self, post: Any, **_: object) -> str:
+        """Write a whole post."""
+        return f"---\n{self.export(post.metadata)}\n---\n{post.content}"

@@ -1,0 +1,224 @@
+"""Frozen plans: all that the engine runs by, in one document that its content addresses."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from functools import cache, cached_property
+from itertools import groupby
+from typing import Any
+
+from gitmill.config.values import Permission, When
+from gitmill.core.document import Document
+from gitmill.core.ids import Kind
+from gitmill.core.item import Risk
+from gitmill.core.verdict import VerdictWord
+from gitmill.errors import BadDocumentError
+
+FORMAT = 1
+APPROVED, WAITING, BLOCKED = "approved", "waiting", "blocked"
+ENDS = (APPROVED, WAITING, BLOCKED)  # where an edge leads that does not lead to a stage
+
+
+class StageType(StrEnum):
+    """What carries a stage out."""
+
+    AGENT = "agent"
+    SANITY = "sanity"
+    CHECKS = "checks"
+    PERSON = "person"
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """One stage with everything decided.
+
+    `attempts` is how many tries a round has; a round ends when the item is returned, and
+    `returns` of the limits bounds the rounds. An item that enters a stage whose tries are used
+    up is blocked. A stage of type person has no tries (0). Times are in seconds, 0 is none.
+    `edges` has every verdict that the stage can give: a stage's name or one of `ENDS`.
+    """
+
+    name: str
+    type: StageType
+    role: str
+    agent: str
+    command: tuple[str, ...]
+    permission: Permission
+    timeout: int
+    idle: int
+    attempts: int
+    approvals: int
+    distinct_from: tuple[str, ...]
+    edges: Mapping[VerdictWord, str]
+    prompt: str = ""
+
+    @property
+    def is_authoring(self) -> bool:
+        """Whether it is an agent that changes files."""
+        return self.type is StageType.AGENT and self.permission is not Permission.READ_ONLY
+
+
+@dataclass(frozen=True)
+class PlannedCheck:
+    """A command of the policy that must exit 0."""
+
+    name: str
+    command: str
+    timeout: int
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PlannedSanity:
+    """The limits that every change is held to; patterns as in `.gitignore`."""
+
+    max_files: int
+    max_lines: int
+    max_file_size: int
+    protected: tuple[str, ...]
+    forbidden_lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PlannedLimits:
+    """Bounds on the counters of an item."""
+
+    returns: int
+    attempts: int
+    aborts: int
+
+
+@dataclass(frozen=True)
+class FrozenPlan:
+    """A compiled loop. With `item_criteria` a checks stage has only the item's own commands."""
+
+    mode: str
+    loop: str
+    serves: Kind
+    stages: tuple[PlannedStage, ...]
+    checks: tuple[PlannedCheck, ...]
+    item_criteria: bool
+    sanity: PlannedSanity
+    gates: Mapping[str, When]
+    limits: PlannedLimits
+    format: int = FORMAT
+
+    @property
+    def first(self) -> PlannedStage:
+        """The stage that an item begins with."""
+        return self.stages[0]
+
+    def stage(self, name: str) -> PlannedStage:
+        """Return the stage of that name; raises `KeyError` when the plan has none."""
+        return {stage.name: stage for stage in self.stages}[name]
+
+    def asks(self, stage: str, risk: Risk) -> bool:
+        """Whether the gate of this person stage asks for an item of this risk."""
+        when = self.gates[stage]
+        return when is When.ALWAYS or (when is When.HIGH_RISK and risk is Risk.HIGH)
+
+    @cached_property
+    def hash12(self) -> str:
+        """First 12 hex digits of the SHA-256 of the document, by which it is found again."""
+        return hashlib.sha256(self.render().encode()).hexdigest()[:12]
+
+    def render(self) -> str:
+        """Return the plan as one document; the same plan gives the same bytes."""
+        fields = asdict(self)
+        fields["gates"] = dict(sorted(fields["gates"].items()))
+        for stage in fields["stages"]:
+            stage["edges"] = {
+                word: stage["edges"][word] for word in VerdictWord if word in stage["edges"]
+            }
+            del stage["prompt"]
+        ordered = {key: fields[key] for key in _KEYS}
+        return Document.new(ordered, self._body()).text
+
+    @classmethod
+    def parse(cls, text: str, *, path: str = "plan") -> FrozenPlan:
+        """Read a rendered plan.
+
+        Raises `BadDocumentError` unless rendering the result gives the text back, so a plan that
+        somebody changed is refused as a whole.
+        """
+        document = Document(text, path)
+        refusal = BadDocumentError(
+            f"{path}: this is not a plan as gitmill compiled it",
+            hints=["compile it again with `gitmill compile`"],
+        )
+        try:
+            text.encode()
+            fields = {key: document.value(key) for key in document.fields}
+            plan = _with_prompts(_adapter().validate_python(fields), document.body)
+        except (ValueError, RecursionError, BadDocumentError):
+            raise refusal from None
+        if plan.render() != text:
+            raise refusal
+        return plan
+
+    def _body(self) -> str:
+        words = list(VerdictWord)
+        rows = [["stage", "type", "agent", "permission", "tries", *words]]
+        rows.append(["---"] * len(rows[0]))
+        for s in self.stages:
+            edges = [s.edges.get(word, "-") for word in words]
+            tries = str(s.attempts) if s.attempts else "-"
+            may = s.permission if s.type is StageType.AGENT else "-"
+            rows.append([s.name, s.type, s.agent or "-", may, tries, *edges])
+        table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
+        prompts = "".join(_section(s) for s in self.stages if s.prompt)
+        return f"\n# Plan of the loop {self.loop} in mode {self.mode}\n\n{table}{prompts}"
+
+    def mermaid(self) -> str:
+        """Draw stages and edges as a Mermaid flow chart."""
+        shapes = {StageType.AGENT: "[{}]", StageType.PERSON: "{{{{{}}}}}"}
+        lines = ["flowchart TD"]
+        lines += [
+            f"    {_node(s.name)}{shapes.get(s.type, '[/{}/]').format(s.name)}" for s in self.stages
+        ]
+        ends = {to for stage in self.stages for to in stage.edges.values() if to in ENDS}
+        lines += [f"    {_node(end)}([{end}])" for end in ENDS if end in ends]
+        for stage in self.stages:
+            edges = sorted(stage.edges.items(), key=lambda edge: edge[1])
+            for to, group in groupby(edges, key=lambda edge: edge[1]):
+                words = ", ".join(word for word, _ in group)
+                lines.append(f"    {_node(stage.name)} -->|{words}| {_node(to)}")
+        return "\n".join(lines) + "\n"
+
+
+_KEYS = (
+    "format", "mode", "loop", "serves", "gates", "limits", "checks", "item_criteria", "sanity",
+    "stages",
+)  # fmt: skip
+
+
+def _node(name: str) -> str:
+    # Mermaid has reserved words, such as `end`.
+    return "s_" + name.replace("-", "_")
+
+
+def _section(stage: PlannedStage) -> str:
+    longest = max((len(run) for run in re.findall("`+", stage.prompt)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"\n## Prompt of {stage.name}\n\n{fence}jinja\n{stage.prompt}\n{fence}\n"
+
+
+def _with_prompts(plan: FrozenPlan, body: str) -> FrozenPlan:
+    stages, at = [], max(0, body.find("\n## Prompt of "))
+    for stage in plan.stages:
+        title = f"\n## Prompt of {re.escape(stage.name)}\n\n"
+        found = re.compile(title + r"(`{3,})jinja\n(.*?)\n\1\n", re.DOTALL).match(body, at)
+        at = found.end() if found else at
+        stages.append(replace(stage, prompt=found[2]) if found else stage)
+    return replace(plan, stages=tuple(stages))
+
+
+@cache
+def _adapter() -> Any:
+    from pydantic import TypeAdapter  # noqa: PLC0415  (building it takes longer than most commands)
+
+    return TypeAdapter(FrozenPlan)

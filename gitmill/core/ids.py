@@ -1,0 +1,64 @@
+"""Ids: one letter for the kind and five or more Crockford base32 characters, `t-k3f9x`."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from enum import StrEnum
+
+ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base32: without i, l, o, u
+LENGTH = 5
+PATTERN = re.compile(rf"^[agdpt]-[{ALPHABET}]{{{LENGTH},}}$")
+
+
+class Kind(StrEnum):
+    """What an item is; the letter of its ids is the first of its name."""
+
+    ANALYSIS = "analysis"
+    GOAL = "goal"
+    DESIGN = "design"
+    PLAN = "plan"
+    TASK = "task"
+
+    @property
+    def letter(self) -> str:
+        """The first character of this kind's ids."""
+        return self.value[0]
+
+    @property
+    def folder(self) -> str:
+        """The folder of this kind on the state branch."""
+        return {"analysis": "analyses"}.get(self.value, f"{self.value}s")
+
+
+def kind_of(item_id: str) -> Kind:
+    """Return the kind that the letter of an id stands for."""
+    return next(kind for kind in Kind if kind.letter == item_id[:1])
+
+
+def base32(data: bytes) -> str:
+    """Return one character for each byte, from its low five bits."""
+    return "".join(ALPHABET[byte & 31] for byte in data)
+
+
+def new_id(kind: Kind, random: bytes, taken: Iterable[str] = ()) -> str:
+    """Return an id from random bytes, a character longer for as long as it is taken."""
+    used = set(taken)
+    text = base32(random)
+    for length in range(LENGTH, len(text) + 1):
+        candidate = f"{kind.letter}-{text[:length]}"
+        if candidate not in used:
+            return candidate
+    raise ValueError("not enough random bytes for a free id")
+
+
+def derived_id(kind: Kind, source: str) -> str:
+    """Return the id of something imported or expanded: the same source gives the same id."""
+    digest = hashlib.sha256(f"{kind.value}\0{source}".encode()).digest()
+    return f"{kind.letter}-{base32(digest[:10])}"
+
+
+def matches(item_id: str, typed: str) -> bool:
+    """Whether what a user typed, with or without the kind's letter, begins this id."""
+    return item_id.startswith(typed) or item_id.partition("-")[2].startswith(typed)

@@ -1,0 +1,160 @@
+"""The lifecycle of an item: one closed table, one pure function, the diagram drawn from them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from itertools import groupby
+
+from gitmill.errors import IllegalTransitionError, LeasedError
+
+
+class Status(StrEnum):
+    """Where an item stands."""
+
+    DRAFT = "draft"
+    READY = "ready"
+    RUNNING = "running"
+    WAITING = "waiting"
+    BLOCKED = "blocked"
+    APPROVED = "approved"
+    QUEUED = "queued"
+    LANDING = "landing"
+    LANDED = "landed"
+    DONE = "done"
+    CANCELLED = "cancelled"
+
+
+class Event(StrEnum):
+    """What can happen to an item."""
+
+    CREATED = "created"
+    READIED = "readied"
+    EDITED = "edited"
+    SPLIT = "split"
+    CLAIMED = "claimed"
+    ADVANCED = "advanced"
+    APPROVAL_COUNTED = "approval-counted"
+    RETURNED = "returned"
+    FAILED = "failed"
+    LAPSED = "lapsed"
+    RELEASED = "released"
+    ASKED = "asked"
+    ANSWERED = "answered"
+    HELD = "held"
+    APPROVED = "approved"
+    EXPANDED = "expanded"
+    FINISHED = "finished"
+    QUEUED = "queued"
+    DEQUEUED = "dequeued"
+    LAND_STARTED = "land-started"
+    LAND_ABORTED = "land-aborted"
+    EJECTED = "ejected"
+    RE_REVIEW = "re-review"
+    LANDED = "landed"
+    REVERTED = "reverted"
+    BLOCKED = "blocked"
+    UNBLOCKED = "unblocked"
+    CANCELLED = "cancelled"
+    REOPENED = "reopened"
+
+
+S, E = Status, Event
+FINAL = frozenset({S.LANDED, S.DONE, S.CANCELLED})
+MET = frozenset({S.LANDED, S.DONE})  # a dependency in one of these is met
+WORKING = frozenset({S.RUNNING, S.LANDING})  # somebody holds a lease
+_OPEN = frozenset(Status) - FINAL
+
+
+def _rows() -> dict[tuple[Status | None, Event], Status]:
+    table: dict[tuple[Status | None, Event], Status] = {
+        (None, E.CREATED): S.DRAFT,
+        (S.DRAFT, E.READIED): S.READY,
+        (S.READY, E.CLAIMED): S.RUNNING,
+        (S.RUNNING, E.ADVANCED): S.READY,
+        (S.WAITING, E.ADVANCED): S.READY,
+        (S.RUNNING, E.APPROVAL_COUNTED): S.READY,
+        (S.RUNNING, E.RETURNED): S.READY,
+        (S.WAITING, E.RETURNED): S.READY,
+        (S.RUNNING, E.FAILED): S.READY,
+        (S.RUNNING, E.LAPSED): S.READY,
+        (S.RUNNING, E.RELEASED): S.READY,
+        (S.RUNNING, E.ASKED): S.WAITING,
+        (S.WAITING, E.ANSWERED): S.READY,
+        (S.RUNNING, E.APPROVED): S.APPROVED,
+        (S.WAITING, E.APPROVED): S.APPROVED,
+        (S.READY, E.EXPANDED): S.READY,
+        (S.RUNNING, E.FINISHED): S.DONE,
+        (S.APPROVED, E.FINISHED): S.DONE,
+        (S.APPROVED, E.QUEUED): S.QUEUED,
+        (S.QUEUED, E.DEQUEUED): S.APPROVED,
+        (S.QUEUED, E.LAND_STARTED): S.LANDING,
+        (S.LANDING, E.LAND_ABORTED): S.QUEUED,
+        (S.LANDING, E.EJECTED): S.READY,
+        (S.LANDING, E.RE_REVIEW): S.READY,
+        (S.LANDING, E.LANDED): S.LANDED,
+        (S.LANDED, E.REVERTED): S.WAITING,
+        (S.BLOCKED, E.UNBLOCKED): S.READY,
+        (S.BLOCKED, E.REOPENED): S.READY,
+    }
+    table |= {(status, event): status for status in Status for event in (E.EDITED, E.SPLIT)}
+    table |= {(status, E.HELD): S.WAITING for status in _OPEN - {S.LANDING}}
+    table |= {
+        (status, E.BLOCKED): S.BLOCKED
+        for status in (S.DRAFT, S.READY, S.RUNNING, S.WAITING, S.APPROVED, S.QUEUED)
+    }
+    table |= {(status, E.CANCELLED): S.CANCELLED for status in _OPEN - {S.LANDING}}
+    return table | {(status, E.REOPENED): S.READY for status in FINAL}
+
+
+TRANSITIONS = _rows()
+
+# Only whoever holds the lease may say these; each ends in a transition that carries its claim.
+WORKERS = frozenset({
+    E.APPROVAL_COUNTED, E.FAILED, E.RELEASED, E.ASKED,
+    E.LAND_ABORTED, E.EJECTED, E.RE_REVIEW, E.LANDED,
+})  # fmt: skip
+# A person may say these of running work too: it takes the lease away from the worker.
+OVERRULES = frozenset({E.BLOCKED, E.CANCELLED, E.HELD, E.LAPSED, E.EDITED})
+
+
+def advance(status: Status | None, event: Event) -> Status:
+    """Return the status after the event; raises `IllegalTransitionError` where there is none."""
+    try:
+        return TRANSITIONS[status, event]
+    except KeyError:
+        stands = "does not exist" if status is None else f"is {status.value}"
+        raise IllegalTransitionError(f"the item {stands}, so it cannot be {event.value}") from None
+
+
+def check_claim(status: Status, event: Event, *, holder: str | None, claim: str | None) -> None:
+    """Refuse a worker whose claim is not the current lease, and a person who acts for a worker.
+
+    Raises `LeasedError`. `holder` is the claim in the item's lease, `claim` what the event carries.
+    """
+    if event in (E.CLAIMED, E.LAND_STARTED):
+        return
+    if claim is not None and claim != holder:
+        raise LeasedError("this claim is no longer the current one; the result was not recorded")
+    if claim is None and status in WORKING and event not in OVERRULES:
+        raise LeasedError("somebody is working on it")
+    if claim is None and event in WORKERS:
+        raise LeasedError(f"only the holder of the lease can say {event.value}")
+
+
+def allowed(status: Status) -> tuple[Event, ...]:
+    """Return the events that the table has for a status, in the table's order."""
+    return tuple(event for (at, event) in TRANSITIONS if at is status)
+
+
+def mermaid() -> str:
+    """Draw the table as a Mermaid state diagram; events that share both ends share an arrow."""
+    moves = sorted(
+        (at.value if at else "[*]", to.value, event.value)
+        for (at, event), to in TRANSITIONS.items()
+        if at is not to or event is E.EXPANDED
+    )
+    lines = ["stateDiagram-v2"]
+    for (at, to), group in groupby(moves, key=lambda move: move[:2]):
+        lines.append(f"    {at} --> {to}: {', '.join(event for _, _, event in group)}")
+    lines += [f"    {status.value} --> [*]" for status in Status if status in FINAL]
+    return "\n".join(lines) + "\n"

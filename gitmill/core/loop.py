@@ -1,0 +1,192 @@
+"""Loops: a folder whose stages are files in order, read from the text of those files.
+
+`loop.md` says which kind of item the loop serves. `NN-name.md` is a stage: front matter and, for
+agents, a prompt. A number from 80 on makes a side stage, which is reached only through `on:`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from gitmill.config import MAX_ATTEMPTS, MAX_RETURNS
+from gitmill.config.problems import nearest
+from gitmill.config.values import Seconds, Text, When
+from gitmill.core.frozen import ENDS, StageType
+from gitmill.core.handwritten import Handwritten, read_handwritten
+from gitmill.core.ids import Kind
+from gitmill.errors import BadDocumentError
+
+SIDE = 80
+LOOP_FILE = "loop.md"
+_STAGE_FILE = re.compile(r"([0-9]{2})-([a-z][a-z0-9-]{0,39})\.md")
+_TYPED = {
+    StageType.AGENT: {
+        "role", "permission", "timeout", "idle", "attempts", "approvals", "distinct_from", "on",
+    },
+    StageType.SANITY: {"timeout", "attempts", "on"},
+    StageType.CHECKS: {"timeout", "attempts", "on"},
+    StageType.PERSON: {"when", "approvals", "distinct_from", "on"},
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage as its file says it; what the file leaves out is None, and compiling decides.
+
+    `role`, `permission` and `on` are kept as they were written: only compiling knows what exists.
+    """
+
+    name: str
+    number: int
+    path: str
+    type: StageType
+    role: str = ""
+    permission: str | None = None
+    timeout: int | None = None
+    idle: int | None = None
+    attempts: int | None = None
+    approvals: int = 1
+    distinct_from: tuple[str, ...] = ()
+    on: Mapping[str, str] = field(default_factory=dict)
+    when: When | None = None
+    prompt: str = ""
+    prompt_line: int = 1
+    lines: Mapping[tuple[str, ...], int] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def is_side(self) -> bool:
+        """Whether it is reached only through `on:`."""
+        return self.number >= SIDE
+
+    def where(self, *key: str) -> str:
+        """Return file and line of a key, for the error that is about it."""
+        lines = (self.lines.get(key[:length]) for length in range(len(key), 0, -1))
+        return f"{self.path}:{next((line for line in lines if line), 1)}"
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A loop: its stages in the order of their files."""
+
+    name: str
+    path: str
+    serves: Kind
+    stages: tuple[Stage, ...]
+    limits: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def main(self) -> tuple[Stage, ...]:
+        """The stages that follow each other."""
+        return tuple(stage for stage in self.stages if not stage.is_side)
+
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _LoopLimits(_Strict):
+    returns: int | None = Field(None, ge=1, le=MAX_RETURNS)
+    attempts: int | None = Field(None, ge=1, le=MAX_ATTEMPTS)
+
+
+class _LoopDocument(_Strict):
+    serves: Kind = Field(examples=["task"])
+    limits: _LoopLimits = _LoopLimits(returns=None, attempts=None)
+
+
+class _StageDocument(_Strict):
+    type: StageType = Field(examples=["agent"])
+    role: Text = Field("", examples=["reviewer"])
+    permission: Text | None = Field(None, examples=["read-only"])
+    timeout: Seconds | None = Field(None, examples=["20m"])
+    idle: Seconds | None = Field(None, examples=["5m"])
+    attempts: int | None = Field(None, examples=["3"])
+    approvals: int = Field(1, examples=["2"])
+    distinct_from: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = Field(
+        (), examples=["build"]
+    )
+    on: Mapping[Text, Text] = Field({}, examples=["{return: build}"])
+    when: When | None = Field(None, examples=["high-risk"])
+
+
+def merge_folders(shipped: Mapping[str, str], project: Mapping[str, str]) -> dict[str, str]:
+    """Lay a project's folder over the shipped one: the same stage is replaced, others are added.
+
+    The stage's name decides, not its number: `45-review.md` replaces and moves `40-review.md`.
+    """
+    replaced = {_stage_name(file) for file in project}
+    kept = {file: text for file, text in shipped.items() if _stage_name(file) not in replaced}
+    return kept | dict(project)
+
+
+def _stage_name(file: str) -> str:
+    match = _STAGE_FILE.fullmatch(file)
+    return match[2] if match else file
+
+
+def read_loop(name: str, files: Mapping[str, str], *, folder: str | None = None) -> Loop:
+    """Read a loop from the files of its folder, name to text; a `README.md` is not looked at.
+
+    Raises `BadDocumentError` naming file, line, key and what was expected.
+    """
+    folder = folder or f"loops/{name}"
+    if LOOP_FILE not in files:
+        hint = "it begins with `---`, `serves: task`, `---`"
+        raise BadDocumentError(f"{folder}/{LOOP_FILE} is missing", hints=[hint])
+    path = f"{folder}/{LOOP_FILE}"
+    loop = read_handwritten(path, files[LOOP_FILE]).read(_LoopDocument)
+    stages: dict[str, Stage] = {}
+    for file in sorted(set(files) - {LOOP_FILE, "README.md"}):
+        stage = _read_stage(folder, file, files[file])
+        if stage.name in stages:
+            other = stages[stage.name].path
+            raise BadDocumentError(f"{stage.path}: {other} is the stage {stage.name} already")
+        stages[stage.name] = stage
+    limits = loop.limits.model_dump(exclude_none=True)
+    return Loop(name, path, loop.serves, tuple(stages.values()), limits)
+
+
+def _read_stage(folder: str, file: str, text: str) -> Stage:
+    path, match = f"{folder}/{file}", _STAGE_FILE.fullmatch(file)
+    if not match:
+        what = f"{path}: the file of a stage is called NN-name.md"
+        raise BadDocumentError(what, hints=["for example `35-security.md`"])
+    if match[2] in ENDS:
+        raise BadDocumentError(f"{path}: {match[2]} is where a loop ends, not a stage")
+    written = read_handwritten(path, text)
+    document = written.read(_StageDocument)
+    _check_type(written, document.type)
+    is_agent = document.type is StageType.AGENT
+    return Stage(
+        name=match[2],
+        number=int(match[1]),
+        path=path,
+        prompt=written.body if is_agent else "",
+        prompt_line=written.body_line,
+        lines=written.lines,
+        **{key: getattr(document, key) for key in _StageDocument.model_fields},
+    )
+
+
+def _check_type(written: Handwritten, kind: StageType) -> None:
+    """Refuse a key that a stage of this type does not have: nobody would read it."""
+    allowed = sorted(_TYPED[kind])
+    for key in written.fields:
+        if key != "type" and key not in allowed:
+            close = nearest(key, allowed)
+            hint = f"did you mean `{close}`?" if close else f"it has {', '.join(allowed)}"
+            raise written.error(written.line(key), f"a stage of type {kind} has no key {key}", hint)
+    if kind is StageType.AGENT and "role" not in written.fields:
+        raise written.error(1, "the key role is missing", "for example `role: reviewer`")
+    if kind is StageType.AGENT and not written.body:
+        what = "a stage of type agent needs a prompt"
+        raise written.error(written.body_line, what, "write it below the second `---`")

@@ -1,0 +1,164 @@
+"""Which item goes next, and where a verdict takes it: the plan is data, counters are bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from gitmill.core.frozen import APPROVED, BLOCKED, WAITING, FrozenPlan, PlannedStage, StageType
+from gitmill.core.graph import unmet
+from gitmill.core.ids import Kind
+from gitmill.core.item import Item
+from gitmill.core.lifecycle import Event, Status
+from gitmill.core.verdict import Verdict, VerdictWord
+
+MECHANICAL = frozenset({StageType.SANITY, StageType.CHECKS})
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What an outcome does to the item: the event, the stage afterwards, counters, and why."""
+
+    event: Event
+    stage: str
+    counters: Mapping[str, int] = field(default_factory=dict)
+    reason: str = ""
+
+
+def eligible(items: Mapping[str, Item], wanted: Collection[str] = ()) -> list[Item]:
+    """Return the items that can go now, the one to take first in front.
+
+    Left out are items whose dependencies are not met and those that declare paths that a running
+    item has declared too. `wanted` restricts the choice to these ids.
+    """
+    running = [item for item in items.values() if item.status is Status.RUNNING]
+    ready = [
+        item
+        for item in items.values()
+        if item.status is Status.READY
+        and item.kind is Kind.TASK
+        and (not wanted or item.id in wanted)
+        and not unmet(items, item)
+        and not any(paths_meet(item.paths, other.paths) for other in running)
+    ]
+    return sorted(ready, key=lambda item: (item.priority, item.created, item.id))
+
+
+def paths_meet(ours: Iterable[str], theirs: Iterable[str]) -> bool:
+    """Whether two lists of patterns can name the same file, judged by their literal beginnings."""
+    others = [_literal(pattern) for pattern in theirs]
+    return any(a[: len(b)] == b or b[: len(a)] == a for a in map(_literal, ours) for b in others)
+
+
+def _literal(pattern: str) -> list[str]:
+    parts = pattern.lstrip("/").rstrip("/").split("/")
+    return parts[
+        : next((n for n, p in enumerate(parts) if any(c in p for c in "*?[!")), len(parts))
+    ]
+
+
+def group(plan: FrozenPlan, first: str) -> list[PlannedStage]:
+    """Return the stages of one attempt: the first and the mechanical ones that follow it."""
+    stages = [plan.stage(first)]
+    while True:
+        after = stages[-1].edges.get(VerdictWord.PASS, "")
+        if not is_stage(plan, after) or plan.stage(after).type not in MECHANICAL:
+            return stages
+        if any(stage.name == after for stage in stages):
+            return stages
+        stages.append(plan.stage(after))
+
+
+def is_stage(plan: FrozenPlan, name: str) -> bool:
+    """Whether an edge leads to a stage and not to an end."""
+    return any(stage.name == name for stage in plan.stages)
+
+
+def next_after_pass(plan: FrozenPlan, item: Item, stage: str) -> str:
+    """Return where a pass leads: a stage or `approved`; gates that nobody asked for are skipped."""
+    name = plan.stage(stage).edges[VerdictWord.PASS]
+    while is_stage(plan, name) and not _wanted(plan, name, item):
+        name = plan.stage(name).edges[VerdictWord.PASS]
+    return name
+
+
+def _wanted(plan: FrozenPlan, name: str, item: Item) -> bool:
+    return plan.stage(name).type is not StageType.PERSON or plan.asks(name, item.risk)
+
+
+def settle(plan: FrozenPlan, item: Item, head: str, at: str, verdict: Verdict) -> Settled:
+    """Return what a verdict at stage `at` does to an item whose attempt began at stage `head`.
+
+    A stage's counter is its tries in this round. A return begins a new round, and `returns` bounds
+    the rounds; so each way round comes to an end.
+    """
+    counters = dict(item.counters)
+    counters[head] = counters.get(head, 0) + 1
+    word, reason = verdict.word, verdict.summary
+    if word is VerdictWord.PASS:
+        return _pass(plan, item, at, counters)
+    target = plan.stage(at).edges.get(word, BLOCKED)
+    if word is VerdictWord.ASK or target == WAITING:
+        return Settled(Event.ASKED, at, counters, reason)
+    if target == BLOCKED:
+        return Settled(Event.BLOCKED, at, counters, reason)
+    if word is VerdictWord.RETURN:
+        counters = new_round(item.counters)
+    if why := used_up(plan, target, counters):
+        return Settled(Event.BLOCKED, target, counters, f"{why}: {reason}" if reason else why)
+    event = Event.RETURNED if word is VerdictWord.RETURN else Event.FAILED
+    return Settled(event, target, counters, reason)
+
+
+def _pass(plan: FrozenPlan, item: Item, at: str, counters: Mapping[str, int]) -> Settled:
+    after = next_after_pass(plan, item, at)
+    if plan.stage(at).approvals > len(item.reviewed) + 1:
+        # Another session judges the same work: not another try.
+        return Settled(Event.APPROVAL_COUNTED, at, item.counters)
+    if after == APPROVED:
+        return Settled(Event.APPROVED, at, counters)
+    if after in (WAITING, BLOCKED):
+        event = Event.ASKED if after == WAITING else Event.BLOCKED
+        return Settled(event, at, counters, f"{at} passed, and the loop ends here")
+    if plan.stage(after).type is StageType.PERSON:
+        return Settled(Event.ASKED, after, counters, "it needs a person's approval")
+    return Settled(Event.ADVANCED, after, counters)
+
+
+def new_round(counters: Mapping[str, int]) -> dict[str, int]:
+    """Return the counters after a return: one more of those, all tries at stages afresh."""
+    kept = {key: counters[key] for key in ("aborts",) if key in counters}
+    return kept | {"returns": counters.get("returns", 0) + 1}
+
+
+def used_up(plan: FrozenPlan, target: str, counters: Mapping[str, int]) -> str:
+    """Return why an item may not go to a stage again, empty when it may."""
+    limit = plan.stage(target).attempts
+    if limit and counters.get(target, 0) >= limit:
+        return f"all {limit} attempts at {target} are used up"
+    if counters.get("returns", 0) > plan.limits.returns:
+        return f"it was returned more than {plan.limits.returns} times"
+    return ""
+
+
+def authoring(plan: FrozenPlan, at: str) -> str:
+    """Return the stage that work goes back to from a stage: its `return`, else its author's."""
+    edge = plan.stage(at).edges.get(VerdictWord.RETURN, "")
+    if is_stage(plan, edge):
+        return edge
+    names = [stage.name for stage in plan.stages]
+    authors = [stage.name for stage in plan.stages if stage.is_authoring]
+    earlier = [name for name in authors if names.index(name) <= names.index(at)]
+    return (earlier or authors)[-1]
+
+
+def reviewing(plan: FrozenPlan) -> str:
+    """Return the stage that judges work whose patch has changed: the last review, else a gate."""
+    judges = [
+        stage.name
+        for stage in plan.stages
+        if (stage.type is StageType.AGENT and not stage.is_authoring)
+        or stage.type is StageType.PERSON
+    ]
+    reviews = [name for name in judges if plan.stage(name).type is StageType.AGENT]
+    return (reviews or judges or [plan.stages[-1].name])[-1]

@@ -1,0 +1,32 @@
+"""The merge queue, derived from the items that are `queued`; nothing else stores it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gitmill.core.graph import unmet
+from gitmill.core.item import Item
+from gitmill.core.lifecycle import MET, Status
+
+
+def order(items: Mapping[str, Item]) -> list[Item]:
+    """Return the queue: priority, then age, but never before a queued dependency."""
+    waiting = sorted(
+        (item for item in items.values() if item.status is Status.QUEUED),
+        key=lambda item: (item.priority, item.created, item.id),
+    )
+    done = {item.id for item in items.values() if item.status in MET}
+    line: list[Item] = []
+    while waiting:
+        ready = next((i for i in waiting if not set(i.after) - done), None)
+        if ready is None:
+            return line + waiting  # the rest waits for something outside of the queue
+        line.append(ready)
+        done.add(ready.id)
+        waiting.remove(ready)
+    return line
+
+
+def next_to_land(items: Mapping[str, Item]) -> Item | None:
+    """Return the first of the queue that may land now."""
+    return next((item for item in order(items) if not unmet(items, item)), None)

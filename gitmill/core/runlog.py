@@ -1,0 +1,130 @@
+"""The record of one attempt or decision, as `docs/formats.md` describes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gitmill.core.document import Document
+from gitmill.core.verdict import Finding, Severity, Verdict
+
+OUTPUT_LIMIT = 20_000  # characters of output that a run log keeps
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One stage that an attempt went through."""
+
+    stage: str
+    agent: str
+    verdict: str
+    seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the form that documents have."""
+        seconds = round(self.seconds, 2)
+        return {
+            "stage": self.stage,
+            "agent": self.agent,
+            "verdict": self.verdict,
+            "seconds": seconds,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunLog:
+    """What one attempt, or one decision of a person, came to. Times as documents have them."""
+
+    item: str
+    stage: str
+    verdict: Verdict
+    by: str
+    started: str
+    seconds: float = 0.0
+    exit: str = "completed"
+    agent: str = ""
+    claim: str = ""
+    plan: str = ""
+    passages: Sequence[Passage] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)  # base, work, tree, patch, usage …
+    checks: Sequence[Mapping[str, Any]] = ()
+    output: str = ""
+
+    def document(self, number: int) -> Document:
+        """Write the run log that is the item's `number`-th."""
+        fields = {
+            "item": self.item,
+            "number": number,
+            "stage": self.stage,
+            "stages": [passage.as_json() for passage in self.passages] or None,
+            "verdict": self.verdict.word.value,
+            "exit": self.exit,
+            "by": self.by,
+            "agent": self.agent or None,
+            "claim": self.claim or None,
+            "plan": self.plan or None,
+            "started": self.started,
+            "seconds": round(self.seconds, 2),
+            **{key: value for key, value in self.facts.items() if value not in (None, "")},
+            "summary": self.verdict.summary,
+            "findings": [finding_json(found) for found in self.verdict.findings] or None,
+            "checks": [dict(check) for check in self.checks] or None,
+        }
+        return Document.new(fields, self._body())
+
+    def _body(self) -> str:
+        parts = [self.verdict.summary]
+        if self.verdict.findings:
+            parts.append(findings_text(self.verdict.findings))
+        if self.output.strip():
+            kept = self.output[-OUTPUT_LIMIT:]
+            fence = "`" * max(3, longest_run(kept) + 1)
+            parts.append(f"{fence}text\n{kept.rstrip()}\n{fence}")
+        return "\n" + "\n\n".join(part for part in parts if part) + "\n"
+
+
+def longest_run(text: str) -> int:
+    """Return the length of the longest run of backticks, so that a fence can be longer."""
+    longest = here = 0
+    for character in text:
+        here = here + 1 if character == "`" else 0
+        longest = max(longest, here)
+    return longest
+
+
+def finding_json(finding: Finding) -> dict[str, Any]:
+    """Return a finding without what it does not say."""
+    told = {
+        "severity": finding.severity.value,
+        "file": finding.file,
+        "line": finding.line,
+        "message": finding.message,
+    }
+    return {key: value for key, value in told.items() if value not in (None, "", 0)}
+
+
+def findings_text(findings: Sequence[Finding]) -> str:
+    """Write findings as a Markdown list; further lines of a message are indented below it."""
+    lines = []
+    for found in findings:
+        head, *rest = found.message.splitlines() or [""]
+        where = f"{found.file}:{found.line}: " if found.file and found.line else ""
+        lines.append(f"- {found.severity.value}: {where}{head}")
+        lines += [f"      {line}" for line in rest]
+    return "\n".join(lines)
+
+
+def read_findings(document: Document) -> tuple[Finding, ...]:
+    """Return the findings of a run log; those that are not readable are left out."""
+    raw = document.value("findings") or []
+    return tuple(
+        Finding(
+            str(found.get("message", "")),
+            Severity(found.get("severity", "medium")),
+            file=str(found.get("file", "")),
+            line=found.get("line"),
+        )
+        for found in raw
+        if isinstance(found, dict) and found.get("severity") in set(Severity)
+    )

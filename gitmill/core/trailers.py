@@ -1,0 +1,77 @@
+"""The message of a state commit: a subject for people, trailers that are the event."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+_LINE = re.compile(r"^(Gitmill-[A-Za-z-]+): (.*)$")
+_BREAKS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
+
+
+@dataclass(frozen=True, slots=True)
+class EventRecord:
+    """One event as its commit's trailers tell it; without an item it is the branch's (`board` …)."""
+
+    event: str
+    id: str
+    item: str = ""
+    after: str = ""
+    at: str = ""  # Gitmill-From
+    to: str = ""
+    stage: str = ""
+    by: str = ""
+    claim: str = ""
+    plan: str = ""
+    evidence: str = ""
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+_NAMES = {
+    "item": "Gitmill-Item",
+    "event": "Gitmill-Event",
+    "id": "Gitmill-Id",
+    "after": "Gitmill-After",
+    "at": "Gitmill-From",
+    "to": "Gitmill-To",
+    "stage": "Gitmill-Stage",
+    "by": "Gitmill-By",
+    "claim": "Gitmill-Claim",
+    "plan": "Gitmill-Plan",
+    "evidence": "Gitmill-Evidence",
+}
+_FIELDS = {name: attribute for attribute, name in _NAMES.items()}
+
+
+def one_line(text: str, limit: int = 200) -> str:
+    """Return text as one line without control characters, cut at `limit` characters."""
+    flat = _BREAKS.sub(" ", text).strip()
+    return flat if len(flat) <= limit else flat[: limit - 1].rstrip() + "…"
+
+
+def format_message(subject: str, record: EventRecord) -> str:
+    """Return the whole commit message; values are flattened, so no value can forge a trailer."""
+    lines = [
+        f"{name}: {one_line(value)}"
+        for attribute, name in _NAMES.items()
+        if (value := getattr(record, attribute))
+    ]
+    lines += [f"Gitmill-{key}: {one_line(value)}" for key, value in record.extra.items()]
+    return f"{one_line(subject, 100)}\n\n" + "\n".join(lines) + "\n"
+
+
+def parse_message(message: str) -> tuple[str, EventRecord | None]:
+    """Return subject and event; no event when the last paragraph names none."""
+    subject, _, _ = message.partition("\n")
+    values: dict[str, str] = {}
+    extra: dict[str, str] = {}
+    for line in message.rstrip("\n").rpartition("\n\n")[2].splitlines():
+        if match := _LINE.match(line):
+            if match[1] in _FIELDS:
+                values[_FIELDS[match[1]]] = match[2]
+            else:
+                extra[match[1].removeprefix("Gitmill-")] = match[2]
+    if "event" not in values or "id" not in values:
+        return subject, None
+    return subject, EventRecord(**values, extra=extra)

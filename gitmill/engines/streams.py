@@ -1,0 +1,81 @@
+"""What is kept of a command's output: bounded in memory, bounded on disk, the rest counted.
+
+The supervisor imports this at every start, so it imports next to nothing itself.
+"""
+
+from __future__ import annotations
+
+import os
+
+
+class Kept:
+    """The first and the last `half` bytes of a stream."""
+
+    def __init__(self, half: int) -> None:
+        self._half = half
+        self._head = bytearray()
+        self._tail = bytearray()
+        self._seen = 0
+
+    def add(self, data: bytes) -> None:
+        """Take what comes next in the stream."""
+        self._seen += len(data)
+        room = self._half - len(self._head)
+        if room:
+            self._head += data[:room]
+            data = data[room:]
+        self._tail += data
+        # Trimmed in large steps: the tail is moved in memory once for as much as it holds.
+        if len(self._tail) > 2 * self._half:
+            self._trim()
+
+    def value(self) -> bytes:
+        """Return what is kept. A line says how much is missing, so that no two half lines join."""
+        self._trim()
+        if not self.cut:
+            return bytes(self._head + self._tail)
+        return bytes(self._head) + b"\n[%d bytes cut]\n" % self.cut + self._tail
+
+    @property
+    def cut(self) -> int:
+        """The number of bytes that `value` leaves out."""
+        return max(0, self._seen - 2 * self._half)
+
+    def _trim(self) -> None:
+        excess = len(self._tail) - self._half
+        if excess > 0:
+            del self._tail[:excess]
+
+
+class Transcript:
+    """A file that both outputs are appended to as they come, for others to follow; may be none.
+
+    Raises `OSError` when it cannot be opened. A disk that is full later ends the transcript, not
+    the command: what is kept in memory is the record.
+    """
+
+    def __init__(self, path: str, limit: int) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._fd = os.open(path, flags, 0o600) if path else -1
+        self._room = limit
+
+    def add(self, data: bytes) -> None:
+        """Append, as far as there is room."""
+        if self._fd < 0:
+            return
+        taken = data[: self._room]
+        self._room -= len(taken)
+        full = len(taken) < len(data)
+        try:
+            _write(self._fd, taken + b"\n[transcript is full]\n" if full else taken)
+        except OSError:
+            full = True
+        if full:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _write(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]

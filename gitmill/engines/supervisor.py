@@ -1,0 +1,285 @@
+"""Runs one command and ends everything that it started. A process of its own, one per command.
+
+Standard input brings one frame (`read_frame`) with the pair (`Spec`, the command's input) and then
+stays open: END OF FILE ON IT MEANS: END EVERYTHING, whoever closed it and for whatever reason.
+Standard output gets, once all is over, one JSON line (`ended`, `status`, `seconds`, `cut`, and the
+sizes of `stdout` and `stderr`), then the bytes of both outputs. Anything else there is the
+traceback of a supervisor that failed.
+
+It adopts orphans (subreaper), so on Linux nothing that the command starts gets out of its sight,
+whatever session it makes or environment it clears. Elsewhere only the process group is ended here.
+
+Every command pays for what is imported here: `json`, `re` and `signal` would cost as much as all
+the rest, so the specification comes in `marshal`, which is built in.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import select
+import time
+
+from gitmill.engines import procfs, spawn
+from gitmill.engines.streams import Kept, Transcript
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from typing import TypedDict
+
+    class Spec(TypedDict):
+        """What to run. Seconds may be infinite. `token` is a `NAME=value` of `env` to sweep for."""
+
+        argv: list[str]
+        cwd: str
+        env: dict[str, str]
+        wall: float
+        idle: float
+        grace: float
+        half: int
+        transcript: str
+        transcript_limit: int
+        token: bytes
+
+else:
+    import _signal as signal  # the public module builds enumerations: 4 ms for each command
+
+# How long the command's end is outlived by a wait for output that something it left behind may
+# still bring.
+MOMENT = 0.25
+# What SIGKILL has not ended by then hangs in the kernel and will run no more code of its own.
+PATIENCE = 5.0
+
+
+def main() -> None:
+    """Do what standard input says, and return when nothing of it is left."""
+    _prepare()
+    frame = read_frame()
+    if frame is None:
+        return
+    spec, stdin = frame
+    began = time.monotonic()
+    try:
+        run = Run(spec, stdin)
+    except spawn.UnstartableError as error:
+        reason = Kept(4096)
+        reason.add(error.reason)
+        _report("unstartable", error.status, time.monotonic() - began, Kept(0), reason)
+        return
+    try:
+        ended = run.watch()
+        seconds = time.monotonic() - began
+        run.drain()
+    finally:
+        run.end_everything()
+    run.drain()
+    status = -signal.SIGKILL if run.status is None else run.status
+    _report(ended, status, seconds, run.stdout, run.stderr)
+
+
+def read_frame() -> tuple[Spec, bytes] | None:
+    """Read 8 bytes of size, then that much of `marshal`; None if the input ends before."""
+    size = _take(8)
+    frame = size and _take(int.from_bytes(size, "big"))
+    # Only our parent writes there, and it wrote before any code of others ran.
+    return marshal.loads(frame) if frame else None  # noqa: S302
+
+
+def _take(size: int) -> bytes | None:
+    data = bytearray()
+    while len(data) < size:
+        part = os.read(0, min(size - len(data), 1 << 20))
+        if not part:
+            return None
+        data += part
+    return bytes(data)
+
+
+def _prepare() -> None:
+    os.dup2(1, 2)
+    # A lock that was handed to us must fall with us, not with what the command leaves behind.
+    for name in os.listdir("/dev/fd"):  # noqa: PTH208  (pathlib costs 8 ms)
+        try:
+            os.set_inheritable(int(name), int(name) <= 2)
+        except OSError:
+            continue  # the listing's own descriptor
+    # A parent's thread may have signals blocked, and what it starts inherits that.
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    spawn.prctl(spawn.PR_SET_CHILD_SUBREAPER, 1)
+    # Only root can open our pipes through /proc now: a command cannot write its own result.
+    spawn.prctl(spawn.PR_SET_DUMPABLE, 0)
+
+
+class Run:
+    """A started command, its pipes, and what ends it. Raises `UnstartableError`."""
+
+    def __init__(self, spec: Spec, stdin: bytes) -> None:
+        self._spec = spec
+        self.status: int | None = None
+        self.stdout = Kept(spec["half"])
+        self.stderr = Kept(spec["half"])
+        self._cancelled = False
+        self._poll = select.poll()
+        self._outputs: dict[int, Kept] = {}
+        self._unfed = memoryview(stdin)
+        self._feed_fd = -1
+        try:
+            self._transcript = Transcript(spec["transcript"], spec["transcript_limit"])
+        except OSError as error:
+            raise spawn.UnstartableError(
+                126, spawn.reason("write", spec["transcript"], error)
+            ) from error
+        self._wake_fd = _signals_as_bytes()
+        self._poll.register(0, select.POLLIN)
+        self._poll.register(self._wake_fd, select.POLLIN)
+        self._pid = self._begin()
+        self._last_output = time.monotonic()
+
+    def watch(self) -> str:
+        """Wait until the command has ended, by itself or because we made it; say which."""
+        wall = time.monotonic() + self._spec["wall"]
+        while self.status is None:
+            self._turn(min(wall, self._last_output + self._spec["idle"]))
+            why = self._overdue(wall)
+            if why and self.status is None:
+                self._make_it_end()
+                return why
+        return "exited"
+
+    def drain(self) -> None:
+        """Read what is under way: until all writers are gone, for a moment at most."""
+        until = time.monotonic() + MOMENT
+        while self._outputs and time.monotonic() < until:
+            self._turn(until)
+
+    def end_everything(self) -> None:
+        """Leave no process behind; what cannot be killed is given up after `PATIENCE`."""
+        if not procfs.usable():
+            self._signal_group(signal.SIGKILL)
+        deadline = time.monotonic() + PATIENCE
+        # Orphans become our children, so when there is no child there is no descendant.
+        while self._reap() and time.monotonic() < deadline:
+            procfs.end_below(os.getpid())
+            time.sleep(0.002)
+        procfs.end_bearing(self._spec["token"])
+
+    def _overdue(self, wall: float) -> str:
+        now = time.monotonic()
+        if self._cancelled:
+            return "cancelled"
+        if now >= wall:
+            return "timed-out"
+        return "idle" if now >= self._last_output + self._spec["idle"] else ""
+
+    def _make_it_end(self) -> None:
+        """SIGINT first: at that, coding agents save what they have and end what they started."""
+        for number, patience in (
+            (signal.SIGINT, self._spec["grace"]),
+            (signal.SIGKILL, PATIENCE),
+        ):
+            self._signal_group(number)
+            until = time.monotonic() + patience
+            while self.status is None and time.monotonic() < until:
+                self._turn(until)
+
+    def _signal_group(self, number: int) -> None:
+        try:
+            os.killpg(self._pid, number)
+        except OSError:
+            return  # all of it has gone, or has become another user's
+
+    def _turn(self, until: float) -> None:
+        """Handle what comes first; return by `until` at the latest."""
+        wait = min(max(until - time.monotonic(), 0.0), 3600.0)
+        for fd, _ in self._poll.poll(int(wait * 1000) + 1):
+            if fd in self._outputs:
+                self._read(fd)
+            elif fd == self._feed_fd:
+                self._feed()
+            elif fd == self._wake_fd:
+                numbers = os.read(fd, 512)
+                self._cancelled |= any(number != signal.SIGCHLD for number in numbers)
+                self._reap()
+            elif not os.read(fd, 512):
+                self._cancelled = True
+                self._poll.unregister(fd)
+
+    def _read(self, fd: int) -> None:
+        data = os.read(fd, 1 << 16)
+        if data:
+            self._last_output = time.monotonic()
+            self._outputs[fd].add(data)
+            self._transcript.add(data)
+        else:
+            del self._outputs[fd]
+            self._forget(fd)
+
+    def _feed(self) -> None:
+        try:
+            self._unfed = self._unfed[os.write(self._feed_fd, self._unfed[: 1 << 16]) :]
+        except BlockingIOError:
+            return
+        except OSError:
+            self._unfed = self._unfed[:0]  # it has closed its input, which is its right
+        if not self._unfed:
+            self._forget(self._feed_fd)
+            self._feed_fd = -1
+
+    def _forget(self, fd: int) -> None:
+        self._poll.unregister(fd)
+        os.close(fd)
+
+    def _reap(self) -> bool:
+        """Collect all children that have ended; tell whether any are left."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                return True
+            if pid == self._pid:
+                self.status = os.waitstatus_to_exitcode(status)
+
+    def _begin(self) -> int:
+        ends = [os.pipe(), os.pipe()]
+        for (fd, _), kept in zip(ends, (self.stdout, self.stderr), strict=True):
+            self._outputs[fd] = kept
+            self._poll.register(fd, select.POLLIN)
+        if self._unfed:
+            stdin, self._feed_fd = os.pipe()
+            os.set_blocking(self._feed_fd, False)
+            self._poll.register(self._feed_fd, select.POLLOUT)
+        else:
+            stdin = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        given = (stdin, ends[0][1], ends[1][1])
+        spec = self._spec
+        pid = spawn.start(spec["argv"], spec["cwd"], spec["env"], given)
+        for fd in given:
+            os.close(fd)
+        return pid
+
+
+def _signals_as_bytes() -> int:
+    """Let every signal that matters become a byte on the returned descriptor."""
+    wake_fd, write_fd = os.pipe()
+    os.set_blocking(write_fd, False)
+    signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
+    for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
+    return wake_fd
+
+
+def _report(ended: str, status: int, seconds: float, stdout: Kept, stderr: Kept) -> None:
+    out, err = stdout.value(), stderr.value()
+    line = (
+        f'{{"ended":"{ended}","status":{status},"seconds":{seconds:.6f},'
+        f'"cut":{stdout.cut + stderr.cut},"stdout":{len(out)},"stderr":{len(err)}}}\n'
+    )
+    view = memoryview(line.encode() + out + err)
+    try:
+        while view:
+            view = view[os.write(1, view) :]
+    except BrokenPipeError:
+        return  # nobody is left to be told

@@ -1,0 +1,108 @@
+"""Compile mode, loops, agents and policy at the tip of the target into a frozen plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gitmill.agents import base as agents
+from gitmill.config import Policy
+from gitmill.config.values import Permission
+from gitmill.core.compile import AgentFacts, compile_plan
+from gitmill.core.frozen import FrozenPlan
+from gitmill.core.item import Item
+from gitmill.core.loop import Loop, merge_folders, read_loop
+from gitmill.core.mode import Mode, choose_mode, read_mode
+from gitmill.core.trailers import EventRecord
+from gitmill.errors import BadDocumentError
+from gitmill.git import trees
+from gitmill.mill import LOOPS, Mill, layout, shipped_loops
+from gitmill.store.snapshot import Snapshot
+from gitmill.store.transaction import Draft
+
+MODES = "modes"  # the folder of shipped modes, beside the loops
+_compiled: dict[tuple[str, str], FrozenPlan] = {}
+
+
+def plan_for(mill: Mill, snapshot: Snapshot, item: Item, tip: str) -> FrozenPlan:
+    """Return the plan that an item runs under: its own, or for its first claim a new one."""
+    if item.plan:
+        return _read(snapshot, item.plan)
+    return compile_at(mill, tip)
+
+
+def plan_of(mill: Mill, item: Item) -> FrozenPlan:
+    """Return the plan of an item that has begun. Raises `BadDocumentError` when it is gone."""
+    return _read(mill.snapshot(), item.plan)
+
+
+def _read(snapshot: Snapshot, hash12: str) -> FrozenPlan:
+    path = layout.plan_path(hash12)
+    data = snapshot.read(path)
+    if data is None:
+        raise BadDocumentError(f"{path} is missing", hints=["see `git log gitmill/state`"])
+    return FrozenPlan.parse(data.decode("utf-8", "replace"), path=path)
+
+
+def compile_at(mill: Mill, commit: str, *, mode: str | None = None) -> FrozenPlan:
+    """Compile what a commit of the target says. Raises `CannotCompileError` and the like."""
+    entry = trees.find(mill.store.backend, mill.tree_of(commit), ".gitmill")
+    key = (entry.oid if entry else "", mode or "")
+    if key not in _compiled:
+        policy = mill.policy_at(commit)
+        chosen = choose_mode(shipped_modes(), policy, name=mode)
+        _compiled[key] = compile_plan(
+            mode=chosen, loops=loops_at(mill, commit), policy=policy, agents=facts(policy)
+        )
+    return _compiled[key]
+
+
+def shipped_modes() -> dict[str, Mode]:
+    """Return the modes that come with gitmill."""
+    modes = (read_mode(f"modes/{name}", text) for name, text in shipped_loops()[MODES].items())
+    return {mode.name: mode for mode in modes}
+
+
+def loops_at(mill: Mill, commit: str) -> dict[str, Loop]:
+    """Return the shipped loops with those of a commit laid over them."""
+    shipped = {name: files for name, files in shipped_loops().items() if name != MODES}
+    own = mill.project_loops(commit)
+    found = {}
+    for name in sorted(shipped.keys() | own.keys()):
+        files = merge_folders(shipped.get(name, {}), own.get(name, {}))
+        folder = f"{LOOPS}/{name}" if name in own else f"loops/{name}"
+        found[name] = read_loop(name, files, folder=folder)
+    return found
+
+
+def facts(policy: Policy) -> Mapping[str, AgentFacts]:
+    """Return what each agent can do: the built-in ones, and those that the policy configures."""
+    built_in = {
+        name: AgentFacts(
+            name,
+            frozenset(Permission(p) for p in agents.load(name).PERMISSIONS),
+            agents.load(name).ROLES,
+        )
+        for name in agents.names()
+        if name != "command"
+    }
+    anything = frozenset(Permission)
+    own = {
+        name: AgentFacts(name, anything, None)
+        for name, agent in policy.agents.items()
+        if agent.command
+    }
+    return built_in | own
+
+
+def record_plan(mill: Mill, plan: FrozenPlan) -> bool:
+    """Write a plan to the state branch; whether it was new there."""
+    path, event_id, person = layout.plan_path(plan.hash12), mill.mint(), mill.person
+
+    def build(snapshot: Snapshot) -> Draft | None:
+        if snapshot.read(path) is not None:
+            return None
+        record = EventRecord(event="compiled", id=event_id, by=person, plan=plan.hash12)
+        return Draft(f"compiled {plan.hash12}", record, {path: plan.render().encode()})
+
+    before = mill.snapshot().commit
+    return mill.store.commit(build).commit != before

@@ -1,0 +1,45 @@
+"""Pause and resume: facts in `control.md` that every clone obeys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gitmill.core.trailers import EventRecord
+from gitmill.mill import Mill, layout
+from gitmill.store.snapshot import Snapshot
+from gitmill.store.transaction import Draft
+
+
+def pause(mill: Mill, reason: str) -> None:
+    """Let no new attempt begin."""
+    _steer(mill, "paused", {"paused": True, "reason": reason}, f"paused: {reason}")
+
+
+def resume(mill: Mill) -> None:
+    """Let attempts begin again."""
+    _steer(mill, "resumed", {"paused": False, "reason": None}, "resumed")
+
+
+def pause_queue(mill: Mill, reason: str) -> None:
+    """Let nothing land."""
+    _steer(mill, "paused", {"queue_paused": True, "reason": reason}, f"queue paused: {reason}")
+
+
+def resume_queue(mill: Mill) -> None:
+    """Let work land again."""
+    _steer(mill, "resumed", {"queue_paused": None, "reason": None}, "queue resumed")
+
+
+def _steer(mill: Mill, event: str, fields: dict[str, Any], subject: str) -> None:
+    """Set fields of the control document; writes nothing when all of them are as wanted."""
+    event_id, person = mill.mint(), mill.person
+
+    def build(snapshot: Snapshot) -> Draft | None:
+        control = snapshot.control
+        if all(control.value(key) == value for key, value in fields.items()):
+            return None
+        data = control.update(fields | {"by": person}).to_bytes()
+        record = EventRecord(event=event, id=event_id, by=person)
+        return Draft(subject, record, {layout.CONTROL: data})
+
+    mill.store.commit(build)

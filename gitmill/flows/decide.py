@@ -1,0 +1,153 @@
+"""What a person decides: approve, return, answer, block, retry, cancel, reopen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gitmill.core import pipeline
+from gitmill.core.frozen import APPROVED
+from gitmill.core.item import Item
+from gitmill.core.lifecycle import Event, Status
+from gitmill.core.runlog import RunLog
+from gitmill.core.trailers import one_line
+from gitmill.core.verdict import Finding, Verdict, VerdictWord
+from gitmill.errors import IllegalTransitionError, UsageError
+from gitmill.flows import work
+from gitmill.flows.compile import plan_of
+from gitmill.flows.intake import require_ready
+from gitmill.mill import Mill, layout
+from gitmill.store.events import Step, timestamp
+
+
+def approve(mill: Mill, item_id: str, why: str = "") -> Item:
+    """Say yes to a waiting item: it goes on behind the stage at which it waits."""
+    item = _waiting(mill, item_id, "approved")
+    plan = plan_of(mill, item)
+    if not item.work:
+        raise IllegalTransitionError(
+            f"{item.id} has no work yet, so there is nothing to approve",
+            evidence=[item.reason],
+            hints=[f'answer it: `gitmill task answer {item.id} -m "…"`'],
+        )
+    verdict = Verdict(VerdictWord.PASS, why or "approved")
+    log, patch = _log(mill, item, verdict), work.patch_of(mill, item.base, item.work)
+    entry = {
+        "commit": item.work, "patch": patch, "by": mill.person, "run": item.attempt + 1,
+    }  # fmt: skip
+    after = pipeline.next_after_pass(plan, item, item.stage)
+    done = after == APPROVED
+    step = Step(
+        event=Event.APPROVED if done else Event.ADVANCED,
+        subject=f"{item.stage} approved ({_name(mill)})",
+        by=mill.person,
+        stage=item.stage if done else after,
+        after=item.event,
+        fields={"reason": None, "reviewed": [*(r.model_dump() for r in item.reviewed), entry]},
+        run=(item.stage, log),
+    )
+    return mill.apply(item_id, step).item(item_id)
+
+
+def send_back(mill: Mill, item_id: str, why: str) -> Item:
+    """Return a waiting item to its author with what is wrong."""
+    _require(why, "return")
+    item = _waiting(mill, item_id, "returned")
+    plan = plan_of(mill, item)
+    verdict = Verdict(VerdictWord.RETURN, why, (Finding(why),))
+    step = Step(
+        event=Event.RETURNED,
+        subject=f"{item.stage} returned ({_name(mill)})",
+        by=mill.person,
+        stage=pipeline.authoring(plan, item.stage),
+        after=item.event,
+        fields={
+            "reason": one_line(why),
+            "reviewed": None,
+            "feedback": layout.run_path(item.id, item.attempt + 1, item.stage),
+            "counters": pipeline.new_round(item.counters),
+        },
+        run=(item.stage, _log(mill, item, verdict)),
+    )
+    return mill.apply(item_id, step).item(item_id)
+
+
+def answer(mill: Mill, item_id: str, text: str) -> Item:
+    """Answer what was asked; the same stage goes on with the answer."""
+    _require(text, "answer")
+    item = _waiting(mill, item_id, "answered")
+    fields = {"answer": text, "reason": None}
+    return _say(mill, item, Event.ANSWERED, "answered", fields)
+
+
+def block(mill: Mill, item_id: str, why: str) -> Item:
+    """Take an item out of work; a worker that has it is told by its lost lease."""
+    _require(why, "block")
+    return _say(mill, mill.snapshot().item(item_id), Event.BLOCKED, "blocked", {"reason": why})
+
+
+def unblock(mill: Mill, item_id: str, *, reset: bool) -> Item:
+    """Put a blocked item back; `reset` gives it all its attempts again."""
+    item = mill.snapshot().item(item_id)
+    if not item.criteria or not item.commands:
+        require_ready(mill, mill.snapshot(), item.criteria)
+    fields: dict[str, Any] = {"reason": None} | ({"counters": None} if reset else {})
+    word = "retried with counters reset" if reset else "unblocked"
+    return _say(mill, item, Event.UNBLOCKED, word, fields)
+
+
+def cancel(mill: Mill, item_id: str, why: str) -> Item:
+    """Cancel an item; one that is being landed is cancelled when that ends without landing."""
+    item = mill.snapshot().item(item_id)
+    if item.status is Status.LANDING:
+        fields: dict[str, Any] = {"cancel_requested": True, "reason": why or None}
+        return _say(mill, item, Event.EDITED, "cancel requested", fields)
+    return _say(mill, item, Event.CANCELLED, "cancelled", {"reason": why or None})
+
+
+def reopen(mill: Mill, item_id: str) -> Item:
+    """Begin an ended or blocked item again, from its first stage and the target as it is now."""
+    fields = dict.fromkeys(
+        ("counters", "reviewed", "landed", "landing", "frozen", "plan", "base", "work", "feedback",
+         "bare", "reason", "answer", "cancel_requested", "stage", "builder")
+    )  # fmt: skip
+    return _say(mill, mill.snapshot().item(item_id), Event.REOPENED, "reopened", fields)
+
+
+def _say(mill: Mill, item: Item, event: Event, subject: str, fields: Mapping[str, Any]) -> Item:
+    step = Step(
+        event=event, subject=f"{subject} ({_name(mill)})", by=mill.person, after=item.event,
+        fields=fields,
+    )  # fmt: skip
+    return mill.apply(item.id, step).item(item.id)
+
+
+def _waiting(mill: Mill, item_id: str, word: str) -> Item:
+    item = mill.snapshot().item(item_id)
+    if item.status is Status.WAITING:
+        return item
+    hint = {
+        Status.RUNNING: f"follow it with `gitmill log {item.id}`",
+        Status.DRAFT: f"make it ready with `gitmill task ready {item.id}`",
+        Status.BLOCKED: f"try again with `gitmill task retry {item.id}`",
+    }.get(item.status, f"see `gitmill task show {item.id}`")
+    raise IllegalTransitionError(
+        f"{item.id} is {item.status.value}, so it cannot be {word}", hints=[hint]
+    )
+
+
+def _require(text: str, verb: str) -> None:
+    if not text.strip():
+        raise UsageError(f"say why: `gitmill task {verb} ID -m TEXT`")
+
+
+def _name(mill: Mill) -> str:
+    return mill.person.partition(" <")[0]
+
+
+def _log(mill: Mill, item: Item, verdict: Verdict) -> Any:
+    facts = {"base": item.base, "work": item.work} if item.work else {}
+    return RunLog(
+        item=item.id, stage=item.stage, verdict=verdict, by=mill.person,
+        started=timestamp(mill.now()), plan=item.plan, facts=facts,
+    ).document(item.attempt + 1)  # fmt: skip

@@ -1,0 +1,143 @@
+"""Where commands run: a slot of the pool, set up, with an environment that points into it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from gitmill import process
+from gitmill.config import Policy
+from gitmill.engines.local import LocalEngine
+from gitmill.errors import AttemptError
+from gitmill.flows.rescue import keep_worktree
+from gitmill.git.worktrees import Slot
+from gitmill.mill import Mill
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A prepared worktree, the environment for what runs in it, and the engine that runs it."""
+
+    slot: Slot
+    engine: LocalEngine
+    env: Mapping[str, str]
+    findings: Path
+
+    def shell(self, script: str, *, seconds: float, name: str = "check") -> process.Outcome:
+        """Run a shell script in the worktree; it stops at its first failing line."""
+        path = self.slot.tmp / f"{name}.sh"
+        path.write_text(script + "\n", "utf-8", "surrogateescape")
+        argv = ("/bin/sh", "-e", str(path))
+        return self.engine.execute(
+            process.Command(argv, self.slot.path, self.env, b"", seconds, seconds)
+        )
+
+
+@contextmanager
+def place(
+    mill: Mill,
+    policy: Policy,
+    commit: str,
+    *,
+    kind: str,
+    claim: str,
+    holder: str = "",
+    variables: Mapping[str, str] | None = None,
+) -> Iterator[Place]:
+    """Hold a worktree at a commit, set up by the policy. `kind` is `build` or `clean`.
+
+    Raises `AttemptError` when the set-up fails. On an interrupt what stands in a `build` slot is
+    put under a rescue ref before the slot is given back.
+    """
+    slot = mill.pool.acquire(kind, lambda *left: keep_worktree(mill, *left))
+    try:
+        key = setup_key(mill, policy, commit)
+        same = key and _stamp(slot) == key
+        slot.prepare(commit, holder=holder, keep=policy.worktree.keep if same else ())
+        findings = slot.tmp / "findings.md"
+        findings.touch()
+        env = _environment(policy, slot.path, slot.tmp) | dict(variables or {})
+        engine = LocalEngine(marker=claim, lock_fds=(slot.lock,))
+        here = Place(slot, engine, env | {"GITMILL_FINDINGS": str(findings)}, findings)
+        if key and not same:
+            _set_up(here, policy, key)
+        yield here
+    except BaseException:
+        if holder and (slot.side / "holder").exists():
+            keep_worktree(mill, slot, holder, commit)
+        raise
+    finally:
+        slot.release()
+
+
+def _stamp(slot: Slot) -> str:
+    path = slot.side / "setup"
+    return path.read_text() if path.exists() else ""
+
+
+def _set_up(here: Place, policy: Policy, key: str) -> None:
+    stamp = here.slot.side / "setup"
+    stamp.unlink(missing_ok=True)
+    for number, command in enumerate(policy.worktree.setup):
+        outcome = here.shell(command, seconds=1800, name=f"setup-{number}")
+        if not outcome.passed:
+            raise AttemptError(
+                f"set-up `{command}` {outcome.ended} with status {outcome.status}",
+                evidence=outcome.tail(6).splitlines(),
+                hints=["mend `[worktree] setup` in .gitmill/config.toml, then `gitmill run`"],
+            )
+    stamp.write_text(key)
+
+
+def setup_key(mill: Mill, policy: Policy, commit: str) -> str:
+    """Return what the set-up of a commit depends on, as 16 digits; empty without a set-up."""
+    if not policy.worktree.setup:
+        return ""
+    from gitmill.git import trees  # noqa: PLC0415  (only projects with a set-up)
+    from gitmill.git.paths import Patterns  # noqa: PLC0415
+
+    digest = hashlib.sha256("\0".join(policy.worktree.setup).encode())
+    patterns = Patterns(policy.worktree.lock)
+    for path, entry in trees.walk(mill.store.backend, mill.tree_of(commit)):
+        if patterns.match(path):
+            digest.update(f"\0{path}\0{entry.oid}".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:16]
+
+
+def platform_name() -> str:
+    """Return the system, machine and interpreter that a check passed on."""
+    return f"{platform.system()} {platform.machine()} python {platform.python_version()}"
+
+
+def _environment(policy: Policy, worktree: Path, tmp: Path) -> dict[str, str]:
+    return process.scrubbed(
+        {
+            "TMPDIR": str(tmp),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPATH": _python_path(worktree),
+            **policy.worktree.environment(str(worktree)),
+        },
+        keep=policy.environment.passed,
+    )
+
+
+def _python_path(worktree: Path) -> str:
+    """Put this worktree's packages in front of an editable install of the user's checkout.
+
+    `PYTHONPATH` comes before what `.pth` files and import hooks of editable installs add. Paths
+    that the user has set stay behind, but for those into a checkout of a repository.
+    """
+    ours = [str(worktree / "src")] if (worktree / "src").is_dir() else []
+    if any((worktree / name).exists() for name in ("pyproject.toml", "setup.py", "setup.cfg")):
+        ours.append(str(worktree))
+    theirs = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
+    return os.pathsep.join([*ours, *(part for part in theirs if not _in_checkout(Path(part)))])
+
+
+def _in_checkout(path: Path) -> bool:
+    return any((folder / ".git").exists() for folder in (path, *path.parents))

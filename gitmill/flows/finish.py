@@ -1,0 +1,139 @@
+"""The last step of a landing: move target, note and state, and read them back.
+
+Whoever moves the target holds the `LandLock`. With a checkout of the target its fast-forward is the
+compare-and-swap; without one, target, note and state move in one swap.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from gitmill.config import Policy
+from gitmill.core.item import Item
+from gitmill.core.lifecycle import Event
+from gitmill.core.trailers import EventRecord
+from gitmill.errors import GitmillError, LandBusyError, LandingBrokenError, RefMovedError
+from gitmill.flows import gates
+from gitmill.flows.evidence import note_for, verify_landed
+from gitmill.git.checkout import checkout_of, fast_forward, refuse_busy, refuse_overlap
+from gitmill.git.locks import try_lock
+from gitmill.git.notes import write_note
+from gitmill.git.objects import Move
+from gitmill.git.patch import changed_paths
+from gitmill.mill import Mill, layout
+from gitmill.store.events import Step, draft_step
+from gitmill.store.snapshot import Snapshot
+from gitmill.store.transaction import Draft
+
+
+@dataclass(frozen=True, slots=True)
+class LandLock:
+    """Proof that this process is the only one that lands here; only `land_lock` makes one."""
+
+    descriptor: int
+    secret: object
+
+    def __post_init__(self) -> None:
+        if self.secret is not _SECRET:
+            raise TypeError("a LandLock comes from land_lock() only")
+
+
+_SECRET = object()
+
+
+@contextmanager
+def land_lock(mill: Mill) -> Iterator[LandLock]:
+    """Hold the lock of landing. Raises `LandBusyError` when another process has it."""
+    descriptor = try_lock(mill.repository.private / "land.lock")
+    if descriptor is None:
+        raise LandBusyError(
+            "another process is landing", hints=["watch it with `gitmill queue`, then try again"]
+        )
+    try:
+        yield LandLock(descriptor, _SECRET)
+    finally:
+        os.close(descriptor)
+
+
+def record_passes(
+    mill: Mill, item: Item, policy: Policy, candidate: str, results: list[gates.Result]
+) -> None:
+    """Commit new passes before the target moves, so that a recovery finds them."""
+    files = gates.passed_files(mill, policy, candidate, results)
+    if files:
+        record = EventRecord(event="checked", id=mill.mint(), by=mill.user)
+        mill.store.commit(lambda _: Draft(f"{item.id}: candidate passed its checks", record, files))
+
+
+def move_target(
+    mill: Mill, lock: LandLock, item: Item, *, ref: str, onto: str, candidate: str
+) -> None:
+    """Move the checkout of the target along, when there is one; `finish` moves a bare ref.
+
+    Raises `CheckoutBlockedError`, with nothing changed, when the user's own changes overlap.
+    """
+    refuse_busy(mill.repository, ref)
+    place = checkout_of(mill.repository, ref)
+    if place is None:
+        return
+    if mill.store.backend.ref(ref) != onto:
+        raise RefMovedError(f"{ref} moved while {item.id} was being checked")
+    changed = [change.path for change in changed_paths(mill.repository.git, onto, candidate)]
+    refuse_overlap(place, changed)
+    fast_forward(place, candidate, lock=lock.descriptor)
+
+
+def finish(
+    mill: Mill,
+    item: Item,
+    *,
+    candidate: str,
+    onto: str,
+    claim: str,
+    results: list[gates.Result],
+) -> Item:
+    """Move notes and state, and the target where no checkout has moved it, in one swap; verify.
+
+    Raises `RefMovedError` when the target is neither at `onto` nor beyond the candidate.
+    """
+    backend, ident = mill.store.backend, mill.repository.ident(mill.now())
+    event_id, now = mill.mint(), mill.now()
+    note = note_for(mill, item, onto=onto, candidate=candidate, results=results)
+
+    def build(snapshot: Snapshot) -> Draft:
+        ref = mill.target_ref(snapshot)
+        step = Step(
+            event=Event.LANDED,
+            subject=f"landed as {candidate[:10]}",
+            by=mill.user,
+            claim=claim,
+            fields={"landing": None, "landed": candidate, "reason": None},
+            refs={f"{layout.CANDIDATE}{item.id}": None},
+            moves=(
+                *_target_move(mill, ref, onto, candidate),
+                write_note(backend, layout.NOTES, candidate, note, ident=ident),
+            ),
+            extra={"Candidate": candidate, "Onto": onto},
+        )
+        return draft_step(backend, snapshot, item.id, step, event_id=event_id, now=now)
+
+    landed = mill.store.commit(build).item(item.id)
+    problems = verify_landed(mill, landed)
+    if problems:
+        raise LandingBrokenError(f"{item.id} did not land as it was tested", evidence=problems)
+    return landed
+
+
+def _target_move(mill: Mill, ref: str, onto: str, candidate: str) -> tuple[Move, ...]:
+    at = mill.store.backend.ref(ref)
+    if at == onto and checkout_of(mill.repository, ref) is not None:
+        raise GitmillError(f"{ref} was checked out while this was being landed")
+    if at == onto:
+        return (Move(ref, candidate, onto),)
+    done = mill.repository.git.run("merge-base", "--is-ancestor", candidate, ref, check=False)
+    if done.returncode == 0:
+        return ()
+    raise GitmillError(f"{ref} moved to {(at or 'nothing')[:10]} while this was being checked")

@@ -1,0 +1,231 @@
+"""The mechanical stages: sanity on the diff, checks in a clean checkout of exactly one commit."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from gitmill import process
+from gitmill.config import Policy
+from gitmill.core import redact, sanity
+from gitmill.core.document import Document
+from gitmill.core.frozen import FrozenPlan
+from gitmill.core.item import Item
+from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
+from gitmill.flows.environment import place, platform_name, setup_key
+from gitmill.git.command import Git
+from gitmill.git.objects import GITLINK
+from gitmill.git.patch import changed_paths
+from gitmill.git.paths import Patterns
+from gitmill.mill import Mill, layout
+from gitmill.store.events import timestamp
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A command that must exit 0, and its limit in seconds."""
+
+    name: str
+    command: str
+    timeout: float
+    inputs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a check ended on a tree; `status` as of a process, `cached` when it was not run again."""
+
+    check: Check
+    definition: str
+    passed: bool
+    status: int
+    ended: str
+    seconds: float
+    cached: bool
+    output: str
+    flaky: bool = False
+
+    def as_json(self) -> dict[str, object]:
+        """Return the form that run logs have."""
+        told: dict[str, object] = {
+            "name": self.check.name,
+            "command": self.check.command,
+            "definition": self.definition,
+            "passed": self.passed,
+            "status": self.status,
+            "seconds": round(self.seconds, 2),
+            "cached": self.cached,
+        }
+        return told | ({"flaky": True} if self.flaky else {})
+
+    @property
+    def finding(self) -> Finding:
+        """Return what a builder has to know of a red check."""
+        how = f"exited {self.status}" if self.ended == "exited" else self.ended
+        text = f"check {self.check.name} (`{self.check.command}`) {how}\n{self.output}".rstrip()
+        return Finding(text, Severity.HIGH)
+
+
+def checks_of(policy_checks: Iterable[Check], item: Item) -> tuple[Check, ...]:
+    """Return the checks of the policy, or without any the item's own criteria."""
+    found = tuple(policy_checks)
+    if found:
+        return found
+    return tuple(
+        Check(f"criterion-{number}", command, 1200.0)
+        for number, command in enumerate(item.commands, 1)
+    )
+
+
+def from_policy(policy: Policy) -> tuple[Check, ...]:
+    """Return the checks that a policy names."""
+    return tuple(
+        Check(name, check.command, check.timeout, tuple(check.inputs))
+        for name, check in (policy.checks or {}).items()
+    )
+
+
+def from_plan(plan: FrozenPlan) -> tuple[Check, ...]:
+    """Return the checks that a plan has frozen."""
+    return tuple(Check(c.name, c.command, c.timeout, tuple(c.inputs)) for c in plan.checks)
+
+
+def definition(mill: Mill, policy: Policy, check: Check, commit: str) -> str:
+    """Return 12 digits that name what a pass of this check means, see docs/formats.md."""
+    parts = (check.command, *check.inputs, setup_key(mill, policy, commit), platform_name())
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+
+def run_checks(
+    mill: Mill,
+    policy: Policy,
+    checks: Sequence[Check],
+    commit: str,
+    *,
+    claim: str,
+    again: bool = False,
+) -> list[Result]:
+    """Run what has not passed on this commit's tree yet, up to the first that is red.
+
+    `again` runs a red check once more; a pass then counts and is marked flaky.
+    """
+    tree = mill.tree_of(commit)
+    snapshot = mill.snapshot()
+    named = [(check, definition(mill, policy, check, commit)) for check in checks]
+    known = {d for _, d in named if snapshot.read(layout.check_path(tree, d)) is not None}
+    if all(d in known for _, d in named):
+        return [_cached(check, d) for check, d in named]
+    results: list[Result] = []
+    with place(mill, policy, commit, kind="clean", claim=claim) as here:
+        for check, d in named:
+            if d in known:
+                results.append(_cached(check, d))
+                continue
+            outcome = here.shell(check.command, seconds=check.timeout, name=check.name)
+            result = _result(check, d, outcome)
+            if again and not outcome.passed and outcome.ended == "exited":
+                here.slot.prepare(commit, keep=policy.worktree.keep)
+                second = here.shell(check.command, seconds=check.timeout, name=check.name)
+                result = _result(check, d, second, flaky=second.passed)
+            results.append(result)
+            if not result.passed:
+                break
+    return results
+
+
+def _cached(check: Check, d: str) -> Result:
+    return Result(
+        check, d, passed=True, status=0, ended="exited", seconds=0, cached=True, output=""
+    )
+
+
+def _result(check: Check, d: str, outcome: process.Outcome, *, flaky: bool = False) -> Result:
+    output = redact.redact(outcome.tail(), process.secrets())
+    return Result(
+        check, d, outcome.passed, outcome.status, outcome.ended, outcome.seconds,
+        cached=False, output=output, flaky=flaky,
+    )  # fmt: skip
+
+
+def passed_files(
+    mill: Mill, policy: Policy, commit: str, results: Iterable[Result]
+) -> dict[str, bytes | None]:
+    """Return the documents that record new passes on a commit's tree, by path."""
+    tree, files = mill.tree_of(commit), dict[str, bytes | None]()
+    for result in results:
+        if not result.passed or result.cached or result.flaky:
+            continue
+        fields = {
+            "name": result.check.name,
+            "command": result.check.command,
+            "tree": tree,
+            "definition": result.definition,
+            "setup": setup_key(mill, policy, commit) or None,
+            "platform": platform_name(),
+            "seconds": round(result.seconds, 2),
+            "at": timestamp(mill.now()),
+            "by": mill.host,
+        }
+        path = layout.check_path(tree, result.definition)
+        files[path] = Document.new(fields, "").to_bytes()
+    return files
+
+
+def verdict_of(results: Sequence[Result]) -> Verdict:
+    """Return pass when every check passed, else `return` with the output of the red one."""
+    red = [result for result in results if not result.passed]
+    if red:
+        name = red[0].check.name
+        return Verdict(VerdictWord.RETURN, f"check {name} failed", tuple(r.finding for r in red))
+    return Verdict(VerdictWord.PASS, f"{len(results)} checks passed")
+
+
+def inspect_change(mill: Mill, plan: FrozenPlan, item: Item, old: str, new: str) -> Verdict:
+    """Apply the plan's sanity rules to the change between two commits."""
+    git = mill.repository.git
+    inputs = [path for check in plan.checks for path in check.inputs]
+    protected = Patterns([*plan.sanity.protected, *inputs])
+    verdict = sanity.inspect(
+        changed_files(mill, git, old, new),
+        plan.sanity,
+        protected=protected.match,
+        secrets=process.secrets(),
+    )
+    outside = outside_paths(mill, item, old, new)
+    if verdict.word is VerdictWord.PASS and outside:
+        findings = tuple(
+            Finding(f"{path} is outside of the declared paths", file=path) for path in outside
+        )
+        return Verdict(VerdictWord.RETURN, findings[0].message, findings)
+    return verdict
+
+
+def changed_files(mill: Mill, git: Git, old: str, new: str) -> list[sanity.ChangedFile]:
+    """Return the changed files of two commits with their contents."""
+    backend = mill.store.backend
+
+    def content(oid: str, mode: str) -> bytes | None:
+        if not oid.strip("0"):
+            return None
+        return b"" if mode == GITLINK else backend.read(oid)[1]
+
+    return [
+        sanity.ChangedFile(
+            change.path,
+            content(change.old, change.old_mode),
+            content(change.new, change.new_mode),
+            change.old_mode,
+            change.new_mode,
+        )
+        for change in changed_paths(git, old, new)
+    ]
+
+
+def outside_paths(mill: Mill, item: Item, old: str, new: str) -> tuple[str, ...]:
+    """Return the changed paths that the item did not declare; none when it declares nothing."""
+    if not item.paths:
+        return ()
+    declared = Patterns(item.paths)
+    changes = changed_paths(mill.repository.git, old, new)
+    return tuple(change.path for change in changes if not declared.match(change.path))

@@ -1,0 +1,162 @@
+"""Start in a repository: the state branch, and a policy for the user to read and commit."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gitmill.core.board import build_board, markdown
+from gitmill.core.document import Document
+from gitmill.core.trailers import EventRecord
+from gitmill.errors import UnusableRepositoryError
+from gitmill.git.checkout import current_branch
+from gitmill.mill import POLICY, Mill, layout
+from gitmill.store.snapshot import Snapshot
+from gitmill.store.transaction import Draft
+
+
+@dataclass(frozen=True, slots=True)
+class Initialized:
+    """What `init` did: the target branch, whether it was there already, the policy it proposes."""
+
+    target: str
+    fresh: bool
+    policy: Path | None
+    checks: dict[str, str]
+
+
+def init(mill: Mill, *, target: str = "") -> Initialized:
+    """Make the state branch and propose a policy; what is there already stays as it is.
+
+    Raises `UnusableRepositoryError`: bare, without a commit, detached without a named target.
+    """
+    repository = mill.repository
+    repository.require_usable()
+    branch = target or _current(mill)
+    if mill.store.backend.ref(f"refs/heads/{branch}") is None:
+        raise UnusableRepositoryError(
+            f"there is no branch {branch} with a commit on it",
+            hints=["make a first commit, then `gitmill init`", "or `gitmill init --target BRANCH`"],
+        )
+    _ = mill.person  # without an identity nothing could be committed; say so before anything is
+    fresh = mill.store.begin()
+    changed = _first_commit(mill, branch, explicit=bool(target))
+    _carry_notes(mill)
+    checks = detect_checks(repository.top) if repository.top else {}
+    policy = _propose(repository.top, checks) if repository.top else None
+    control = mill.snapshot().control
+    return Initialized(control.target, fresh or changed, policy, checks)
+
+
+def _current(mill: Mill) -> str:
+    branch = current_branch(mill.repository)
+    if branch:
+        return branch
+    raise UnusableRepositoryError(
+        "HEAD is detached, so it is not clear where work should land",
+        hints=["name the branch: `gitmill init --target main`"],
+    )
+
+
+def _first_commit(mill: Mill, branch: str, *, explicit: bool) -> bool:
+    """Write format, control and board where they are missing; move the target if it was named."""
+    event_id, person = mill.mint(), mill.person
+
+    def build(snapshot: Snapshot) -> Draft | None:
+        files: dict[str, bytes | None] = {}
+        if snapshot.read(layout.FORMAT_FILE) is None:
+            files[layout.FORMAT_FILE] = f"{layout.FORMAT}\n".encode()
+            board = build_board({}, now=mill.now())
+            files[layout.BOARD] = markdown(board).encode()
+        else:
+            snapshot.require_format()
+        if snapshot.read(layout.CONTROL) is None:
+            control = Document.new({"target": branch, "paused": False}, "")
+            files[layout.CONTROL] = control.to_bytes()
+        elif explicit and snapshot.control.target != branch:
+            files[layout.CONTROL] = snapshot.control.set("target", branch).to_bytes()
+        if not files:
+            return None
+        record = EventRecord(event="upgraded", id=event_id, by=person, to=layout.FORMAT)
+        return Draft(f"target {branch}, format {layout.FORMAT}", record, files)
+
+    before = mill.store.backend.ref(layout.STATE)
+    return mill.store.commit(build, new=True).commit != before
+
+
+def _carry_notes(mill: Mill) -> None:
+    """Let the user's own rebase carry notes along, and `git log` show them."""
+    git = mill.repository.git
+    for key in ("notes.rewriteRef", "notes.displayRef"):
+        have = git.run("config", "--local", "--get-all", key, check=False).text.split()
+        if layout.NOTES not in have:
+            git.run("config", "--local", "--add", key, layout.NOTES)
+
+
+# -- the proposed policy ---------------------------------------------------------------------------
+
+
+def _propose(top: Path, checks: dict[str, str]) -> Path | None:
+    path = top / POLICY
+    if path.exists():
+        return None
+    lines = [
+        "# gitmill reads this file at the tip of the target branch, so it counts once committed.",
+        "# Every key is in docs/reference/settings.md of gitmill.",
+        "",
+    ]
+    if checks:
+        lines += ["[checks]  # each must exit 0, on the work and again on exactly what lands"]
+        lines += [f"{name} = {json.dumps(command)}" for name, command in checks.items()]
+    else:
+        lines += [
+            "# Commands that must exit 0, on the work and again on exactly what lands.",
+            "# [checks]",
+            '# test = "make test"',
+        ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n", "utf-8")
+    return path
+
+
+def detect_checks(top: Path) -> dict[str, str]:
+    """Return the test, lint and type commands that a project's own files speak of, by name."""
+    return dict(_python(top)) | dict(_node(top)) | dict(_others(top))
+
+
+def _python(top: Path) -> Iterator[tuple[str, str]]:
+    try:
+        tools = tomllib.loads((top / "pyproject.toml").read_text("utf-8")).get("tool", {})
+    except (OSError, ValueError):
+        tools = {}
+    markers = ("pyproject.toml", "setup.py", "setup.cfg", "pytest.ini", "tox.ini")
+    tests = any((top / name).is_dir() for name in ("tests", "test"))
+    if any((top / name).exists() for name in markers) and ("pytest" in tools or tests):
+        yield "test", "python -m pytest -q"
+    if "ruff" in tools or (top / "ruff.toml").exists():
+        yield "lint", "ruff check ."
+    if "mypy" in tools or (top / "mypy.ini").exists():
+        yield "types", "mypy ."
+
+
+def _node(top: Path) -> Iterator[tuple[str, str]]:
+    try:
+        scripts = json.loads((top / "package.json").read_text("utf-8")).get("scripts", {})
+    except (OSError, ValueError, AttributeError):
+        return
+    for name, script in (("test", "test"), ("lint", "lint"), ("types", "typecheck")):
+        if isinstance(scripts, dict) and "no test specified" not in scripts.get(
+            script, "no test specified"
+        ):
+            yield name, f"npm run --silent {script}"
+
+
+def _others(top: Path) -> Iterator[tuple[str, str]]:
+    if (top / "go.mod").exists():
+        yield "test", "go test ./..."
+        yield "lint", "go vet ./..."
+    if (top / "Cargo.toml").exists():
+        yield "test", "cargo test"

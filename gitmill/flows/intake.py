@@ -1,0 +1,143 @@
+"""Make and edit tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gitmill.core.document import Document
+from gitmill.core.graph import check_after
+from gitmill.core.ids import Kind, new_id
+from gitmill.core.item import Item, Risk, is_command
+from gitmill.core.lifecycle import Event, Status
+from gitmill.errors import IllegalTransitionError, NotReadyError, UsageError
+from gitmill.mill import Mill
+from gitmill.store import layout
+from gitmill.store.events import Step, draft_created, draft_step, timestamp
+from gitmill.store.snapshot import Snapshot
+from gitmill.store.transaction import Draft
+
+# What is frozen by the claim: it cannot change while work on it is under way.
+FROZEN = frozenset({"criteria", "script", "paths"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewTask:
+    """A task as a user describes it. `after` holds what was typed: prefixes of ids."""
+
+    title: str
+    body: str = ""
+    script: str = ""
+    criteria: Sequence[str] = ()
+    paths: Sequence[str] = ()
+    after: Sequence[str] = ()
+    labels: Sequence[str] = ()
+    priority: int = 2
+    risk: Risk = Risk.MEDIUM
+
+
+def new_task(mill: Mill, task: NewTask, *, ready: bool = False) -> Item:
+    """Create a task, as a draft or ready at once.
+
+    Raises `BadDependencyError`, `NotReadyError` (nothing is created then) and `BadDocumentError`.
+    """
+    if not task.title.strip():
+        raise UsageError("a task needs a title", hints=['`gitmill task new "What to do" …`'])
+    event_id, random, now, person = mill.mint(), mill.random(16), mill.now(), mill.person
+    made: list[str] = []
+
+    def build(snapshot: Snapshot) -> Draft:
+        item_id = new_id(Kind.TASK, random, snapshot.items)
+        made[:] = [item_id]
+        after = [snapshot.resolve(typed).id for typed in task.after]
+        check_after(snapshot.items, item_id, after)
+        if ready:
+            require_ready(mill, snapshot, task.criteria)
+        fields = {
+            "id": item_id,
+            "kind": Kind.TASK.value,
+            "title": task.title.strip(),
+            "status": Status.DRAFT.value,
+            "event": event_id,
+            "created": timestamp(now),
+            "since": timestamp(now),
+            "by": person,
+            "priority": task.priority,
+            "risk": task.risk.value,
+            "after": after or None,
+            "paths": list(task.paths) or None,
+            "labels": list(task.labels) or None,
+            "criteria": list(task.criteria) or None,
+            "script": task.script or None,
+        }
+        body = f"\n{task.body.strip()}\n" if task.body.strip() else ""
+        document = Document.new(fields, body, layout.item_path(item_id))
+        return draft_created(document, item_id, event_id=event_id, by=person, extra={})
+
+    item = mill.store.commit(build).item(made[0])
+    return ready_task(mill, item.id) if ready else item
+
+
+def require_ready(mill: Mill, snapshot: Snapshot, criteria: Sequence[str]) -> None:
+    """Raise `NotReadyError` unless something can tell whether the work is right."""
+    if any(is_command(criterion) for criterion in criteria):
+        return
+    if mill.policy_at(mill.target_tip(snapshot)).checks:
+        return
+    raise NotReadyError(
+        "there is no check and no criterion that is a command, so nothing could go red",
+        hints=[
+            "give it one: `gitmill task edit ID --criterion '$ python -m pytest -q'`",
+            "or commit `[checks]` in .gitmill/config.toml",
+        ],
+    )
+
+
+def ready_task(mill: Mill, item_id: str) -> Item:
+    """Make a draft ready."""
+    snapshot = mill.snapshot()
+    item = snapshot.item(item_id)
+    require_ready(mill, snapshot, item.criteria)
+    return mill.apply(
+        item_id, Step(event=Event.READIED, subject="ready", by=mill.person, after=item.event)
+    ).item(item_id)
+
+
+def edit_task(mill: Mill, item_id: str, fields: Mapping[str, Any], *, body: str | None) -> Item:
+    """Set fields of an item; None removes one.
+
+    What a claim freezes (criteria, script, paths) can only change while nothing is under way; the
+    work so far is then void, and the item begins again at its first stage.
+    Raises `IllegalTransitionError`, `BadDependencyError`, `BadDocumentError`.
+    """
+    event_id, now, person = mill.mint(), mill.now(), mill.person
+
+    def build(snapshot: Snapshot) -> Draft:
+        item = snapshot.item(item_id)
+        changes = dict(fields)
+        if "after" in changes:
+            changes["after"] = [snapshot.resolve(typed).id for typed in changes["after"] or []]
+            check_after(snapshot.items, item_id, changes["after"])
+        if FROZEN & changes.keys() and item.frozen:
+            _refuse_frozen(item)
+            changes |= {"frozen": None, "stage": None, "reviewed": None, "plan": None}
+        names = ", ".join(fields) or "text"
+        step = Step(
+            event=Event.EDITED, subject=f"edited {names}", by=person, fields=changes, body=body
+        )
+        return draft_step(mill.store.backend, snapshot, item_id, step, event_id=event_id, now=now)
+
+    return mill.store.commit(build).item(item_id)
+
+
+def _refuse_frozen(item: Item) -> None:
+    if item.status in (Status.DRAFT, Status.READY, Status.BLOCKED):
+        return
+    raise IllegalTransitionError(
+        f"{item.id} is {item.status.value}, so its criteria, script and paths cannot change",
+        hints=[
+            f'take it out first: `gitmill task block {item.id} -m "why"`',
+            f"then `gitmill task edit {item.id} …` and `gitmill task retry {item.id}`",
+        ],
+    )

@@ -1,0 +1,295 @@
+"""Landing: replay the approved work, check exactly that commit, move the target to it.
+
+Whoever lands holds the `LandLock`; what moves the target asks for it. `recover` finishes or takes
+back a landing whose process died.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+from gitmill.config import Policy
+from gitmill.core import pipeline
+from gitmill.core.item import Item, Reviewed
+from gitmill.core.lifecycle import Event, Status
+from gitmill.core.queue import next_to_land
+from gitmill.core.runlog import RunLog
+from gitmill.core.trailers import one_line
+from gitmill.core.verdict import Finding, Verdict, VerdictWord
+from gitmill.errors import (
+    CheckoutBlockedError,
+    GitmillError,
+    PausedError,
+)
+from gitmill.flows import control, gates, work
+from gitmill.flows.compile import plan_of
+from gitmill.flows.finish import LandLock, finish, land_lock, move_target, record_passes
+from gitmill.git.patch import changed_paths
+from gitmill.git.replay import Conflict
+from gitmill.mill import Mill, layout
+from gitmill.store.events import Step, timestamp
+from gitmill.store.snapshot import Snapshot
+
+LEASE = 3600.0  # seconds beyond the checks' own limits
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One line of progress of a landing: `result` is empty while it is under way."""
+
+    item: str
+    title: str
+    result: str = ""
+    note: str = ""
+
+
+Tell = Callable[[Told], None]
+
+
+def land_all(mill: Mill, tell: Tell, *, only: Collection[str] = ()) -> list[Item]:
+    """Land what is queued, one after the other, each checked on the tip that the one before left.
+
+    Returns the items as they stand afterwards. Raises `PausedError`, `LandBusyError`, and
+    `CheckoutBlockedError` when the user's checkout is in the way.
+    """
+    done: list[Item] = []
+    with land_lock(mill) as lock:
+        while True:
+            snapshot = mill.snapshot()
+            refuse_paused(snapshot)
+            queue = {
+                item.id: item
+                for item in snapshot.items.values()
+                if item.status is not Status.QUEUED or not only or item.id in only
+            }
+            item = next_to_land(queue)
+            if item is None:
+                return done
+            done.append(_land(mill, lock, item, tell))
+
+
+def refuse_paused(snapshot: Snapshot) -> None:
+    """Raise `PausedError` when nothing may land."""
+    if snapshot.control.queue_paused:
+        raise PausedError(
+            "the queue is paused",
+            evidence=[snapshot.control.reason] if snapshot.control.reason else [],
+            hints=["go on with `gitmill queue resume`"],
+        )
+
+
+@dataclass
+class _Landing:
+    """What is known of one landing under way."""
+
+    item: Item
+    ref: str
+    onto: str
+    policy: Policy
+    candidate: str
+    claim: str
+    started: str
+
+
+def _land(mill: Mill, lock: LandLock, item: Item, tell: Tell) -> Item:
+    tell(Told(item.id, item.title))
+    snapshot = mill.snapshot()
+    onto = mill.target_tip(snapshot)
+    moved = work.replayed(mill, item, onto)
+    now = _Landing(
+        item, mill.target_ref(snapshot), onto, mill.policy_at(onto),
+        item.work if isinstance(moved, Conflict) else moved.tip,
+        mill.mint(), timestamp(mill.now()),
+    )  # fmt: skip
+    if now.candidate == onto:
+        result = _already_there(mill, item)
+    else:
+        _start(mill, now)
+        try:
+            result = _started(mill, lock, now, moved)
+        except CheckoutBlockedError as error:
+            _abort(mill, now, error.message)
+            raise
+        except KeyboardInterrupt:
+            _abort(mill, now, "stopped", counted=False)
+            raise
+        except GitmillError as error:
+            result = _abort(mill, now, error.message)
+    tell(Told(item.id, item.title, result.status.value, result.reason))
+    return result
+
+
+def _started(mill: Mill, lock: LandLock, now: _Landing, moved: object) -> Item:
+    """Take a landing that has begun to its end: landed, sent back, or given up."""
+    if isinstance(moved, Conflict):
+        finding = work.conflict_finding(moved)
+        verdict = Verdict(VerdictWord.RETURN, "it conflicts with the target", (finding,))
+        return _back(mill, now, Event.EJECTED, verdict, [], bare=True)
+    if problem := _not_as_reviewed(mill, now):
+        verdict = Verdict(VerdictWord.RETURN, problem, (Finding(problem),))
+        return _back(mill, now, Event.RE_REVIEW, verdict, [])
+    checks = gates.checks_of(gates.from_policy(now.policy), now.item)
+    results = gates.run_checks(mill, now.policy, checks, now.candidate, claim=now.claim, again=True)
+    verdict = gates.verdict_of(results)
+    if verdict.word is not VerdictWord.PASS:
+        if _target_is_red(mill, now, results):
+            return mill.snapshot().item(now.item.id)
+        return _back(mill, now, Event.EJECTED, verdict, results)
+    record_passes(mill, now.item, now.policy, now.candidate, results)
+    move_target(mill, lock, now.item, ref=now.ref, onto=now.onto, candidate=now.candidate)
+    return finish(mill, now.item, candidate=now.candidate, onto=now.onto, claim=now.claim,
+                  results=results)  # fmt: skip
+
+
+def _start(mill: Mill, now: _Landing) -> None:
+    checks = gates.checks_of(gates.from_policy(now.policy), now.item)
+    seconds = LEASE + 3 * sum(check.timeout for check in checks)
+    step = Step(
+        event=Event.LAND_STARTED,
+        subject=f"landing on {now.ref.removeprefix('refs/heads/')}",
+        by=mill.user,
+        claim=now.claim,
+        after=now.item.event,
+        fields={
+            "lease": mill.lease(mill.user, seconds, claim=now.claim),
+            "landing": {"candidate": now.candidate, "onto": now.onto, "target": now.ref},
+            "reason": None,
+        },
+        refs={f"{layout.CANDIDATE}{now.item.id}": now.candidate},
+        extra={"Candidate": now.candidate, "Onto": now.onto},
+    )
+    now.item = mill.apply(now.item.id, step).item(now.item.id)
+
+
+def _not_as_reviewed(mill: Mill, now: _Landing) -> str:
+    """Return how the candidate's patch differs from the reviewed one, empty when it does not."""
+    reviewed: tuple[Reviewed, ...] = now.item.reviewed
+    if not reviewed or any(entry.commit != now.item.work for entry in reviewed):
+        return "what is to land was not reviewed"
+    patch = work.patch_of(mill, now.onto, now.candidate)
+    if any(entry.patch != patch for entry in reviewed):
+        return "replayed onto the target, the patch is not the one that was reviewed"
+    git = mill.repository.git
+    before = {change.path for change in changed_paths(git, now.item.base, now.item.work)}
+    after = {change.path for change in changed_paths(git, now.onto, now.candidate)}
+    more = sorted(after - before)
+    return f"replayed onto the target, the change reaches {more[0]} too" if more else ""
+
+
+def _target_is_red(mill: Mill, now: _Landing, results: list[gates.Result]) -> bool:
+    """Whether the check that failed fails on the target without the candidate; then pause."""
+    red = next(result for result in results if not result.passed)
+    if red.check not in gates.from_policy(now.policy):
+        return False  # an item's own criterion need not hold before it
+    without = gates.run_checks(mill, now.policy, [red.check], now.onto, claim=now.claim, again=True)
+    if all(result.passed for result in without):
+        return False
+    reason = f"check {red.check.name} fails on {now.ref.removeprefix('refs/heads/')} itself"
+    control.pause_queue(mill, reason)
+    _abort(mill, now, reason, counted=False)
+    raise PausedError(
+        f"{reason}; nothing lands until it is green",
+        evidence=red.output.splitlines()[-4:],
+        hints=["mend it, then `gitmill queue resume` and `gitmill queue land`"],
+    )
+
+
+def _back(
+    mill: Mill,
+    now: _Landing,
+    event: Event,
+    verdict: Verdict,
+    results: list[gates.Result],
+    *,
+    bare: bool = False,
+) -> Item:
+    """Send the item back with the evidence: to its author, or to review."""
+    item = now.item
+    plan = plan_of(mill, item)
+    again = event is Event.RE_REVIEW
+    stage = pipeline.reviewing(plan) if again else pipeline.authoring(plan, plan.stages[-1].name)
+    counters = pipeline.new_round(item.counters)
+    why = pipeline.used_up(plan, stage, counters)
+    log = _log(mill, now, verdict, results)
+    fields: dict[str, Any] = {
+        "landing": None,
+        "reviewed": None,
+        "feedback": layout.run_path(item.id, item.attempt + 1, "land"),
+        "bare": True if bare else None,
+        "counters": counters,
+        "reason": one_line(verdict.summary),
+    }
+    if again:
+        # The review that follows judges the patch as it would land.
+        fields |= {"base": now.onto, "work": now.candidate}
+    refs = {f"{layout.CANDIDATE}{item.id}": None} | (
+        {f"{layout.WORK}{item.id}": now.candidate} if again else {}
+    )
+    word = "back to review" if again else "ejected"
+    step = Step(
+        event=event, subject=f"{word}, {verdict.summary}", by=mill.user, claim=now.claim,
+        stage=stage, fields=fields, run=("land", log), refs=refs,
+    )  # fmt: skip
+    after = mill.apply(item.id, step).item(item.id)
+    if after.cancel_requested:
+        return _say(mill, item.id, Event.CANCELLED, "cancelled as requested")
+    return _say(mill, item.id, Event.BLOCKED, why) if why else after
+
+
+def _say(mill: Mill, item_id: str, event: Event, why: str) -> Item:
+    step = Step(event=event, subject=why, by=mill.user, fields={"reason": why})
+    return mill.apply(item_id, step).item(item_id)
+
+
+def _log(mill: Mill, now: _Landing, verdict: Verdict, results: list[gates.Result]) -> Any:
+    return RunLog(
+        item=now.item.id,
+        stage="land",
+        verdict=verdict,
+        by=mill.user,
+        started=now.started,
+        claim=now.claim,
+        facts={"base": now.onto, "work": now.candidate},
+        checks=tuple(result.as_json() for result in results),
+        output="\n".join(result.output for result in results if not result.passed),
+    ).document(now.item.attempt + 1)
+
+
+def _abort(mill: Mill, now: _Landing, why: str, *, counted: bool = True) -> Item:
+    return abort(mill, now.item, why, claim=now.claim, limit=now.policy.limits.aborts,
+                 counted=counted)  # fmt: skip
+
+
+def abort(
+    mill: Mill, item: Item, why: str, *, claim: str, limit: int, counted: bool = True
+) -> Item:
+    """Give a landing up: queued again, cancelled if that was asked for, blocked after too many."""
+    aborts = item.count("aborts") + (1 if counted else 0)
+    step = Step(
+        event=Event.LAND_ABORTED,
+        subject=f"landing given up, {why}",
+        by=mill.user,
+        claim=claim,
+        fields={
+            "landing": None,
+            "reason": one_line(why),
+            "counters": dict(item.counters) | {"aborts": aborts},
+        },
+        refs={f"{layout.CANDIDATE}{item.id}": None},
+    )
+    after = mill.apply(item.id, step).item(item.id)
+    if after.cancel_requested:
+        return _say(mill, item.id, Event.CANCELLED, "cancelled as requested")
+    if aborts > limit:
+        return _say(mill, item.id, Event.BLOCKED, f"its landing was given up {aborts} times: {why}")
+    return after
+
+
+def _already_there(mill: Mill, item: Item) -> Item:
+    """Finish an item whose change the target has already."""
+    why = "already on the target"
+    mill.apply(item.id, Step(event=Event.DEQUEUED, subject=f"dequeued, {why}", by=mill.user))
+    step = Step(event=Event.FINISHED, subject=why, by=mill.user, fields={"reason": why})
+    return mill.apply(item.id, step).item(item.id)

@@ -1,0 +1,108 @@
+"""A person as builder: take an item with a worktree of one's own, submit what one has made."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from gitmill.core import pipeline
+from gitmill.core.item import Item, frozen_hash
+from gitmill.core.lifecycle import Event, Status
+from gitmill.errors import IllegalTransitionError, LeasedError, NotReadyError
+from gitmill.flows import work
+from gitmill.flows.attempt import Attempted, Progress, Working, carry
+from gitmill.flows.compile import plan_for, plan_of
+from gitmill.git.worktrees import Slot
+from gitmill.mill import Mill, layout
+from gitmill.store.events import Step, draft_step
+from gitmill.store.snapshot import Snapshot
+from gitmill.store.transaction import Draft
+
+LEASE = 7 * 24 * 3600.0  # seconds; a person has no process whose death could be seen
+
+
+def take(mill: Mill, item_id: str) -> tuple[Item, Path]:
+    """Claim a ready item for this person and return it with its worktree.
+
+    Raises `IllegalTransitionError` when the item does not stand at a building stage.
+    """
+    claim, event_id, now = mill.mint(), mill.mint(), mill.now()
+
+    def build(snapshot: Snapshot) -> Draft:
+        item = snapshot.item(item_id)
+        plan = plan_for(mill, snapshot, item, mill.target_tip(snapshot))
+        head = plan.stage(item.stage or plan.first.name)
+        if item.status is Status.READY and (not head.is_authoring):
+            raise IllegalTransitionError(
+                f"{item.id} stands at {head.name}, where nothing is built",
+                hints=[f"see `gitmill task show {item.id}`"],
+            )
+        step = Step(
+            event=Event.CLAIMED, subject=f"{head.name} taken ({mill.person.partition(' <')[0]})",
+            by=mill.person, claim=claim, stage=head.name,
+            fields={
+                "plan": plan.hash12,
+                "frozen": item.frozen or frozen_hash(item.criteria, item.script, item.paths),
+                "lease": mill.lease(mill.person, LEASE, claim=claim, process=False),
+                "reason": None,
+            },
+            files={layout.plan_path(plan.hash12): plan.render().encode()},
+        )  # fmt: skip
+        return draft_step(mill.store.backend, snapshot, item_id, step, event_id=event_id, now=now)
+
+    item = mill.store.commit(build).item(item_id)
+    start = work.start_of(mill, item)
+    slot = mill.pool.own(f"take-{item_id}")
+    slot.prepare(start.commit)
+    (slot.side / "onto").write_text(start.onto)
+    slot.release()
+    return item, slot.path
+
+
+def worktree_of(mill: Mill, item: Item) -> Path:
+    """Return where a person works on an item. Raises `NotReadyError` when nobody does."""
+    path = mill.pool.folder / f"take-{item.id}"
+    if path.is_dir():
+        return path
+    raise NotReadyError(
+        f"nobody has taken {item.id}, so it has no worktree",
+        hints=[f"take it with `gitmill task take {item.id}`"],
+    )
+
+
+def submit(mill: Mill, item_id: str, summary: str, progress: Progress) -> Attempted:
+    """Record the tree of a person's worktree as the work, and take it through the checks.
+
+    The worktree goes when the work has been recorded. Raises `LeasedError` when it is another's.
+    """
+    item = mill.snapshot().item(item_id)
+    path = worktree_of(mill, item)
+    if item.lease is None or item.lease.pid or item.lease.who != mill.person:
+        holder = item.lease.who if item.lease else "nobody"
+        raise LeasedError(
+            f"{item.id} is held by {holder}, not by you",
+            evidence=[f"your work is still in {path}"],
+            hints=[f"take it again with `gitmill task take {item.id}`"],
+        )
+    slot = mill.pool.own(f"take-{item_id}")
+    try:
+        made = _commit(mill, item, slot, summary)
+        result = carry(mill, made, pipeline.group(made.plan, item.stage)[1:], progress)
+        if result.event is not Event.RELEASED:
+            slot.discard()
+            shutil.rmtree(slot.side, ignore_errors=True)
+    finally:
+        slot.release()
+    return result
+
+
+def _commit(mill: Mill, item: Item, slot: Slot, summary: str) -> Working:
+    assert item.lease is not None
+    onto = (slot.side / "onto").read_text()
+    policy = mill.policy_at(onto)
+    tree = slot.take_tree(mill.store.backend, mill.tree_of(onto), policy.worktree.ignore)
+    made = work.commit_work(mill, item, tree, onto, summary=summary)
+    now = Working(item, plan_of(mill, item), policy, item.lease.claim)
+    now.base, now.work, now.built, now.builder = onto, made, True, mill.person
+    now.at = item.stage
+    return now

@@ -1,0 +1,45 @@
+"""The merge queue as a user steers it: add, remove, land."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from gitmill.core.item import Item
+from gitmill.core.lifecycle import Event, Status
+from gitmill.errors import IllegalTransitionError
+from gitmill.flows.interrupt import interruptible
+from gitmill.flows.land import Tell, land_all, refuse_paused
+from gitmill.flows.recover import recover
+from gitmill.mill import Mill
+from gitmill.store.events import Step
+
+
+def enqueue(mill: Mill, item_id: str) -> None:
+    """Queue an approved item."""
+    mill.apply(item_id, Step(event=Event.QUEUED, subject="queued", by=mill.person))
+
+
+def dequeue(mill: Mill, item_id: str) -> None:
+    """Take an item out of the queue; it stays approved."""
+    mill.apply(item_id, Step(event=Event.DEQUEUED, subject="dequeued", by=mill.person))
+
+
+def land_queue(mill: Mill, tell: Tell, *, only: Collection[str] = ()) -> list[Item]:
+    """Queue what is approved and land the queue; `only` these items when any are named.
+
+    Raises `IllegalTransitionError` for a named item that is neither, and as `land_all` does.
+    """
+    mill.repository.require_usable()
+    with interruptible():
+        recover(mill)
+        snapshot = mill.snapshot()
+        refuse_paused(snapshot)
+        for item in snapshot.items.values():
+            if item.status is Status.APPROVED and (not only or item.id in only):
+                enqueue(mill, item.id)
+            elif item.id in only and item.status is not Status.QUEUED:
+                raise IllegalTransitionError(
+                    f"{item.id} is {item.status.value}, so it cannot be landed",
+                    hints=[f"see `gitmill task show {item.id}`"],
+                )
+        return land_all(mill, tell, only=only)

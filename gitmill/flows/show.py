@@ -1,0 +1,59 @@
+"""Read: the board, one item, its story, its change."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from gitmill.core.board import Board, build_board, markdown
+from gitmill.core.item import Item
+from gitmill.core.trailers import EventRecord
+from gitmill.mill import Mill, layout
+from gitmill.store import history
+from gitmill.store.snapshot import Snapshot
+from gitmill.store.transaction import Draft
+
+
+def read(mill: Mill) -> Snapshot:
+    """Return the state for one short read."""
+    return mill.store.snapshot(writing=False)
+
+
+def board(mill: Mill, snapshot: Snapshot) -> Board:
+    """Return the board of a state."""
+    control = snapshot.control
+    reason = control.reason or "no reason given"
+    return build_board(
+        snapshot.items,
+        now=mill.now(),
+        paused=reason if control.paused else "",
+        queue_paused=reason if control.queue_paused else "",
+    )
+
+
+def story(mill: Mill, snapshot: Snapshot, *, item: str = "", limit: int = 0) -> list[history.Entry]:
+    """Return the events of the branch or of one item, newest first; all when `limit` is 0."""
+    found = history.entries(mill.repository.reader, snapshot.commit, item)
+    return list(islice(found, limit or None))
+
+
+def diff(mill: Mill, item: Item) -> str:
+    """Return the work of an item as a patch for a person, empty when there is none."""
+    if not item.work:
+        return ""
+    return mill.repository.git.run(
+        "diff", "--no-ext-diff", "--stat", "-p", item.base, item.work, "--"
+    ).text
+
+
+def redraw(mill: Mill) -> None:
+    """Write the board to the state branch for those who browse it, when it has changed."""
+    event_id = mill.mint()
+
+    def build(snapshot: Snapshot) -> Draft | None:
+        text = markdown(board(mill, snapshot)).encode()
+        if snapshot.read(layout.BOARD) == text:
+            return None
+        record = EventRecord(event="board", id=event_id, by=mill.user)
+        return Draft("board", record, {layout.BOARD: text})
+
+    mill.store.commit(build)

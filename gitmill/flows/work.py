@@ -1,0 +1,169 @@
+"""Build and review: what an agent gets, and what becomes of the tree that it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gitmill.agents import base as agents
+from gitmill.agents.base import Attempt, Report
+from gitmill.config import Policy
+from gitmill.core.document import Document
+from gitmill.core.frozen import PlannedStage
+from gitmill.core.item import Item
+from gitmill.core.runlog import findings_text, read_findings
+from gitmill.core.trailers import one_line
+from gitmill.core.verdict import Finding, VerdictWord
+from gitmill.flows.environment import Place, place
+from gitmill.flows.gates import outside_paths
+from gitmill.flows.prompts import prompt_for
+from gitmill.flows.rescue import keep_worktree
+from gitmill.git.objects import Commit, write_commit
+from gitmill.git.patch import patch_identity
+from gitmill.git.replay import Conflict, Replayed, replay
+from gitmill.mill import Mill
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A build attempt: the target commit that it stands on, its commit, what the agent said."""
+
+    base: str
+    work: str
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a build begins: the target's tip, the commit to check out, what to tell the builder."""
+
+    onto: str
+    commit: str
+    findings: tuple[Finding, ...] = ()
+
+
+def start_of(mill: Mill, item: Item) -> Start:
+    """Return where the next build of an item begins.
+
+    First from the target's tip; later from its work replayed onto the tip; from the bare tip, with
+    the conflict as a finding, where that does not go.
+    """
+    snapshot = mill.snapshot()
+    tip = mill.target_tip(snapshot)
+    findings: tuple[Finding, ...] = ()
+    if item.feedback and (data := snapshot.read(item.feedback)) is not None:
+        findings = read_findings(Document.from_bytes(data, item.feedback))
+    if not item.work or item.bare:
+        return Start(tip, tip, findings)
+    moved = replayed(mill, item, tip)
+    if isinstance(moved, Conflict):
+        return Start(tip, tip, (*findings, conflict_finding(moved)))
+    return Start(tip, moved.tip, findings)
+
+
+def replayed(mill: Mill, item: Item, onto: str) -> Replayed | Conflict:
+    """Replay an item's work onto a commit of the target."""
+    scratch = mill.repository.private / "scratch"
+    scratch.mkdir(parents=True, exist_ok=True)
+    return replay(
+        mill.repository.git, base=item.base, tip=item.work, onto=onto, scratch=scratch,
+        committer=mill.repository.ident(mill.now()),
+    )  # fmt: skip
+
+
+def conflict_finding(conflict: Conflict) -> Finding:
+    """Return what a builder has to know of a conflict."""
+    text = "the work conflicts with what is on the target now\n" + "\n".join(conflict.messages)
+    return Finding(text, file=conflict.paths[0] if conflict.paths else "")
+
+
+def build(mill: Mill, policy: Policy, item: Item, stage: PlannedStage, *, claim: str) -> Built:
+    """Let the builder work in a worktree and commit the tree that it leaves, whatever git says.
+
+    Without a pass what stands in the worktree goes under a rescue ref.
+    """
+    start = start_of(mill, item)
+    with place(
+        mill, policy, start.commit, kind="build", claim=claim, holder=item.id,
+        variables=_variables(item, stage),
+    ) as here:  # fmt: skip
+        here.findings.write_text(findings_text(start.findings) + "\n" if start.findings else "")
+        report = _run_agent(mill, item, stage, here, start.findings)
+        said = report.verdict
+        if said is None or said.word is not VerdictWord.PASS:
+            keep_worktree(mill, here.slot, item.id, start.commit)
+            return Built(start.onto, "", report)
+        base_tree = mill.tree_of(start.commit)
+        tree = here.slot.take_tree(mill.store.backend, base_tree, policy.worktree.ignore)
+        made = commit_work(mill, item, tree, start.onto, agent=stage.agent, summary=said.summary)
+    return Built(start.onto, made, report)
+
+
+def commit_work(
+    mill: Mill, item: Item, tree: str, base: str, *, agent: str = "", summary: str = ""
+) -> str:
+    """Make the one commit of a task on its base and return its id."""
+    ident = mill.repository.ident(mill.now())
+    message = landed_message(item, agent=agent, summary=summary)
+    return write_commit(mill.store.backend, Commit(tree, (base,), ident, ident, message))
+
+
+def landed_message(item: Item, *, agent: str, summary: str) -> str:
+    """Return the message of the commit that lands."""
+    trailers = [f"Gitmill-Item: {item.id}"]
+    if agent:
+        name = f"{agent} (gitmill agent)"
+        trailers.append(f"Co-authored-by: {name} <{agent}@agents.gitmill.invalid>")
+    said = [] if not summary else [one_line(summary, 500), ""]
+    return "\n".join([item.title, "", *said, *trailers, ""])
+
+
+def review(mill: Mill, policy: Policy, item: Item, stage: PlannedStage, *, claim: str) -> Report:
+    """Let a reviewer judge a clean checkout of exactly the work; what it writes is thrown away."""
+    with place(
+        mill, policy, item.work, kind="clean", claim=claim, variables=_variables(item, stage)
+    ) as here:
+        return _run_agent(mill, item, stage, here, ())
+
+
+def _variables(item: Item, stage: PlannedStage) -> Mapping[str, str]:
+    return {"GITMILL_ITEM": item.id, "GITMILL_ATTEMPT": str(number_of(item, stage))}
+
+
+def number_of(item: Item, stage: PlannedStage) -> int:
+    """Return which attempt at a stage this is, counted over all rounds, from 1."""
+    return item.count("returns") + item.count(stage.name) + 1
+
+
+def _run_agent(
+    mill: Mill, item: Item, stage: PlannedStage, here: Place, findings: tuple[Finding, ...]
+) -> Report:
+    agent = agents.load("command" if stage.command else stage.agent)
+    nonce = mill.mint()
+    reads = getattr(agent, "READS_PROMPT", True)
+    judged = outside_paths(mill, item, item.base, item.work) if item.work else ()
+    attempt = Attempt(
+        item=item.id,
+        title=item.title,
+        role=stage.role,
+        permission=stage.permission.value,
+        number=number_of(item, stage),
+        prompt=prompt_for(mill, item, stage, findings, nonce=nonce) if reads else "",
+        nonce=nonce,
+        workdir=here.slot.path,
+        scratch=here.slot.tmp,
+        findings=here.findings,
+        env=here.env,
+        wall=stage.timeout,
+        idle=stage.idle,
+        script=item.script,
+        criteria=item.criteria,
+        outside=judged if stage.role == "reviewer" else (),
+        settings={"command": stage.command},
+    )
+    return agent.run(attempt, here.engine.execute)
+
+
+def patch_of(mill: Mill, base: str, work: str) -> str:
+    """Return the identity of the patch between two commits."""
+    return patch_identity(mill.repository.git, base, work)

@@ -1,0 +1,122 @@
+"""The user's checkout of a branch: followed by a fast-forward, or left exactly as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from gitmill.errors import CheckoutBlockedError
+from gitmill.git.command import Git
+from gitmill.git.repo import Checkout, Repository
+
+
+def checkout_of(repository: Repository, ref: str) -> Checkout | None:
+    """Return the work tree that has a branch checked out, None when no one has."""
+    return next((place for place in repository.checkouts() if place.branch == ref), None)
+
+
+def current_branch(repository: Repository) -> str:
+    """Return the branch that HEAD of the user's work tree names, empty when it is detached."""
+    if repository.top is None:
+        return ""
+    git = git_at(Checkout(repository.top, ""))
+    done = git.run("symbolic-ref", "-q", "HEAD", check=False)
+    return done.text.strip().removeprefix("refs/heads/") if done.returncode == 0 else ""
+
+
+def refuse_busy(repository: Repository, ref: str) -> None:
+    """Raise `CheckoutBlockedError` when a rebase or bisect of the branch is under way anywhere."""
+    folders = [repository.common, *(repository.common / "worktrees").glob("*")]
+    for folder in folders:
+        for name in ("rebase-merge/head-name", "rebase-apply/head-name", "BISECT_START"):
+            try:
+                branch = (folder / name).read_text("utf-8", "replace").strip()
+            except OSError:
+                continue
+            if branch in (ref, ref.removeprefix("refs/heads/")):
+                doing = "bisect" if name.startswith("BISECT") else "rebase"
+                raise CheckoutBlockedError(
+                    f"{ref.removeprefix('refs/heads/')} is in the middle of a {doing}; "
+                    "nothing was changed",
+                    hints=[f"finish the {doing}, then `gitmill queue land`"],
+                )
+
+
+def git_at(place: Checkout) -> Git:
+    """Return git on a work tree of the user's, with that work tree's own index."""
+    asked = Git(place.path / ".git", work_tree=place.path)
+    if (place.path / ".git").is_dir():
+        return asked
+    link = (place.path / ".git").read_text("utf-8", "surrogateescape")
+    return Git(Path(link.removeprefix("gitdir: ").strip()), work_tree=place.path)
+
+
+def refuse_overlap(place: Checkout, changed: Iterable[str]) -> None:
+    """Raise `CheckoutBlockedError`, naming the files, when the user's own changes stand in the way.
+
+    Their own are: what differs from the index or HEAD, and untracked or ignored files at a path
+    that the landing would write.
+    """
+    git, paths = git_at(place), set(changed)
+    folders = {
+        "/".join(path.split("/")[:n]) for path in paths for n in range(1, path.count("/") + 1)
+    }
+    own = set(_own_changes(git))
+    blocked = sorted(
+        path for path in own if path in paths or path in folders or _below(path, paths)
+    )
+    if blocked:
+        shown = blocked[:5] + ([f"and {len(blocked) - 5} more"] if len(blocked) > 5 else [])
+        raise CheckoutBlockedError(
+            f"your own changes in {place.path} overlap with what would land; nothing was changed",
+            evidence=shown,
+            hints=["commit or move them away, then `gitmill queue land`"],
+        )
+
+
+def _below(path: str, paths: set[str]) -> bool:
+    parts = path.rstrip("/").split("/")
+    return any("/".join(parts[:n]) in paths for n in range(1, len(parts)))
+
+
+def _own_changes(git: Git) -> Iterable[str]:
+    out = git.run(
+        "status", "--porcelain=v1", "-z", "--no-renames",
+        "--untracked-files=all", "--ignored=matching", "--ignore-submodules=none",
+    ).text  # fmt: skip
+    return (line[3:].rstrip("/") for line in out.split("\0") if line)
+
+
+def fast_forward(place: Checkout, commit: str, *, lock: int) -> None:
+    """Move the checkout's branch, index and files to a descendant, or raise and move nothing.
+
+    The git process inherits the file descriptor `lock`: when we are killed, what waits for that
+    lock waits until the move has ended. Raises `CheckoutBlockedError` with git's own reason.
+    """
+    done = git_at(place).run(
+        "-c", "merge.stat=false",
+        "merge", "-q", "--ff-only", "--no-autostash", "--no-verify-signatures",
+        "--no-overwrite-ignore", commit,
+        check=False, pass_fds=(lock,),
+    )  # fmt: skip
+    if done.returncode != 0:
+        raise CheckoutBlockedError(
+            f"git would not fast-forward {place.path}",
+            evidence=done.error.splitlines()[:6],
+            hints=["see `git status` there, then `gitmill queue land`"],
+        )
+
+
+def resume(place: Checkout, old: str, new: str, *, lock: int) -> bool:
+    """Finish a fast-forward that was killed after it had written the index; whether it has moved.
+
+    Then the index already equals the new commit while HEAD is still the old one: no user of git
+    makes that state by accident, and going on loses nothing.
+    """
+    git = git_at(place)
+    if git.out("rev-parse", "HEAD") != old:
+        return False
+    if git.run("diff-index", "--cached", "--quiet", new, "--", check=False).returncode != 0:
+        return False
+    fast_forward(place, new, lock=lock)
+    return True

@@ -1,0 +1,55 @@
+"""Advisory file locks, politeness before compare-and-swap; the kernel drops them on kill -9."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def held(path: Path) -> Iterator[int]:
+    """Wait for a lock and hold it; yields its file descriptor."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def try_lock(path: Path) -> int | None:
+    """Take a lock without waiting: its file descriptor, to be closed by the caller, or None."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def clear_stale(common: Path, below: Sequence[str], aside: Path, *, age: float = 5.0) -> list[str]:
+    """Move old `.lock` files of refs below the given folders aside; return their names.
+
+    Only for refs that nobody else writes. The caller sees to it that none of us is writing: a
+    writer holds such a lock for milliseconds.
+    """
+    found: list[str] = []
+    for folder in below:
+        for lock in (common / folder).rglob("*.lock"):
+            try:
+                if time.time() - lock.stat().st_mtime < age:
+                    continue
+                name = str(lock.relative_to(common))
+                aside.mkdir(parents=True, exist_ok=True)
+                lock.rename(aside / f"{name.replace('/', '-')}-{time.time_ns()}")
+            except FileNotFoundError:
+                continue  # its owner was alive after all and has ended
+            found.append(name)
+    return found

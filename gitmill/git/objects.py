@@ -1,0 +1,162 @@
+"""Objects and refs behind one small protocol; formats as gitformat-tree/-commit describe them.
+
+Trees and commits are encoded here, so that a backend only has to read, write and swap.
+Names in trees are text with surrogate escapes: any bytes survive.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from gitmill.errors import GitmillError
+
+TREE = "40000"
+FILE = "100644"
+GITLINK = "160000"
+SYMLINK = "120000"
+
+
+class MissingObjectError(GitmillError):
+    """An object that something names is not in the repository."""
+
+    slug = "missing-object"
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One ref to move: from `old` (None: it must not exist) to `new` (None: it is deleted)."""
+
+    ref: str
+    new: str | None
+    old: str | None
+
+
+class Backend(Protocol):
+    """A repository's object database and refs. Object ids are 40 or 64 hexadecimal digits."""
+
+    digits: int
+
+    def read(self, oid: str) -> tuple[str, bytes]:
+        """Return type and content; raises `MissingObjectError`."""
+        ...
+
+    def write(self, kind: str, data: bytes) -> str:
+        """Store an object and return its id."""
+        ...
+
+    def ref(self, name: str) -> str | None:
+        """Return the object that a ref names, None when there is no such ref."""
+        ...
+
+    def refs(self, prefix: str) -> dict[str, str]:
+        """Return all refs that begin with the prefix, sorted by name."""
+        ...
+
+    def swap(self, moves: Sequence[Move]) -> None:
+        """Move all refs or none; raises `RefMovedError` when one is not at its old value."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of a tree; `mode` in octal without leading zero."""
+
+    name: str
+    mode: str
+    oid: str
+
+    @property
+    def sort_key(self) -> bytes:
+        """Git's order: a folder sorts as if its name ended in a slash."""
+        return raw(self.name) + (b"/" if self.mode == TREE else b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A commit; `author` and `committer` in git's own form `Name <mail> seconds zone`."""
+
+    tree: str
+    parents: tuple[str, ...]
+    author: str
+    committer: str
+    message: str
+    headers: tuple[tuple[str, str], ...] = field(default=())
+
+    @property
+    def seconds(self) -> int:
+        """Committer time in seconds since 1970."""
+        return int(self.committer.rsplit(" ", 2)[1])
+
+    @property
+    def author_name(self) -> str:
+        """The author's name alone."""
+        return self.author.partition(" <")[0]
+
+
+def raw(name: str) -> bytes:
+    """Return the bytes of a name."""
+    return name.encode("utf-8", "surrogateescape")
+
+
+def text(data: bytes) -> str:
+    """Return bytes as text that `raw` turns back."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+def parse_tree(data: bytes, digits: int) -> Iterator[Entry]:
+    """Read the entries of a tree object."""
+    width, at = digits // 2, 0
+    while at < len(data):
+        space, end = data.index(b" ", at), data.index(b"\0", at)
+        oid = data[end + 1 : end + 1 + width].hex()
+        yield Entry(text(data[space + 1 : end]), data[at:space].decode().lstrip("0"), oid)
+        at = end + 1 + width
+
+
+def encode_tree(entries: Iterable[Entry]) -> bytes:
+    """Write a tree object in git's order."""
+    return b"".join(
+        entry.mode.encode() + b" " + raw(entry.name) + b"\0" + bytes.fromhex(entry.oid)
+        for entry in sorted(entries, key=lambda entry: entry.sort_key)
+    )
+
+
+def parse_commit(data: bytes) -> Commit:
+    """Read a commit object; multi-line headers (signatures) keep their continuation lines."""
+    head, _, message = text(data).partition("\n\n")
+    headers = [
+        (line.partition(" ")[0], line.partition(" ")[2]) for line in re.split(r"\n(?! )", head)
+    ]
+    known = dict(headers)
+    return Commit(
+        known["tree"],
+        tuple(value for name, value in headers if name == "parent"),
+        known["author"],
+        known["committer"],
+        message,
+        tuple(pair for pair in headers if pair[0] not in ("tree", "parent", "author", "committer")),
+    )
+
+
+def encode_commit(commit: Commit) -> bytes:
+    """Write a commit object."""
+    lines = [f"tree {commit.tree}", *(f"parent {parent}" for parent in commit.parents)]
+    lines += [f"author {commit.author}", f"committer {commit.committer}"]
+    lines += [f"{name} {value}" for name, value in commit.headers]
+    return raw("\n".join(lines) + "\n\n" + commit.message)
+
+
+def read_commit(backend: Backend, oid: str) -> Commit:
+    """Read a commit; raises `MissingObjectError` when the id is something else."""
+    kind, data = backend.read(oid)
+    if kind != "commit":
+        raise MissingObjectError(f"{oid[:12]} is a {kind}, not a commit")
+    return parse_commit(data)
+
+
+def write_commit(backend: Backend, commit: Commit) -> str:
+    """Store a commit."""
+    return backend.write("commit", encode_commit(commit))

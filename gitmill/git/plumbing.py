@@ -1,0 +1,94 @@
+"""The backend of git plumbing: one-shot reads, and repositories that libgit2 cannot open."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+
+from gitmill import process
+from gitmill.errors import RefMovedError
+from gitmill.failpoints import chokepoint
+from gitmill.git.command import Git
+from gitmill.git.objects import MissingObjectError, Move
+
+
+class Plumbing:
+    """Objects and refs through the git executable; one `cat-file --batch` serves all reads."""
+
+    def __init__(self, git: Git, *, digits: int = 40) -> None:
+        self.digits = digits
+        self._git = git
+        self._reader: subprocess.Popen[bytes] | None = None
+
+    def read(self, oid: str) -> tuple[str, bytes]:
+        """Return type and content; raises `MissingObjectError`."""
+        reader = self._reader or self._start()
+        assert reader.stdin is not None
+        assert reader.stdout is not None
+        reader.stdin.write(oid.encode() + b"\n")
+        reader.stdin.flush()
+        head = reader.stdout.readline().split()
+        if len(head) != 3:
+            raise MissingObjectError(f"there is no object {oid[:12]}")
+        data = reader.stdout.read(int(head[2]) + 1)[:-1]
+        return head[1].decode(), data
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self._reader = process.start(self._git.argv("cat-file", "--batch"), **self._git.place())
+        return self._reader
+
+    def close(self) -> None:
+        """End the reading process."""
+        if self._reader is not None:
+            assert self._reader.stdin is not None
+            assert self._reader.stdout is not None
+            self._reader.stdin.close()
+            self._reader.stdout.close()
+            self._reader.wait()
+            self._reader = None
+
+    def __del__(self) -> None:
+        self.close()
+
+    def write(self, kind: str, data: bytes) -> str:
+        """Store an object and return its id."""
+        return self._git.out("hash-object", "-w", "-t", kind, "--stdin", stdin=data)
+
+    def ref(self, name: str) -> str | None:
+        """Return the object that a ref names, None when there is no such ref."""
+        done = self._git.run(
+            "rev-parse", "--verify", "--quiet", "--end-of-options", name, check=False
+        )
+        return done.text.strip() or None if done.returncode == 0 else None
+
+    def refs(self, prefix: str) -> dict[str, str]:
+        """Return all refs that begin with the prefix, sorted by name."""
+        # for-each-ref matches whole components, a prefix may end within one
+        folder = prefix.rpartition("/")[0]
+        out = self._git.out("for-each-ref", "--format=%(objectname) %(refname)", folder)
+        pairs = (line.split(" ", 1) for line in out.splitlines())
+        return {name: oid for oid, name in pairs if name.startswith(prefix)}
+
+    def swap(self, moves: Sequence[Move]) -> None:
+        """Move all refs in one `update-ref` transaction."""
+        zero = "0" * self.digits
+        lines = ["start"]
+        for move in moves:
+            if move.new is not None:
+                lines.append(f"update {move.ref} {move.new} {move.old or zero}")
+            elif move.old is not None:
+                lines.append(f"delete {move.ref} {move.old}")
+            else:
+                lines.append(f"verify {move.ref} {zero}")
+        lines += ["prepare", "commit", ""]
+        with chokepoint("swap " + " ".join(move.ref for move in moves)):
+            done = self._git.run(
+                "update-ref",
+                "--stdin",
+                "-m",
+                "gitmill",
+                stdin="\n".join(lines).encode(),
+                check=False,
+            )
+        if done.returncode != 0:
+            raise RefMovedError(f"could not move {moves[0].ref}: {done.error}")

@@ -1,0 +1,154 @@
+"""One repository, resolved by its common git directory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+
+from gitmill import process
+from gitmill.errors import GitMissingError, NotARepositoryError, UnusableRepositoryError
+from gitmill.git.command import Git
+from gitmill.git.objects import Backend
+from gitmill.git.plumbing import Plumbing
+
+MINIMUM_GIT = (2, 38)  # merge-tree --write-tree
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """A work tree of the repository and the branch that is checked out there ('' when detached)."""
+
+    path: Path
+    branch: str
+
+
+class Repository:
+    """Paths, identity and objects of one repository. Opening costs one git process."""
+
+    def __init__(self, common: Path, *, digits: int, bare: bool, top: Path | None) -> None:
+        self.common = common
+        self.digits = digits
+        self.bare = bare
+        self.top = top
+        self.git = Git(common)
+        self._durable = True
+
+    @classmethod
+    def open(cls, path: Path) -> Repository:
+        """Find the repository that a folder belongs to, whichever work tree that is.
+
+        Raises `NotARepositoryError`, `GitMissingError`.
+        """
+        asked = ("--path-format=absolute", "--git-common-dir", "--show-object-format")
+        env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_DIR")}
+        argv = ("git", "-C", str(path), "rev-parse", *asked, "--is-bare-repository")
+        try:
+            done = process.run(argv, env=env, check=False)
+        except FileNotFoundError as error:
+            raise GitMissingError(
+                "there is no git on PATH", hints=["install git 2.38 or newer"]
+            ) from error
+        if done.returncode != 0:
+            raise NotARepositoryError(
+                f"{path} is not in a git repository",
+                evidence=done.error.splitlines()[:3],
+                hints=["make one with `git init`, or name one with `gitmill -C DIR …`"],
+            )
+        common, object_format, bare = done.text.splitlines()
+        digits = 64 if object_format == "sha256" else 40
+        top = None if bare == "true" else _top(path)
+        return cls(Path(common), digits=digits, bare=bare == "true", top=top)
+
+    @cached_property
+    def objects(self) -> Backend:
+        """The backend for work that reads and writes much."""
+        if self.digits != 40 or self._needs_plumbing:
+            return self.reader
+        from gitmill.git.libgit2 import Libgit2  # noqa: PLC0415  (91 ms that a read never needs)
+
+        return Libgit2(self.common, fsync=self._durable)
+
+    @cached_property
+    def reader(self) -> Backend:
+        """The backend for one short read."""
+        return Plumbing(self.git, digits=self.digits)
+
+    @cached_property
+    def _needs_plumbing(self) -> bool:
+        config = (self.common / "config").read_text("utf-8", "replace").lower()
+        return bool(re.search(r"^\s*(refstorage|partialclone)\s*=", config, re.MULTILINE))
+
+    @property
+    def private(self) -> Path:
+        """Our folder of disposable files in the git directory."""
+        return self.common / "gitmill"
+
+    @property
+    def name(self) -> str:
+        """A name for folders outside: the repository's own and eight digits of its place."""
+        parent = self.common.parent if self.common.name == ".git" else self.common
+        digest = hashlib.sha256(os.fsencode(self.common)).hexdigest()[:8]
+        return f"{re.sub(r'[^A-Za-z0-9._-]', '-', parent.name) or 'repo'}-{digest}"
+
+    @cached_property
+    def version(self) -> tuple[int, ...]:
+        """The version of the git executable."""
+        numbers = re.findall(r"\d+", self.git.out("version"))
+        return tuple(int(number) for number in numbers[:3])
+
+    def require_usable(self) -> None:
+        """Raise a clear error where no work could be done: git too old, bare, without a commit."""
+        if self.version < MINIMUM_GIT:
+            found = ".".join(str(n) for n in self.version)
+            raise GitMissingError(
+                f"git {found} is too old", hints=["install git 2.38 or newer, then `gitmill init`"]
+            )
+        if self.bare:
+            raise UnusableRepositoryError(
+                "this repository is bare; gitmill works beside a checkout",
+                hints=["clone it with `git clone`, then `gitmill init` there"],
+            )
+
+    @cached_property
+    def _person(self) -> str:
+        done = self.git.run("var", "GIT_COMMITTER_IDENT", check=False)
+        if done.returncode != 0:
+            raise UnusableRepositoryError(
+                "git does not know who you are, so nothing can be committed",
+                hints=[
+                    'say it with `git config user.name "Your Name"`',
+                    "and `git config user.email you@example.com`",
+                ],
+            )
+        return done.text.strip().rsplit(" ", 2)[0]
+
+    @property
+    def person(self) -> str:
+        """The user as `Name <mail>`, as git would commit."""
+        return self._person
+
+    def ident(self, now: datetime) -> str:
+        """Return the user and a time in git's form; `UnusableRepositoryError` without a user."""
+        return f"{self._person} {int(now.timestamp())} +0000"
+
+    def checkouts(self) -> list[Checkout]:
+        """Return the repository's work trees, the main one first."""
+        found: list[Checkout] = []
+        for block in self.git.out("worktree", "list", "--porcelain", "-z").split("\0\0"):
+            fields = dict(line.partition(" ")[::2] for line in block.split("\0") if line)
+            if "worktree" in fields and "bare" not in fields:
+                found.append(Checkout(Path(fields["worktree"]), fields.get("branch", "")))
+        return found
+
+
+def _top(path: Path) -> Path | None:
+    """Return the work tree that a folder is in, None inside of the git directory."""
+    for folder in (path.resolve(), *path.resolve().parents):
+        if (folder / ".git").exists():
+            return folder
+    return None

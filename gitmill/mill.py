@@ -1,0 +1,191 @@
+"""One repository with its state, policy, clock and randomness: what every flow is given."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gitmill.core.lease import Lease
+from gitmill.engines import leftovers
+from gitmill.errors import UnusableRepositoryError
+from gitmill.git import trees
+from gitmill.git.objects import TREE, read_commit
+from gitmill.git.repo import Repository
+from gitmill.store import layout
+from gitmill.store.events import Step, draft_step, timestamp
+from gitmill.store.snapshot import Snapshot
+from gitmill.store.transaction import Store
+
+if TYPE_CHECKING:
+    from gitmill.config import Policy
+    from gitmill.git.worktrees import Pool
+
+POLICY = ".gitmill/config.toml"
+LOOPS = ".gitmill/loops"
+
+
+def utc_now() -> datetime:
+    """Return the time, to the second as documents have it."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+class Mill:
+    """What flows work with. Time and randomness come from here and nowhere else."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+        random: Callable[[int], bytes] = secrets.token_bytes,
+    ) -> None:
+        self.repository = repository
+        self.now = clock
+        self.random = random
+        self.store = Store(repository, clock)
+
+    @classmethod
+    def open(cls, path: Path) -> Mill:
+        """Open the repository that a folder is in. Raises `NotARepositoryError`."""
+        return cls(Repository.open(path))
+
+    def mint(self) -> str:
+        """Return a random id for an event or a claim: 16 hexadecimal digits."""
+        return self.random(8).hex()
+
+    # -- state
+
+    def snapshot(self) -> Snapshot:
+        """Return the state now. Raises `NotInitializedError`."""
+        return self.store.snapshot()
+
+    def apply(self, item_id: str, step: Step) -> Snapshot:
+        """Commit one event of one item and return the state after it."""
+        event_id, now = self.mint(), self.now()
+        return self.store.commit(
+            lambda snapshot: draft_step(
+                self.store.backend, snapshot, item_id, step, event_id=event_id, now=now
+            )
+        )
+
+    # -- target and policy
+
+    def target_ref(self, snapshot: Snapshot) -> str:
+        """Return the full name of the branch that work lands on."""
+        return f"refs/heads/{snapshot.control.target}"
+
+    def target_tip(self, snapshot: Snapshot) -> str:
+        """Return the commit at the tip of the target. Raises `UnusableRepositoryError`."""
+        ref = self.target_ref(snapshot)
+        tip = self.store.backend.ref(ref)
+        if tip is None:
+            raise UnusableRepositoryError(
+                f"the target branch {snapshot.control.target} does not exist",
+                hints=["name another with `gitmill init --target BRANCH`"],
+            )
+        return tip
+
+    def tree_of(self, commit: str) -> str:
+        """Return the tree of a commit."""
+        return read_commit(self.store.backend, commit).tree
+
+    def policy_at(self, commit: str) -> Policy:
+        """Return the policy as it is at a commit; the defaults when it has none."""
+        from gitmill.config import Policy, parse_policy  # noqa: PLC0415  (pulls in tomllib)
+
+        data = trees.read_file(self.store.backend, self.tree_of(commit), POLICY)
+        if data is None:
+            return Policy()
+        return parse_policy(data.decode("utf-8", "replace"), source=POLICY)
+
+    def project_loops(self, commit: str) -> dict[str, dict[str, str]]:
+        """Return the loop files of a project at a commit: folder name, file name, text."""
+        backend = self.store.backend
+        entry = trees.find(backend, self.tree_of(commit), LOOPS)
+        found: dict[str, dict[str, str]] = {}
+        if entry is None or entry.mode != TREE:
+            return found
+        for path, file in trees.walk(backend, entry.oid):
+            folder, _, name = path.partition("/")
+            if name.endswith(".md") and "/" not in name:
+                text = backend.read(file.oid)[1].decode("utf-8", "replace")
+                found.setdefault(folder, {})[name] = text
+        return found
+
+    # -- leases and people
+
+    @cached_property
+    def host(self) -> str:
+        """The name of this machine."""
+        return os.uname().nodename
+
+    @cached_property
+    def user(self) -> str:
+        """Who works here, for leases."""
+        return f"{getpass.getuser()}@{self.host}"
+
+    @property
+    def person(self) -> str:
+        """The git identity, for decisions."""
+        return self.repository.person
+
+    def lease(
+        self, who: str, seconds: float, *, claim: str, process: bool = True
+    ) -> dict[str, Any]:
+        """Return a lease as the document has it, held by this process unless `process` is off."""
+        until = timestamp(self.now() + timedelta(seconds=seconds))
+        lease: dict[str, Any] = {"claim": claim, "who": who, "until": until}
+        if process:
+            facts = asdict(leftovers.this_process())
+            lease |= {key: facts[key] for key in ("host", "boot", "pidns", "pid", "started")}
+        return lease
+
+    def lapsed(self, lease: Lease) -> bool:
+        """Whether a lease may be taken away now."""
+        alive = None
+        if lease.pid:
+            alive = leftovers.is_same_and_alive(
+                leftovers.ProcessFacts(
+                    host=lease.host,
+                    boot=lease.boot,
+                    pidns=lease.pidns,
+                    pid=lease.pid,
+                    started=lease.started,
+                )
+            )
+        return lease.lapsed(self.now(), alive=alive)
+
+    # -- places
+
+    @cached_property
+    def pool(self) -> Pool:
+        """The worktrees of this repository."""
+        from gitmill.git.worktrees import Pool  # noqa: PLC0415  (reads need none)
+
+        home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+        return Pool(Path(home) / "gitmill" / self.repository.name, self.repository.common)
+
+
+def shipped_loops() -> Mapping[str, dict[str, str]]:
+    """Return the loops that come with gitmill: folder name, file name, text."""
+    root = resources.files("gitmill") / "loops"
+    return {
+        folder.name: {
+            file.name: file.read_text("utf-8")
+            for file in sorted(folder.iterdir(), key=lambda file: file.name)
+            if file.name.endswith(".md")
+        }
+        for folder in root.iterdir()
+        if folder.is_dir() and not folder.name.startswith("_")
+    }
+
+
+__all__ = ["LOOPS", "POLICY", "Mill", "layout", "shipped_loops", "utc_now"]

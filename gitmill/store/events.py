@@ -1,0 +1,145 @@
+"""One event of one item as a state commit: checked by the lifecycle, written along one path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from gitmill.core.document import Document
+from gitmill.core.item import Item, read_item
+from gitmill.core.lifecycle import Event, Status, advance, check_claim
+from gitmill.core.trailers import EventRecord
+from gitmill.errors import IllegalTransitionError, LeasedError, RefMovedError
+from gitmill.git.objects import Backend, Move
+from gitmill.store import layout
+from gitmill.store.snapshot import Snapshot
+from gitmill.store.transaction import Draft
+
+_KEEPS_LEASE = frozenset({Event.CLAIMED, Event.LAND_STARTED, Event.EDITED, Event.SPLIT})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What is to happen to an item.
+
+    `stage` is where the item stands afterwards (None: where it stood). `fields` sets fields of the
+    document, None removes one. `after`, when given, is the event that must still be its last.
+    `run` is a run log's name and document; its blob becomes the evidence. `refs` are refs of ours
+    that move along, from whatever they are at; `moves` are those whose old value matters.
+    """
+
+    event: Event
+    subject: str
+    by: str
+    claim: str | None = None
+    stage: str | None = None
+    after: str | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    body: str | None = None
+    run: tuple[str, Document] | None = None
+    files: Mapping[str, bytes | None] = field(default_factory=dict)
+    refs: Mapping[str, str | None] = field(default_factory=dict)
+    moves: tuple[Move, ...] = ()
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+def timestamp(now: datetime) -> str:
+    """Return a time as documents have it: UTC to the second."""
+    return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def draft_step(
+    backend: Backend, snapshot: Snapshot, item_id: str, step: Step, *, event_id: str, now: datetime
+) -> Draft:
+    """Return the commit for a step on an item as it stands in the snapshot.
+
+    Raises `IllegalTransitionError`, `LeasedError`, or `RefMovedError` when `after` is outdated.
+    """
+    item = snapshot.item(item_id)
+    status = _checked(item, step)
+    fields = dict(step.fields) | {"status": status.value, "event": event_id}
+    if status is not item.status:
+        fields["since"] = timestamp(now)
+    if step.stage is not None:
+        fields["stage"] = step.stage
+    if step.event not in _KEEPS_LEASE:
+        fields["lease"] = None
+    files = dict(step.files)
+    evidence = ""
+    if step.run is not None:
+        name, run = step.run
+        fields["attempt"] = item.attempt + 1
+        data = run.to_bytes()
+        files[layout.run_path(item_id, item.attempt + 1, name)] = data
+        evidence = backend.write("blob", data)
+    document = item.document.update(_changed(item.document, fields))
+    if step.body is not None:
+        document = document.with_body(step.body)
+    read_item(document)  # nothing that cannot be read again is ever written
+    files[layout.item_path(item_id)] = document.to_bytes()
+    record = EventRecord(
+        event=step.event.value,
+        id=event_id,
+        item=item_id,
+        after=item.event,
+        at=item.status.value,
+        to=status.value,
+        stage=str(fields.get("stage") or item.stage),
+        by=step.by,
+        claim=step.claim or "",
+        plan=item.plan or str(fields.get("plan") or ""),
+        evidence=evidence,
+        extra=step.extra,
+    )
+    own = [Move(ref, new, backend.ref(ref)) for ref, new in step.refs.items()]
+    moves = (*step.moves, *(move for move in own if move.new != move.old))
+    return Draft(f"{item_id}: {step.subject}", record, files, moves)
+
+
+def _checked(item: Item, step: Step) -> Status:
+    holder = item.lease.claim if item.lease else None
+    try:
+        check_claim(item.status, step.event, holder=holder, claim=step.claim)
+        if step.after is not None and step.after != item.event:
+            raise RefMovedError(f"{item.id} has moved on")
+        return advance(item.status, step.event)
+    except IllegalTransitionError as error:
+        raise IllegalTransitionError(
+            error.message.replace("the item", item.id), hints=[f"see `gitmill task show {item.id}`"]
+        ) from None
+    except LeasedError as error:
+        until = f", until {timestamp(item.lease.until)}" if item.lease else ""
+        who = f"{item.lease.who} holds {item.id}{until}" if item.lease else f"{item.id} is free"
+        raise LeasedError(
+            error.message, evidence=[who], hints=[f"follow it with `gitmill log {item.id}`"]
+        ) from None
+
+
+def _changed(document: Document, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what already has that value, so that only lines that change are written."""
+    return {
+        key: value
+        for key, value in fields.items()
+        if value is not None or key in document.fields
+        if key not in document.fields or document.value(key) != value
+    }
+
+
+def draft_created(
+    document: Document, item_id: str, *, event_id: str, by: str, extra: Mapping[str, str]
+) -> Draft:
+    """Return the commit that creates an item."""
+    item = read_item(document)
+    advance(None, Event.CREATED)
+    record = EventRecord(
+        event=Event.CREATED.value,
+        id=event_id,
+        item=item_id,
+        to=item.status.value,
+        by=by,
+        extra=extra,
+    )
+    path = layout.item_path(item_id)
+    return Draft(f"{item_id}: created, {item.title}", record, {path: document.to_bytes()})

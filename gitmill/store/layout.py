@@ -1,0 +1,46 @@
+"""Where things are on the state branch."""
+
+from __future__ import annotations
+
+from gitmill.core.ids import kind_of
+
+STATE = "refs/heads/gitmill/state"
+NOTES = "refs/notes/gitmill"
+WORK = "refs/gitmill/work/"
+CANDIDATE = "refs/gitmill/candidate/"
+RESCUE = "refs/gitmill/rescue/"
+FORMAT = "1"
+
+BOARD = "README.md"
+FORMAT_FILE = "format"
+CONTROL = "control.md"
+
+
+def shard(item_id: str) -> str:
+    """Return the folder name that spreads items over 1024 folders."""
+    return item_id.partition("-")[2][:2]
+
+
+def item_path(item_id: str) -> str:
+    """Return the path of an item's document."""
+    return f"{kind_of(item_id).folder}/{shard(item_id)}/{item_id}.md"
+
+
+def runs_folder(item_id: str) -> str:
+    """Return the folder of an item's run logs."""
+    return f"runs/{shard(item_id)}/{item_id}"
+
+
+def run_path(item_id: str, number: int, stage: str) -> str:
+    """Return the path of one run log."""
+    return f"{runs_folder(item_id)}/{number:03d}-{stage}.md"
+
+
+def check_path(tree: str, definition: str) -> str:
+    """Return the path of a passed check of a tree; `definition` has 12 digits."""
+    return f"checks/{tree[:2]}/{tree}-{definition}.md"
+
+
+def plan_path(hash12: str) -> str:
+    """Return the path of a frozen plan."""
+    return f"frozen/{hash12}.md"

@@ -1,0 +1,149 @@
+"""The state at one commit, read lazily; it never changes, so nothing read from it can either."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from gitmill.core.document import Document
+from gitmill.core.ids import PATTERN, Kind, matches
+from gitmill.core.item import Item, read_item
+from gitmill.errors import (
+    AmbiguousItemError,
+    BadDocumentError,
+    BadFormatError,
+    NoSuchItemError,
+)
+from gitmill.git import trees
+from gitmill.git.objects import TREE, Backend, Entry, read_commit
+from gitmill.store import layout
+
+
+class Control(Document):
+    """`control.md`: what anyone can commit to steer all clones."""
+
+    @property
+    def target(self) -> str:
+        """The branch that work lands on, without `refs/heads/`."""
+        return str(self.text_value("target", "main"))
+
+    @property
+    def paused(self) -> bool:
+        """Whether no new work may begin."""
+        return self.value("paused", default=False) is True
+
+    @property
+    def queue_paused(self) -> bool:
+        """Whether nothing may land."""
+        return self.value("queue_paused", default=False) is True
+
+    @property
+    def reason(self) -> str:
+        """Why."""
+        return str(self.text_value("reason", ""))
+
+
+class Snapshot:
+    """The items, control and documents of the state branch at one commit."""
+
+    def __init__(self, backend: Backend, commit: str, cache: dict[str, Item]) -> None:
+        self.commit = commit
+        self._backend = backend
+        self._cache = cache
+        self.broken: dict[str, BadDocumentError] = {}
+
+    @cached_property
+    def tree(self) -> str:
+        """The tree of the state commit."""
+        return read_commit(self._backend, self.commit).tree
+
+    @cached_property
+    def _top(self) -> dict[str, Entry]:
+        return trees.entries(self._backend, self.tree)
+
+    def require_format(self) -> None:
+        """Raise `BadFormatError` when another version of gitmill wrote this branch."""
+        found = (self.read(layout.FORMAT_FILE) or b"").decode("utf-8", "replace").strip()
+        if found != layout.FORMAT:
+            raise BadFormatError(
+                f"the state branch has format {found or '(none)'}, this gitmill reads "
+                f"{layout.FORMAT}",
+                hints=["install the version that wrote it: see `git log -1 gitmill/state`"],
+            )
+
+    def read(self, path: str) -> bytes | None:
+        """Return a file's content, None when there is none."""
+        return trees.read_file(self._backend, self.tree, path)
+
+    def files(self, folder: str) -> list[str]:
+        """Return the paths of all files below a folder, sorted."""
+        entry = trees.find(self._backend, self.tree, folder)
+        if entry is None or entry.mode != TREE:
+            return []
+        return [path for path, _ in trees.walk(self._backend, entry.oid, f"{folder}/")]
+
+    @cached_property
+    def control(self) -> Control:
+        """The control document; defaults when there is none."""
+        data = self.read(layout.CONTROL) or b"---\n---\n"
+        return Control(data.decode("utf-8", "surrogateescape"), layout.CONTROL)
+
+    @cached_property
+    def items(self) -> dict[str, Item]:
+        """All items that can be read, by id; `broken` names the files that cannot."""
+        found: dict[str, Item] = {}
+        for kind in Kind:
+            folder = self._top.get(kind.folder)
+            if folder is None or folder.mode != TREE:
+                continue
+            for path, entry in trees.walk(self._backend, folder.oid, f"{kind.folder}/"):
+                try:
+                    item = self._parse(path, entry)
+                except BadDocumentError as error:
+                    self.broken[path] = error
+                else:
+                    found[item.id] = item
+        return found
+
+    def _parse(self, path: str, entry: Entry) -> Item:
+        item = self._cache.get(entry.oid)
+        if item is None or item.document.path != path:
+            document = Document.from_bytes(self._backend.read(entry.oid)[1], path)
+            item = read_item(document)
+            if layout.item_path(item.id) != path:
+                raise document.error(
+                    document.line_of("id"), f"id must be the file's own name, not {item.id}"
+                )
+            self._cache[entry.oid] = item
+        return item
+
+    def item(self, item_id: str) -> Item:
+        """Return one item by its whole id. Raises `NoSuchItemError`, `BadDocumentError`."""
+        if not PATTERN.match(item_id):
+            raise NoSuchItemError(f"no item matches {item_id}", hints=[_LIST])
+        path = layout.item_path(item_id)
+        entry = trees.find(self._backend, self.tree, path)
+        if entry is None or entry.mode == TREE:
+            raise NoSuchItemError(f"no item matches {item_id}", hints=[_LIST])
+        return self._parse(path, entry)
+
+    def resolve(self, typed: str) -> Item:
+        """Return the item whose id begins with what a user typed.
+
+        Raises `NoSuchItemError` or `AmbiguousItemError`.
+        """
+        text = typed.strip().lower()
+        if PATTERN.match(text) and trees.find(self._backend, self.tree, layout.item_path(text)):
+            return self.item(text)
+        found = [item for item in self.items.values() if text and matches(item.id, text)]
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            raise NoSuchItemError(f"no item matches {typed}", hints=[_LIST])
+        raise AmbiguousItemError(
+            f"{typed} matches {len(found)} items",
+            evidence=[f"{i.id}  {i.status.value:<9} {i.title}" for i in found[:6]],
+            hints=[f"one more character is enough, for example `gitmill task show {found[0].id}`"],
+        )
+
+
+_LIST = "see all with `gitmill task list`"

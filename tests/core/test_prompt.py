@@ -1,0 +1,304 @@
+"""Prompts: what they may name, that data stays data, and the prompts that are shipped."""
+
+import json
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gitmill.core.document import Document
+from gitmill.core.item import Item, Risk
+from gitmill.core.loop import read_loop
+from gitmill.core.prompt import (
+    VARIABLES,
+    FailedCheck,
+    PromptProblem,
+    PromptValues,
+    check_prompt,
+    one_line,
+    quote,
+    render_prompt,
+)
+from gitmill.core.verdict import Finding, Severity, json_schema, parse_verdict
+from gitmill.errors import AttemptError
+
+SHIPPED = Path(__file__).parents[2] / "gitmill/loops"
+DAY = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def item(**fields):
+    body = fields.pop("body", "Do it.\n")
+    return Item(**{
+        "id": "t-k3f9x", "title": "Fix the parser", "kind": "task", "status": "running",
+        "event": "claimed", "created": DAY, "since": DAY, "document": Document.new({}, body),
+        **fields,
+    })  # fmt: skip
+
+
+def values(**fields):
+    return PromptValues(**{
+        "item": item(), "attempt": 1, "of": 3, "target": "main", "nonce": "n-1", **fields,
+    })  # fmt: skip
+
+
+FULL = values(
+    item=item(risk=Risk.HIGH, priority=1, paths=("src/",), criteria=("$ make", "it is fast")),
+    attempt=2,
+    findings=(Finding("wrong", Severity.HIGH, "a.py", 3), Finding("one\ntwo")),
+    checks=(FailedCheck("test", "make test", "1 failed\n"),),
+    diff="+ a\n",
+    answer="yes",
+)
+
+
+def test_each_variable_has_its_value():
+    shown = {
+        name: render_prompt("{{ " + name.replace("[]", "[0]") + " | string }}", FULL)[:-1]
+        for name in VARIABLES
+        if name not in ("findings", "checks", "verdict_schema")
+    }
+    assert shown == {
+        "item.id": "t-k3f9x",
+        "item.title": "Fix the parser",
+        "item.body": "```\nDo it.\n```",
+        "item.kind": "task",
+        "item.risk": "high",
+        "item.priority": "1",
+        "item.paths": "['src/']",
+        "item.criteria": "['$ make', 'it is fast']",
+        "attempt.number": "2",
+        "attempt.of": "3",
+        "findings[].severity": "high",
+        "findings[].file": "a.py",
+        "findings[].line": "3",
+        "findings[].message": "wrong",
+        "checks[].name": "test",
+        "checks[].command": "make test",
+        "checks[].output": "```\n1 failed\n```",
+        "diff": "```diff\n+ a\n```",
+        "target": "main",
+        "nonce": "n-1",
+        "answer": "```\nyes\n```",
+    }
+    schema = render_prompt("{{ verdict_schema }}", FULL)
+    assert json.loads(schema.removeprefix("```json").removesuffix("```\n")) == json_schema()
+
+
+def test_what_is_not_there_is_empty_and_false():
+    empty = values(item=item(body=" \n"))
+    for name in (
+        "item.body",
+        "item.paths",
+        "item.criteria",
+        "findings",
+        "checks",
+        "diff",
+        "answer",
+    ):
+        assert render_prompt(f"{{% if {name} %}}yes{{% else %}}no{{% endif %}}", empty) == "no\n"
+
+
+def test_a_finding_of_several_lines_is_fenced():
+    text = render_prompt("{% for f in findings %}- {{ f.message }}\n{% endfor %}", FULL)
+    assert text == "- wrong\n- \n```\none\ntwo\n```\n"
+
+
+@given(st.text(alphabet="`~\n a", max_size=60))
+def test_nothing_in_a_quoted_text_closes_its_fence(text):
+    quoted = quote(text, "text")
+    if not text.strip():
+        assert quoted == ""
+        return
+    first, *inner, last = quoted.split("\n")
+    assert re.fullmatch("`{3,}text", first)
+    assert last == first.removesuffix("text")
+    assert last not in "\n".join(inner)
+    assert "\n".join(inner) == text.removesuffix("\n")
+
+
+def test_the_filter_quotes_what_a_prompt_wants_quoted():
+    assert render_prompt("{{ '```' | quote }}", values()) == "````\n```\n````\n"
+
+
+@given(st.text(max_size=40))
+def test_one_line_is_one_line(text):
+    assert len((one_line(text) + "x").splitlines()) == 1
+
+
+def test_text_of_others_is_not_a_template():
+    mine = item(title="{{ 7 * 7 }}", body="{% include 'x' %}")
+    text = render_prompt("{{ item.title }}\n{{ item.body }}", values(item=mine))
+    assert text == "{{ 7 * 7 }}\n```\n{% include 'x' %}\n```\n"
+
+
+def test_text_that_is_not_utf8_can_still_be_sent():
+    mine = values(item=item(body="a\udcffb"))
+    assert render_prompt("{{ item.body }}", mine) == "```\na?b\n```\n"
+
+
+def test_a_template_reaches_nothing_but_its_variables():
+    with pytest.raises(AttemptError) as caught:
+        render_prompt("{{ item.__class__.__mro__ }}", values())
+    assert caught.value.message == (
+        "the prompt could not be rendered: "
+        "access to attribute '__class__' of 'dict' object is unsafe."
+    )
+
+
+KNOWN = "known here: answer, attempt, checks, diff, findings, item, nonce, target, verdict_schema"
+BRACES = "a brace pair that is text is written `{{ '{{' }}`"
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ("Build {{ item.title }} for {{ target }}.", []),
+        ("{% for f in findings %}{{ f.file }}:{{ loop.index }}{% endfor %}", []),
+        ("{% set item = 3 %}{{ item }}", []),
+        ("{% for x in range(3) %}{{ x.real }}{% endfor %}", []),
+        (
+            "Hello\n{{ itm.title }}",
+            [PromptProblem(2, "there is no variable itm", "did you mean `item`?")],
+        ),
+        (
+            "{{ password }}",
+            [
+                PromptProblem(
+                    1,
+                    "there is no variable password",
+                    KNOWN,
+                )
+            ],
+        ),
+        (
+            "{% if findings %}\n{{ item.titel }}{% endif %}",
+            [PromptProblem(2, "there is no variable item.titel", "did you mean `item.title`?")],
+        ),
+        (
+            "{{ attempt['count'] }}",
+            [PromptProblem(1, "there is no variable attempt.count", "known here: number, of")],
+        ),
+        (
+            "{% for f in findings %}\n\n{{ f.mesage }}{% endfor %}",
+            [PromptProblem(3, "there is no variable f.mesage", "did you mean `f.message`?")],
+        ),
+        (
+            "{{ a }}\n{{ b }}\n{{ a }}",
+            [
+                PromptProblem(1, "there is no variable a", KNOWN),
+                PromptProblem(2, "there is no variable b", KNOWN),
+            ],
+        ),
+        (
+            "line\n{% if %}",
+            [
+                PromptProblem(
+                    2,
+                    "expected an expression, got 'end of statement block'",
+                    BRACES,
+                )
+            ],
+        ),
+        (
+            "{% for x in findings %}",
+            [
+                PromptProblem(
+                    1,
+                    (
+                        "unexpected end of template. Jinja was looking for the following tags: "
+                        "'endfor' or 'else'. The innermost block that needs to be closed is 'for'"
+                    ),
+                    BRACES,
+                )
+            ],
+        ),
+        (
+            "\n{{ diff | shorten }}",
+            [
+                PromptProblem(
+                    2,
+                    "no filter named 'shorten'",
+                    "there are the filters of Jinja and `quote`",
+                )
+            ],
+        ),
+        (
+            "{% include 'other.md' %}",
+            [
+                PromptProblem(
+                    1,
+                    "a prompt stands alone; it cannot include",
+                    "copy what it would include into the prompt",
+                )
+            ],
+        ),
+        (
+            "{{ findings[0].message }}",
+            [
+                PromptProblem(
+                    1,
+                    ("the prompt could not be rendered: list object has no element 0"),
+                    "make it hold for a first try and a later one",
+                )
+            ],
+        ),
+        (
+            "{% if findings %}{{ attempt.number + 'x' }}{% endif %}",
+            [
+                PromptProblem(
+                    1,
+                    (
+                        "the prompt could not be rendered: "
+                        "unsupported operand type(s) for +: 'int' and 'str'"
+                    ),
+                    "make it hold for a first try and a later one",
+                )
+            ],
+        ),
+    ],
+)
+def test_prompts_are_checked_before_they_run(template, expected):
+    assert check_prompt(template) == expected
+
+
+def shipped():
+    files = {path.name: path.read_text() for path in (SHIPPED / "deliver").iterdir()}
+    return {s.name: s.prompt for s in read_loop("deliver", files).stages if s.prompt}
+
+
+def test_the_shipped_prompts_hold_in_a_first_and_a_later_round():
+    prompts = shipped()
+    assert list(prompts) == ["build", "review"]
+    for name, prompt in prompts.items():
+        assert check_prompt(prompt) == []
+        for given_values in (values(), FULL):
+            text = render_prompt(prompt, given_values)
+            assert "\n\n\n" not in re.sub(r"(?ms)^```.*?^```$", "fenced", text), name
+            assert "t-k3f9x: Fix the parser" in text
+            assert "- `nonce` is `n-1`." in text
+
+
+def test_the_shipped_prompts_carry_findings_checks_criteria_and_the_change():
+    prompts = shipped()
+    build, review = (render_prompt(prompts[name], FULL) for name in ("build", "review"))
+    for text in (build, review):
+        assert "- $ make\n- it is fast\n" in text
+        assert "- [high] a.py:3: wrong\n- [medium] \n```\none\ntwo\n```\n" in text
+        assert "# The answer to your question\n\n```\nyes\n```\n" in text
+    assert "The check test failed: `make test`\n\n```\n1 failed\n```\n" in build
+    assert "# The change\n\n```diff\n+ a\n```\n" in review
+
+
+def test_an_agent_that_repeats_its_prompt_has_given_no_verdict():
+    for prompt in shipped().values():
+        assert parse_verdict(render_prompt(prompt, FULL), nonce="n-1") is None
+
+
+def test_jinja_is_imported_only_when_a_prompt_is_used():
+    code = "import sys, gitmill.core.prompt; sys.exit('jinja2' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,28 @@
+"""Every test here gets a token of its own, and leaves no process behind that bears it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from gitmill.engines.local import LocalEngine
+from tests.engines.processes import running
+
+
+@pytest.fixture
+def token() -> Iterator[str]:
+    token = f"token-{secrets.token_hex(8)}"
+    yield token
+    for pid in running(token):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def engine(token: str) -> LocalEngine:
+    return LocalEngine(marker=token)

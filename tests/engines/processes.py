@@ -1,0 +1,153 @@
+"""Real programs to be supervised, and questions about real processes."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from gitmill.engines import procfs
+from gitmill.process import Command
+
+ROOT = Path(__file__).parents[2]
+
+# Becomes a daemon in every way there is, says so in a file, and stays; only SIGKILL ends it. The
+# first process waits for that file, and then does as `then` tells: `exit` or `stay`.
+DAEMON = r"""
+import os, signal, sys, time
+ready, how, then, token = sys.argv[1:]
+if os.fork():
+    while not os.path.exists(ready):
+        time.sleep(0.002)
+    if then == "stay":
+        time.sleep(1000)
+    os._exit(0)
+os.setsid()
+if os.fork():
+    os._exit(0)
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_IGN)
+if how == "closed":
+    os.closerange(0, 256)
+stay = "import os, sys, time; os.mknod(sys.argv[1]); time.sleep(1000)"
+argv = [sys.executable, "-I", "-S", "-c", stay, ready, token]
+os.execve(sys.executable, argv, {} if how == "cleared" else dict(os.environ))
+"""
+
+# A gitmill in small: executes a command under a lock, prints how it ended. The command's arguments
+# come in the environment, so that `running` does not take this process for it.
+MILL = r"""
+import fcntl, json, os, sys
+from pathlib import Path
+from gitmill.engines.local import LocalEngine
+from gitmill.process import Command
+marker, lock, cwd, grace = sys.argv[1:]
+argv = json.loads(os.environ.pop("MILL_ARGV"))
+fd = os.open(lock, os.O_CREAT | os.O_RDWR)
+fcntl.flock(fd, fcntl.LOCK_EX)
+print("locked", flush=True)
+engine = LocalEngine(marker=marker, lock_fds=[fd])
+command = Command(tuple(argv), Path(cwd), dict(os.environ), grace=float(grace))
+try:
+    print(engine.execute(command).ended, flush=True)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+
+def python(code: str, *args: str | Path) -> tuple[str, ...]:
+    """Return an argv that runs `code`, without the start-up cost of site packages."""
+    return (sys.executable, "-I", "-S", "-c", code, *map(str, args))
+
+
+def shell(script: str, **limits: Any) -> Command:
+    return command(("sh", "-c", script), **limits)
+
+
+def command(argv: tuple[str, ...], **limits: Any) -> Command:
+    return Command(argv, **({"cwd": Path("/"), "env": dict(os.environ), "wall": 60.0} | limits))
+
+
+def daemon(folder: Path, token: str, *, how: str = "plain", then: str = "exit") -> tuple[str, ...]:
+    return python(DAEMON, folder / "ready", how, then, token)
+
+
+def running(token: str) -> list[int]:
+    """Return the live processes that have `token` among their arguments; zombies have none."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with suppress(OSError):
+                if token.encode() in (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
+    return found
+
+
+def alive(pid: int) -> bool:
+    facts = procfs.stat(pid)
+    return facts is not None and facts[0] not in "ZX"
+
+
+def child_of(parent: int) -> int | None:
+    """Return a child of `parent`: the supervisor of a mill, or the command of a supervisor."""
+    for pid in procfs.descendants(parent):
+        facts = procfs.stat(pid)
+        if facts is not None and facts[1] == parent:
+            return pid
+    return None
+
+
+def supervisor_of(token: str) -> int:
+    """Return the process above those that bear the token."""
+    ours = running(token)
+    parents = {facts[1] for facts in map(procfs.stat, ours) if facts is not None}
+    [supervisor] = parents - set(ours)
+    return supervisor
+
+
+def eventually(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+    """Return the condition's first true value, or its last false one when time is over."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()) and time.monotonic() < deadline:
+        time.sleep(0.003)
+    return value
+
+
+def lock_is_free(path: Path) -> bool:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+def mill(
+    folder: Path, argv: tuple[str, ...], *, marker: str = "m", grace: float = 2.0
+) -> subprocess.Popen[bytes]:
+    """Start a process that executes `argv` under the lock `folder/lock`; it holds it already."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", MILL, marker, folder / "lock", folder, str(grace)],
+        cwd=ROOT,
+        env=os.environ | {"MILL_ARGV": json.dumps(argv)},
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"locked\n"
+    return process
+
+
+def said(process: subprocess.Popen[bytes]) -> bytes:
+    """Return what else a mill prints, after its end."""
+    out, _ = process.communicate(timeout=60)
+    return out

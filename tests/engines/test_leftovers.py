@@ -1,0 +1,179 @@
+"""Which process holds a lease, whether it lives, and ending what bears a claim's mark."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gitmill.engines import leftovers, procfs
+from gitmill.engines.leftovers import end_marked, is_same_and_alive, this_process
+from tests.engines.processes import ROOT, alive, eventually, python, running
+
+
+@pytest.fixture(params=["linux", "elsewhere"])
+def system(request, monkeypatch):
+    """Both ways to look at processes; psutil's is the one for macOS, and works here too."""
+    if request.param == "elsewhere":
+        monkeypatch.setattr(procfs, "LINUX", False)
+    return request.param
+
+
+@pytest.fixture
+def other():
+    """Start another process that stays; return the facts on it, and the process."""
+    code = (
+        "import dataclasses, json, sys\n"
+        "from gitmill.engines import leftovers, procfs\n"
+        "procfs.LINUX = sys.argv[1] == 'linux'\n"
+        "print(json.dumps(dataclasses.asdict(leftovers.this_process())), flush=True)\n"
+        "sys.stdin.read()"
+    )
+    started = []
+
+    def start(system):
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, system],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        started.append(process)
+        return leftovers.ProcessFacts(**json.loads(process.stdout.readline())), process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_facts_on_this_process_stay_the_same(system):
+    facts = this_process()
+    assert facts == this_process()
+    assert facts.pid == os.getpid()
+    assert facts.host == os.uname().nodename
+    assert facts.boot
+    assert facts.started
+    assert is_same_and_alive(facts) is True
+
+
+def test_facts_on_linux_are_the_kernels():
+    facts = this_process()
+    assert facts.pidns == str(Path("/proc/self/ns/pid").readlink())
+    assert len(facts.boot) == 36
+    assert facts.started.isdigit()
+
+
+def test_another_live_process_is_alive_and_then_dead(system, other):
+    facts, process = other(system)
+    assert facts.pid == process.pid
+    assert is_same_and_alive(facts) is True
+    process.kill()
+    process.communicate()
+    assert is_same_and_alive(facts) is False
+
+
+def test_a_zombie_is_dead(system, other):
+    facts, process = other(system)
+    process.kill()
+    assert eventually(lambda: not alive(process.pid))
+    assert procfs.stat(process.pid) is not None, "it has not been waited for"
+    assert is_same_and_alive(facts) is False
+
+
+def test_a_pid_that_is_used_again_is_another_process(system):
+    facts = this_process()
+    assert is_same_and_alive(replace(facts, started=facts.started + "1")) is False
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [{"host": "other"}, {"boot": "other"}, {"pidns": "pid:[1]"}, {"pid": 0}, {"started": ""}],
+)
+def test_what_cannot_be_known_from_here_is_neither_dead_nor_alive(system, elsewhere):
+    assert is_same_and_alive(replace(this_process(), **elsewhere)) is None
+
+
+def test_a_dead_process_of_another_boot_is_unknown(other):
+    facts, process = other("linux")
+    process.kill()
+    process.communicate()
+    assert is_same_and_alive(replace(facts, boot="other")) is None
+
+
+def test_a_live_process_that_proc_hides_is_unknown(monkeypatch):
+    facts = this_process()
+    monkeypatch.setattr(procfs, "stat", lambda pid: None)
+    assert is_same_and_alive(facts) is None
+    monkeypatch.setattr(os, "kill", lambda *_: (_ for _ in ()).throw(PermissionError))
+    assert is_same_and_alive(facts) is None
+    monkeypatch.setattr(os, "kill", lambda *_: (_ for _ in ()).throw(ProcessLookupError))
+    assert is_same_and_alive(facts) is False
+
+
+def test_a_proc_of_another_namespace_is_not_believed(monkeypatch, token):
+    """Its numbers belong to other processes; killing by them would hit strangers."""
+    facts = this_process()
+    process = subprocess.Popen(
+        python("input()", token), env={"GITMILL_CLAIM": token}, stdin=subprocess.PIPE
+    )
+    monkeypatch.setattr(
+        os, "readlink", lambda path: "4711" if path == "/proc/self" else facts.pidns
+    )
+    assert is_same_and_alive(facts) is None
+    assert this_process().started == ""
+    assert end_marked(token) == 0
+    procfs.end_below(os.getpid())
+    assert process.poll() is None
+    process.kill()
+    process.communicate()
+
+
+def test_end_marked_ends_what_bears_the_claim_and_nothing_else(system, token):
+    def start(value):
+        env = {} if value is None else {"GITMILL_CLAIM": value, "A": "b"}
+        return subprocess.Popen(python("import time; time.sleep(1000)", token), env=env)
+
+    marked = [start(token) for _ in range(5)]
+    others = [start(value) for value in (None, token + "x", "x" + token, token[:-1], "")]
+    assert eventually(lambda: len(running(token)) == 10)
+    assert end_marked(token) == 5
+    assert {process.wait() for process in marked} == {-signal.SIGKILL}
+    assert [process.poll() for process in others] == [None] * 5
+    for process in others:
+        process.kill()
+        process.wait()
+
+
+def test_end_marked_leaves_the_caller_alive(token):
+    code = (
+        "import sys; from gitmill.engines import leftovers as l; print(l.end_marked(sys.argv[1]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, token],
+        cwd=ROOT,
+        env=os.environ | {"GITMILL_CLAIM": token},
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout == b"0\n"
+
+
+def test_end_marked_goes_on_until_a_forking_program_is_gone(token):
+    code = (
+        "import os, sys, time\n"
+        "os.setsid()\n"
+        "while True:\n"
+        "    if os.fork(): time.sleep(0.002); os._exit(0)\n"
+    )
+    process = subprocess.Popen(python(code, token), env={"GITMILL_CLAIM": token})
+    process.wait()
+    assert eventually(lambda: running(token))
+    assert end_marked(token) >= 1
+    assert running(token) == []
