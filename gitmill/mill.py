@@ -33,8 +33,8 @@ LOOPS = ".gitmill/loops"
 
 
 def utc_now() -> datetime:
-    """Return the time, to the second as documents have it."""
-    return datetime.now(UTC).replace(microsecond=0)
+    """Return the time in UTC."""
+    return datetime.now(UTC)
 
 
 class Mill:
@@ -170,8 +170,10 @@ class Mill:
         """The worktrees of this repository."""
         from gitmill.git.worktrees import Pool  # noqa: PLC0415  (reads need none)
 
+        asked = self.repository.git.run("config", "--path", "gitmill.worktreeRoot", check=False)
         home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-        return Pool(Path(home) / "gitmill" / self.repository.name, self.repository.common)
+        root = Path(asked.text.strip() or f"{home}/gitmill")
+        return Pool(root / self.repository.name, self.repository.common)
 
 
 def shipped_loops() -> Mapping[str, dict[str, str]]:

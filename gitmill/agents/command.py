@@ -32,7 +32,7 @@ def run(attempt: Attempt, execute: Execute) -> Report:
         return Report(exit=kind, verdict=verdict, output=output)
     said = parse_verdict(outcome.stdout.decode("utf-8", "replace"), nonce=attempt.nonce)
     if said is None and attempt.role == "builder":
-        said = Verdict(VerdictWord.PASS, "the agent ended without a verdict of its own")
+        said = Verdict(VerdictWord.PASS)
     if said is None:
         verdict = Verdict(VerdictWord.FAIL, "the agent's output has no readable verdict")
         return Report(exit=ExitKind.GARBLED, verdict=verdict, output=output)

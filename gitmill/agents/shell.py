@@ -21,7 +21,7 @@ def run(attempt: Attempt, execute: Execute) -> Report:
     if kind := failure_kind(outcome):
         return Report(exit=kind, output=output)
     if outcome.passed:
-        verdict = Verdict(VerdictWord.PASS, "the script ran to its end")
+        verdict = Verdict(VerdictWord.PASS)
     else:
         verdict = Verdict(VerdictWord.FAIL, f"the script exited {outcome.status}")
     return Report(exit=ExitKind.COMPLETED, verdict=verdict, output=output)

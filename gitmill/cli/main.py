@@ -107,17 +107,18 @@ def _unknown(name: str) -> UsageError:
 
 def _invoke(module: str, app: str, args: list[str]) -> int:
     import typer
-    from click.exceptions import Abort, ClickException
 
+    # Newer versions of typer carry a click of their own, so the base is found through its child.
+    click_exception = typer.BadParameter.__mro__[2]
     typer_app: typer.Typer = getattr(import_module(f"gitmill.cli.{module}"), app)
     words = ["gitmill"] if app == "verbs" else ["gitmill", app]
     command = typer.main.get_command(typer_app)
     try:
         code = command.main(args=args, prog_name=" ".join(words), standalone_mode=False)
-    except Abort:
+    except typer.Abort:
         raise KeyboardInterrupt from None
-    except ClickException as problem:
-        told = problem.format_message().rstrip(".")
+    except click_exception as problem:
+        told = problem.format_message().rstrip(".")  # type: ignore[attr-defined]
         shown = " ".join([*words, *args[:1]] if app == "verbs" else words)
         raise UsageError(f"{told[:1].lower()}{told[1:]}", hints=[f"see `{shown} --help`"]) from None
     return int(code) if isinstance(code, int) else Exit.OK

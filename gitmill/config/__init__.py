@@ -20,10 +20,9 @@ from pydantic.fields import FieldInfo
 
 from gitmill.config.problems import explain, keys, not_toml, to_toml
 from gitmill.config.values import (
-    Branch,
     Bytes,
-    Folder,
     Name,
+    Path,
     Permission,
     Regex,
     Seconds,
@@ -41,6 +40,12 @@ POLICY_FILE = ".gitmill/config.toml"
 OWN_FOLDER = ".gitmill/"
 MAX_ATTEMPTS = 20
 MAX_RETURNS = 100
+# What people look for here and what cannot be here: the policy is read at the tip of the target,
+# and a folder of one machine is not the project's.
+_ELSEWHERE = {
+    "land.target": "the target is set with `gitmill init --target BRANCH`",
+    "worktree.root": "worktrees are placed with `git config gitmill.worktreeRoot /some/folder`",
+}
 
 
 class _Model(BaseModel):
@@ -54,7 +59,6 @@ def _key(default: Any, meaning: str, example: Any, **rules: Any) -> Any:
 class Land(_Model):
     """How approved work comes onto the target."""
 
-    target: Branch = _key("main", "branch that work lands on", "main")
     auto: StrictBool = _key(True, "whether `run` lands what gets approved", False)
     squash: StrictBool = _key(True, "one commit for each task; `false` keeps its rounds", False)
 
@@ -67,7 +71,7 @@ class Check(_Model):
         examples=["python -m pytest -q"],
     )
     timeout: Seconds = _key(600, "how long it may take", "10m")
-    inputs: tuple[Text, ...] = _key(
+    inputs: tuple[Path, ...] = _key(
         (),
         "files that decide its result, as in `.gitignore`; their change needs a person",
         ["tests/conftest.py"],
@@ -90,9 +94,6 @@ class Worktree(_Model):
         (), "untracked paths that stay when a worktree is used again", [".venv"]
     )
     ignore: tuple[Text, ...] = _key((), "files that never become part of a change", ["*.log"])
-    root: Folder | None = _key(
-        None, "folder of the worktrees, outside of the repository", "/fast/worktrees"
-    )
     env: Mapping[Variable, Value] = _key(
         {},
         "variables that agents and checks see; `{worktree}` becomes its path",
@@ -216,7 +217,8 @@ def parse_policy(text: str, *, source: str = POLICY_FILE) -> Policy:
     except tomllib.TOMLDecodeError as error:
         raise not_toml(text, source, str(error)) from None
     except ValidationError as error:
-        raise explain(text, source, Policy, error.errors(include_url=False)) from None
+        problems = error.errors(include_url=False)
+        raise explain(text, source, Policy, problems, elsewhere=_ELSEWHERE) from None
 
 
 def settings_table() -> str:

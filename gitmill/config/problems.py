@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -61,14 +61,23 @@ def not_toml(text: str, source: str, problem: str) -> BadConfigError:
 
 
 def explain(
-    text: str, source: str, schema: type[BaseModel], problems: Sequence[ErrorDetails]
+    text: str,
+    source: str,
+    schema: type[BaseModel],
+    problems: Sequence[ErrorDetails],
+    *,
+    elsewhere: Mapping[str, str],
 ) -> BadConfigError:
-    """Build the error that names the first problem and shows the others below it."""
+    """Build the error that names the first problem and shows the others below it.
+
+    `elsewhere` has the hint for a key that people may look for here and that is set otherwise.
+    """
     found = []
     for problem in problems:
         path = tuple(str(part) for part in problem["loc"] if not isinstance(part, int))
         path = path[:-1] if path[-1:] == ("[key]",) else path
-        found.append((_line_of(text, path), *_say(schema, path, problem)))
+        what, hint = _say(schema, path, problem)
+        found.append((_line_of(text, path), what, elsewhere.get(".".join(path), hint)))
     found.sort(key=lambda entry: entry[0])
     line, what, _ = found[0]
     others = [f"{source}:{number}: {other}" for number, other, _ in found[1:]]

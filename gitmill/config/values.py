@@ -107,15 +107,14 @@ def _placeholders(value: str) -> str | None:
 Seconds = Annotated[int, BeforeValidator(parse_duration)]
 Bytes = Annotated[int, BeforeValidator(parse_size)]
 Text = Annotated[str, _matches(r"(?s)(?=.*\S)[^\x00]+", "a text with something in it")]
+Path = Annotated[
+    str, _matches(r"(?s)(?=.*\S)[^!\x00][^\x00]*", "a path as in `.gitignore`, without `!`")
+]
 Name = Annotated[
     str, _matches(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,49}", "a name of letters, digits, . - and _")
 ]
 Variable = Annotated[
     str, _matches(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")
 ]
-Branch = Annotated[
-    str, _matches(r"(?!-|/|refs/)[^\s~^:?*\[\\\x00-\x1f\x7f]+", "the name of a branch")
-]
-Folder = Annotated[str, _matches(r"/[^\x00\n]*", "an absolute path")]
 Regex = Annotated[str, _checked(_regex)]
 Value = Annotated[str, _checked(_placeholders)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 
 from gitmill.config.problems import nearest
 from gitmill.config.values import Permission
@@ -74,27 +75,46 @@ def resolve_edges(drafts: Sequence[Draft]) -> tuple[Edges, list[Problem]]:
             else:
                 edges[draft.name][word] = to
     if not problems:  # a graph with wrong edges would be blamed for them again
-        problems += [*_unreachable(drafts, edges), *_endless(drafts, edges)]
+        problems += [*_circles(drafts, edges), *_unreachable(drafts, edges)]
     return edges, problems
 
 
 def _declared(draft: Draft, drafts: Sequence[Draft]) -> Iterator[Problem]:
-    stages = [other.name for other in drafts]
     for word, to in draft.stage.on.items():
-        where = draft.stage.where("on", word)
-        if word not in list(V):
-            known, close = ", ".join(V), nearest(word, list(V))
-            hint = f"did you mean `{close}`?" if close else f"the verdicts are {known}"
-            yield Problem(where, f"there is no verdict {word}", hint)
-        elif word not in draft.says:
-            hint = f"it can say {', '.join(draft.says)}"
-            yield Problem(where, f"a stage of type {draft.stage.type} never says {word}", hint)
-        elif to not in stages and (to not in ENDS or to == APPROVED or word == V.PASS):
-            close = nearest(to, stages)
-            ends = "" if word == V.PASS else f"; {word} may also lead to {BLOCKED} or {WAITING}"
-            hint = f"did you mean `{close}`?" if close else f"the stages are {', '.join(stages)}"
-            what = f"{word} leads to {to}, which is not a stage of this loop"
-            yield Problem(where, what, hint + ends)
+        wrong = _wrong_verdict(word, draft) or _wrong_end(VerdictWord(word), to, draft, drafts)
+        if wrong:
+            yield Problem(draft.stage.where("on", word), *wrong)
+
+
+def _wrong_verdict(word: str, draft: Draft) -> tuple[str, str] | None:
+    if word not in list(V):
+        close = nearest(word, list(V))
+        hint = f"did you mean `{close}`?" if close else f"the verdicts are {', '.join(V)}"
+        return f"there is no verdict {word}", hint
+    if word not in draft.says:
+        hint = f"it can say {', '.join(draft.says)}"
+        return f"a stage of type {draft.stage.type} never says {word}", hint
+    return None
+
+
+def _wrong_end(
+    word: VerdictWord, to: str, draft: Draft, drafts: Sequence[Draft]
+) -> tuple[str, str] | None:
+    """Return why a verdict may not lead there: a gate that lets `fail` through would be none."""
+    stages = [other.name for other in drafts]
+    if to not in stages and (to not in ENDS or to == APPROVED or word is V.PASS):
+        close = nearest(to, stages)
+        ends = "" if word is V.PASS else f"; {word} may also lead to {BLOCKED} or {WAITING}"
+        hint = f"did you mean `{close}`?" if close else f"the stages are {', '.join(stages)}"
+        return f"{word} leads to {to}, which is not a stage of this loop", hint + ends
+    if word is V.ASK and to != WAITING:
+        return f"ask leads to {to}, but it always waits for a person", "leave `ask` out"
+    main = [other.name for other in drafts if not other.stage.is_side]
+    ahead = main[main.index(draft.name) + 1 :] if draft.name in main else []
+    if word is not V.PASS and to in ahead:
+        hint = f"an earlier stage, a side stage, {BLOCKED} and {WAITING} are possible"
+        return f"{word} of {draft.name} leads to {to}, but only pass leads forward", hint
+    return None
 
 
 def _default(word: VerdictWord, draft: Draft, drafts: Sequence[Draft]) -> str | None:
@@ -116,51 +136,51 @@ def _no_way(word: VerdictWord, draft: Draft) -> Problem:
 
 
 def _unreachable(drafts: Sequence[Draft], edges: Edges) -> Iterator[Problem]:
-    forward = {name: set(ways.values()) for name, ways in edges.items()}
-    first = next(draft.name for draft in drafts if not draft.stage.is_side)
-    reached = _closure(first, forward)
-    leading = _closure(APPROVED, _reversed(forward))
-    for draft in drafts:
-        where = draft.stage.where("on")
-        if draft.name not in reached:
-            hint = f"lead to it from another stage with `on: {{fail: {draft.name}}}`"
-            yield Problem(where, f"no verdict of any stage leads to {draft.name}", hint)
-        elif draft.name not in leading:
-            hint = "let `pass` lead on to a later stage"
-            yield Problem(where, f"no way leads from {draft.name} to the end of the loop", hint)
-
-
-def _reversed(arrows: Mapping[str, set[str]]) -> dict[str, set[str]]:
-    ends = set(arrows).union(*arrows.values())
-    return {end: {start for start in arrows if end in arrows[start]} for end in ends}
-
-
-def _closure(start: str, arrows: Mapping[str, set[str]]) -> set[str]:
-    reached, todo = {start}, [start]
+    todo = [next(draft.name for draft in drafts if not draft.stage.is_side)]
+    reached = set(todo)
     while todo:
-        new = arrows.get(todo.pop(), set()) - reached
+        new = {to for to in edges[todo.pop()].values() if to in edges} - reached
         reached |= new
         todo += new
-    return reached
+    for draft in drafts:
+        if draft.name not in reached:
+            what = f"no verdict of any stage leads to {draft.name}"
+            hint = f"lead to it from another stage with `on: {{fail: {draft.name}}}`"
+            yield Problem(draft.stage.where("on"), what, hint)
 
 
-def _endless(drafts: Sequence[Draft], edges: Edges) -> Iterator[Problem]:
-    """Find a cycle that no agent is part of: no tries bound it, and nothing changes in it.
+def _circles(drafts: Sequence[Draft], edges: Edges) -> Iterator[Problem]:
+    """Find cycles that no counter bounds.
 
-    A stage's own repetition after `fail` is left out: its tries bound that one.
+    Passing is not counted, so passes must lead to the end. Every other way round is bounded by the
+    tries of its stages, but without an agent in it nothing changes from one time to the next. A
+    stage's own repetition after `fail` is left out.
     """
-    still = [draft.name for draft in drafts if not draft.is_agent]
-    forward = {
-        name: {
-            to for word, to in edges[name].items() if to in still and (to, word) != (name, V.FAIL)
+    passes = {name: {ways[V.PASS]} for name, ways in edges.items()}
+    still = {
+        draft.name: {
+            to for word, to in edges[draft.name].items() if (to, word) != (draft.name, V.FAIL)
         }
-        for name in still
+        for draft in drafts
+        if not draft.is_agent
     }
-    arriving = _reversed(forward)
+    for arrows, why, hint in (
+        (passes, "passing never comes to an end", "let `pass` lead on to a later stage"),
+        (still, "no agent is part of it", "lead back to a stage that changes something"),
+    ):
+        if cycle := _cycle(arrows):
+            stages = {draft.name: draft.stage for draft in drafts}
+            closing = [one for one, to in pairwise(cycle) if to in stages[one].on.values()]
+            where = stages[(closing or cycle)[0]].where("on")
+            yield Problem(where, f"nothing bounds the cycle {' -> '.join(cycle)}: {why}", hint)
+
+
+def _cycle(arrows: Mapping[str, set[str]]) -> list[str]:
+    """Return the stages of a cycle in order, the first one again at the end; empty if none."""
+    before = {name: [one for one in arrows if name in arrows[one]] for name in arrows}
     try:
-        TopologicalSorter({name: sorted(arriving[name]) for name in still}).prepare()
+        TopologicalSorter(before).prepare()
     except CycleError as error:
-        cycle = error.args[1]
-        stage = next(draft.stage for draft in drafts if draft.name == cycle[0])
-        what = f"nothing bounds the cycle {' -> '.join(cycle)}: no agent is part of it"
-        yield Problem(stage.where("on"), what, "lead back to a stage that changes something")
+        cycle: list[str] = error.args[1]
+        return cycle
+    return []

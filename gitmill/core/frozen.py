@@ -37,8 +37,9 @@ class PlannedStage:
     """One stage with everything decided.
 
     `attempts` is how many tries a round has; a round ends when the item is returned, and
-    `returns` of the limits bounds the rounds. An item that enters a stage whose tries are used
-    up is blocked. A stage of type person has no tries (0). Times are in seconds, 0 is none.
+    `returns` of the limits bounds the rounds. An item that a verdict other than pass sends to a
+    stage whose tries are used up is blocked; passes never lead in a circle. A stage of type person
+    has no tries (0). Times are in seconds, 0 is none.
     `edges` has every verdict that the stage can give: a stage's name or one of `ENDS`.
     """
 
@@ -156,7 +157,7 @@ class FrozenPlan:
             plan = _with_prompts(_adapter().validate_python(fields), document.body)
         except (ValueError, RecursionError, BadDocumentError):
             raise refusal from None
-        if plan.render() != text:
+        if plan.format != FORMAT or plan.render() != text:
             raise refusal
         return plan
 

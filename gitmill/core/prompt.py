@@ -109,7 +109,7 @@ def render_prompt(template: str, values: PromptValues) -> str:
     except Exception as error:  # a template may fail in any way that an expression can
         raise AttemptError(
             f"the prompt could not be rendered: {one_line(str(error))}",
-            hints=["try the prompts with `gitmill loop check`"],
+            hints=["what a prompt may name: `gitmill explain prompt`"],
         ) from error
     return text.encode("utf-8", "replace").decode().rstrip("\n") + "\n"
 
@@ -131,7 +131,7 @@ def check_prompt(template: str) -> list[PromptProblem]:
         if isinstance(error, jinja2.TemplateAssertionError):
             hint = "there are the filters of Jinja and `quote`"
         return [PromptProblem(error.lineno, f"{what[:1].lower()}{what[1:]}", hint)]
-    problems = [*_foreign(tree), *_unknown(tree)]
+    problems = sorted([*_foreign(tree), *_unknown(tree)], key=lambda problem: problem.line)
     return problems or _trial(template)
 
 

@@ -12,6 +12,10 @@ import os
 import sys
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 LINUX = sys.platform == "linux"
 _SIGKILL = 9  # the module `signal` builds enumerations: 4 ms of CPU for four small numbers
 
@@ -57,19 +61,23 @@ def descendants(root: int) -> dict[int, int]:
     return found
 
 
-def bearing(entry: bytes) -> list[int]:
-    """Return the other processes whose environment holds `entry` (`NAME=value`) and may be read."""
+def bearing(entry: bytes) -> Iterator[int]:
+    """Yield the other processes whose environment holds `entry` (`NAME=value`) and may be read.
+
+    Goes on until /proc lists nothing new: of a program that forks and exits all the time, each
+    process may be gone when it is looked at, but then the next one is there.
+    """
     wanted = b"\0" + entry + b"\0"
-    me = os.getpid()
-    found = []
-    for pid in _pids():
-        try:
-            environment = _read(f"/proc/{pid}/environ")
-        except OSError:
-            continue
-        if entry in environment and pid != me and wanted in b"\0" + environment + b"\0":
-            found.append(pid)
-    return found
+    seen = {os.getpid()}
+    while new := _pids() - seen:
+        seen |= new
+        for pid in new:
+            try:
+                environment = _read(f"/proc/{pid}/environ")
+            except OSError:
+                continue
+            if entry in environment and wanted in b"\0" + environment + b"\0":
+                yield pid
 
 
 def end_below(root: int) -> None:
@@ -100,12 +108,14 @@ def end_bearing(entry: bytes, *, clean: int = 1, limit: float = 5.0) -> int:
     deadline = time.monotonic() + limit
     scans = 0
     while scans < clean and time.monotonic() < deadline:
-        found = bearing(entry)
-        for pid in found:
+        scans += 1
+        for pid in bearing(entry):
+            scans = 0
             facts = stat(pid)
-            if facts is not None and _kill(pid):
+            if _kill(pid) and facts is not None:
                 ended.add((pid, facts[3]))
-        scans = 0 if found else scans + 1
+            if time.monotonic() > deadline:
+                break
         if scans < clean:
             time.sleep(0.003)
     return len(ended)
@@ -119,8 +129,8 @@ def _kill(pid: int) -> bool:
     return True
 
 
-def _pids() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+def _pids() -> set[int]:
+    return {int(name) for name in os.listdir("/proc") if name.isdigit()}
 
 
 def _read(path: str) -> bytes:

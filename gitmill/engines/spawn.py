@@ -77,9 +77,9 @@ def _enter_session(parent: int, given: tuple[int, int, int]) -> None:
         os._exit(127)  # it died before the line above, so no signal will come
     for fd, standard in zip(given, (0, 1, 2), strict=True):
         os.dup2(fd, standard)
-    # Python ignores these two, and what is ignored stays so in the command.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    # What is ignored stays so in the command: by Python (SIGPIPE), a shell's `&`, nohup.
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _become(argv: list[str], cwd: str, env: dict[str, str], failure: int) -> NoReturn:

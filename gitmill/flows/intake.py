@@ -14,7 +14,7 @@ from gitmill.core.lifecycle import Event, Status
 from gitmill.errors import IllegalTransitionError, NotReadyError, UsageError
 from gitmill.mill import Mill
 from gitmill.store import layout
-from gitmill.store.events import Step, draft_created, draft_step, timestamp
+from gitmill.store.events import Step, birthday, draft_created, draft_step, timestamp
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import Draft
 
@@ -60,7 +60,7 @@ def new_task(mill: Mill, task: NewTask, *, ready: bool = False) -> Item:
             "title": task.title.strip(),
             "status": Status.DRAFT.value,
             "event": event_id,
-            "created": timestamp(now),
+            "created": birthday(now),
             "since": timestamp(now),
             "by": person,
             "priority": task.priority,

@@ -109,7 +109,8 @@ def commit_work(
 
 
 def landed_message(item: Item, *, agent: str, summary: str) -> str:
-    """Return the message of the commit that lands."""
+    """Return the message of the commit that lands: the agent's summary, else the item's text."""
+    summary = summary or item.document.body.strip().partition("\n\n")[0]
     trailers = [f"Gitmill-Item: {item.id}"]
     if agent:
         name = f"{agent} (gitmill agent)"

@@ -50,6 +50,11 @@ def timestamp(now: datetime) -> str:
     return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def birthday(now: datetime) -> str:
+    """Return the time of a creation: to the millisecond, because age is an order."""
+    return now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def draft_step(
     backend: Backend, snapshot: Snapshot, item_id: str, step: Step, *, event_id: str, now: datetime
 ) -> Draft:

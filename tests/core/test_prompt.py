@@ -276,7 +276,7 @@ def test_the_shipped_prompts_hold_in_a_first_and_a_later_round():
     assert list(prompts) == ["build", "review"]
     for name, prompt in prompts.items():
         assert check_prompt(prompt) == []
-        for given_values in (values(), FULL):
+        for given_values in (values(diff="+ a\n"), FULL):
             text = render_prompt(prompt, given_values)
             assert "\n\n\n" not in re.sub(r"(?ms)^```.*?^```$", "fenced", text), name
             assert "t-k3f9x: Fix the parser" in text

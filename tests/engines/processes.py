@@ -44,11 +44,12 @@ os.execve(sys.executable, argv, {} if how == "cleared" else dict(os.environ))
 # A gitmill in small: executes a command under a lock, prints how it ended. The command's arguments
 # come in the environment, so that `running` does not take this process for it.
 MILL = r"""
-import fcntl, json, os, sys
+import fcntl, json, os, signal, sys
 from pathlib import Path
 from gitmill.engines.local import LocalEngine
 from gitmill.process import Command
 marker, lock, cwd, grace = sys.argv[1:]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` has it ignored
 argv = json.loads(os.environ.pop("MILL_ARGV"))
 fd = os.open(lock, os.O_CREAT | os.O_RDWR)
 fcntl.flock(fd, fcntl.LOCK_EX)

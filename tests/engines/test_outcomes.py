@@ -70,6 +70,17 @@ def test_the_command_gets_three_descriptors_and_default_signals(engine):
     assert {blocked.split()[1], ignored.split()[1]} == {b"0" * 16}
 
 
+def test_signals_that_are_ignored_here_are_not_ignored_there(engine):
+    numbers = (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        outcome = engine.execute(shell("grep SigIgn /proc/self/status"))
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert outcome.stdout.split() == [b"SigIgn:", b"0" * 16]
+
+
 def test_signals_that_are_blocked_here_are_not_blocked_there(engine):
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT])
     try:

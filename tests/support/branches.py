@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,16 +19,18 @@ Tree = dict[bytes, tuple[str, bytes]]
 
 FOLDERS = [b"", b"src/", b"src/core/", b"src/core/deep/", b"docs/", b"b\xc3\xbccher und mehr/"]
 NAMES = [
-    b"main.c", b"util.c", b"notes.txt", b"log.txt", b"data.bin", b"app.cfg", b"deps.lock", b"win.bat",
-    b"-dash.txt", b"with space.c", b"new\nline.txt", b"\xc3\xa4\xc3\xb6.txt", b'quo"te.c', b"tab\t.cfg",
+    b"main.c", b"util.c", b"notes.txt", b"log.txt", b"data.bin", b"app.cfg", b"deps.lock",
+    b"win.bat", b"-dash.txt", b"with space.c", b"new\nline.txt", b"\xc3\xa4\xc3\xb6.txt",
+    b'quo"te.c', b"tab\t.cfg",
 ]  # fmt: skip
 if sys.platform == "linux":
     NAMES.append(b"\xff\xfe latin.txt")
 
 ATTRIBUTES = [
-    b"*.txt merge=union", b"*.bin binary", b"*.cfg merge=mine", b"*.lock -merge", b"*.c merge=theirs",
-    b"*.bat text eol=crlf", b"* text=auto", b"*.bat -text", b"[attr]both merge=union\n*.c both",
-    b"core/** merge=union", b"*.txt merge=binary", b"*.bat -diff", b"*.c conflict-marker-size=9",
+    b"*.txt merge=union", b"*.bin binary", b"*.cfg merge=mine", b"*.lock -merge",
+    b"*.c merge=theirs", b"*.bat text eol=crlf", b"* text=auto", b"*.bat -text",
+    b"[attr]both merge=union\n*.c both", b"core/** merge=union", b"*.txt merge=binary",
+    b"*.bat -diff", b"*.c conflict-marker-size=9",
 ]  # fmt: skip
 
 SETTINGS = {
@@ -102,7 +104,9 @@ def _first_tree(dice: random.Random) -> Tree:
 
 def _normalize(tree: Tree) -> None:
     """Give text files the line ends that their attributes want, or git calls a checkout dirty."""
-    for place, (_, rules) in [entry for entry in tree.items() if entry[0].endswith(b".gitattributes")]:
+    for place, (_, rules) in [
+        entry for entry in tree.items() if entry[0].endswith(b".gitattributes")
+    ]:
         folder = place.removesuffix(b".gitattributes")
         for rule in rules.splitlines():
             pattern, *attributes = rule.split()
@@ -163,7 +167,8 @@ def _contest(
         ("topic", [tree for _, tree in topic]),
     ]:
         for tree in trees:
-            ending = b"%s\n" % name.encode() if tree in (onto[-1][1], topic[-1][1]) else b""
+            last = tree is onto[-1][1] or tree is topic[-1][1]
+            ending = b"%s\n" % name.encode() if last else b""
             _put(tree, path, (FILE, content + ending))
             if setter in ("base", name):
                 _put(tree, rules, (FILE, b"*.txt merge=%s\n" % rule))
@@ -195,7 +200,7 @@ def _regular(tree: Tree) -> list[bytes]:
 
 
 def _pick(dice: random.Random, tree: Tree, *, often: float = 0.5) -> bytes:
-    """A file; often the first one of its kind, so that the branches meet."""
+    """Choose a file; often the first one of its kind, so that the branches meet."""
     paths = [p for p in _regular(tree) if not p.endswith(b".gitattributes")] or [b"only.txt"]
     tree.setdefault(paths[0], (FILE, _content(dice, paths[0])))
     firsts = {path.rpartition(b".")[2]: path for path in reversed(paths)}
@@ -253,7 +258,7 @@ def _change_mode(dice: random.Random, tree: Tree) -> None:
 
 
 def _link(dice: random.Random, tree: Tree) -> None:
-    """A file becomes a symbolic link, or the link a file."""
+    """Make a file a symbolic link, or the link a file."""
     if tree.get(b"link", (FILE,))[0] == SYMLINK and dice.random() < 0.5:
         kind = dice.choice([SYMLINK, FILE])
         tree[b"link"] = (kind, b"docs" if kind == SYMLINK else _content(dice, b"link"))
@@ -310,46 +315,46 @@ CHANGES: dict[Callable[[random.Random, Tree], None], int] = {
 
 def build(repo: Repo, history: History) -> Ends:
     """Write a history into an empty repository and its settings into the configuration."""
-    stream: list[bytes] = []
-    mark = 0
-
-    def write(commits: list[tuple[str, Tree]], parent: int) -> int:
-        nonlocal mark
-        for message, tree in commits:
-            mark += 1
-            stream.append(_commit(history.seed, mark, parent, message, tree))
-            parent = mark
-        return parent
-
-    base = write(history.base, 0)
-    onto, topic = write(history.onto, base), write(history.topic, base)
-    marks = Path(repo.git_dir, "marks")
-    repo.git("fast-import", "--quiet", f"--export-marks={marks}", stdin=b"".join(stream))
     with Path(repo.git_dir, "config").open("a") as config:
         for name, value in history.settings.items():
             section, key = name.rsplit(".", 1)
             first, _, second = section.partition(".")
             header = f'[{first} "{second}"]' if second else f"[{first}]"
             config.write(f"{header}\n\t{key} = {value}\n")
+    commits = [(message, tree, number - 1) for number, (message, tree) in enumerate(history.base)]
+    ends = [len(commits) - 1]
+    for branch in (history.onto, history.topic):
+        for number, (message, tree) in enumerate(branch):
+            commits.append((message, tree, len(commits) - 1 if number else ends[0]))
+        ends.append(len(commits) - 1)
+    ids = write_commits(repo, commits)
+    return Ends(*(ids[end] for end in ends))
+
+
+def write_commits(repo: Repo, commits: Sequence[tuple[str, Tree, int]]) -> list[str]:
+    """Write commits as (message, whole tree, index of the parent or -1) and return their ids."""
+    stream = [_commit(number, *commit) for number, commit in enumerate(commits)]
+    marks = Path(repo.git_dir, "marks")
+    repo.git("fast-import", "--quiet", "--force", f"--export-marks={marks}", stdin=b"".join(stream))
     ids = dict(line.split() for line in marks.read_text().splitlines())
-    return Ends(ids[f":{base}"], ids[f":{onto}"], ids[f":{topic}"])
+    return [ids[f":{number + 1}"] for number in range(len(commits))]
 
 
-def _commit(seed: int, mark: int, parent: int, message: str, tree: Tree) -> bytes:
-    who = b"Grace H <grace@example.com> %d +0530" % (1_700_000_000 + 1000 * seed + mark)
+def _commit(number: int, message: str, tree: Tree, parent: int) -> bytes:
+    who = b"Grace H <grace@example.com> %d +0530" % (1_700_000_000 + number)
     text = message.encode()
     lines = [
-        b"commit refs/heads/line-%d" % mark, b"mark :%d" % mark,
+        b"commit refs/heads/line-%d" % number, b"mark :%d" % (number + 1),
         b"author " + who, b"committer " + who, b"data %d\n%s" % (len(text), text),
     ]  # fmt: skip
-    if parent:
-        lines.append(b"from :%d" % parent)
+    if parent >= 0:
+        lines.append(b"from :%d" % (parent + 1))
     lines.append(b"deleteall")
     for path, (mode, content) in tree.items():
-        name = b'"' + path.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n") + b'"'
+        quoted = path.replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n")
         if mode == GITLINK:
-            lines.append(b"M 160000 %s %s" % (content, name))
+            lines.append(b'M 160000 %s "%s"' % (content, quoted))
         else:
-            lines.append(b"M %s inline %s" % (mode.encode(), name))
+            lines.append(b'M %s inline "%s"' % (mode.encode(), quoted))
             lines.append(b"data %d\n%s" % (len(content), content))
     return b"\n".join([*lines, b"", b""])

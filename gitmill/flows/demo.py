@@ -1,0 +1,251 @@
+"""A small real project, several tasks from ready to landed, and an account that is read back."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from gitmill import process
+from gitmill.core.item import Item
+from gitmill.core.lifecycle import Status
+from gitmill.errors import AccountError, UsageError
+from gitmill.flows import evidence
+from gitmill.flows.attempt import Line
+from gitmill.flows.init import init
+from gitmill.flows.intake import NewTask, new_task
+from gitmill.flows.land import Told
+from gitmill.flows.queue import land_queue
+from gitmill.flows.run import Order, run
+from gitmill.git.repo import Repository
+from gitmill.mill import Mill, layout
+from gitmill.store import history
+
+FILES = {
+    "basket.py": '''\
+"""Prices in a basket."""
+
+VERSION = "1.0"
+
+
+def total(prices):
+    return sum(prices)
+
+
+def dearest(prices):
+    return max(prices)
+''',
+    "test_basket.py": """\
+import unittest
+
+import basket
+
+
+class BasketTest(unittest.TestCase):
+    def test_total(self):
+        self.assertEqual(basket.total([1, 2]), 3)
+
+    def test_dearest(self):
+        self.assertEqual(basket.dearest([1, 2]), 2)
+
+
+if __name__ == "__main__":
+    unittest.main()
+""",
+    ".gitmill/config.toml": '[checks]\ntest = "python3 -m unittest -q"\n',
+    ".gitignore": "__pycache__/\n",
+}
+
+# The scripts are Python: sed differs between systems, and python3 is there.
+_EDIT = """\
+python3 - <<'END'
+from pathlib import Path
+{body}
+END"""
+
+
+def _script(body: str) -> str:
+    return _EDIT.format(body=body.strip())
+
+
+RENAME = NewTask(
+    title="Rename total to total_price",
+    body="The name says what is added up.",
+    script=_script("""
+for path in (Path("basket.py"), Path("test_basket.py")):
+    path.write_text(path.read_text().replace("total(", "total_price("))
+"""),
+    criteria=["$ ! grep -qw total basket.py"],
+)
+HEADER = NewTask(
+    title="Add a licence header to every module",
+    script=_script("""
+for path in Path(".").glob("*.py"):
+    path.write_text("# SPDX-License-Identifier: Apache-2.0\\n" + path.read_text())
+"""),
+    criteria=["$ test $(grep -l SPDX *.py | wc -l) -eq 2"],
+)
+EMPTY = NewTask(
+    title="Let an empty basket have no dearest price",
+    body="The first attempt forgets the test, review returns it, the second one reads why.",
+    script=_script("""
+import os
+path = Path("basket.py")
+path.write_text(path.read_text().replace("max(prices)", "max(prices, default=None)"))
+if "test_empty" in Path(os.environ["GITMILL_FINDINGS"]).read_text():
+    path = Path("test_basket.py")
+    test = "    def test_empty(self):\\n        self.assertIsNone(basket.dearest([]))\\n\\n\\nif __name__"
+    path.write_text(path.read_text().replace("\\nif __name__", test))
+"""),
+    criteria=["$ grep -q 'def test_empty' test_basket.py"],
+)
+NUMBER = NewTask(
+    title="Raise the version to 1.1",
+    script=_script("""
+path = Path("basket.py")
+path.write_text(path.read_text().replace('VERSION = "1.0"', 'VERSION = "1.1"'))
+"""),
+    criteria=["""$ grep -q 'VERSION = "1.1"' basket.py"""],
+)
+REMARK = NewTask(
+    title="Say where the version is used",
+    body="It touches the line of the task before it: the first landing makes the second conflict.",
+    script=_script("""
+path = Path("basket.py")
+lines = path.read_text().splitlines()
+lines = [l + "  # shown by --version" if l.startswith("VERSION") else l for l in lines]
+path.write_text("\\n".join(lines) + "\\n")
+"""),
+    criteria=["$ grep -q '^VERSION.*shown by' basket.py"],
+)
+
+
+class Screen(Protocol):
+    """Where progress is shown."""
+
+    def stage(self, line: Line) -> None:
+        """Show a stage."""
+        ...
+
+    def landing(self, told: Told) -> None:
+        """Show a landing."""
+        ...
+
+
+@dataclass
+class Account:
+    """What happened, read back from refs and notes; `problems` is empty when it holds."""
+
+    folder: Path
+    tasks: list[dict[str, Any]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def holds(self) -> bool:
+        """Whether every task landed as it was reviewed and tested."""
+        return not self.problems
+
+    @property
+    def lines(self) -> Sequence[str]:
+        """The account for people."""
+        rows = [
+            f"{task['id']}  {task['landed'][:10]}  {task['attempts']} attempts"
+            f"{'  ' + task['story'] if task['story'] else ''}  {task['title']}"
+            for task in self.tasks
+        ]
+        if self.problems:
+            return [*rows, *(f"does not hold: {problem}" for problem in self.problems)]
+        return [*rows, f"{len(rows)} tasks landed; target, notes and history say the same"]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the account for `--json`."""
+        return {
+            "folder": str(self.folder), "tasks": self.tasks, "problems": self.problems,
+            "holds": self.holds,
+        }  # fmt: skip
+
+
+def demo(folder: Path | None, say: Callable[[str], None], screen: Screen) -> Account:
+    """Run the demo in an empty or new folder, a temporary one when None is given.
+
+    Raises `UsageError` when the folder holds something, `AccountError` when a task did not land.
+    """
+    root = _folder(folder)
+    project = root / "project"
+    say(f"a project of three files in {project}")
+    mill = _project(root, project)
+    init(mill)
+    say("three tasks, one after the other; the third is returned once")
+    made = [new_task(mill, task, ready=True) for task in (RENAME, HEADER, EMPTY)]
+    run(mill, Order(), screen.stage, screen.landing)
+    say("two tasks that change the same line, both approved before either lands")
+    made += [new_task(mill, task, ready=True) for task in (NUMBER, REMARK)]
+    run(mill, Order(through="approved"), screen.stage, screen.landing)
+    land_queue(mill, screen.landing)
+    say("the second did not apply any more; it is built again on the new tip")
+    run(mill, Order(), screen.stage, screen.landing)
+    return _account(project, [item.id for item in made])
+
+
+def _folder(folder: Path | None) -> Path:
+    if folder is None:
+        return Path(tempfile.mkdtemp(prefix="gitmill-demo-"))
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(
+            f"{folder} is not an empty folder", hints=["name a new one: `gitmill demo --dir demo`"]
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder.resolve()
+
+
+def _project(root: Path, project: Path) -> Mill:
+    process.run(("git", "init", "-q", "-b", "main", str(project)))
+    for name, text in FILES.items():
+        path = project / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, "utf-8")
+    for key, value in (
+        ("user.name", "gitmill demo"),
+        ("user.email", "demo@gitmill.invalid"),
+        ("gitmill.worktreeRoot", str(root / "worktrees")),
+    ):
+        process.run(("git", "-C", str(project), "config", key, value))
+    process.run(("git", "-C", str(project), "add", "-A"))
+    process.run(("git", "-C", str(project), "commit", "-q", "-m", "A basket"))
+    return Mill.open(project)
+
+
+def _account(project: Path, ids: Sequence[str]) -> Account:
+    """Read everything again, from nothing that this run has in memory."""
+    mill = Mill(Repository.open(project))
+    snapshot, account = mill.snapshot(), Account(project)
+    for item_id in ids:
+        item = snapshot.item(item_id)
+        if item.status is not Status.LANDED:
+            raise AccountError(
+                f"{item.id} is {item.status.value}, not landed",
+                evidence=[item.reason],
+                hints=[f"see `gitmill -C {project} task show {item.id}`"],
+            )
+        account.problems += evidence.verify_landed(mill, item)
+        account.tasks.append(_told(mill, item))
+    git = mill.repository.git
+    on_main = git.out("rev-list", "--count", "--no-merges", mill.target_ref(snapshot))
+    if int(on_main) != len(ids) + 1:
+        account.problems.append(f"main has {on_main} commits, not {len(ids) + 1}")
+    if git.run("fsck", "--no-dangling", check=False).returncode != 0:
+        account.problems.append("git fsck finds the repository damaged")
+    return account
+
+
+def _told(mill: Mill, item: Item) -> dict[str, Any]:
+    """Tell of one task what its commits on the state branch say."""
+    tip = mill.store.backend.ref(layout.STATE) or ""
+    events = [e.record.event for e in history.entries(mill.store.backend, tip, item.id) if e.record]
+    story = ", ".join(word for word in ("returned", "ejected") if word in events)
+    return {
+        "id": item.id, "title": item.title, "landed": item.landed, "attempts": item.attempt,
+        "story": story, "events": events[::-1],
+    }  # fmt: skip
