@@ -170,10 +170,9 @@ class Mill:
         """The worktrees of this repository."""
         from gitmill.git.worktrees import Pool  # noqa: PLC0415  (reads need none)
 
-        asked = self.repository.git.run("config", "--path", "gitmill.worktreeRoot", check=False)
         home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-        root = Path(asked.text.strip() or f"{home}/gitmill")
-        return Pool(root / self.repository.name, self.repository.common)
+        root = Path(self.repository.preferences.get("worktreeroot") or f"{home}/gitmill")
+        return Pool(root.expanduser() / self.repository.name, self.repository.common)
 
 
 def shipped_loops() -> Mapping[str, dict[str, str]]:

@@ -107,8 +107,7 @@ def scrubbed(extra: Mapping[str, str], *, keep: Sequence[str] = ()) -> dict[str,
     base = {
         name: value
         for name, value in os.environ.items()
-        if name in keep
-        or not (name.startswith(("GIT_", "GITMILL_")) or SECRET_NAME.search(name))
+        if name in keep or not (name.startswith(("GIT_", "GITMILL_")) or SECRET_NAME.search(name))
     }
     return base | dict(extra)
 

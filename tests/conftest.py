@@ -37,7 +37,7 @@ def sealed(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
         monkeypatch.setenv(name, value)
     (home / ".gitconfig").write_text(
         "[user]\n\tname = Ada\n\temail = ada@example.com\n[init]\n\tdefaultBranch = main\n"
-        "[core]\n\tfsync = none\n"
+        "[core]\n\tfsync = none\n[gitmill]\n\tdurability = none\n"
     )
     return home
 

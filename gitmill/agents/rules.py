@@ -20,8 +20,7 @@ PERMISSIONS = frozenset({"read-only"})
 def run(attempt: Attempt, execute: Execute) -> Report:
     """Judge the checkout in `workdir` by its criteria."""
     findings = [
-        Finding(f"{path} is outside of the declared paths", file=path)
-        for path in attempt.outside
+        Finding(f"{path} is outside of the declared paths", file=path) for path in attempt.outside
     ]
     output: list[str] = []
     for number, criterion in enumerate(attempt.criteria):

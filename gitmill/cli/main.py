@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from importlib import import_module
+from typing import Any
 
 from gitmill import __version__
 from gitmill.cli import output
@@ -109,7 +110,7 @@ def _invoke(module: str, app: str, args: list[str]) -> int:
     import typer
 
     # Newer versions of typer carry a click of their own, so the base is found through its child.
-    click_exception = typer.BadParameter.__mro__[2]
+    click_exception: type[Any] = typer.BadParameter.__mro__[2]
     typer_app: typer.Typer = getattr(import_module(f"gitmill.cli.{module}"), app)
     words = ["gitmill"] if app == "verbs" else ["gitmill", app]
     command = typer.main.get_command(typer_app)
@@ -118,7 +119,7 @@ def _invoke(module: str, app: str, args: list[str]) -> int:
     except typer.Abort:
         raise KeyboardInterrupt from None
     except click_exception as problem:
-        told = problem.format_message().rstrip(".")  # type: ignore[attr-defined]
+        told = problem.format_message().rstrip(".")
         shown = " ".join([*words, *args[:1]] if app == "verbs" else words)
         raise UsageError(f"{told[:1].lower()}{told[1:]}", hints=[f"see `{shown} --help`"]) from None
     return int(code) if isinstance(code, int) else Exit.OK

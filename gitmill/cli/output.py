@@ -130,7 +130,7 @@ def seconds(value: float) -> str:
 
 
 class Progress:
-    """Lines of progress on standard error: the current one live on a terminal, else when it ends."""
+    """Lines of progress on standard error: live on a terminal, else each one when it ends."""
 
     def __init__(self) -> None:
         self._live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"

@@ -60,7 +60,6 @@ class Land(_Model):
     """How approved work comes onto the target."""
 
     auto: StrictBool = _key(True, "whether `run` lands what gets approved", False)
-    squash: StrictBool = _key(True, "one commit for each task; `false` keeps its rounds", False)
 
 
 class Check(_Model):

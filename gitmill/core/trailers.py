@@ -12,7 +12,7 @@ _BREAKS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
 
 @dataclass(frozen=True, slots=True)
 class EventRecord:
-    """One event as its commit's trailers tell it; without an item it is the branch's (`board` …)."""
+    """One event as its commit's trailers tell it; without an item it is the whole branch's."""
 
     event: str
     id: str

@@ -45,56 +45,52 @@ def stat(pid: int) -> tuple[str, int, int, int] | None:
     return fields[0].decode(), int(fields[1]), int(fields[2]), int(fields[19])
 
 
-def descendants(root: int) -> dict[int, int]:
-    """Return every process below `root` with its process group."""
-    children: dict[int, dict[int, int]] = {}
+def children(parent: int) -> dict[int, int]:
+    """Return the children of `parent`, zombies too, with their process groups."""
+    found = {}
     for pid in _pids():
         facts = stat(pid)
-        if facts is not None:
-            children.setdefault(facts[1], {})[pid] = facts[2]
-    found: dict[int, int] = {}
-    unseen = [root]
-    while unseen:
-        below = children.get(unseen.pop(), {})
-        unseen += [pid for pid in below if pid not in found]
-        found |= below
+        if facts is not None and facts[1] == parent:
+            found[pid] = facts[2]
     return found
 
 
-def bearing(entry: bytes) -> Iterator[int]:
+def end_children() -> None:
+    """SIGKILL the caller's children once, each with its group.
+
+    A subreaper that does this, and collects the dead, until it has no child has no descendant
+    left. Nobody else can be hit: the numbers of a child and of its group are not used again before
+    it has been waited for, and a group holds offspring only, since a session of our making does. A
+    group dies as one, so that a program that forks faster than /proc can be read is caught.
+    """
+    if not usable():
+        return
+    mine = os.getpgrp()
+    for pid, group in children(os.getpid()).items():
+        # killpg(0) would mean our own group; 0 is how /proc shows a group of an outer namespace.
+        if group > 1 and group != mine:
+            _kill(-group)
+        _kill(pid)
+
+
+def bearing(entry: bytes, *, until: float) -> Iterator[int]:
     """Yield the other processes whose environment holds `entry` (`NAME=value`) and may be read.
 
-    Goes on until /proc lists nothing new: of a program that forks and exits all the time, each
-    process may be gone when it is looked at, but then the next one is there.
+    Goes on until /proc lists nothing new, or to the (monotonic) time `until`: of a program that
+    forks and exits all the time, each process may be gone when it is looked at, but then the next
+    one is there. The newest come first.
     """
     wanted = b"\0" + entry + b"\0"
     seen = {os.getpid()}
-    while new := _pids() - seen:
+    while (new := _pids() - seen) and time.monotonic() < until:
         seen |= new
-        for pid in new:
+        for pid in sorted(new, reverse=True):
             try:
                 environment = _read(f"/proc/{pid}/environ")
             except OSError:
                 continue
             if entry in environment and wanted in b"\0" + environment + b"\0":
                 yield pid
-
-
-def end_below(root: int) -> None:
-    """SIGKILL everything below `root` once; what forks meanwhile needs another call.
-
-    Whole groups are killed, because the kernel does that atomically: a program that forks faster
-    than /proc can be read does not get away. A group below `root` has no members elsewhere, since
-    a session consists of the offspring of the process that made it.
-    """
-    if not usable():
-        return
-    mine = os.getpgrp()
-    for pid, group in descendants(root).items():
-        # killpg(0) would mean our own group; 0 is how /proc shows a group of an outer namespace.
-        if group > 1 and group != mine:
-            _kill(-group)
-        _kill(pid)
 
 
 def end_bearing(entry: bytes, *, clean: int = 1, limit: float = 5.0) -> int:
@@ -105,17 +101,14 @@ def end_bearing(entry: bytes, *, clean: int = 1, limit: float = 5.0) -> int:
     if not usable():
         return 0
     ended = set()
-    deadline = time.monotonic() + limit
+    until = time.monotonic() + limit
     scans = 0
-    while scans < clean and time.monotonic() < deadline:
+    while scans < clean and time.monotonic() < until:
         scans += 1
-        for pid in bearing(entry):
+        for pid in bearing(entry, until=until):
             scans = 0
-            facts = stat(pid)
-            if _kill(pid) and facts is not None:
-                ended.add((pid, facts[3]))
-            if time.monotonic() > deadline:
-                break
+            if _kill(pid):
+                ended.add(pid)
         if scans < clean:
             time.sleep(0.003)
     return len(ended)

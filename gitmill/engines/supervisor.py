@@ -160,7 +160,7 @@ class Run:
         deadline = time.monotonic() + PATIENCE
         # Orphans become our children, so when there is no child there is no descendant.
         while self._reap() and time.monotonic() < deadline:
-            procfs.end_below(os.getpid())
+            procfs.end_children()
             time.sleep(0.002)
         procfs.end_bearing(self._spec["token"])
 
@@ -178,6 +178,8 @@ class Run:
             (signal.SIGINT, self._spec["grace"]),
             (signal.SIGKILL, PATIENCE),
         ):
+            if self.status is not None:
+                return
             self._signal_group(number)
             until = time.monotonic() + patience
             while self.status is None and time.monotonic() < until:

@@ -98,6 +98,8 @@ def carry(
         raise
     except GitmillError as error:
         evidence = "\n".join([error.message, *error.evidence])
+        took = time.monotonic() - clock
+        progress(Line(now.item.id, now.at, "gitmill", VerdictWord.FAIL.value, took, error.message))
         verdict = Verdict(VerdictWord.FAIL, error.message, (Finding(evidence),))
     except BaseException:
         _release(mill, now, "given back after an unexpected error")
@@ -199,7 +201,7 @@ def _build(mill: Mill, now: Working, stage: PlannedStage) -> Verdict:
 
 
 def _check(mill: Mill, now: Working) -> Verdict:
-    checks = gates.checks_of(gates.from_plan(now.plan), now.item)
+    checks = gates.checks_of(now.plan, now.item)
     if not checks:
         return Verdict(VerdictWord.ASK, "there is no check and no criterion that is a command")
     now.results = gates.run_checks(mill, now.policy, checks, now.work, claim=now.claim)

@@ -96,8 +96,8 @@ path = Path("basket.py")
 path.write_text(path.read_text().replace("max(prices)", "max(prices, default=None)"))
 if "test_empty" in Path(os.environ["GITMILL_FINDINGS"]).read_text():
     path = Path("test_basket.py")
-    test = "    def test_empty(self):\\n        self.assertIsNone(basket.dearest([]))\\n\\n\\nif __name__"
-    path.write_text(path.read_text().replace("\\nif __name__", test))
+    test = "    def test_empty(self):\\n        self.assertIsNone(basket.dearest([]))\\n"
+    path.write_text(path.read_text().replace("\\n\\nif __name__", test + "\\n\\nif __name__"))
 """),
     criteria=["$ grep -q 'def test_empty' test_basket.py"],
 )

@@ -21,6 +21,8 @@ from gitmill.git.paths import Patterns
 from gitmill.mill import Mill, layout
 from gitmill.store.events import timestamp
 
+CRITERION_TIMEOUT = 1200.0  # seconds
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
@@ -67,13 +69,22 @@ class Result:
         return Finding(text, Severity.HIGH)
 
 
-def checks_of(policy_checks: Iterable[Check], item: Item) -> tuple[Check, ...]:
-    """Return the checks of the policy, or without any the item's own criteria."""
-    found = tuple(policy_checks)
-    if found:
-        return found
+def checks_of(plan: FrozenPlan, item: Item) -> tuple[Check, ...]:
+    """Return what a checks stage runs: the plan's checks, or without any the item's criteria."""
+    frozen = tuple(Check(c.name, c.command, c.timeout, tuple(c.inputs)) for c in plan.checks)
+    return frozen or _criteria(item)
+
+
+def landing_checks(policy: Policy, item: Item) -> tuple[Check, ...]:
+    """Return what a candidate has to pass: the target's checks and the item's own criteria."""
+    checks = from_policy(policy)
+    known = {check.command for check in checks}
+    return (*checks, *(check for check in _criteria(item) if check.command not in known))
+
+
+def _criteria(item: Item) -> tuple[Check, ...]:
     return tuple(
-        Check(f"criterion-{number}", command, 1200.0)
+        Check(f"criterion-{number}", command, CRITERION_TIMEOUT)
         for number, command in enumerate(item.commands, 1)
     )
 
@@ -84,11 +95,6 @@ def from_policy(policy: Policy) -> tuple[Check, ...]:
         Check(name, check.command, check.timeout, tuple(check.inputs))
         for name, check in (policy.checks or {}).items()
     )
-
-
-def from_plan(plan: FrozenPlan) -> tuple[Check, ...]:
-    """Return the checks that a plan has frozen."""
-    return tuple(Check(c.name, c.command, c.timeout, tuple(c.inputs)) for c in plan.checks)
 
 
 def definition(mill: Mill, policy: Policy, check: Check, commit: str) -> str:

@@ -109,8 +109,8 @@ def _land(mill: Mill, lock: LandLock, item: Item, tell: Tell) -> Item:
         _start(mill, now)
         try:
             result = _started(mill, lock, now, moved)
-        except CheckoutBlockedError as error:
-            _abort(mill, now, error.message)
+        except (CheckoutBlockedError, PausedError) as error:
+            _abort(mill, now, error.message, counted=False)
             raise
         except KeyboardInterrupt:
             _abort(mill, now, "stopped", counted=False)
@@ -130,12 +130,11 @@ def _started(mill: Mill, lock: LandLock, now: _Landing, moved: object) -> Item:
     if problem := _not_as_reviewed(mill, now):
         verdict = Verdict(VerdictWord.RETURN, problem, (Finding(problem),))
         return _back(mill, now, Event.RE_REVIEW, verdict, [])
-    checks = gates.checks_of(gates.from_policy(now.policy), now.item)
+    checks = gates.landing_checks(now.policy, now.item)
     results = gates.run_checks(mill, now.policy, checks, now.candidate, claim=now.claim, again=True)
     verdict = gates.verdict_of(results)
     if verdict.word is not VerdictWord.PASS:
-        if _target_is_red(mill, now, results):
-            return mill.snapshot().item(now.item.id)
+        _refuse_red_target(mill, now, results)
         return _back(mill, now, Event.EJECTED, verdict, results)
     record_passes(mill, now.item, now.policy, now.candidate, results)
     move_target(mill, lock, now.item, ref=now.ref, onto=now.onto, candidate=now.candidate)
@@ -144,7 +143,7 @@ def _started(mill: Mill, lock: LandLock, now: _Landing, moved: object) -> Item:
 
 
 def _start(mill: Mill, now: _Landing) -> None:
-    checks = gates.checks_of(gates.from_policy(now.policy), now.item)
+    checks = gates.landing_checks(now.policy, now.item)
     seconds = LEASE + 3 * sum(check.timeout for check in checks)
     step = Step(
         event=Event.LAND_STARTED,
@@ -178,17 +177,19 @@ def _not_as_reviewed(mill: Mill, now: _Landing) -> str:
     return f"replayed onto the target, the change reaches {more[0]} too" if more else ""
 
 
-def _target_is_red(mill: Mill, now: _Landing, results: list[gates.Result]) -> bool:
-    """Whether the check that failed fails on the target without the candidate; then pause."""
+def _refuse_red_target(mill: Mill, now: _Landing, results: list[gates.Result]) -> None:
+    """Pause the queue when what failed fails on the target without the candidate too.
+
+    Raises `PausedError` then: nobody in the queue is to blame.
+    """
     red = next(result for result in results if not result.passed)
     if red.check not in gates.from_policy(now.policy):
-        return False  # an item's own criterion need not hold before it
+        return  # an item's own criterion need not hold before it
     without = gates.run_checks(mill, now.policy, [red.check], now.onto, claim=now.claim, again=True)
     if all(result.passed for result in without):
-        return False
+        return
     reason = f"check {red.check.name} fails on {now.ref.removeprefix('refs/heads/')} itself"
     control.pause_queue(mill, reason)
-    _abort(mill, now, reason, counted=False)
     raise PausedError(
         f"{reason}; nothing lands until it is green",
         evidence=red.output.splitlines()[-4:],

@@ -94,7 +94,7 @@ def _landing(mill: Mill, lock: LandLock, item: Item, did: Callable[[str], None])
         if place is not None:
             resume(place, landing.onto, landing.candidate, lock=lock.descriptor)
         if _reaches(mill, landing.target, landing.candidate):
-            checks = gates.checks_of(gates.from_policy(policy), item)
+            checks = gates.landing_checks(policy, item)
             results = gates.run_checks(
                 mill, policy, checks, landing.candidate, claim=item.lease.claim
             )
@@ -118,7 +118,7 @@ def _tested(mill: Mill, item: Item) -> bool:
     policy, tree, snapshot = (
         mill.policy_at(item.landing.onto), mill.tree_of(candidate), mill.snapshot(),
     )  # fmt: skip
-    checks = gates.checks_of(gates.from_policy(policy), item)
+    checks = gates.landing_checks(policy, item)
     names = [gates.definition(mill, policy, check, candidate) for check in checks]
     return bool(names) and all(snapshot.read(layout.check_path(tree, name)) for name in names)
 

@@ -36,7 +36,6 @@ class Repository:
         self.bare = bare
         self.top = top
         self.git = Git(common)
-        self._durable = True
 
     @classmethod
     def open(cls, path: Path) -> Repository:
@@ -71,7 +70,14 @@ class Repository:
             return self.reader
         from gitmill.git.libgit2 import Libgit2  # noqa: PLC0415  (91 ms that a read never needs)
 
-        return Libgit2(self.common, fsync=self._durable)
+        return Libgit2(self.common, fsync=self.preferences.get("durability") != "none")
+
+    @cached_property
+    def preferences(self) -> dict[str, str]:
+        """What `git config` says under `gitmill.`, names in lower case: personal, never policy."""
+        out = self.git.run("config", "--get-regexp", "-z", r"^gitmill\.", check=False).text
+        pairs = (entry.partition("\n") for entry in out.split("\0") if entry)
+        return {name.removeprefix("gitmill."): value for name, _, value in pairs}
 
     @cached_property
     def reader(self) -> Backend:

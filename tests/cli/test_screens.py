@@ -42,16 +42,16 @@ def test_a_task_from_new_to_landed(repo: Repo):
     assert gitmill(repo.path, "status").plain() == (
         0,
         "ready 1   running 0   waiting 0   queued 0   landed today 0\n\n"
-        "  ready     T1              Three                                               TIME\n",
+        "  ready     T1              Three TIME\n",
         "next: `gitmill run`\n",
     )
     assert gitmill(repo.path, "run").plain() == (
         0,
         "",
-        "T1  build ..................... passed    shell    TIME\n"
-        "T1  sanity .................... passed    gitmill  TIME\n"
-        "T1  checks .................... passed    gitmill  TIME\n"
-        "T1  review .................... passed    rules    TIME\n"
+        "T1  build ..................... passed    shell TIME\n"
+        "T1  sanity .................... passed    gitmill TIME\n"
+        "T1  checks .................... passed    gitmill TIME\n"
+        "T1  review .................... passed    rules TIME\n"
         "T1  land ...................... landed    Three\n"
         "landed T1 (2 attempts)\nnext: `gitmill status`\n",
     )
@@ -76,7 +76,7 @@ def test_what_review_cannot_judge_waits_for_a_person(repo: Repo):
     code, _, err = gitmill(repo.path, "run").plain()
     assert code == 3
     assert err.endswith(
-        'T1  review .................... asked     rules    TIME   "rules cannot judge: Reads well"\n'
+        'T1  review .................... asked     rules TIME   "rules cannot judge: Reads well"\n'
         "waiting T1 (2 attempts)\nnext: `gitmill task diff T1`, then `gitmill task approve T1`\n"
     )
     assert gitmill(repo.path, "task", "approve", task).code == 0

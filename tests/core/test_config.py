@@ -25,7 +25,6 @@ mode = "fast"
 
 [land]
 auto = false
-squash = false
 
 [checks]
 lint = "ruff check ."
@@ -82,7 +81,7 @@ def said(text, **kwargs):
 def test_every_key_is_read_into_the_model():
     policy = parse_policy(FULL)
     assert policy.mode == "fast"
-    assert policy.land.model_dump() == {"auto": False, "squash": False}
+    assert policy.land.model_dump() == {"auto": False}
     assert policy.checks["lint"].model_dump() == {
         "command": "ruff check .", "timeout": 600, "inputs": (),
     }  # fmt: skip
@@ -150,7 +149,7 @@ def test_the_worktree_stands_in_for_its_placeholder_only():
 
 REFUSED = {
     "unknown key": (
-        "[land]\nsquash = false\natuo = true\n",
+        "[land]\nauto = false\natuo = true\n",
         [
             ".gitmill/config.toml:3: there is no key land.atuo",
             "3 | atuo = true",
@@ -166,11 +165,11 @@ REFUSED = {
         ],
     ),
     "key of another table": (
-        "squash = true\n",
+        "auto = true\n",
         [
-            ".gitmill/config.toml:1: there is no key squash",
-            "1 | squash = true",
-            "hint: did you mean `land.squash`?",
+            ".gitmill/config.toml:1: there is no key auto",
+            "1 | auto = true",
+            "hint: did you mean `land.auto`?",
         ],
     ),
     "keys that are set elsewhere": (

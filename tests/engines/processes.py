@@ -97,12 +97,8 @@ def alive(pid: int) -> bool:
 
 
 def child_of(parent: int) -> int | None:
-    """Return a child of `parent`: the supervisor of a mill, or the command of a supervisor."""
-    for pid in procfs.descendants(parent):
-        facts = procfs.stat(pid)
-        if facts is not None and facts[1] == parent:
-            return pid
-    return None
+    """Return the first child of `parent`: a mill's supervisor, or a supervisor's command."""
+    return min(procfs.children(parent), default=None)
 
 
 def supervisor_of(token: str) -> int:

@@ -129,7 +129,7 @@ def test_a_proc_of_another_namespace_is_not_believed(monkeypatch, token):
     assert is_same_and_alive(facts) is None
     assert this_process().started == ""
     assert end_marked(token) == 0
-    procfs.end_below(os.getpid())
+    procfs.end_children()
     assert process.poll() is None
     process.kill()
     process.communicate()
@@ -170,7 +170,7 @@ def test_end_marked_goes_on_until_a_forking_program_is_gone(token):
         "import os, sys, time\n"
         "os.setsid()\n"
         "while True:\n"
-        "    if os.fork(): time.sleep(0.002); os._exit(0)\n"
+        "    if os.fork(): time.sleep(0.02); os._exit(0)\n"
     )
     process = subprocess.Popen(python(code, token), env={"GITMILL_CLAIM": token})
     process.wait()

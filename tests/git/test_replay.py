@@ -76,8 +76,8 @@ def test_makes_the_commits_of_a_rebase_or_stops_at_the_same_conflict(sandbox, se
     ends = build(repo, generate(seed))
     expected = rebase(repo, ends)
     result = again(repo, ends)
-    if re.search("unstaged changes|would be overwritten", expected.complaint):
-        pytest.skip("git takes a fresh checkout for a dirty one and refuses")
+    if "would be overwritten" in expected.complaint:
+        pytest.skip("git takes its own checkout, with mixed line ends, for a dirty one")
     if isinstance(result, Replayed):
         assert result.tip == expected.tip
         return
@@ -99,8 +99,8 @@ def test_generated_branches_are_a_mix(sandbox):
         else:
             results["clean"] += 1
             results["dropped"] += len(result.commits) < len(history.topic)
-    assert few(results, conflict=20, clean=20, dropped=5) == {}
-    assert few(results, **{f"CONFLICT ({kind})": 2 for kind in KINDS}) == {}
+    assert few(results, conflict=20, clean=20, dropped=2) == {}
+    assert few(results, **{f"CONFLICT ({kind})": 1 for kind in KINDS}) == {}
     assert few(features, rename=20, add=20, delete=20, link=20, **FEATURES) == {}
 
 
@@ -283,9 +283,10 @@ class TestWhatIsLeft:
         assert isinstance(fork.replay(), Replayed)
         assert Path((sandbox.root / "where").read_text().strip()).parents[1].name == "scratch"
 
-    def test_a_driver_that_dies_is_an_error_and_leaves_nothing(self, sandbox):
-        fork = Fork(sandbox, {".gitattributes": "*.txt merge=dies\n"})
-        fork.repo.git("config", "merge.dies.driver", "kill -9 $$")
+    def test_a_merge_that_git_cannot_do_is_an_error_and_leaves_nothing(self, sandbox):
+        fork = Fork(sandbox)
+        blob = fork.repo.git("rev-parse", f"{fork.ends.topic}:log.txt")
+        (fork.repo.git_dir / "objects" / blob[:2] / blob[2:]).unlink()
         with pytest.raises(GitFailedError, match="merge-tree"):
             fork.replay()
         assert list((sandbox.root / "scratch").iterdir()) == []
@@ -486,7 +487,8 @@ class TestConflict:
     def test_says_what_and_where_in_names_that_people_know(self, sandbox):
         repo = sandbox.repo(files={"a": LINES, "d/x": LINES})
         base = repo.git("rev-parse", "HEAD")
-        topic = repo.commit({"a": LINES + "topic\n", "d/x": None, "d": "now a file\n"})
+        repo.git("rm", "-q", "d/x")
+        topic = repo.commit({"a": LINES + "topic\n", "d": "now a file\n"})
         repo.git("checkout", "-q", base)
         onto = repo.commit({"a": None, "d/x": LINES + "more\n"})
         ends = Ends(base, onto, topic)
@@ -495,13 +497,15 @@ class TestConflict:
         assert conflict.paths == ("a", "d", "d/x")
         assert set(conflict.paths) == rebase(repo, ends).unmerged
         ours, theirs = onto[:12], topic[:12]
+        aside = (
+            f"CONFLICT (file/directory): directory in the way of d from {theirs}; "
+            f"moving it to d~{theirs} instead."
+        )
+        deleted = "CONFLICT (modify/delete): {} deleted in {} and modified in {}. "
         assert sorted(conflict.messages) == [
-            f"CONFLICT (file/directory): directory in the way of d from {theirs}; moving it to"
-            f" d~{theirs} instead.",
-            f"CONFLICT (modify/delete): a deleted in {ours} and modified in {theirs}. "
-            f" Version {theirs} of a left in tree.",
-            f"CONFLICT (modify/delete): d/x deleted in {theirs} and modified in {ours}. "
-            f" Version {ours} of d/x left in tree.",
+            aside,
+            deleted.format("a", ours, theirs) + f" Version {theirs} of a left in tree.",
+            deleted.format("d/x", theirs, ours) + f" Version {ours} of d/x left in tree.",
         ]
 
     def test_paths_may_be_any_bytes(self, sandbox):

@@ -84,6 +84,8 @@ def generate(seed: int) -> History:
         at = dice.randint(1, len(topic))
         topic.insert(at, ("empty from the start\n", dict(topic[at - 1][1])))
         features.add("empty commit")
+    for _, tree in onto + topic:
+        _normalize(tree)
     return History(seed, [("base\n", start)], onto, topic, settings, features)
 
 
@@ -226,7 +228,8 @@ def _append(dice: random.Random, tree: Tree) -> None:
 
 def _add(dice: random.Random, tree: Tree) -> None:
     folders = sorted({path[: path.rfind(b"/") + 1] for path in tree})
-    path = dice.choice(folders) + b"new-" + dice.choice([b"1", b"2"]) + dice.choice(NAMES[:9])
+    folder = dice.choice(folders) if dice.random() < 0.5 else b"src/"
+    path = folder + dice.choice([b"new-1", b"new-2"]) + dice.choice([b".c", b".txt", b".bat"])
     _put(tree, path, (FILE, _content(dice, path)))
 
 

@@ -1,0 +1,105 @@
+"""What runs in a worktree sees that worktree, and nothing of the user's that it must not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.cli import gitmill, new_task
+from tests.support.repos import Repo, Sandbox
+
+SRC_LAYOUT = {
+    "pyproject.toml": '[project]\nname = "shapes"\nversion = "1"\n',
+    "src/shapes/__init__.py": "def area(side):\n    return side * side\n",
+    "check.py": "import shapes\nassert shapes.area(3) == 9, shapes.__file__\n",
+}
+
+
+@pytest.fixture
+def editable(sandbox: Sandbox) -> tuple[Repo, Path]:
+    """A src-layout project and a venv in which the user has installed it editable."""
+    repo = sandbox.repo(files=SRC_LAYOUT)
+    venv = sandbox.root / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
+    site = next(venv.glob("lib/python*/site-packages"))
+    # What `pip install -e .` writes for this layout.
+    (site / "__editable__.shapes.pth").write_text(f"{repo.path / 'src'}\n")
+    assert gitmill(repo.path, "init").code == 0
+    (repo.path / ".gitmill/config.toml").unlink()
+    python = venv / "bin/python"
+    subprocess.run([python, "check.py"], cwd=repo.path, check=True)
+    return repo, python
+
+
+def test_a_candidate_that_breaks_its_package_goes_red_beside_an_editable_install(
+    editable: tuple[Repo, Path],
+):
+    repo, python = editable
+    task = new_task(
+        repo.path, "Break it", "sed -i 's/side . side/side/' src/shapes/__init__.py",
+        "--criterion", f"$ {python} check.py",
+    )  # fmt: skip
+    said = gitmill(repo.path, "run")
+    assert said.code == 1, said.err
+    shown = gitmill(repo.path, "task", "show", task, "--json").json
+    assert shown["item"]["status"] == "blocked"
+    assert shown["attempts"][0]["verdict"] == "return"
+    assert "AssertionError" in shown["attempts"][0]["findings"][0]["message"]
+    # The same check in the same worktree, but without our environment, would have been green.
+    worktree = next((repo.path.parent.parent.parent / "x").glob("*"), None)
+    assert worktree is None
+    subprocess.run([python, "check.py"], cwd=repo.path, check=True)
+
+
+def test_a_change_to_the_package_is_what_gets_tested(editable: tuple[Repo, Path]):
+    repo, python = editable
+    new_task(
+        repo.path, "Add", "echo 'def two(): return 2' >> src/shapes/__init__.py",
+        "--criterion", f"$ {python} -c 'import shapes; assert shapes.two() == 2'",
+    )  # fmt: skip
+    assert gitmill(repo.path, "run").code == 0
+
+
+def test_scripts_see_no_secrets_no_git_variables_and_their_own_claim(sandbox: Sandbox):
+    repo = sandbox.repo()
+    assert gitmill(repo.path, "init").code == 0
+    task = new_task(repo.path, "Look", "env | sort > seen.txt")
+    env = {"DEPLOY_TOKEN": "tok-123456789", "GIT_DIR_X": "no", "PLAIN": "yes"}
+    assert gitmill(repo.path, "run", env=env).code == 0
+    seen = repo.git("show", "main:seen.txt").splitlines()
+    names = {line.partition("=")[0] for line in seen}
+    assert "DEPLOY_TOKEN" not in names
+    assert not any(name.startswith("GIT_") for name in names)
+    assert {"PLAIN", "GITMILL_CLAIM", "GITMILL_ITEM", "GITMILL_ATTEMPT", "TMPDIR"} <= names
+    assert f"GITMILL_ITEM={task}" in seen
+
+
+def test_a_setup_runs_once_for_the_same_lock_files_and_its_products_stay(sandbox: Sandbox):
+    repo = sandbox.repo(files={"lock.txt": "1\n"})
+    count = sandbox.root / "count"
+    repo.commit(
+        {
+            ".gitmill/config.toml": "[checks]\ntest = 'test -e tools/made'\n"
+            f"[worktree]\nsetup = ['mkdir tools; touch tools/made; echo x >> {count}']\n"
+            "lock = ['lock.txt']\nkeep = ['tools']\nignore = ['tools/']\n"
+        }
+    )
+    assert gitmill(repo.path, "init").code == 0
+    for number in range(3):
+        new_task(repo.path, f"Task {number}", f"echo {number} > file-{number}")
+    assert gitmill(repo.path, "run").code == 0
+    assert count.read_text() == "x\nx\n"  # once in the build slot, once in the clean one
+    assert "tools" not in repo.git("ls-tree", "--name-only", "main")
+
+
+def test_a_setup_that_fails_is_told_and_costs_an_attempt(sandbox: Sandbox):
+    repo = sandbox.repo()
+    repo.commit({".gitmill/config.toml": "[worktree]\nsetup = ['echo no such package; exit 4']\n"})
+    assert gitmill(repo.path, "init").code == 0
+    new_task(repo.path, "Never", "true")
+    said = gitmill(repo.path, "run")
+    assert said.code == 1
+    assert "set-up `echo no such package; exit 4` exited with status 4" in said.err

@@ -1,0 +1,267 @@
+"""Landing: what lands is what was reviewed and tested, and each assertion about it can fail."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from gitmill.core.document import Document
+from gitmill.flows.evidence import verify_landed
+from gitmill.flows.finish import LandLock
+from gitmill.mill import Mill
+from tests.support.cli import gitmill, new_task
+from tests.support.repos import Repo, Sandbox
+
+
+@pytest.fixture
+def repo(sandbox: Sandbox) -> Repo:
+    repo = sandbox.repo(files={"a.txt": "1\n2\n3\n4\n5\n6\n7\n8\n9\n", "b.txt": "b\n"})
+    assert gitmill(repo.path, "init").code == 0
+    (repo.path / ".gitmill/config.toml").unlink()
+    return repo
+
+
+def checks(repo: Repo, **commands: str) -> None:
+    lines = [f"{name} = {command!r}" for name, command in commands.items()]
+    repo.commit({".gitmill/config.toml": "[checks]\n" + "\n".join(lines) + "\n"}, "policy")
+
+
+def approved(repo: Repo, script: str, *more: str) -> str:
+    task = new_task(repo.path, "Change", script, *more)
+    said = gitmill(repo.path, "run", task, "--through", "approved")
+    assert said.code == 0, said.err
+    return task
+
+
+def item(repo: Repo, task: str) -> dict:
+    return gitmill(repo.path, "task", "show", task, "--json").json["item"]
+
+
+def log_events(repo: Repo, task: str) -> list[str]:
+    events = gitmill(repo.path, "log", task, "--json").json["events"]
+    return [event["event"] for event in events[::-1]]
+
+
+def test_work_is_replayed_on_a_target_that_moved_and_that_commit_is_checked(repo: Repo):
+    checks(repo, test="cat a.txt b.txt >> $OUT")
+    out = repo.path.parent / "out"
+    repo.commit({".gitmill/config.toml": f"[checks]\ntest = 'cat a.txt b.txt >> {out}'\n"})
+    task = approved(repo, "echo more >> a.txt")
+    moved = repo.commit({"b.txt": "moved\n"})
+    out.unlink()
+    said = gitmill(repo.path, "queue", "land")
+    assert said.code == 0, said.err
+    assert out.read_text().endswith("9\nmore\nmoved\n")
+    assert repo.git("rev-parse", "main^") == moved
+    assert item(repo, task)["landed"] == repo.git("rev-parse", "main")
+
+
+def test_a_conflict_is_ejected_and_built_again_on_the_new_tip(repo: Repo):
+    first = approved(repo, "sed -i s/5/five/ a.txt")
+    second = approved(repo, "sed -i 's/^5$/V/; s/^five$/V/' a.txt")
+    said = gitmill(repo.path, "queue", "land")
+    assert said.code == 3
+    assert item(repo, first)["status"] == "landed"
+    assert item(repo, second)["status"] == "ready"
+    assert gitmill(repo.path, "run").code == 0
+    assert repo.git("show", "main:a.txt").splitlines()[4] == "V"
+    assert "ejected" in log_events(repo, second)
+
+
+def test_a_red_candidate_is_ejected_with_its_output(repo: Repo):
+    checks(repo, test="! grep -q bad a.txt || ! grep -q bad b.txt || { echo TWO BADS; exit 7; }")
+    first = approved(repo, "echo bad >> a.txt")
+    second = approved(repo, "echo bad >> b.txt")
+    assert gitmill(repo.path, "queue", "land").code == 3
+    assert item(repo, first)["status"] == "landed"
+    ejected = item(repo, second)
+    assert (ejected["status"], ejected["stage"]) == ("ready", "build")
+    log = repo.git("show", f"gitmill/state:{ejected['feedback']}")
+    assert "exited 7" in log
+    assert "TWO BADS" in log
+
+
+def test_a_red_target_pauses_the_queue_and_blames_nobody(repo: Repo):
+    checks(repo, test="test ! -e broken")
+    task = approved(repo, "echo x >> a.txt")
+    repo.commit({"broken": "yes\n"})
+    said = gitmill(repo.path, "queue", "land")
+    assert said.code == 3
+    assert "check test fails on main itself" in said.err
+    assert item(repo, task)["status"] == "queued"
+    assert gitmill(repo.path, "queue", "land").code == 3  # still paused
+    repo.commit({"broken": None})
+    assert gitmill(repo.path, "queue", "resume").code == 0
+    assert gitmill(repo.path, "queue", "land").code == 0
+    assert item(repo, task)["status"] == "landed"
+
+
+def test_a_flaky_check_is_run_once_more_and_recorded_as_flaky(repo: Repo):
+    state = repo.path.parent / "count"
+    task = approved(repo, "echo x >> a.txt")
+    checks(repo, test=f"echo x >> {state}; test $(wc -l < {state}) -ge 2")
+    assert gitmill(repo.path, "queue", "land").code == 0
+    assert '"flaky": true' in repo.git("notes", "--ref=gitmill", "show", "main")
+    assert item(repo, task)["status"] == "landed"
+
+
+def test_a_check_that_passed_on_the_same_tree_is_not_run_again(repo: Repo):
+    count = repo.path.parent / "count"
+    checks(repo, test=f"echo x >> {count}")
+    approved(repo, "echo x >> a.txt")
+    assert gitmill(repo.path, "queue", "land").code == 0
+    assert count.read_text() == "x\n"
+    assert '"cached": true' in repo.git("notes", "--ref=gitmill", "show", "main")
+
+
+def test_a_change_that_the_target_has_already_is_done(repo: Repo):
+    task = approved(repo, "echo x >> a.txt")
+    repo.commit({"a.txt": (repo.path / "a.txt").read_text() + "x\n"})
+    assert gitmill(repo.path, "queue", "land").code == 0
+    assert (item(repo, task)["status"], item(repo, task)["reason"]) == (
+        "done", "already on the target",
+    )  # fmt: skip
+
+
+def test_a_patch_that_replay_changes_goes_back_to_review(repo: Repo):
+    """The same lines were removed on the target, so that less of the patch is left to land."""
+    repo.commit({"a.txt": "".join(f"{n}\n" for n in range(40))})
+    task = approved(repo, "sed -i '/^3$/d; /^30$/d' a.txt")
+    repo.commit({"a.txt": "".join(f"{n}\n" for n in range(40) if n != 3)})
+    said = gitmill(repo.path, "queue", "land")
+    assert said.code == 3, said.err
+    back = item(repo, task)
+    assert (back["status"], back["stage"]) == ("ready", "review")
+    assert gitmill(repo.path, "run").code == 0
+    assert log_events(repo, task)[-6:] == [
+        "re-review", "claimed", "approved", "queued", "land-started", "landed",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ["dirty", "untracked", "ignored"])
+def test_a_checkout_in_the_way_holds_the_landing_and_names_the_file(repo: Repo, how: str):
+    if how == "ignored":
+        repo.commit({".gitignore": "new.txt\n"})
+        gitmill(repo.path, "init")
+    script = "echo agent >> a.txt" if how == "dirty" else "echo agent > new.txt; git add -f new.txt"
+    if how == "ignored":
+        script = "printf '' > .gitignore; echo agent > new.txt"
+    task = approved(repo, script)
+    mine = repo.path / ("a.txt" if how == "dirty" else "new.txt")
+    mine.write_text("mine\n")
+    before = repo.git("status", "--porcelain", "--ignored")
+    tip = repo.git("rev-parse", "main")
+    said = gitmill(repo.path, "queue", "land")
+    assert said.code == 3
+    assert f"    {mine.name}\n" in said.err
+    assert mine.read_text() == "mine\n"
+    assert repo.git("status", "--porcelain", "--ignored") == before
+    assert repo.git("rev-parse", "main") == tip
+    assert item(repo, task)["status"] == "queued"
+
+
+def test_the_users_own_changes_elsewhere_stay_to_the_byte(repo: Repo):
+    approved(repo, "echo agent >> a.txt")
+    (repo.path / "b.txt").write_text("mine\n")
+    (repo.path / "staged.txt").write_text("mine too\n")
+    repo.git("add", "staged.txt")
+    before = repo.git("status", "--porcelain")
+    assert gitmill(repo.path, "queue", "land").code == 0
+    assert repo.git("status", "--porcelain") == before
+    assert (repo.path / "b.txt").read_text() == "mine\n"
+    assert (repo.path / "a.txt").read_text().endswith("agent\n")
+
+
+def test_without_a_checkout_of_the_target_everything_moves_in_one_swap(repo: Repo):
+    approved(repo, "echo agent >> a.txt")
+    repo.git("switch", "-q", "-c", "mine")
+    assert gitmill(repo.path, "queue", "land").code == 0
+    assert repo.git("show", "main:a.txt").endswith("agent")
+    assert repo.git("status", "--porcelain") == ""
+    assert repo.git("log", "-1", "--format=%s", "mine") == "first"
+
+
+def test_a_rebase_of_the_target_holds_the_landing(repo: Repo):
+    repo.git("switch", "-q", "-c", "other")
+    repo.commit({"a.txt": "other\n"})
+    repo.git("switch", "-q", "main")
+    repo.commit({"a.txt": "main\n"})
+    task = approved(repo, "echo agent >> b.txt")
+    repo.git("rebase", "other", check=False)
+    said = gitmill(repo.path, "queue", "land")
+    assert said.code == 3
+    assert "main is in the middle of a rebase" in said.err
+    repo.git("rebase", "--abort")
+    assert gitmill(repo.path, "queue", "land").code == 0
+    assert item(repo, task)["status"] == "landed"
+
+
+def test_a_land_lock_cannot_be_made_by_hand():
+    with pytest.raises(TypeError):
+        LandLock(0, object())
+
+
+def landed_item(repo: Repo):
+    task = approved(repo, "echo agent >> a.txt")
+    assert gitmill(repo.path, "queue", "land").code == 0
+    mill = Mill.open(repo.path)
+    return mill, mill.snapshot().item(task)
+
+
+def test_reading_back_finds_a_target_that_lost_the_commit(repo: Repo):
+    mill, landed = landed_item(repo)
+    assert verify_landed(mill, landed) == []
+    repo.git("update-ref", "refs/heads/main", "main^")
+    assert verify_landed(mill, landed) == [f"{landed.landed[:10]} is not on refs/heads/main"]
+
+
+def test_reading_back_finds_a_lost_or_foreign_note(repo: Repo):
+    mill, landed = landed_item(repo)
+    note = repo.git("notes", "--ref=gitmill", "show", "main")
+    repo.git(
+        "notes", "--ref=gitmill", "add", "-f", "-m", re.sub('t-[^"]*', "t-00000", note), "main"
+    )
+    assert verify_landed(mill, landed) == [f"the note on {landed.landed[:10]} is about t-00000"]
+    repo.git("notes", "--ref=gitmill", "remove", "main")
+    assert verify_landed(mill, landed) == [f"{landed.landed[:10]} has no note"]
+
+
+def test_reading_back_finds_another_patch_than_the_reviewed_one(repo: Repo):
+    mill, landed = landed_item(repo)
+    other = landed.reviewed[0].model_copy(update={"patch": "0" * 64})
+    forged = landed.model_copy(update={"reviewed": (other,)})
+    assert verify_landed(mill, forged) == [
+        f"the patch of {landed.landed[:10]} is not the reviewed one"
+    ]
+
+
+def test_reading_back_finds_paths_that_were_not_reviewed(repo: Repo):
+    mill, landed = landed_item(repo)
+    forged = landed.model_copy(update={"work": landed.base})
+    assert verify_landed(mill, forged) == ["a.txt was not part of the review"]
+
+
+def test_a_cancel_during_landing_is_honoured_when_it_does_not_land(repo: Repo):
+    """The check itself cancels the task, as a person would from another terminal."""
+    task = approved(repo, "echo x >> a.txt")
+    command = f"env -u GITMILL_CLAIM {Path('/bin/sh')} -c 'true'"
+    assert command
+    checks(repo, test=f"cd {repo.path} && {_gitmill()} task cancel {task} -m no; exit 1")
+    gitmill(repo.path, "queue", "land")
+    assert item(repo, task)["status"] in ("cancelled", "queued")
+
+
+def _gitmill() -> str:
+    import sys
+
+    return f"{sys.executable} -m gitmill"
+
+
+def test_notes_survive_a_rebase_of_the_users(repo: Repo):
+    landed_item(repo)
+    note = repo.git("notes", "--ref=gitmill", "show", "main")
+    repo.git("commit", "-q", "--amend", "-m", "another message")
+    assert repo.git("notes", "--ref=gitmill", "show", "main") == note
+    assert Document(note).value("built_by") == "shell"
