@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from gitmill.agents.base import Attempt, Execute, ExitKind, Probe, Report, failure_kind
 from gitmill.core.item import is_command
-from gitmill.core.verdict import Finding, Verdict, VerdictWord
+from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
 
 ROLES = frozenset({"reviewer"})
 PERMISSIONS = frozenset({"read-only"})
@@ -33,7 +33,8 @@ def run(attempt: Attempt, execute: Execute) -> Report:
         how = "ran out of time" if kind else f"exited {outcome.status}"
         output.append(f"{criterion}  ({'passed' if outcome.passed else how})")
         if not outcome.passed:
-            findings.append(Finding(f"criterion `{criterion}` {how}"))
+            text = f"criterion `{criterion}` {how}\n{outcome.tail()}".rstrip()
+            findings.append(Finding(text, Severity.HIGH))
             output.append(outcome.tail())
     return Report(
         exit=ExitKind.COMPLETED, verdict=_verdict(attempt, findings), output="\n".join(output)
@@ -43,7 +44,9 @@ def run(attempt: Attempt, execute: Execute) -> Report:
 def _verdict(attempt: Attempt, findings: list[Finding]) -> Verdict:
     if findings:
         count = f"{len(findings)} finding" + ("s" if len(findings) > 1 else "")
-        return Verdict(VerdictWord.RETURN, f"{count}: {findings[0].message}", tuple(findings))
+        return Verdict(
+            VerdictWord.RETURN, f"{count}: {findings[0].message.splitlines()[0]}", tuple(findings)
+        )
     prose = [criterion for criterion in attempt.criteria if not is_command(criterion)]
     commands = len(attempt.criteria) - len(prose)
     if prose:

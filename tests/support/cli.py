@@ -62,7 +62,7 @@ def gitmill(folder: Path, *args: str, stdin: str = "", env: dict[str, str] | Non
 
 
 def new_task(folder: Path, title: str, script: str, *more: str) -> str:
-    """Make a ready task with a criterion that always holds unless others are given; return its id."""
+    """Make a ready task, with a criterion that always holds unless others are given."""
     criteria = () if "--criterion" in more else ("--criterion", "$ true")
     said = gitmill(folder, "task", "new", title, "--script", script, *criteria, "--ready", *more)
     assert said.code == 0, said.err

@@ -1,0 +1,160 @@
+"""What every agent owes, and what each of the embedded ones does with a real process."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from gitmill.agents import base
+from gitmill.agents.base import Attempt, ExitKind
+from gitmill.config.values import Permission
+from gitmill.core.verdict import VerdictWord
+from gitmill.engines.local import LocalEngine
+
+
+@pytest.fixture
+def attempt(tmp_path: Path):
+    def make(**more: object) -> Attempt:
+        work, scratch = tmp_path / "work", tmp_path / "scratch"
+        work.mkdir(exist_ok=True)
+        scratch.mkdir(exist_ok=True)
+        (scratch / "findings.md").touch()
+        values: dict = {
+            "item": "t-k3f9x", "title": "A title", "role": "builder", "permission": "workspace",
+            "number": 1, "prompt": "Do it.", "nonce": "n0nce", "workdir": work,
+            "scratch": scratch, "findings": scratch / "findings.md",
+            "env": {"PATH": os.environ["PATH"], "GITMILL_ATTEMPT": "1"}, "wall": 20, "idle": 20,
+        }  # fmt: skip
+        return Attempt(**(values | more))
+
+    return make
+
+
+@pytest.fixture
+def execute():
+    return LocalEngine(marker="c0ffee").execute
+
+
+def python(code: str) -> dict[str, object]:
+    return {"command": [sys.executable, "-c", code]}
+
+
+@pytest.mark.parametrize("name", base.names())
+def test_every_agent_says_what_it_can_serve(name: str):
+    agent = base.load(name)
+    assert agent.ROLES
+    assert {Permission(p) for p in agent.PERMISSIONS}
+    assert agent.__doc__
+
+
+def test_a_new_file_in_the_package_is_an_agent_at_once(tmp_path: Path, monkeypatch):
+    import gitmill.agents
+
+    (tmp_path / "newcomer.py").write_text(
+        '"""New."""\nROLES = frozenset({"builder"})\nPERMISSIONS = frozenset({"workspace"})\n'
+    )
+    monkeypatch.setattr(gitmill.agents, "__path__", [*gitmill.agents.__path__, str(tmp_path)])
+    assert "newcomer" in base.names()
+    assert {"builder"} == base.load("newcomer").ROLES
+
+
+def test_shell_runs_the_script_in_the_worktree(attempt, execute):
+    asked = attempt(script='echo "$GITMILL_ATTEMPT" > made.txt')
+    report = base.load("shell").run(asked, execute)
+    assert (report.exit, report.verdict.word) == (ExitKind.COMPLETED, VerdictWord.PASS)
+    assert (asked.workdir / "made.txt").read_text() == "1\n"
+
+
+def test_shell_stops_at_the_first_failing_line_whatever_it_printed(attempt, execute):
+    report = base.load("shell").run(attempt(script="echo fine\nfalse\ntouch never"), execute)
+    assert report.verdict.word is VerdictWord.FAIL
+    assert report.verdict.summary == "the script exited 1"
+    assert "fine" in report.output
+    assert not (attempt().workdir / "never").exists()
+
+
+def test_shell_without_a_script_asks(attempt, execute):
+    report = base.load("shell").run(attempt(), execute)
+    assert report.verdict.word is VerdictWord.ASK
+
+
+def test_shell_that_never_ends_is_timed_out(attempt, execute):
+    report = base.load("shell").run(attempt(script="sleep 60", wall=0.5), execute)
+    assert (report.exit, report.verdict) == (ExitKind.TIMED_OUT, None)
+
+
+@pytest.mark.parametrize(
+    ("criteria", "outside", "word"),
+    [
+        (("$ true",), (), VerdictWord.PASS),
+        (("$ true", "$ exit 3"), (), VerdictWord.RETURN),
+        (("$ true", "reads well"), (), VerdictWord.ASK),
+        (("reads well",), (), VerdictWord.ASK),
+        ((), (), VerdictWord.ASK),
+        (("$",), (), VerdictWord.ASK),
+        (("$ true",), ("other.txt",), VerdictWord.RETURN),
+        (("$ false", "reads well"), (), VerdictWord.RETURN),
+        (("$ no-such-program-here",), (), VerdictWord.RETURN),
+    ],
+)
+def test_rules_never_passes_what_it_cannot_judge(attempt, execute, criteria, outside, word):
+    asked = attempt(role="reviewer", permission="read-only", criteria=criteria, outside=outside)
+    report = base.load("rules").run(asked, execute)
+    assert report.verdict.word is word
+    assert bool(report.verdict.findings) == (word is VerdictWord.RETURN)
+
+
+def test_rules_tells_which_criterion_and_what_it_printed(attempt, execute):
+    asked = attempt(role="reviewer", criteria=("$ echo why; exit 3",))
+    report = base.load("rules").run(asked, execute)
+    assert report.verdict.findings[0].message == "criterion `$ echo why; exit 3` exited 3\nwhy"
+
+
+def test_command_gets_the_prompt_and_answers_with_a_verdict(attempt, execute):
+    code = (
+        "import json,sys; p=sys.stdin.read();"
+        'print(json.dumps({"verdict": "return", "summary": str(len(p)), "findings": ["x"]}))'
+    )
+    asked = attempt(role="reviewer", prompt="é" * 500_000, settings=python(code))
+    report = base.load("command").run(asked, execute)
+    assert report.verdict.word is VerdictWord.RETURN
+    assert report.verdict.summary == "500000"
+
+
+def test_command_may_say_more_than_its_verdict_but_must_bear_the_nonce(attempt, execute):
+    def block(word: str, nonce: str) -> str:
+        return (
+            "```json\n" + json.dumps({"verdict": word, "summary": "s", "nonce": nonce}) + "\n```\n"
+        )
+
+    for text, word in (
+        ("quoted:\n" + block("pass", "other") + block("return", "n0nce"), VerdictWord.RETURN),
+        (block("pass", "other"), None),
+    ):
+        asked = attempt(role="reviewer", settings=python(f"print({text!r})"))
+        report = base.load("command").run(asked, execute)
+        if word is None:
+            assert report.exit is ExitKind.GARBLED
+            assert report.verdict.word is VerdictWord.FAIL
+        else:
+            assert report.verdict.word is word
+
+
+def test_command_as_builder_passes_by_exiting_0_and_only_so(attempt, execute):
+    passed = base.load("command").run(attempt(settings=python("print('done')")), execute)
+    assert passed.verdict.word is VerdictWord.PASS
+    crashed = base.load("command").run(attempt(settings=python("raise SystemExit(9)")), execute)
+    assert crashed.exit is ExitKind.CRASHED
+    assert crashed.verdict.word is VerdictWord.FAIL
+
+
+def test_command_that_is_missing_is_unavailable_and_costs_nothing(attempt, execute):
+    asked = attempt(settings={"command": ["/no/such/program"]})
+    report = base.load("command").run(asked, execute)
+    assert report.exit in base.BLAMELESS
+    assert report.verdict is None
+    assert not base.load("command").probe({"command": ["/no/such/program"]}).found
