@@ -51,6 +51,7 @@ class Mill:
         self.now = clock
         self.random = random
         self.store = Store(repository, clock)
+        self.patches: dict[tuple[str, str], str] = {}  # identities by commits, which never change
 
     @classmethod
     def open(cls, path: Path) -> Mill:
@@ -96,6 +97,10 @@ class Mill:
     def tree_of(self, commit: str) -> str:
         """Return the tree of a commit."""
         return read_commit(self.store.backend, commit).tree
+
+    def changes(self, old: str, new: str) -> list[trees.Change]:
+        """Return what differs between two commits, by path."""
+        return list(trees.changes(self.store.backend, self.tree_of(old), self.tree_of(new)))
 
     def policy_at(self, commit: str) -> Policy:
         """Return the policy as it is at a commit; the defaults when it has none."""
@@ -148,20 +153,19 @@ class Mill:
             lease |= {key: facts[key] for key in ("host", "boot", "pidns", "pid", "started")}
         return lease
 
+    def holder(self, lease: Lease) -> leftovers.ProcessFacts:
+        """Return the process that holds a lease; its pid is 0 for a person."""
+        return leftovers.ProcessFacts(
+            host=lease.host,
+            boot=lease.boot,
+            pidns=lease.pidns,
+            pid=lease.pid,
+            started=lease.started,
+        )
+
     def lapsed(self, lease: Lease) -> bool:
         """Whether a lease may be taken away now."""
-        alive = None
-        if lease.pid:
-            alive = leftovers.is_same_and_alive(
-                leftovers.ProcessFacts(
-                    host=lease.host,
-                    boot=lease.boot,
-                    pidns=lease.pidns,
-                    pid=lease.pid,
-                    started=lease.started,
-                )
-            )
-        return lease.lapsed(self.now(), alive=alive)
+        return lease.lapsed(self.now(), alive=leftovers.is_same_and_alive(self.holder(lease)))
 
     # -- places
 

@@ -58,9 +58,10 @@ def run(
 ) -> Finished:
     """Run to the end and collect both outputs. `check` raises `ProcessFailedError` on a bad exit.
 
+    It has a session of its own: a Ctrl-C in the terminal is told to us and not to it.
     Raises `FileNotFoundError` when there is no such program.
     """
-    with chokepoint(f"run {argv[0]} {argv[1] if len(argv) > 1 else ''}"):
+    with chokepoint(f"run {' '.join(argv)}"):
         done = subprocess.run(
             argv,
             cwd=cwd,
@@ -70,6 +71,7 @@ def run(
             check=False,
             timeout=timeout,
             pass_fds=pass_fds,
+            start_new_session=True,
         )
     finished = Finished(tuple(argv), done.returncode, done.stdout, done.stderr)
     if check and finished.returncode != 0:

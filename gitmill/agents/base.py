@@ -1,8 +1,8 @@
 """What an agent is: an `Attempt` goes in, a `Report` comes out.
 
 An agent is a module of this package: `ROLES` and `PERMISSIONS` say what it can serve, `run` does
-the work, `probe` says whether it can. The file's name is the name that users type; there is no
-list to add it to.
+the work, `probe` says whether it can; with `READS_PROMPT = False` it is spared the prompt. The
+file's name is the name that users type; there is no list to add it to.
 """
 
 from __future__ import annotations
@@ -151,5 +151,6 @@ def failure_kind(outcome: Outcome) -> ExitKind | None:
         "timed-out": ExitKind.TIMED_OUT,
         "idle": ExitKind.TIMED_OUT,
         "cancelled": ExitKind.CANCELLED,
+        "lost": ExitKind.CANCELLED,
         "unstartable": ExitKind.UNAVAILABLE,
     }.get(outcome.ended)

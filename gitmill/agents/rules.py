@@ -15,6 +15,7 @@ from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
 
 ROLES = frozenset({"reviewer"})
 PERMISSIONS = frozenset({"read-only"})
+READS_PROMPT = False
 
 
 def run(attempt: Attempt, execute: Execute) -> Report:

@@ -9,6 +9,7 @@ from gitmill.core.verdict import Verdict, VerdictWord
 
 ROLES = frozenset({"builder"})
 PERMISSIONS = frozenset({"workspace", "full"})
+READS_PROMPT = False
 
 
 def run(attempt: Attempt, execute: Execute) -> Report:

@@ -20,28 +20,17 @@ def _verbs() -> None:
 @verbs.command()
 def status() -> None:
     """Show what runs, what waits for you, what is next."""
-    from gitmill.cli.show import board_json, board_lines
+    from gitmill.cli import fast
     from gitmill.flows import show
 
     here = session.mill()
     snapshot = show.read(here)
-    board = show.board(here, snapshot)
-    output.answer(board_lines(board, here.now()), board_json(board))
+    board = show.board(snapshot)
     for problem in snapshot.broken.values():
         output.say(f"warning: {problem.message}; it is left out until it is mended")
-    waiting = [row.id for row in board.rows if row.status.value == "waiting"]
-    counts = {s.value: n for s, n in board.counts.items()}
-    if waiting:
-        output.next_step(f"gitmill task diff {waiting[0]}", f"gitmill task approve {waiting[0]}")
-    elif counts.get("ready"):
-        output.next_step("gitmill run")
-    elif counts.get("approved") or counts.get("queued"):
-        output.next_step("gitmill queue land")
-    elif counts.get("blocked"):
-        blocked = next(row.id for row in board.rows if row.status.value == "blocked")
-        output.next_step(f"gitmill task show {blocked}", f"gitmill task retry {blocked}")
-    else:
-        output.next_step('gitmill task new "What to do" --ready')
+    if not snapshot.broken:
+        fast.keep(here.repository.private, snapshot.commit, board)
+    fast.tell(board)
 
 
 @verbs.command()

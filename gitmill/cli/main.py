@@ -1,57 +1,8 @@
-"""The entry point: globals, the one command that was asked for, and the boundary for errors."""
+"""The entry point. It imports nothing: `--version` answers before anything else is loaded."""
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator, Sequence
-from importlib import import_module
-from typing import Any
-
-from gitmill import __version__
-from gitmill.cli import output
-from gitmill.errors import Exit, GitmillError, UnsupportedPlatformError, UsageError
-
-# Which module of this package has which word; a word is a verb or a noun, never both.
-VERBS = {
-    "init": "setup", "demo": "setup", "explain": "setup",
-    "status": "daily", "run": "daily", "log": "daily", "stop": "daily", "recover": "daily",
-    "pause": "daily", "resume": "daily",
-    "compile": "loop",
-}  # fmt: skip
-NOUNS = {"task": "task", "queue": "queue", "loop": "loop", "agent": "setup"}
-
-HELP = """\
-gitmill carries tasks through loops of coding agents, with all state in git.
-
-usage: gitmill [-C DIR] [-q] [-v] [--json] COMMAND …
-
-a day
-  status            what runs, what waits for you, what is next
-  task new          describe a task
-  run               carry ready tasks to the target
-  task diff         see the work of a task
-  task approve      say yes to what waits; task return sends it back
-  queue land        land what is approved
-  log               the story of a task or of everything
-  stop              end the work of this machine now
-
-more
-  task              new list show edit diff path take submit ready approve return answer
-                    retry block unblock cancel reopen
-  queue             list add remove land pause resume
-  loop              list show check;  compile
-  agent             list
-  pause, resume     no new attempt begins, in any clone
-  recover           put right what killed processes left; `run` begins with it
-
-start
-  demo              see it work in a small project of its own
-  init              start in this repository
-  explain           what an error or a word means
-
-`gitmill COMMAND --help` says more. Every command takes --json.
-"""
 
 
 def run() -> None:
@@ -59,104 +10,13 @@ def run() -> None:
     sys.exit(main(sys.argv[1:]))
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: list[str]) -> int:
     """Run one command line and return its exit code."""
-    try:
-        return _main(list(argv))
-    except GitmillError as problem:
-        return output.error(problem)
-    except KeyboardInterrupt:
-        output.say("\nstopped; leases were given back")
-        return Exit.INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has enough; a second error while closing would say nothing.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.OK
-    except Exception as bug:  # noqa: BLE001  (the one boundary: a bug becomes a report)
-        from gitmill.cli.bug import report
+    if argv == ["--version"]:
+        from gitmill import __version__
 
-        return report(bug)
-
-
-def _main(argv: list[str]) -> int:
-    if sys.platform == "win32":
-        raise UnsupportedPlatformError(
-            "gitmill does not run on Windows", hints=["run it in WSL, where it does"]
-        )
-    rest = split_globals(argv)
-    if rest[:1] == ["--version"]:
         print(f"gitmill {__version__}")
-        return Exit.OK
-    if not rest or rest[0] in ("--help", "-h", "help"):
-        print(HELP, end="")
-        return Exit.OK
-    name, *args = rest
-    if name in NOUNS:
-        return _invoke(NOUNS[name], name, args)
-    if name in VERBS:
-        return _invoke(VERBS[name], "verbs", [name, *args])
-    raise _unknown(name)
+        return 0
+    from gitmill.cli.dispatch import dispatch
 
-
-def _unknown(name: str) -> UsageError:
-    from difflib import get_close_matches
-
-    close = get_close_matches(name, [*VERBS, *NOUNS], 1)
-    hint = f"did you mean `gitmill {close[0]}`?" if close else "see `gitmill --help`"
-    return UsageError(f"there is no command {name}", hints=[hint])
-
-
-def _invoke(module: str, app: str, args: list[str]) -> int:
-    import typer
-
-    # Newer versions of typer carry a click of their own, so the base is found through its child.
-    click_exception: type[Any] = typer.BadParameter.__mro__[2]
-    typer_app: typer.Typer = getattr(import_module(f"gitmill.cli.{module}"), app)
-    words = ["gitmill"] if app == "verbs" else ["gitmill", app]
-    command = typer.main.get_command(typer_app)
-    try:
-        code = command.main(args=args, prog_name=" ".join(words), standalone_mode=False)
-    except typer.Abort:
-        raise KeyboardInterrupt from None
-    except click_exception as problem:
-        told = problem.format_message().rstrip(".")
-        shown = " ".join([*words, *args[:1]] if app == "verbs" else words)
-        raise UsageError(f"{told[:1].lower()}{told[1:]}", hints=[f"see `{shown} --help`"]) from None
-    return int(code) if isinstance(code, int) else Exit.OK
-
-
-def split_globals(argv: Sequence[str]) -> list[str]:
-    """Take the global options out of a command line, wherever they stand before `--`."""
-    rest: list[str] = []
-    words = iter(argv)
-    for arg in words:
-        if arg == "--":
-            return [*rest, arg, *words]
-        if arg in ("-q", "--quiet"):
-            output.settings.quiet = True
-        elif arg in ("-v", "-vv", "--verbose"):
-            output.settings.verbose += 2 if arg == "-vv" else 1
-        elif arg == "--json":
-            output.settings.json = True
-        elif arg == "--no-input":
-            output.settings.no_input = True
-        elif arg in ("-C", "--color") or arg.startswith("--color="):
-            _valued(arg, words)
-        else:
-            rest.append(arg)
-    return rest
-
-
-def _valued(arg: str, words: Iterator[str]) -> None:
-    name, sign, value = arg.partition("=")
-    if not sign:
-        try:
-            value = next(words)
-        except StopIteration:
-            raise UsageError(f"{name} needs a value", hints=["see `gitmill --help`"]) from None
-    if name == "-C":
-        output.settings.directory = os.path.join(output.settings.directory, value)  # noqa: PTH118
-    elif value in ("always", "never", "auto"):
-        output.settings.color = value
-    else:
-        raise UsageError(f"--color is always, never or auto, not {value}")
+    return dispatch(argv)

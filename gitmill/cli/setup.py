@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from gitmill.agents.base import Probe
 
 verbs = typer.Typer(add_completion=False, no_args_is_help=True)
+config = typer.Typer(add_completion=False, no_args_is_help=False, help="The policy in force.")
 agent = typer.Typer(add_completion=False, no_args_is_help=False, help="Agents.")
 
 
@@ -79,6 +82,30 @@ def explain(
         raise UsageError(f"there is nothing to explain about {word}", hints=["`gitmill explain`"])
     lines = words.lines_of(word)
     output.answer(lines, {"word": word, "text": "\n".join(lines)})
+
+
+@config.callback(invoke_without_command=True)
+def bare_config(context: typer.Context) -> None:
+    """List the settings when no verb is given."""
+    if context.invoked_subcommand is None:
+        list_settings()
+
+
+@config.command("list")
+def list_settings() -> None:
+    """List the policy at the tip of the target, defaults included."""
+    here = session.mill()
+    policy = here.policy_at(here.target_tip(here.snapshot())).model_dump(mode="json", by_alias=True)
+    rows = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in _flat(policy)]
+    output.answer(rows, {"policy": policy})
+
+
+def _flat(table: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
 
 
 @agent.callback(invoke_without_command=True)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gitmill.cli.output import seconds, style, word
 from gitmill.core.board import Board, age
-from gitmill.core.document import Document
-from gitmill.core.item import Item
 from gitmill.core.lifecycle import Status
-from gitmill.store.history import Entry
+
+if TYPE_CHECKING:
+    from gitmill.core.document import Document
+    from gitmill.core.item import Item
+    from gitmill.store.history import Entry
 
 
 def item_lines(item: Item, logs: Sequence[Document]) -> list[str]:
@@ -67,7 +69,7 @@ def board_lines(board: Board, now: datetime) -> list[str]:
         for s in shown
         if board.counts.get(s) or s is not Status.BLOCKED
     ]
-    lines = ["   ".join([*counts, f"landed today {board.landed_today}"])]
+    lines = ["   ".join([*counts, f"landed today {board.landed_today(now)}"])]
     for label, reason in (("paused", board.paused), ("queue paused", board.queue_paused)):
         if reason:
             lines.append(f"{style(label, 'warn')}: {reason}")
@@ -85,7 +87,7 @@ def board_lines(board: Board, now: datetime) -> list[str]:
     return lines
 
 
-def board_json(board: Board) -> dict[str, Any]:
+def board_json(board: Board, now: datetime) -> dict[str, Any]:
     """Return the board as JSON."""
     rows = [
         {"id": r.id, "status": r.status.value, "stage": r.stage, "title": r.title, "who": r.who,
@@ -94,7 +96,7 @@ def board_json(board: Board) -> dict[str, Any]:
     ]  # fmt: skip
     counts = {status.value: board.counts.get(status, 0) for status in Status}
     return {
-        "counts": counts, "landed_today": board.landed_today, "items": rows,
+        "counts": counts, "landed_today": board.landed_today(now), "items": rows,
         "paused": board.paused, "queue_paused": board.queue_paused,
     }  # fmt: skip
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
-from gitmill.core.item import Item
 from gitmill.core.lifecycle import Status
-from gitmill.core.queue import order
+
+if TYPE_CHECKING:
+    from gitmill.core.item import Item
 
 SHOWN = (
     Status.RUNNING, Status.WAITING, Status.LANDING, Status.QUEUED,
@@ -35,17 +37,21 @@ class Board:
     """Counts by status, open items in the order of attention, and what landed last."""
 
     counts: Mapping[Status, int]
-    landed_today: int
+    landed_on: Mapping[str, int]  # by day in UTC, such as 2026-01-31
     rows: tuple[Row, ...]
     landed: tuple[Row, ...]
     paused: str
     queue_paused: str
 
+    def landed_today(self, now: datetime) -> int:
+        """Return how many landed on the day of `now`."""
+        return self.landed_on.get(f"{now:%Y-%m-%d}", 0)
 
-def build_board(
-    items: Mapping[str, Item], *, now: datetime, paused: str = "", queue_paused: str = ""
-) -> Board:
+
+def build_board(items: Mapping[str, Item], *, paused: str = "", queue_paused: str = "") -> Board:
     """Return the board; `paused` and `queue_paused` are reasons, empty when it goes on."""
+    from gitmill.core.queue import order  # noqa: PLC0415  (a kept board needs no items)
+
     line = {item.id: place for place, item in enumerate(order(items), 1)}
     rows = sorted(
         (_row(item, line) for item in items.values() if item.status in SHOWN),
@@ -57,8 +63,8 @@ def build_board(
         reverse=True,
     )
     return Board(
-        counts=Counter(item.status for item in items.values()),
-        landed_today=sum(row.since.date() == now.date() for row in landed),
+        counts=dict(Counter(item.status for item in items.values())),
+        landed_on=dict(Counter(f"{row.since:%Y-%m-%d}" for row in landed)),
         rows=tuple(rows),
         landed=tuple(landed[:10]),
         paused=paused,
@@ -73,6 +79,34 @@ def _row(item: Item, line: Mapping[str, int]) -> Row:
     if item.status is Status.QUEUED:
         who = "next" if line.get(item.id) == 1 else f"number {line.get(item.id)}"
     return Row(item.status, item.id, item.stage, item.title, who, item.since, item.reason)
+
+
+def to_json(board: Board) -> dict[str, Any]:
+    """Return the board as JSON that `from_json` reads back."""
+    told = asdict(board)
+    for row in (*told["rows"], *told["landed"]):
+        row["since"] = row["since"].isoformat()
+    return told
+
+
+def from_json(told: Mapping[str, Any]) -> Board:
+    """Read a board that `to_json` wrote. Raises `KeyError`, `TypeError` or `ValueError`."""
+
+    def rows(name: str) -> tuple[Row, ...]:
+        return tuple(
+            Row(**row | {"status": Status(row["status"]),
+                         "since": datetime.fromisoformat(row["since"])})
+            for row in told[name]
+        )  # fmt: skip
+
+    return Board(
+        counts={Status(name): count for name, count in told["counts"].items()},
+        landed_on=dict(told["landed_on"]),
+        rows=rows("rows"),
+        landed=rows("landed"),
+        paused=str(told["paused"]),
+        queue_paused=str(told["queue_paused"]),
+    )
 
 
 def age(since: datetime, now: datetime) -> str:
@@ -101,7 +135,7 @@ def markdown(board: Board) -> str:
                 "|---|---|---|---|---|",
             ]
             lines += [
-                f"| {row.id} | {row.status.value} | {row.stage} | {_cell(row.title)} "
+                f"| {row.id} | {row.status.value} | {_cell(row.stage)} | {_cell(row.title)} "
                 f"| {_cell(row.reason)} |"
                 for row in rows
             ]
@@ -111,4 +145,5 @@ def markdown(board: Board) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    flat = " ".join(text.split())
+    return flat.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

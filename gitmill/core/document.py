@@ -9,22 +9,40 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from gitmill.errors import BadDocumentError
 
 _FENCE = re.compile(r"---[ \t]*\r?\n?\Z")
-_KEY = re.compile(r"""(?:([A-Za-z_][\w.-]*)|"([^"\\]+)"|'([^']+)')[ \t]*:(?=[ \t\r\n]|\Z)""")
-_COMMENT = re.compile(r"[^\s\"'\[{|>&*!#][^\"']*?([ \t]+#[^\r\n]*)")
+_SIMPLE = re.compile(r"[A-Za-z_][\w.-]*")
+_STRING = r'"(?:[^"\\]|\\.)*"'
+_QUOTED = rf"{_STRING}|'(?:[^']|'')*'"
+_PLAIN = r"[^\s\-?:,\[\]{}#&*!|>'\"%@`]"  # what an unquoted key or value begins with
+_KEY = re.compile(
+    rf"({_SIMPLE.pattern}|{_QUOTED}|{_PLAIN}(?:[^\r\n:#]|:(?=\S)|(?<=\S)#)*?)"
+    r"(?<![ \t])[ \t]*:(?=[ \t\r\n]|\Z)"
+)
+_COMMENT = re.compile(
+    rf"((?:{_QUOTED}|[\[{{](?:[^\"'#]|{_QUOTED})*[\]}}]|(?:{_PLAIN}|[-?:](?=\S)).*?)?)"
+    r"((?:\A|(?<![ \t])[ \t]+)#.*)"
+)
+_EXPONENT = re.compile(rf"{_STRING}|(?<![.\d])(-?\d+)(e[+-]\d+)")
+_NULL = ("", "~", "null", "Null", "NULL")
 _UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
 
 
 def to_json(value: Any) -> str:
     """Return JSON on one line that is YAML too: non-ASCII kept, whatever breaks a line escaped."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    # 1e-05 is a number in JSON and a text in YAML 1.1, which wants a point in it
+    text = _EXPONENT.sub(lambda match: f"{match[1]}.0{match[2]}" if match[1] else match[0], text)
     return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def _line(key: str, value: Any) -> str:
+    return f"{key if _SIMPLE.fullmatch(key) else to_json(key)}: {to_json(value)}"
 
 
 def _lines(text: str) -> list[str]:
@@ -57,7 +75,7 @@ class Document:
     @classmethod
     def new(cls, fields: Mapping[str, Any], body: str, path: str = "") -> Document:
         """Write a document of our own: one line a field, fields that are None left out."""
-        lines = [f"{key}: {to_json(value)}\n" for key, value in fields.items() if value is not None]
+        lines = [_line(key, value) + "\n" for key, value in fields.items() if value is not None]
         return cls("---\n" + "".join(lines) + "---\n" + body, path)
 
     def to_bytes(self) -> bytes:
@@ -97,23 +115,21 @@ class Document:
         return found
 
     def _scan(self) -> Iterator[Field]:
-        start, key, rest, end = 0, "", "", 0
+        field: Field | None = None
         for number in range(1, self._close):
             line = self._all[number]
-            match = _KEY.match(line)
-            if match:
-                if key:
-                    yield Field(key, start, end, rest)
-                key = match[1] or match[2] or match[3]
-                start, end, rest = number, number + 1, line[match.end() :].strip()
+            if match := _KEY.match(line):
+                if field:
+                    yield field
+                field = Field(_unquoted(match[1]), number, number + 1, line[match.end() :].strip())
             elif not line.strip() or line.startswith("#"):
                 continue  # belongs to no field, so that it stays where it is
-            elif key and line[0] in " \t-":
-                end = number + 1
+            elif field and line[0] in " \t-]}":
+                field = replace(field, end=number + 1)
             else:
                 raise self.error(number, "expected `key: value`")
-        if key:
-            yield Field(key, start, end, rest)
+        if field:
+            yield field
 
     def error(self, line: int, what: str) -> BadDocumentError:
         """Build the error that names file, line (from 0) and what is wrong there."""
@@ -135,7 +151,7 @@ class Document:
         if field.end == field.start + 1:
             try:
                 return json.loads(field.rest)
-            except ValueError:
+            except (ValueError, RecursionError):
                 pass
         return self._yaml(field, typed=True)
 
@@ -147,7 +163,7 @@ class Document:
         if field.end == field.start + 1 and field.rest[:1] in ('"', "["):
             try:
                 value = json.loads(field.rest)
-            except ValueError:
+            except (ValueError, RecursionError):
                 value = None
             if isinstance(value, str) or (
                 isinstance(value, list) and all(isinstance(part, str) for part in value)
@@ -161,13 +177,15 @@ class Document:
         lines = "".join(self._all[field.start : field.end])
         try:
             loaded = yaml.load(lines, yaml.SafeLoader if typed else yaml.BaseLoader)  # noqa: S506
-        except yaml.YAMLError as error:
+            (value,) = loaded.values()
+        # what PyYAML raises for 2026-99-99, `!!int x`, `!!timestamp x`, `!!bool x` and [[[[…
+        except (yaml.YAMLError, ValueError, AttributeError, LookupError, RecursionError) as error:
             mark = getattr(error, "problem_mark", None)
             line = field.start + (mark.line if mark else 0)
             problem = getattr(error, "problem", None) or "not YAML"
             raise self.error(min(line, field.end - 1), f"{field.key}: {problem}") from None
-        value = next(iter(loaded.values()))
-        return None if value == "" and not typed and field.rest in ("", "~", "null") else value
+        bare = _split(field.rest)[0]
+        return None if not typed and bare in _NULL and value in ("", bare) else value
 
     def set(self, key: str, value: Any) -> Document:
         """Return the document with one field set, or removed when `value` is None.
@@ -178,12 +196,12 @@ class Document:
             raise self.error(0, "there is no front matter; the first line must be `---`")
         newline = "\r\n" if self._all[0].endswith("\r\n") else "\n"
         lines, field = list(self._all), self.fields.get(key)
-        new = [] if value is None else [f"{key}: {to_json(value)}"]
+        new = [] if value is None else [_line(key, value)]
         if field is None:
             lines[self._close : self._close] = [line + newline for line in new]
         else:
-            if field.end == field.start + 1 and (match := _COMMENT.fullmatch(field.rest)):
-                new = [line + match[1] for line in new]
+            if field.end == field.start + 1:
+                new = [line + _split(field.rest)[1] for line in new]
             lines[field.start : field.end] = [line + newline for line in new]
         return Document("".join(lines), self.path)
 
@@ -196,7 +214,25 @@ class Document:
 
     def with_body(self, body: str) -> Document:
         """Return the document with another body."""
-        return Document("".join(self._all[: self._close + 1]) + body, self.path)
+        head = "".join(self._all[: self._close + 1]) if self._close else ""
+        if head and not head.endswith("\n"):
+            head += "\n"
+        return Document(head + body, self.path)
+
+
+def _unquoted(key: str) -> str:
+    try:
+        if key.startswith("'"):
+            return key[1:-1].replace("''", "'")
+        return str(json.loads(key)) if key.startswith('"') else key
+    except ValueError:
+        return key  # an escape that only YAML has
+
+
+def _split(rest: str) -> tuple[str, str]:
+    """Split what follows a colon on one line into the value and the comment with its space."""
+    match = _COMMENT.fullmatch(rest)
+    return (match[1], match[2] if match[1] else f" {match[2]}") if match else (rest, "")
 
 
 class Handler:
@@ -225,7 +261,7 @@ class Handler:
 
     def export(self, metadata: Mapping[str, Any], **_: object) -> str:
         """Write the fields, one line each."""
-        return "\n".join(f"{key}: {to_json(value)}" for key, value in metadata.items())
+        return "\n".join(_line(key, value) for key, value in metadata.items())
 
     def format(self, post: Any, **_: object) -> str:
         """Write a whole post."""

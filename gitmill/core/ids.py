@@ -9,6 +9,7 @@ from enum import StrEnum
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base32: without i, l, o, u
 LENGTH = 5
+# For `fullmatch`: with `match` a newline could follow.
 PATTERN = re.compile(rf"^[agdpt]-[{ALPHABET}]{{{LENGTH},}}$")
 
 
@@ -32,9 +33,12 @@ class Kind(StrEnum):
         return {"analysis": "analyses"}.get(self.value, f"{self.value}s")
 
 
+_BY_LETTER = {kind.letter: kind for kind in Kind}
+
+
 def kind_of(item_id: str) -> Kind:
-    """Return the kind that the letter of an id stands for."""
-    return next(kind for kind in Kind if kind.letter == item_id[:1])
+    """Return the kind that the letter of an id stands for; raises `KeyError` for another letter."""
+    return _BY_LETTER[item_id[:1]]
 
 
 def base32(data: bytes) -> str:

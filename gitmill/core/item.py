@@ -5,14 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
 
 from gitmill.core.document import Document
-from gitmill.core.ids import PATTERN, Kind
+from gitmill.core.ids import PATTERN, Kind, kind_of
 from gitmill.core.lease import Lease
 from gitmill.core.lifecycle import FINAL, Status
 from gitmill.errors import BadDocumentError
@@ -26,12 +32,19 @@ class Risk(StrEnum):
     HIGH = "high"
 
 
+ItemId = Annotated[str, Field(pattern=PATTERN.pattern)]
+Oid = Annotated[str, Field(pattern=r"^([0-9a-f]{40}([0-9a-f]{24})?)?$")]  # empty: none yet
+Line = Annotated[
+    str, Field(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]+$")
+]
+
+
 class Reviewed(BaseModel):
     """What a reviewer or a person approved: the work commit and the identity of its patch."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    commit: str
+    commit: Oid
     patch: str
     by: str
     run: int = 0
@@ -42,14 +55,9 @@ class Landing(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    candidate: str
-    onto: str
+    candidate: Oid
+    onto: Oid
     target: str
-
-
-ItemId = Annotated[str, Field(pattern=PATTERN.pattern)]
-Oid = Annotated[str, Field(pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")]
-Line = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
 class Item(BaseModel):
@@ -62,11 +70,11 @@ class Item(BaseModel):
     title: Line
     status: Status
     event: str
-    created: datetime
-    since: datetime
+    created: AwareDatetime
+    since: AwareDatetime
     by: str = ""
     stage: str = ""
-    priority: int = Field(default=2, ge=0, le=4)
+    priority: int = Field(default=2, ge=0, le=4, strict=True)
     risk: Risk = Risk.MEDIUM
     after: tuple[ItemId, ...] = ()
     paths: tuple[str, ...] = ()
@@ -81,13 +89,13 @@ class Item(BaseModel):
     counters: Mapping[str, int] = {}
     attempt: int = Field(default=0, ge=0)
     builder: str = ""
-    base: str = ""
-    work: str = ""
+    base: Oid = ""
+    work: Oid = ""
     reviewed: tuple[Reviewed, ...] = ()
     feedback: str = ""
     bare: bool = False
     landing: Landing | None = None
-    landed: str = ""
+    landed: Oid = ""
     reason: str = ""
     answer: str = ""
     cancel_requested: bool = False
@@ -139,6 +147,7 @@ _TEXT = frozenset({
 })  # fmt: skip
 _LISTS = frozenset({"after", "paths", "labels", "criteria"})
 
+_SHOWN = 80  # characters of a wrong value that an error repeats
 _EXPECTED = {
     "status": "one of " + ", ".join(Status),
     "kind": "one of " + ", ".join(Kind),
@@ -146,7 +155,9 @@ _EXPECTED = {
     "priority": "a whole number from 0 (first) to 4",
     "after": "a list of ids such as t-k3f9x",
     "id": "a letter and five or more characters, such as t-k3f9x",
-    "title": "one line of text",
+    "title": "one line of text, at most 300 characters",
+    "created": "a time such as 2026-01-02T03:04:05Z",
+    "since": "a time such as 2026-01-02T03:04:05Z",
 }
 
 
@@ -165,9 +176,13 @@ def read_item(document: Document) -> Item:
         if value is not None:
             values[key] = value
     try:
-        return Item(**(values | {"document": document}))
+        item = Item(**(values | {"document": document}))
     except ValidationError as error:
         raise _explain(document, error) from None
+    if kind_of(item.id) is not item.kind:
+        what = f"kind must be {kind_of(item.id).value} as its id says, not {item.kind.value}"
+        raise document.error(document.line_of("kind"), what)
+    return item
 
 
 def _explain(document: Document, error: ValidationError) -> BadDocumentError:
@@ -177,8 +192,16 @@ def _explain(document: Document, error: ValidationError) -> BadDocumentError:
     if first["type"] == "missing":
         what = f"the key {key} is missing"
     elif expected:
-        what = f"{key} must be {expected}, not {json.dumps(first['input'], default=str)}"
+        what = f"{key} must be {expected}, not {_shown(first['input'])}"
     else:
         where = ".".join(str(part) for part in first["loc"])
         what = f"{where}: {first['msg'][:1].lower()}{first['msg'][1:]}"
     return document.error(document.line_of(key), what)
+
+
+def _shown(value: Any) -> str:
+    try:
+        shown = json.dumps(value, ensure_ascii=False, default=str)
+    except (ValueError, RecursionError):
+        return "that"  # YAML can write a list that holds itself
+    return shown if len(shown) <= _SHOWN else shown[: _SHOWN - 1] + "…"

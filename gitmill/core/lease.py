@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 
 class Lease(BaseModel):
@@ -14,7 +14,7 @@ class Lease(BaseModel):
 
     claim: str
     who: str
-    until: datetime
+    until: AwareDatetime
     host: str = ""
     boot: str = ""
     pidns: str = ""

@@ -18,12 +18,15 @@ def order(items: Mapping[str, Item]) -> list[Item]:
     done = {item.id for item in items.values() if item.status in MET}
     line: list[Item] = []
     while waiting:
-        ready = next((i for i in waiting if not set(i.after) - done), None)
-        if ready is None:
-            return line + waiting  # the rest waits for something outside of the queue
-        line.append(ready)
-        done.add(ready.id)
-        waiting.remove(ready)
+        left = {item.id for item in waiting}
+        chosen = (
+            next((i for i in waiting if not set(i.after) - done), None)
+            # the rest waits for something outside of the queue
+            or next((i for i in waiting if not set(i.after) & left), waiting[0])
+        )
+        line.append(chosen)
+        done.add(chosen.id)
+        waiting.remove(chosen)
     return line
 
 

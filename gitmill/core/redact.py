@@ -18,7 +18,7 @@ _SHAPES = re.compile(
 
 def redact(text: str, secrets: Iterable[str]) -> str:
     """Return the text with known secret values and well-known shapes of keys cut out."""
-    for secret in sorted(secrets, key=len, reverse=True):
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, MARK)
     return _SHAPES.sub(MARK, text)
 

@@ -110,6 +110,8 @@ def findings_text(findings: Sequence[Finding]) -> str:
     for found in findings:
         head, *rest = found.message.splitlines() or [""]
         where = f"{found.file}:{found.line}: " if found.file and found.line else ""
+        if found.file and not found.line and not head.startswith(found.file):
+            where = f"{found.file}: "
         lines.append(f"- {found.severity.value}: {where}{head}")
         lines += [f"      {line}" for line in rest]
     return "\n".join(lines)
@@ -117,14 +119,14 @@ def findings_text(findings: Sequence[Finding]) -> str:
 
 def read_findings(document: Document) -> tuple[Finding, ...]:
     """Return the findings of a run log; those that are not readable are left out."""
-    raw = document.value("findings") or []
+    raw = document.value("findings")
     return tuple(
         Finding(
             str(found.get("message", "")),
             Severity(found.get("severity", "medium")),
             file=str(found.get("file", "")),
-            line=found.get("line"),
+            line=line if isinstance(line := found.get("line"), int) else None,
         )
-        for found in raw
-        if isinstance(found, dict) and found.get("severity") in set(Severity)
+        for found in (raw if isinstance(raw, list) else [])
+        if isinstance(found, dict) and found.get("severity", "medium") in list(Severity)
     )

@@ -17,7 +17,6 @@ _SECRET_FILES = re.compile(
 )
 _MARKERS = re.compile(r"^(<{7}|>{7}|\|{7})( |$)")
 _GITLINK = "160000"
-_SYMLINK = "120000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +101,16 @@ def _content(
         )
         return
     if file.is_binary:
+        if has_secret(_decode(file.new), secrets) and not has_secret(_decode(file.old), secrets):
+            yield Finding(f"{file.path} holds a secret", file=file.path)
         return
     for number, line in file.added():
         for what in _line(line, rules, secrets):
             yield Finding(f"{file.path}:{number} {what}", file=file.path, line=number)
+
+
+def _decode(data: bytes | None) -> str:
+    return (data or b"").decode("utf-8", "replace")
 
 
 def _line(line: str, rules: PlannedSanity, secrets: tuple[str, ...]) -> Iterable[str]:

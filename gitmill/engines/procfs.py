@@ -68,9 +68,7 @@ def end_children() -> None:
     mine = os.getpgrp()
     for pid, group in children(os.getpid()).items():
         # killpg(0) would mean our own group; 0 is how /proc shows a group of an outer namespace.
-        if group > 1 and group != mine:
-            _kill(-group)
-        _kill(pid)
+        _kill(-group if group > 1 and group != mine else pid)
 
 
 def bearing(entry: bytes, *, until: float) -> Iterator[int]:

@@ -65,6 +65,7 @@ class Working:
     claim: str
     base: str = ""
     work: str = ""
+    kept: str = ""  # the ref that holds the work until it is recorded
     built: bool = False
     builder: str = ""  # the person who built it; else the agent of the stage did
     passages: list[Passage] = field(default_factory=list)
@@ -196,7 +197,7 @@ def _build(mill: Mill, now: Working, stage: PlannedStage) -> Verdict:
     now.report = made.report
     verdict = _verdict(made.report)
     if verdict.word is VerdictWord.PASS and made.report.exit not in agents.BLAMELESS:
-        now.base, now.work, now.built = made.base, made.work, True
+        now.base, now.work, now.kept, now.built = made.base, made.work, made.kept, True
     return verdict
 
 
@@ -301,15 +302,21 @@ def _record(mill: Mill, now: Working, verdict: Verdict, log: RunLog) -> Attempte
         fields=fields,
         run=run,
         files=files,
-        refs={f"{layout.WORK}{item.id}": now.work} if now.built else {},
+        refs=_work_refs(now),
     )
     try:
         return Attempted(mill.apply(item.id, step).item(item.id), settled.event)
     except LeasedError:
         # A person or a recovery took the item: the result is not recorded, the work is kept.
-        if now.built:
+        if now.built and not now.kept:
             keep_commit(mill, item.id, now.work)
         return Attempted(mill.snapshot().item(item.id), Event.LAPSED)
+
+
+def _work_refs(now: Working) -> dict[str, str | None]:
+    if not now.built:
+        return {}
+    return {f"{layout.WORK}{now.item.id}": now.work} | ({now.kept: None} if now.kept else {})
 
 
 def _work_fields(now: Working) -> dict[str, Any]:

@@ -6,14 +6,15 @@ import hashlib
 import os
 import platform
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from gitmill import process
 from gitmill.config import Policy
 from gitmill.engines.local import LocalEngine
-from gitmill.errors import AttemptError
+from gitmill.errors import AttemptError, GitmillError
+from gitmill.flows.interrupt import breakable
 from gitmill.flows.rescue import keep_worktree
 from gitmill.git.worktrees import Slot
 from gitmill.mill import Mill
@@ -33,9 +34,12 @@ class Place:
         path = self.slot.tmp / f"{name}.sh"
         path.write_text(script + "\n", "utf-8", "surrogateescape")
         argv = ("/bin/sh", "-e", str(path))
-        return self.engine.execute(
-            process.Command(argv, self.slot.path, self.env, b"", seconds, seconds)
-        )
+        return self.execute(process.Command(argv, self.slot.path, self.env, b"", seconds, seconds))
+
+    def execute(self, command: process.Command) -> process.Outcome:
+        """Run a command to its end, or to ours when we are told to stop."""
+        with breakable():
+            return self.engine.execute(command)
 
 
 @contextmanager
@@ -51,14 +55,15 @@ def place(
 ) -> Iterator[Place]:
     """Hold a worktree at a commit, set up by the policy. `kind` is `build` or `clean`.
 
-    Raises `AttemptError` when the set-up fails. On an interrupt what stands in a `build` slot is
-    put under a rescue ref before the slot is given back.
+    Raises `AttemptError` when the set-up fails. After an exception what stands in a `build` slot is
+    put under a rescue ref; else it counts as recorded.
     """
     slot = mill.pool.acquire(kind, lambda *left: keep_worktree(mill, *left))
     try:
         key = setup_key(mill, policy, commit)
         same = key and _stamp(slot) == key
-        slot.prepare(commit, holder=holder, keep=policy.worktree.keep if same else ())
+        with breakable():
+            slot.prepare(commit, holder=holder, keep=policy.worktree.keep if same else ())
         findings = slot.tmp / "findings.md"
         findings.touch()
         env = _environment(policy, slot.path, slot.tmp) | dict(variables or {})
@@ -67,9 +72,10 @@ def place(
         if key and not same:
             _set_up(here, policy, key)
         yield here
+        slot.settle()
     except BaseException:
-        if holder and (slot.side / "holder").exists():
-            keep_worktree(mill, slot, holder, commit)
+        with suppress(GitmillError, OSError):  # recovery tries again and reports it
+            slot.rescue(lambda *left: keep_worktree(mill, *left))
         raise
     finally:
         slot.release()

@@ -8,11 +8,10 @@ from typing import Any
 
 from gitmill.core.document import Document
 from gitmill.core.item import Item
-from gitmill.flows import gates
+from gitmill.flows import gates, work
 from gitmill.git.notes import read_note
 from gitmill.git.objects import read_commit
-from gitmill.git.patch import changed_paths, patch_identity
-from gitmill.git.repo import Repository
+from gitmill.git.patch import patch_identity
 from gitmill.mill import Mill, layout
 from gitmill.store.snapshot import Snapshot
 
@@ -21,7 +20,7 @@ def note_for(
     mill: Mill, item: Item, *, onto: str, candidate: str, results: Sequence[gates.Result]
 ) -> bytes:
     """Return the note that a landed commit carries; docs/formats.md names its fields."""
-    patch = patch_identity(mill.repository.git, onto, candidate)
+    patch = work.patch_of(mill, onto, candidate)
     usage, cost = _spent(mill.snapshot(), item)
     fields = {
         "item": item.id,
@@ -67,8 +66,8 @@ def verify_landed(mill: Mill, item: Item) -> list[str]:
     What landed is the candidate that was tested, on the target that it was tested on; its patch is
     the reviewed one; it changes no other paths; its note says so.
     """
-    repository = Repository.open(mill.repository.top or mill.repository.common)
-    backend = repository.reader
+    fresh = Mill.open(mill.repository.top or mill.repository.common)
+    repository, backend = fresh.repository, fresh.repository.reader
     ref = mill.target_ref(mill.snapshot())
     on_target = repository.git.run("merge-base", "--is-ancestor", item.landed, ref, check=False)
     if on_target.returncode != 0:
@@ -87,7 +86,7 @@ def verify_landed(mill: Mill, item: Item) -> list[str]:
     patch = patch_identity(repository.git, base, item.landed)
     if patch != told.value("patch") or any(entry.patch != patch for entry in item.reviewed):
         problems.append(f"the patch of {item.landed[:10]} is not the reviewed one")
-    reviewed = {c.path for c in changed_paths(repository.git, item.base, item.work)}
-    landed = {c.path for c in changed_paths(repository.git, base, item.landed)}
+    reviewed = {change.path for change in fresh.changes(item.base, item.work)}
+    landed = {change.path for change in fresh.changes(base, item.landed)}
     problems += [f"{path} was not part of the review" for path in sorted(landed - reviewed)]
     return problems

@@ -1,4 +1,4 @@
-"""The last step of a landing: move target, note and state, and read them back.
+"""The end of a landing: move target, note and state, and read them back; or give it up.
 
 Whoever moves the target holds the `LandLock`. With a checkout of the target its fast-forward is the
 compare-and-swap; without one, target, note and state move in one swap.
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from gitmill.config import Policy
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import Event
-from gitmill.core.trailers import EventRecord
+from gitmill.core.trailers import EventRecord, one_line
 from gitmill.errors import GitmillError, LandBusyError, LandingBrokenError, RefMovedError
 from gitmill.flows import gates
 from gitmill.flows.evidence import note_for, verify_landed
@@ -22,7 +22,6 @@ from gitmill.git.checkout import checkout_of, fast_forward, refuse_busy, refuse_
 from gitmill.git.locks import try_lock
 from gitmill.git.notes import write_note
 from gitmill.git.objects import Move
-from gitmill.git.patch import changed_paths
 from gitmill.mill import Mill, layout
 from gitmill.store.events import Step, draft_step
 from gitmill.store.snapshot import Snapshot
@@ -81,7 +80,7 @@ def move_target(
         return
     if mill.store.backend.ref(ref) != onto:
         raise RefMovedError(f"{ref} moved while {item.id} was being checked")
-    changed = [change.path for change in changed_paths(mill.repository.git, onto, candidate)]
+    changed = [change.path for change in mill.changes(onto, candidate)]
     refuse_overlap(place, changed)
     fast_forward(place, candidate, lock=lock.descriptor)
 
@@ -127,12 +126,45 @@ def finish(
     return landed
 
 
+def abort(mill: Mill, item: Item, why: str, *, claim: str, limit: int | None = None) -> Item:
+    """Give a landing up: queued again, or cancelled if that was asked for.
+
+    With a `limit` it counts, and blocks the item after too many.
+    """
+    counters = dict(item.counters)
+    if limit is not None:
+        counters["aborts"] = item.count("aborts") + 1
+    step = Step(
+        event=Event.LAND_ABORTED,
+        subject=f"landing given up, {why}",
+        by=mill.user,
+        claim=claim,
+        fields={"landing": None, "reason": one_line(why), "counters": counters},
+        refs={f"{layout.CANDIDATE}{item.id}": None},
+    )
+    after = mill.apply(item.id, step).item(item.id)
+    if after.cancel_requested:
+        return say(mill, after, Event.CANCELLED, "cancelled as requested")
+    if limit is not None and counters["aborts"] > limit:
+        why = f"its landing was given up {counters['aborts']} times: {why}"
+        return say(mill, after, Event.BLOCKED, why)
+    return after
+
+
+def say(mill: Mill, item: Item, event: Event, why: str) -> Item:
+    """Commit an event that only says why. Raises `RefMovedError` when the item has moved on."""
+    step = Step(event=event, subject=why, by=mill.user, after=item.event, fields={"reason": why})
+    return mill.apply(item.id, step).item(item.id)
+
+
 def _target_move(mill: Mill, ref: str, onto: str, candidate: str) -> tuple[Move, ...]:
     at = mill.store.backend.ref(ref)
     if at == onto and checkout_of(mill.repository, ref) is not None:
         raise GitmillError(f"{ref} was checked out while this was being landed")
     if at == onto:
         return (Move(ref, candidate, onto),)
+    if at == candidate:
+        return ()
     done = mill.repository.git.run("merge-base", "--is-ancestor", candidate, ref, check=False)
     if done.returncode == 0:
         return ()

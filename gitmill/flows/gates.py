@@ -14,9 +14,7 @@ from gitmill.core.frozen import FrozenPlan
 from gitmill.core.item import Item
 from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
 from gitmill.flows.environment import place, platform_name, setup_key
-from gitmill.git.command import Git
-from gitmill.git.objects import GITLINK
-from gitmill.git.patch import changed_paths
+from gitmill.git.objects import GITLINK, Entry
 from gitmill.git.paths import Patterns
 from gitmill.mill import Mill, layout
 from gitmill.store.events import timestamp
@@ -189,11 +187,10 @@ def verdict_of(results: Sequence[Result]) -> Verdict:
 
 def inspect_change(mill: Mill, plan: FrozenPlan, item: Item, old: str, new: str) -> Verdict:
     """Apply the plan's sanity rules to the change between two commits."""
-    git = mill.repository.git
     inputs = [path for check in plan.checks for path in check.inputs]
     protected = Patterns([*plan.sanity.protected, *inputs])
     verdict = sanity.inspect(
-        changed_files(mill, git, old, new),
+        changed_files(mill, old, new),
         plan.sanity,
         protected=protected.match,
         secrets=process.secrets(),
@@ -207,24 +204,24 @@ def inspect_change(mill: Mill, plan: FrozenPlan, item: Item, old: str, new: str)
     return verdict
 
 
-def changed_files(mill: Mill, git: Git, old: str, new: str) -> list[sanity.ChangedFile]:
+def changed_files(mill: Mill, old: str, new: str) -> list[sanity.ChangedFile]:
     """Return the changed files of two commits with their contents."""
     backend = mill.store.backend
 
-    def content(oid: str, mode: str) -> bytes | None:
-        if not oid.strip("0"):
+    def content(entry: Entry | None) -> bytes | None:
+        if entry is None:
             return None
-        return b"" if mode == GITLINK else backend.read(oid)[1]
+        return b"" if entry.mode == GITLINK else backend.read(entry.oid)[1]
 
     return [
         sanity.ChangedFile(
             change.path,
-            content(change.old, change.old_mode),
-            content(change.new, change.new_mode),
-            change.old_mode,
-            change.new_mode,
+            content(change.old),
+            content(change.new),
+            change.old.mode if change.old else "",
+            change.new.mode if change.new else "",
         )
-        for change in changed_paths(git, old, new)
+        for change in mill.changes(old, new)
     ]
 
 
@@ -233,5 +230,5 @@ def outside_paths(mill: Mill, item: Item, old: str, new: str) -> tuple[str, ...]
     if not item.paths:
         return ()
     declared = Patterns(item.paths)
-    changes = changed_paths(mill.repository.git, old, new)
+    changes = mill.changes(old, new)
     return tuple(change.path for change in changes if not declared.match(change.path))

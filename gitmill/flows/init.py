@@ -69,7 +69,7 @@ def _first_commit(mill: Mill, branch: str, *, explicit: bool) -> bool:
         files: dict[str, bytes | None] = {}
         if snapshot.read(layout.FORMAT_FILE) is None:
             files[layout.FORMAT_FILE] = f"{layout.FORMAT}\n".encode()
-            board = build_board({}, now=mill.now())
+            board = build_board({})
             files[layout.BOARD] = markdown(board).encode()
         else:
             snapshot.require_format()
@@ -90,10 +90,12 @@ def _first_commit(mill: Mill, branch: str, *, explicit: bool) -> bool:
 def _carry_notes(mill: Mill) -> None:
     """Let the user's own rebase carry notes along, and `git log` show them."""
     git = mill.repository.git
+    # A pattern that only this ref matches: of a plain ref git warns until the first note is there.
+    pattern = f"{layout.NOTES[:-1]}[{layout.NOTES[-1]}]"
     for key in ("notes.rewriteRef", "notes.displayRef"):
         have = git.run("config", "--local", "--get-all", key, check=False).text.split()
-        if layout.NOTES not in have:
-            git.run("config", "--local", "--add", key, layout.NOTES)
+        if not {layout.NOTES, pattern} & set(have):
+            git.run("config", "--local", "--add", key, pattern)
 
 
 # -- the proposed policy ---------------------------------------------------------------------------

@@ -1,26 +1,115 @@
-"""Being told to stop."""
+"""Being told to stop, by Ctrl-C, a signal or `gitmill stop`.
+
+What has to be told is noted at any time and obeyed where nothing is half done: while an agent or a
+check runs, and between two things to do. So no lease is taken without being given back, and git is
+never killed while it moves the user's checkout.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from gitmill.engines import leftovers
+from gitmill.engines.leftovers import ProcessFacts
+from gitmill.mill import Mill
+
+_NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass
+class _Told:
+    """What this process has been told, and whether it may be obeyed at once."""
+
+    listening: bool = False
+    stop: bool = False
+    breakable: bool = False
+
+    def note(self, _number: int, _frame: object) -> None:
+        self.stop = True
+        if self.breakable:
+            raise KeyboardInterrupt
+
+
+_told = _Told()
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end work as Ctrl-C does: by an exception that gives leases back."""
-    if threading.current_thread() is not threading.main_thread():
+def interruptible(mill: Mill) -> Iterator[None]:
+    """Note signals that mean stop, and let `gitmill stop` find this process.
+
+    They become `KeyboardInterrupt` inside of `breakable`, at `obey`, and at the end of this.
+    """
+    if _told.listening or threading.current_thread() is not threading.main_thread():
         yield
         return
+    # What our parent has us ignore stays ignored, as behind `nohup` or a script's `&`.
+    heard = [n for n in _NUMBERS if signal.getsignal(n) is not signal.SIG_IGN]
+    _told.listening, _told.stop, _told.breakable = True, False, False
+    old = {number: signal.signal(number, _told.note) for number in heard}
+    try:
+        with _listed(mill):
+            yield
+        obey()
+    finally:
+        _told.listening = False
+        for number, handler in old.items():
+            signal.signal(number, handler)
 
-    def interrupt(_number: int, _frame: object) -> None:
+
+@contextmanager
+def breakable() -> Iterator[None]:
+    """Let what is done here be cut off at any point by being told to stop."""
+    if not _told.listening or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    try:
+        _told.breakable = True
+        obey()
+        yield
+    finally:
+        _told.breakable = False
+
+
+def obey() -> None:
+    """Raise `KeyboardInterrupt` when this process has been told to stop."""
+    if _told.listening and _told.stop:
         raise KeyboardInterrupt
 
-    old = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+
+# -- who works here --------------------------------------------------------------------------------
+
+
+@contextmanager
+def _listed(mill: Mill) -> Iterator[None]:
+    path = _folder(mill) / f"{mill.mint()}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(asdict(leftovers.this_process())))
     try:
         yield
     finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
+        path.unlink(missing_ok=True)
+
+
+def workers(mill: Mill) -> set[ProcessFacts]:
+    """Return the processes of this machine that work in this repository now, but for this one."""
+    found = set()
+    for path in _folder(mill).glob("*.json"):
+        with suppress(FileNotFoundError, ValueError, TypeError):
+            facts = ProcessFacts(**json.loads(path.read_text()))
+            alive = leftovers.is_same_and_alive(facts)
+            if alive is False:
+                path.unlink(missing_ok=True)
+            elif alive and facts.pid != os.getpid():
+                found.add(facts)
+    return found
+
+
+def _folder(mill: Mill) -> Path:
+    return mill.repository.private / "working"

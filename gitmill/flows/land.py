@@ -7,6 +7,7 @@ back a landing whose process died.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +22,23 @@ from gitmill.core.verdict import Finding, Verdict, VerdictWord
 from gitmill.errors import (
     CheckoutBlockedError,
     GitmillError,
+    LandingBrokenError,
     PausedError,
+    RefMovedError,
 )
 from gitmill.flows import control, gates, work
 from gitmill.flows.compile import plan_of
-from gitmill.flows.finish import LandLock, finish, land_lock, move_target, record_passes
-from gitmill.git.patch import changed_paths
+from gitmill.flows.finish import (
+    LandLock,
+    abort,
+    finish,
+    land_lock,
+    move_target,
+    record_passes,
+    say,
+)
+from gitmill.flows.interrupt import obey
+from gitmill.flows.orphans import settle_under
 from gitmill.git.replay import Conflict
 from gitmill.mill import Mill, layout
 from gitmill.store.events import Step, timestamp
@@ -56,7 +68,9 @@ def land_all(mill: Mill, tell: Tell, *, only: Collection[str] = ()) -> list[Item
     """
     done: list[Item] = []
     with land_lock(mill) as lock:
+        settle_under(mill, lock, lambda _: None)
         while True:
+            obey()
             snapshot = mill.snapshot()
             refuse_paused(snapshot)
             queue = {
@@ -67,7 +81,8 @@ def land_all(mill: Mill, tell: Tell, *, only: Collection[str] = ()) -> list[Item
             item = next_to_land(queue)
             if item is None:
                 return done
-            done.append(_land(mill, lock, item, tell))
+            with suppress(RefMovedError):  # it was taken out of the queue
+                done.append(_land(mill, lock, item, tell))
 
 
 def refuse_paused(snapshot: Snapshot) -> None:
@@ -110,13 +125,16 @@ def _land(mill: Mill, lock: LandLock, item: Item, tell: Tell) -> Item:
         try:
             result = _started(mill, lock, now, moved)
         except (CheckoutBlockedError, PausedError) as error:
-            _abort(mill, now, error.message, counted=False)
+            abort(mill, now.item, error.message, claim=now.claim)
             raise
         except KeyboardInterrupt:
-            _abort(mill, now, "stopped", counted=False)
+            abort(mill, now.item, "stopped", claim=now.claim)
+            raise
+        except LandingBrokenError:
             raise
         except GitmillError as error:
-            result = _abort(mill, now, error.message)
+            limit = now.policy.limits.aborts
+            result = abort(mill, now.item, error.message, claim=now.claim, limit=limit)
     tell(Told(item.id, item.title, result.status.value, result.reason))
     return result
 
@@ -170,9 +188,8 @@ def _not_as_reviewed(mill: Mill, now: _Landing) -> str:
     patch = work.patch_of(mill, now.onto, now.candidate)
     if any(entry.patch != patch for entry in reviewed):
         return "replayed onto the target, the patch is not the one that was reviewed"
-    git = mill.repository.git
-    before = {change.path for change in changed_paths(git, now.item.base, now.item.work)}
-    after = {change.path for change in changed_paths(git, now.onto, now.candidate)}
+    before = {change.path for change in mill.changes(now.item.base, now.item.work)}
+    after = {change.path for change in mill.changes(now.onto, now.candidate)}
     more = sorted(after - before)
     return f"replayed onto the target, the change reaches {more[0]} too" if more else ""
 
@@ -235,13 +252,8 @@ def _back(
     )  # fmt: skip
     after = mill.apply(item.id, step).item(item.id)
     if after.cancel_requested:
-        return _say(mill, item.id, Event.CANCELLED, "cancelled as requested")
-    return _say(mill, item.id, Event.BLOCKED, why) if why else after
-
-
-def _say(mill: Mill, item_id: str, event: Event, why: str) -> Item:
-    step = Step(event=event, subject=why, by=mill.user, fields={"reason": why})
-    return mill.apply(item_id, step).item(item_id)
+        return say(mill, after, Event.CANCELLED, "cancelled as requested")
+    return say(mill, after, Event.BLOCKED, why) if why else after
 
 
 def _log(mill: Mill, now: _Landing, verdict: Verdict, results: list[gates.Result]) -> Any:
@@ -258,39 +270,7 @@ def _log(mill: Mill, now: _Landing, verdict: Verdict, results: list[gates.Result
     ).document(now.item.attempt + 1)
 
 
-def _abort(mill: Mill, now: _Landing, why: str, *, counted: bool = True) -> Item:
-    return abort(mill, now.item, why, claim=now.claim, limit=now.policy.limits.aborts,
-                 counted=counted)  # fmt: skip
-
-
-def abort(
-    mill: Mill, item: Item, why: str, *, claim: str, limit: int, counted: bool = True
-) -> Item:
-    """Give a landing up: queued again, cancelled if that was asked for, blocked after too many."""
-    aborts = item.count("aborts") + (1 if counted else 0)
-    step = Step(
-        event=Event.LAND_ABORTED,
-        subject=f"landing given up, {why}",
-        by=mill.user,
-        claim=claim,
-        fields={
-            "landing": None,
-            "reason": one_line(why),
-            "counters": dict(item.counters) | {"aborts": aborts},
-        },
-        refs={f"{layout.CANDIDATE}{item.id}": None},
-    )
-    after = mill.apply(item.id, step).item(item.id)
-    if after.cancel_requested:
-        return _say(mill, item.id, Event.CANCELLED, "cancelled as requested")
-    if aborts > limit:
-        return _say(mill, item.id, Event.BLOCKED, f"its landing was given up {aborts} times: {why}")
-    return after
-
-
 def _already_there(mill: Mill, item: Item) -> Item:
     """Finish an item whose change the target has already."""
     why = "already on the target"
-    mill.apply(item.id, Step(event=Event.DEQUEUED, subject=f"dequeued, {why}", by=mill.user))
-    step = Step(event=Event.FINISHED, subject=why, by=mill.user, fields={"reason": why})
-    return mill.apply(item.id, step).item(item.id)
+    return say(mill, say(mill, item, Event.DEQUEUED, why), Event.FINISHED, why)

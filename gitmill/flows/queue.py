@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import Event, Status
-from gitmill.errors import IllegalTransitionError
+from gitmill.errors import IllegalTransitionError, RefMovedError
 from gitmill.flows.interrupt import interruptible
 from gitmill.flows.land import Tell, land_all, refuse_paused
 from gitmill.flows.recover import recover
@@ -14,9 +15,9 @@ from gitmill.mill import Mill
 from gitmill.store.events import Step
 
 
-def enqueue(mill: Mill, item_id: str) -> None:
-    """Queue an approved item."""
-    mill.apply(item_id, Step(event=Event.QUEUED, subject="queued", by=mill.person))
+def enqueue(mill: Mill, item_id: str, *, after: str | None = None) -> None:
+    """Queue an approved item. Raises `RefMovedError` when it has moved on since event `after`."""
+    mill.apply(item_id, Step(event=Event.QUEUED, subject="queued", by=mill.person, after=after))
 
 
 def dequeue(mill: Mill, item_id: str) -> None:
@@ -30,13 +31,14 @@ def land_queue(mill: Mill, tell: Tell, *, only: Collection[str] = ()) -> list[It
     Raises `IllegalTransitionError` for a named item that is neither, and as `land_all` does.
     """
     mill.repository.require_usable()
-    with interruptible():
+    with interruptible(mill):
         recover(mill)
         snapshot = mill.snapshot()
         refuse_paused(snapshot)
         for item in snapshot.items.values():
             if item.status is Status.APPROVED and (not only or item.id in only):
-                enqueue(mill, item.id)
+                with suppress(RefMovedError):  # somebody else was quicker
+                    enqueue(mill, item.id, after=item.event)
             elif item.id in only and item.status is not Status.QUEUED:
                 raise IllegalTransitionError(
                     f"{item.id} is {item.status.value}, so it cannot be landed",

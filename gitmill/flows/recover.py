@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
+import time
 from collections.abc import Callable
 
 from gitmill.core.item import Item
-from gitmill.core.lifecycle import Event, Status
+from gitmill.core.lifecycle import FINAL, Event, Status
 from gitmill.engines import leftovers
-from gitmill.errors import GitmillError, IllegalTransitionError, LandBusyError, LeasedError
-from gitmill.flows import gates
-from gitmill.flows.finish import LandLock, finish, land_lock
-from gitmill.flows.land import abort
+from gitmill.errors import GitmillError, IllegalTransitionError, LeasedError, RefMovedError
+from gitmill.flows.finish import say
+from gitmill.flows.interrupt import interruptible, workers
+from gitmill.flows.orphans import settle_orphans
 from gitmill.flows.rescue import keep_worktree
-from gitmill.git.checkout import checkout_of, resume
-from gitmill.git.locks import clear_stale
-from gitmill.git.objects import Move
 from gitmill.git.worktrees import Slot
 from gitmill.mill import Mill, layout
 from gitmill.store.events import Step
 
-OWN_REFS = ("refs/heads/gitmill", "refs/notes/gitmill", "refs/gitmill")
+SCRATCH_AGE = 3600.0  # seconds; whoever makes a folder there needs it for a moment
 
 
 def recover(mill: Mill, tell: Callable[[str], None] = lambda _: None) -> list[str]:
@@ -33,28 +32,26 @@ def recover(mill: Mill, tell: Callable[[str], None] = lambda _: None) -> list[st
         done.append(what)
         tell(what)
 
-    for path in clear_stale(mill.repository.common, OWN_REFS, mill.repository.private / "stale"):
-        did(f"moved the stale lock {path} aside")
-    items = list(mill.snapshot().items.values())
-    for item in items:
-        if item.status is Status.RUNNING and item.lease and mill.lapsed(item.lease):
-            _lapse(mill, item, did)
-    if any(item.status is Status.LANDING for item in items):
-        _landings(mill, did)
-    mill.pool.rescue_all(lambda slot, holder, commit: _rescue(mill, slot, holder, commit, did))
-    _candidates(mill, did)
+    with interruptible(mill):
+        for path in mill.store.clear_stale():
+            did(f"moved the stale lock {path} aside")
+        gone = {item.id for item in _lapsed(mill) if _lapse(mill, item, did)}
+        settle_orphans(mill, did)
+        _rescue(mill, gone, did)
+        _cancel(mill, did)
+        _sweep(mill)
     return done
 
 
-def _rescue(mill: Mill, slot: Slot, holder: str, commit: str, did: Callable[[str], None]) -> None:
-    """Save what an idle worktree holds; one that cannot be read is left and reported."""
-    try:
-        keep_worktree(mill, slot, holder, commit)
-    except GitmillError as error:
-        did(f"could not save what {slot.path} holds: {error.message}")
+def _lapsed(mill: Mill) -> list[Item]:
+    return [
+        item
+        for item in mill.snapshot().items.values()
+        if item.status is Status.RUNNING and item.lease and mill.lapsed(item.lease)
+    ]
 
 
-def _lapse(mill: Mill, item: Item, did: Callable[[str], None]) -> None:
+def _lapse(mill: Mill, item: Item, did: Callable[[str], None]) -> bool:
     assert item.lease is not None
     ended = leftovers.end_marked(item.lease.claim)
     if ended:
@@ -65,74 +62,39 @@ def _lapse(mill: Mill, item: Item, did: Callable[[str], None]) -> None:
         by=mill.user,
         claim=item.lease.claim,
         after=item.event,
+        # Its outcome may have got as far as the ref and not into the state.
+        refs={f"{layout.WORK}{item.id}": item.work or None},
     )
     try:
         mill.apply(item.id, step)
-    except (LeasedError, IllegalTransitionError, GitmillError):
-        return  # another recovery was quicker
+    except (LeasedError, IllegalTransitionError, RefMovedError):
+        return False  # another recovery was quicker
     did(f"{item.id} goes on at {item.stage}")
+    return True
 
 
-def _landings(mill: Mill, did: Callable[[str], None]) -> None:
-    try:
-        with land_lock(mill) as lock:
-            for item in mill.snapshot().items.values():
-                if item.status is Status.LANDING and item.lease and mill.lapsed(item.lease):
-                    _landing(mill, lock, item, did)
-    except LandBusyError:
-        return  # whoever lands now recovers first
+def _rescue(mill: Mill, gone: set[str], did: Callable[[str], None]) -> None:
+    def rescue(slot: Slot, holder: str, commit: str) -> None:
+        if ref := keep_worktree(mill, slot, holder, commit):
+            did(f"saved what a worktree of {holder} held as {ref}")
+
+    def failed(slot: Slot, error: GitmillError) -> None:
+        did(f"could not save what {slot.path} holds, so it stays: {error.message}")
+
+    mill.pool.rescue_all(rescue, failed, gone=gone)
 
 
-def _landing(mill: Mill, lock: LandLock, item: Item, did: Callable[[str], None]) -> None:
-    assert item.lease is not None
-    assert item.landing is not None
-    leftovers.end_marked(item.lease.claim)
-    landing = item.landing
-    policy = mill.policy_at(landing.onto)
-    if landing.candidate != landing.onto and _tested(mill, item):
-        place = checkout_of(mill.repository, landing.target)
-        if place is not None:
-            resume(place, landing.onto, landing.candidate, lock=lock.descriptor)
-        if _reaches(mill, landing.target, landing.candidate):
-            checks = gates.landing_checks(policy, item)
-            results = gates.run_checks(
-                mill, policy, checks, landing.candidate, claim=item.lease.claim
-            )
-            finish(
-                mill, item, candidate=landing.candidate, onto=landing.onto,
-                claim=item.lease.claim, results=results,
-            )  # fmt: skip
-            did(f"finished the landing of {item.id}")
-            return
-    abort(
-        mill, item, "its process is gone", claim=item.lease.claim,
-        limit=policy.limits.aborts, counted=False,
-    )  # fmt: skip
-    did(f"{item.id} is queued again")
+def _cancel(mill: Mill, did: Callable[[str], None]) -> None:
+    """Cancel what was to be cancelled once its landing had ended."""
+    for item in mill.snapshot().items.values():
+        if item.cancel_requested and item.status not in FINAL | {Status.LANDING}:
+            say(mill, item, Event.CANCELLED, "cancelled as requested")
+            did(f"{item.id} was cancelled as requested")
 
 
-def _tested(mill: Mill, item: Item) -> bool:
-    """Whether every check of the target has a recorded pass on the candidate's tree."""
-    assert item.landing is not None
-    candidate = item.landing.candidate
-    policy, tree, snapshot = (
-        mill.policy_at(item.landing.onto), mill.tree_of(candidate), mill.snapshot(),
-    )  # fmt: skip
-    checks = gates.landing_checks(policy, item)
-    names = [gates.definition(mill, policy, check, candidate) for check in checks]
-    return bool(names) and all(snapshot.read(layout.check_path(tree, name)) for name in names)
-
-
-def _reaches(mill: Mill, ref: str, commit: str) -> bool:
-    git = mill.repository.git
-    return git.run("merge-base", "--is-ancestor", commit, ref, check=False).returncode == 0
-
-
-def _candidates(mill: Mill, did: Callable[[str], None]) -> None:
-    """Remove candidate refs that no landing names any more."""
-    snapshot = mill.snapshot()
-    landing = {i.id for i in snapshot.items.values() if i.status is Status.LANDING}
-    for ref, commit in mill.store.backend.refs(layout.CANDIDATE).items():
-        if ref.removeprefix(layout.CANDIDATE) not in landing:
-            mill.store.backend.swap([Move(ref, None, commit)])
-            did(f"removed the left-over {ref}")
+def _sweep(mill: Mill) -> None:
+    """Remove files that killed processes left in our private folder."""
+    workers(mill)
+    for path in (mill.repository.private / "scratch").glob("*"):
+        if time.time() - path.stat().st_mtime > SCRATCH_AGE:
+            shutil.rmtree(path, ignore_errors=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from gitmill.core.graph import hopeless
@@ -20,13 +22,15 @@ from gitmill.errors import (
     RefMovedError,
 )
 from gitmill.flows.attempt import Progress, run_attempt
-from gitmill.flows.interrupt import interruptible
+from gitmill.flows.finish import say
+from gitmill.flows.interrupt import breakable, interruptible, obey
 from gitmill.flows.land import Tell, land_all
 from gitmill.flows.queue import enqueue
 from gitmill.flows.recover import recover
 from gitmill.mill import Mill
-from gitmill.store.events import Step
 from gitmill.store.snapshot import Snapshot
+
+POLL = 0.5  # seconds between two looks at whether another process still lands
 
 
 @dataclass
@@ -37,6 +41,7 @@ class Summary:
     attempts: int = 0
     cooling: set[str] = field(default_factory=set)  # given back by an outage: not again in this run
     held: GitmillError | None = None
+    busy: bool = False  # another process lands, and there is something to land
 
     @property
     def code(self) -> Exit:
@@ -66,11 +71,14 @@ def run(mill: Mill, order: Order, progress: Progress, tell: Tell) -> Summary:
     """
     mill.repository.require_usable()
     summary = Summary()
-    with interruptible():
+    with interruptible(mill):
         recover(mill)
         _refuse_wanted(mill.snapshot(), order)
         while _turn(mill, order, summary, progress, tell):
-            pass
+            obey()
+        # Others may have taken them further meanwhile.
+        snapshot = mill.snapshot()
+        summary.items = {n: snapshot.items.get(n, item) for n, item in summary.items.items()}
     if not summary.items and summary.held is None:
         raise NothingToDoError(
             "nothing is ready", hints=["see what waits for what with `gitmill status`"]
@@ -97,7 +105,7 @@ def _turn(mill: Mill, order: Order, summary: Summary, progress: Progress, tell: 
         if item.id not in summary.cooling
     ]
     if not ready:
-        return False
+        return _wait(mill, summary)
     try:
         attempted = run_attempt(mill, ready[0].id, progress, after=ready[0].event)
     except RefMovedError:
@@ -107,6 +115,18 @@ def _turn(mill: Mill, order: Order, summary: Summary, progress: Progress, tell: 
     if attempted.event is Event.RELEASED:
         summary.cooling.add(attempted.item.id)
     return True
+
+
+def _wait(mill: Mill, summary: Summary) -> bool:
+    """With nothing to begin: take over from the dead, else wait while another process lands."""
+    before = mill.snapshot().commit
+    recover(mill)
+    if mill.snapshot().commit != before:
+        return True
+    if summary.busy:
+        with breakable():
+            time.sleep(POLL)
+    return summary.busy
 
 
 def _land(mill: Mill, order: Order, summary: Summary, tell: Tell) -> bool:
@@ -122,13 +142,18 @@ def _land(mill: Mill, order: Order, summary: Summary, tell: Tell) -> bool:
     ]
     for item in scope:
         if item.status is Status.APPROVED:
-            enqueue(mill, item.id)
+            with suppress(RefMovedError):  # somebody else was quicker
+                enqueue(mill, item.id, after=item.event)
     names = [item.id for item in scope]
+    summary.busy = False
     if not any(item.status in (Status.APPROVED, Status.QUEUED) for item in scope):
         return False
     try:
         landed = land_all(mill, tell, only=names)
-    except (CheckoutBlockedError, LandBusyError, PausedError) as error:
+    except LandBusyError:
+        summary.busy = True
+        return False
+    except (CheckoutBlockedError, PausedError) as error:
         summary.held = error
         summary.items |= {n: i for n, i in mill.snapshot().items.items() if n in summary.items}
         return True
@@ -141,8 +166,8 @@ def _block_hopeless(mill: Mill) -> None:
     for item in snapshot.items.values():
         if item.status is Status.READY and (gone := hopeless(snapshot.items, item)):
             why = f"it comes after {gone[0]}, which was cancelled"
-            step = Step(event=Event.BLOCKED, subject=why, by=mill.user, fields={"reason": why})
-            mill.apply(item.id, step)
+            with suppress(RefMovedError):
+                say(mill, item, Event.BLOCKED, why)
 
 
 def _refuse_wanted(snapshot: Snapshot, order: Order) -> None:

@@ -18,13 +18,12 @@ def read(mill: Mill) -> Snapshot:
     return mill.store.snapshot(writing=False)
 
 
-def board(mill: Mill, snapshot: Snapshot) -> Board:
+def board(snapshot: Snapshot) -> Board:
     """Return the board of a state."""
     control = snapshot.control
     reason = control.reason or "no reason given"
     return build_board(
         snapshot.items,
-        now=mill.now(),
         paused=reason if control.paused else "",
         queue_paused=reason if control.queue_paused else "",
     )
@@ -50,7 +49,7 @@ def redraw(mill: Mill) -> None:
     event_id = mill.mint()
 
     def build(snapshot: Snapshot) -> Draft | None:
-        text = markdown(board(mill, snapshot)).encode()
+        text = markdown(board(snapshot)).encode()
         if snapshot.read(layout.BOARD) == text:
             return None
         record = EventRecord(event="board", id=event_id, by=mill.user)

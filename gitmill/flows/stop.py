@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterable
+from contextlib import suppress
 
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import WORKING
+from gitmill.engines import leftovers
+from gitmill.engines.leftovers import ProcessFacts
+from gitmill.flows.interrupt import workers
 from gitmill.flows.recover import recover
 from gitmill.mill import Mill
 
@@ -15,38 +20,36 @@ PATIENCE = 20.0  # seconds for a process to give its lease back before it is kil
 
 
 def stop(mill: Mill) -> list[Item]:
-    """End every process of this machine that holds a lease; return the items it was working on.
+    """End every process of this machine that works here; return the items it was working on.
 
     What does not end in time is killed, and recovery gives its lease back.
     """
-    held = _held(mill)
-    pids = {item.lease.pid for item in held if item.lease}
-    _signal(pids, signal.SIGTERM)
-    give_up = time.monotonic() + PATIENCE
-    while time.monotonic() < give_up and _held(mill, pids):
-        time.sleep(0.05)
-    left = {item.lease.pid for item in _held(mill, pids) if item.lease}
-    if left:
-        _signal(left, signal.SIGKILL)
-        time.sleep(0.2)
-        recover(mill)
-    return held
+    held = {item: facts for item, facts in _leases(mill) if leftovers.is_same_and_alive(facts)}
+    told = workers(mill) | set(held.values())
+    _signal(told, signal.SIGTERM)
+    _wait(told, PATIENCE)
+    _signal(told, signal.SIGKILL)
+    _wait(told, 1.0)
+    recover(mill)
+    items = mill.snapshot()
+    return [items.item(item_id) for item_id in held]
 
 
-def _held(mill: Mill, pids: set[int] | None = None) -> list[Item]:
-    """Return the items whose lease a living process of this machine has."""
-    return [
-        item
-        for item in mill.snapshot().items.values()
-        if item.status in WORKING and item.lease is not None and item.lease.pid
-        and item.lease.host == mill.host and not mill.lapsed(item.lease)
-        if pids is None or item.lease.pid in pids
-    ]  # fmt: skip
+def _leases(mill: Mill) -> Iterable[tuple[str, ProcessFacts]]:
+    for item in mill.snapshot().items.values():
+        if item.status in WORKING and item.lease is not None and item.lease.pid != os.getpid():
+            yield item.id, mill.holder(item.lease)
 
 
-def _signal(pids: set[int], number: int) -> None:
-    for pid in pids - {os.getpid()}:
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            continue
+def _wait(processes: Iterable[ProcessFacts], seconds: float) -> None:
+    give_up = time.monotonic() + seconds
+    while any(map(leftovers.is_same_and_alive, processes)) and time.monotonic() < give_up:
+        time.sleep(0.02)
+
+
+def _signal(processes: Iterable[ProcessFacts], number: int) -> None:
+    for facts in processes:
+        # Only this certainly is the process that is meant, and not another of the same number.
+        if leftovers.is_same_and_alive(facts):
+            with suppress(ProcessLookupError):
+                os.kill(facts.pid, number)

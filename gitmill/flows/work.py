@@ -17,7 +17,7 @@ from gitmill.core.verdict import Finding, VerdictWord
 from gitmill.flows.environment import Place, place
 from gitmill.flows.gates import outside_paths
 from gitmill.flows.prompts import prompt_for
-from gitmill.flows.rescue import keep_worktree
+from gitmill.flows.rescue import keep_commit, keep_worktree
 from gitmill.git.objects import Commit, write_commit
 from gitmill.git.patch import patch_identity
 from gitmill.git.replay import Conflict, Replayed, replay
@@ -26,11 +26,15 @@ from gitmill.mill import Mill
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A build attempt: the target commit that it stands on, its commit, what the agent said."""
+    """A build attempt: the target commit that it stands on, its commit, what the agent said.
+
+    `kept` is the ref that holds the commit until it has been recorded.
+    """
 
     base: str
     work: str
     report: Report
+    kept: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,8 @@ def start_of(mill: Mill, item: Item) -> Start:
 
 def replayed(mill: Mill, item: Item, onto: str) -> Replayed | Conflict:
     """Replay an item's work onto a commit of the target."""
+    if item.base == onto:
+        return Replayed(item.work, ((item.work, item.work),))
     scratch = mill.repository.private / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
     return replay(
@@ -96,7 +102,8 @@ def build(mill: Mill, policy: Policy, item: Item, stage: PlannedStage, *, claim:
         base_tree = mill.tree_of(start.commit)
         tree = here.slot.take_tree(mill.store.backend, base_tree, policy.worktree.ignore)
         made = commit_work(mill, item, tree, start.onto, agent=stage.agent, summary=said.summary)
-    return Built(start.onto, made, report)
+        kept = keep_commit(mill, item.id, made)
+    return Built(start.onto, made, report, kept)
 
 
 def commit_work(
@@ -162,9 +169,12 @@ def _run_agent(
         outside=judged if stage.role == "reviewer" else (),
         settings={"command": stage.command},
     )
-    return agent.run(attempt, here.engine.execute)
+    return agent.run(attempt, here.execute)
 
 
 def patch_of(mill: Mill, base: str, work: str) -> str:
     """Return the identity of the patch between two commits."""
-    return patch_identity(mill.repository.git, base, work)
+    key = (base, work)
+    if key not in mill.patches:
+        mill.patches[key] = patch_identity(mill.repository.git, base, work)
+    return mill.patches[key]

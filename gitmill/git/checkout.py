@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from gitmill.errors import CheckoutBlockedError
@@ -42,13 +42,13 @@ def refuse_busy(repository: Repository, ref: str) -> None:
                 )
 
 
-def git_at(place: Checkout) -> Git:
+def git_at(place: Checkout, *, locks: Sequence[int] = ()) -> Git:
     """Return git on a work tree of the user's, with that work tree's own index."""
-    asked = Git(place.path / ".git", work_tree=place.path)
-    if (place.path / ".git").is_dir():
-        return asked
-    link = (place.path / ".git").read_text("utf-8", "surrogateescape")
-    return Git(Path(link.removeprefix("gitdir: ").strip()), work_tree=place.path)
+    git_dir = place.path / ".git"
+    if not git_dir.is_dir():
+        link = git_dir.read_text("utf-8", "surrogateescape")
+        git_dir = Path(link.removeprefix("gitdir: ").strip())
+    return Git(git_dir, work_tree=place.path, locks=locks)
 
 
 def refuse_overlap(place: Checkout, changed: Iterable[str]) -> None:
@@ -93,11 +93,12 @@ def fast_forward(place: Checkout, commit: str, *, lock: int) -> None:
     The git process inherits the file descriptor `lock`: when we are killed, what waits for that
     lock waits until the move has ended. Raises `CheckoutBlockedError` with git's own reason.
     """
-    done = git_at(place).run(
-        "-c", "merge.stat=false",
+    # the user's options for merges may say --squash, which moves files and not the branch
+    options = f"branch.{place.branch.removeprefix('refs/heads/')}.mergeOptions="
+    done = git_at(place, locks=(lock,)).run(
+        "-c", "merge.stat=false", "-c", options,
         "merge", "-q", "--ff-only", "--no-autostash", "--no-verify-signatures",
-        "--no-overwrite-ignore", commit,
-        check=False, pass_fds=(lock,),
+        "--no-overwrite-ignore", commit, check=False,
     )  # fmt: skip
     if done.returncode != 0:
         raise CheckoutBlockedError(

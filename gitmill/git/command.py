@@ -30,14 +30,24 @@ class Place(TypedDict):
 
 
 class Git:
-    """Runs git on one repository, named by its git directory and never by the current directory."""
+    """Runs git on one repository, named by its git directory and never by the current directory.
+
+    Each process inherits the descriptors `locks`, so that these locks are held until it has ended,
+    also when we are killed before it.
+    """
 
     def __init__(
-        self, git_dir: Path, *, work_tree: Path | None = None, index: Path | None = None
+        self,
+        git_dir: Path,
+        *,
+        work_tree: Path | None = None,
+        index: Path | None = None,
+        locks: Sequence[int] = (),
     ) -> None:
         self.git_dir = git_dir
         self.work_tree = work_tree
         self._index = index
+        self._locks = tuple(locks)
 
     def run(
         self,
@@ -45,7 +55,6 @@ class Git:
         stdin: bytes = b"",
         check: bool = True,
         env: Mapping[str, str] | None = None,
-        pass_fds: Sequence[int] = (),
     ) -> process.Finished:
         """Run `git ARGS`; raises `GitFailedError` on a bad exit unless `check` is off."""
         try:
@@ -55,7 +64,7 @@ class Git:
                 env=self._environment() | dict(env or {}),
                 stdin=stdin,
                 check=False,
-                pass_fds=pass_fds,
+                pass_fds=self._locks,
             )
         except FileNotFoundError as error:
             raise GitMissingError(
@@ -81,7 +90,7 @@ class Git:
         return {"cwd": self.work_tree or self.git_dir, "env": self._environment()}
 
     def _environment(self) -> dict[str, str]:
-        env = {name: value for name, value in os.environ.items() if not _leads_astray(name)}
+        env = {name: value for name, value in os.environ.items() if not leads_astray(name)}
         env |= {
             "GIT_DIR": str(self.git_dir),
             "GIT_OPTIONAL_LOCKS": "0",
@@ -101,5 +110,6 @@ class Git:
 _KEPT = ("GIT_AUTHOR_", "GIT_COMMITTER_", "GIT_CONFIG_", "GIT_SSH", "GIT_ASKPASS", "GIT_SSL_")
 
 
-def _leads_astray(name: str) -> bool:
+def leads_astray(name: str) -> bool:
+    """Whether a variable could lead git to another repository, index or configuration."""
     return name.startswith("GIT_") and not name.startswith(_KEPT)

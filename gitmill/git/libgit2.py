@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pygit2
 from pygit2.enums import ObjectType, Option
+from pygit2.transaction import ReferenceTransaction
 
 from gitmill.errors import RefMovedError
 from gitmill.failpoints import chokepoint
-from gitmill.git.objects import MissingObjectError, Move
+from gitmill.git.objects import MissingObjectError, Move, unreadable_ref
 
 _KINDS = {
     "blob": ObjectType.BLOB,
@@ -46,8 +48,10 @@ class Libgit2:
         """Return the object that a ref names, None when there is no such ref."""
         try:
             return str(self._repo.references[name].resolve().target)
-        except KeyError:
+        except (KeyError, ValueError):
             return None
+        except pygit2.GitError as error:
+            raise unreadable_ref(name) from error
 
     def refs(self, prefix: str) -> dict[str, str]:
         """Return all refs that begin with the prefix, sorted by name."""
@@ -55,23 +59,37 @@ class Libgit2:
         return {name: oid for name in names if (oid := self.ref(name)) is not None}
 
     def swap(self, moves: Sequence[Move]) -> None:
-        """Lock all refs, compare all, then move all."""
-        with chokepoint("swap " + " ".join(move.ref for move in moves)):
-            try:
-                self._locked_swap(moves)
-            except (pygit2.GitError, KeyError, ValueError, OSError) as error:
-                # Errors come as generic types: the caller reads again and finds out what moved.
-                raise RefMovedError(f"could not move {moves[0].ref}: {error}") from error
+        """Lock all refs, compare all, then move them one by one in this order."""
+        try:
+            self._locked_swap(moves)
+        except (pygit2.GitError, KeyError, ValueError, OSError) as error:
+            # Errors come as generic types: the caller reads again and finds out what moved.
+            raise RefMovedError(f"could not move {moves[0].ref}: {error}") from error
 
     def _locked_swap(self, moves: Sequence[Move]) -> None:
-        with self._repo.transaction() as transaction:
-            for move in sorted(moves, key=lambda move: move.ref):
-                transaction.lock_ref(move.ref)
+        # One transaction with all refs would move them in an order that nobody knows.
+        locked: list[tuple[Move, str, ReferenceTransaction]] = []
+        with ExitStack() as stack:
+            for move in moves:
+                transaction = self._repo.transaction()
+                stack.callback(transaction.__exit__, RefMovedError, None, None)
+                name = self._real_name(move.ref)
+                transaction.lock_ref(name)
+                locked.append((move, name, transaction))
             for move in moves:
                 if (now := self.ref(move.ref)) != move.old:
                     raise RefMovedError(f"{move.ref} is at {now}, not at {move.old}")
-            for move in moves:
-                if move.new is not None:
-                    transaction.set_target(move.ref, move.new, message="gitmill")
-                elif move.old is not None:
-                    transaction.remove(move.ref)
+            for move, name, transaction in locked:
+                with chokepoint(f"move {move.ref}"):
+                    if move.new is not None:
+                        transaction.set_target(name, move.new, message="gitmill")
+                    elif move.old is not None:
+                        transaction.remove(name)
+                    transaction.commit()
+
+    def _real_name(self, name: str) -> str:
+        """Follow a symbolic ref, as git does: a branch may be another name of a branch."""
+        try:
+            return str(self._repo.references[name].resolve().name)
+        except KeyError:
+            return name

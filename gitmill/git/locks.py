@@ -34,15 +34,15 @@ def try_lock(path: Path) -> int | None:
     return descriptor
 
 
-def clear_stale(common: Path, below: Sequence[str], aside: Path, *, age: float = 5.0) -> list[str]:
-    """Move old `.lock` files of refs below the given folders aside; return their names.
+def clear_stale(common: Path, refs: Sequence[str], aside: Path, *, age: float = 5.0) -> list[str]:
+    """Move old `.lock` files of these refs and of those below them aside; return their names.
 
-    Only for refs that nobody else writes. The caller sees to it that none of us is writing: a
-    writer holds such a lock for milliseconds.
+    Only for refs that nobody else writes. The caller sees to it that none of us is writing; any
+    other writer, like a fetch of the user's, holds such a lock for milliseconds.
     """
     found: list[str] = []
-    for folder in below:
-        for lock in (common / folder).rglob("*.lock"):
+    for ref in refs:
+        for lock in (common / f"{ref}.lock", *(common / ref).rglob("*.lock")):
             try:
                 if time.time() - lock.stat().st_mtime < age:
                     continue

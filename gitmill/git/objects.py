@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from gitmill.errors import GitmillError
+from gitmill.errors import GitFailedError, GitmillError
 
 TREE = "40000"
 FILE = "100644"
@@ -23,6 +23,14 @@ class MissingObjectError(GitmillError):
     """An object that something names is not in the repository."""
 
     slug = "missing-object"
+
+
+def unreadable_ref(name: str) -> GitFailedError:
+    """Return the error for a ref that is there and broken, which is not the same as absent."""
+    return GitFailedError(
+        f"the ref {name} cannot be read",
+        hints=["see what `git fsck` says", "its old values: `git reflog show REF`"],
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +56,10 @@ class Backend(Protocol):
         ...
 
     def ref(self, name: str) -> str | None:
-        """Return the object that a ref names, None when there is no such ref."""
+        """Return the object that a ref names, None when there is no such ref.
+
+        Raises `GitFailedError` when there is one and it cannot be read.
+        """
         ...
 
     def refs(self, prefix: str) -> dict[str, str]:
@@ -56,7 +67,11 @@ class Backend(Protocol):
         ...
 
     def swap(self, moves: Sequence[Move]) -> None:
-        """Move all refs or none; raises `RefMovedError` when one is not at its old value."""
+        """Move all refs or none; raises `RefMovedError` when one is not at its old value.
+
+        No repository can move several at one instant: who is killed half-way has moved the first
+        ones of the sequence.
+        """
         ...
 
 

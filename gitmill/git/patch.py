@@ -11,12 +11,13 @@ from io import BytesIO
 from gitmill.git.command import Git
 from gitmill.git.objects import raw, text
 
-# Each names its default, against the user's configuration; --text and --diff-algorithm also keep
-# attributes out. The algorithm is the one that merges use, so that the hunks are the same.
+# Most are what plumbing does anyway; said here, no configuration of any version of git counts.
+# --text and --diff-algorithm also keep attributes out. The algorithm is the one of merges, so
+# that the hunks here are the hunks that were merged.
 _NEUTRAL = (
     "--no-renames", "--ignore-submodules=none", "--submodule=short", "--no-relative", "-O/dev/null",
     "--text", "--no-ext-diff", "--no-textconv", "--no-color", "--no-indent-heuristic",
-    "--diff-algorithm=histogram", "-U0", "--inter-hunk-context=0", "--full-index", "--no-abbrev",
+    "--diff-algorithm=histogram", "-U0", "--inter-hunk-context=0", "--no-abbrev",
 )  # fmt: skip
 
 _HUNK = re.compile(rb"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")

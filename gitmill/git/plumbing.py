@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 
 from gitmill import process
-from gitmill.errors import RefMovedError
-from gitmill.failpoints import chokepoint
+from gitmill.errors import GitFailedError, RefMovedError
 from gitmill.git.command import Git
-from gitmill.git.objects import MissingObjectError, Move
+from gitmill.git.objects import MissingObjectError, Move, raw, unreadable_ref
+
+_FORMAT = "--format=%(objectname) %(refname)"
 
 
 class Plumbing:
@@ -21,13 +23,20 @@ class Plumbing:
         self._reader: subprocess.Popen[bytes] | None = None
 
     def read(self, oid: str) -> tuple[str, bytes]:
-        """Return type and content; raises `MissingObjectError`."""
+        """Return type and content; raises `MissingObjectError`, `GitFailedError`."""
         reader = self._reader or self._start()
         assert reader.stdin is not None
         assert reader.stdout is not None
-        reader.stdin.write(oid.encode() + b"\n")
-        reader.stdin.flush()
-        head = reader.stdout.readline().split()
+        try:
+            reader.stdin.write(oid.encode() + b"\n")
+            reader.stdin.flush()
+        except BrokenPipeError:
+            head = []
+        else:
+            head = reader.stdout.readline().split()
+        if not head:
+            self.close()
+            raise GitFailedError(f"git ended before it had read {oid[:12]}")
         if len(head) != 3:
             raise MissingObjectError(f"there is no object {oid[:12]}")
         data = reader.stdout.read(int(head[2]) + 1)[:-1]
@@ -42,7 +51,8 @@ class Plumbing:
         if self._reader is not None:
             assert self._reader.stdin is not None
             assert self._reader.stdout is not None
-            self._reader.stdin.close()
+            with suppress(BrokenPipeError):
+                self._reader.stdin.close()
             self._reader.stdout.close()
             self._reader.wait()
             self._reader = None
@@ -56,21 +66,21 @@ class Plumbing:
 
     def ref(self, name: str) -> str | None:
         """Return the object that a ref names, None when there is no such ref."""
-        done = self._git.run(
-            "rev-parse", "--verify", "--quiet", "--end-of-options", name, check=False
-        )
-        return done.text.strip() or None if done.returncode == 0 else None
+        # rev-parse would also look for refs/tags/NAME and the like, and takes a broken one for none
+        done = self._git.run("for-each-ref", _FORMAT, name)
+        if "ignoring broken ref" in done.error:
+            raise unreadable_ref(name)
+        return _pairs(done.text).get(name)
 
     def refs(self, prefix: str) -> dict[str, str]:
         """Return all refs that begin with the prefix, sorted by name."""
         # for-each-ref matches whole components, a prefix may end within one
         folder = prefix.rpartition("/")[0]
-        out = self._git.out("for-each-ref", "--format=%(objectname) %(refname)", folder)
-        pairs = (line.split(" ", 1) for line in out.splitlines())
-        return {name: oid for oid, name in pairs if name.startswith(prefix)}
+        found = _pairs(self._git.run("for-each-ref", _FORMAT, folder).text)
+        return {name: oid for name, oid in found.items() if name.startswith(prefix)}
 
     def swap(self, moves: Sequence[Move]) -> None:
-        """Move all refs in one `update-ref` transaction."""
+        """Move all refs in one `update-ref` transaction, which outlives our death."""
         zero = "0" * self.digits
         lines = ["start"]
         for move in moves:
@@ -81,14 +91,14 @@ class Plumbing:
             else:
                 lines.append(f"verify {move.ref} {zero}")
         lines += ["prepare", "commit", ""]
-        with chokepoint("swap " + " ".join(move.ref for move in moves)):
-            done = self._git.run(
-                "update-ref",
-                "--stdin",
-                "-m",
-                "gitmill",
-                stdin="\n".join(lines).encode(),
-                check=False,
-            )
+        done = self._git.run(
+            "update-ref", "--stdin", "-m", "gitmill", stdin=raw("\n".join(lines)), check=False
+        )
         if done.returncode != 0:
             raise RefMovedError(f"could not move {moves[0].ref}: {done.error}")
+
+
+def _pairs(out: str) -> dict[str, str]:
+    # not splitlines: a ref's name may hold U+0085
+    pairs = (line.split(" ", 1) for line in out.split("\n") if line)
+    return {name: oid for oid, name in pairs}

@@ -59,13 +59,13 @@ def replay(
 
     As there: merge commits are left out, a commit whose change `onto` has already is dropped, one
     that was empty from the start is kept, one that already stands on its new parent is not made
-    anew. Other than there, no patch is looked up in `onto`: what was taken over and changed again
-    conflicts, what was taken over and reverted comes back. rerere is not asked.
+    anew. No patch is looked up in `onto`, as `git rebase UPSTREAM` does: what was taken over there
+    and changed again conflicts, what was taken over and reverted comes back. rerere is not asked.
 
     Author, message and its encoding are kept to the byte, signatures are not. `committer` is
     `Name <mail> seconds zone`; without it git is asked. What is made in `scratch` is removed.
     Merge drivers and filters run in a folder with no files but `.gitattributes`, and submodules
-    are as in a fresh worktree: not checked out.
+    are as in a fresh worktree: not checked out. Raises `GitFailedError`.
     """
     start, steps = _span(git, base=base, tip=tip, onto=onto)
     scratch.mkdir(parents=True, exist_ok=True)

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from gitmill import process
 from gitmill.errors import GitMissingError, NotARepositoryError, UnusableRepositoryError
-from gitmill.git.command import Git
+from gitmill.git.command import Git, leads_astray
 from gitmill.git.objects import Backend
 from gitmill.git.plumbing import Plumbing
 
 MINIMUM_GIT = (2, 38)  # merge-tree --write-tree
+_KNOWN = ("noop", "objectformat", "preciousobjects", "worktreeconfig")  # extensions, to libgit2
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Repository:
         Raises `NotARepositoryError`, `GitMissingError`.
         """
         asked = ("--path-format=absolute", "--git-common-dir", "--show-object-format")
-        env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_DIR")}
+        env = {name: value for name, value in os.environ.items() if not leads_astray(name)}
         argv = ("git", "-C", str(path), "rev-parse", *asked, "--is-bare-repository")
         try:
             done = process.run(argv, env=env, check=False)
@@ -58,7 +59,8 @@ class Repository:
                 evidence=done.error.splitlines()[:3],
                 hints=["make one with `git init`, or name one with `gitmill -C DIR …`"],
             )
-        common, object_format, bare = done.text.splitlines()
+        # from the right: a folder's name may hold line breaks
+        common, object_format, bare = done.text.removesuffix("\n").rsplit("\n", 2)
         digits = 64 if object_format == "sha256" else 40
         top = None if bare == "true" else _top(path)
         return cls(Path(common), digits=digits, bare=bare == "true", top=top)
@@ -86,8 +88,16 @@ class Repository:
 
     @cached_property
     def _needs_plumbing(self) -> bool:
-        config = (self.common / "config").read_text("utf-8", "replace").lower()
-        return bool(re.search(r"^\s*(refstorage|partialclone)\s*=", config, re.MULTILINE))
+        section = ""
+        for line in (self.common / "config").read_text("utf-8", "replace").lower().split("\n"):
+            header = re.match(r"\s*\[([^\]]*)\]", line)
+            section = header[1].strip() if header else section
+            name = line[header.end() if header else 0 :].partition("=")[0].strip()
+            if name == "promisor":
+                return True
+            if section == "extensions" and name[:1] not in ("", "#", ";") and name not in _KNOWN:
+                return True
+        return False
 
     @property
     def private(self) -> Path:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
-from gitmill.git.objects import FILE, TREE, Backend, Entry, encode_tree, parse_tree
+from gitmill.git.objects import FILE, GITLINK, TREE, Backend, Entry, encode_tree, parse_tree
 
 
 def entries(backend: Backend, tree: str) -> dict[str, Entry]:
@@ -28,7 +29,9 @@ def find(backend: Backend, tree: str, path: str) -> Entry | None:
 def read_file(backend: Backend, tree: str, path: str) -> bytes | None:
     """Return a file's content, None when there is no file at the path."""
     entry = find(backend, tree, path)
-    return None if entry is None or entry.mode == TREE else backend.read(entry.oid)[1]
+    if entry is None or entry.mode in (TREE, GITLINK):
+        return None
+    return backend.read(entry.oid)[1]
 
 
 def walk(backend: Backend, tree: str, prefix: str = "") -> Iterator[tuple[str, Entry]]:
@@ -39,6 +42,34 @@ def walk(backend: Backend, tree: str, prefix: str = "") -> Iterator[tuple[str, E
             yield from walk(backend, entry.oid, f"{path}/")
         else:
             yield path, entry
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One path that differs between two trees; None where there is no file."""
+
+    path: str
+    old: Entry | None
+    new: Entry | None
+
+
+def changes(backend: Backend, old: str, new: str, prefix: str = "") -> Iterator[Change]:
+    """Yield what differs between two trees; folders that are the same are not looked into."""
+    if old == new:
+        return
+    before = entries(backend, old) if old else {}
+    after = entries(backend, new) if new else {}
+    for name in sorted(before.keys() | after.keys()):
+        one, other = before.get(name), after.get(name)
+        if one == other:
+            continue
+        path = prefix + name
+        folders = [e.oid if e is not None and e.mode == TREE else "" for e in (one, other)]
+        if any(folders):
+            yield from changes(backend, folders[0], folders[1], f"{path}/")
+        files = [e if e is not None and e.mode != TREE else None for e in (one, other)]
+        if any(files):
+            yield Change(path, files[0], files[1])
 
 
 def edit(backend: Backend, tree: str | None, changes: Mapping[str, Entry | bytes | None]) -> str:
@@ -68,8 +99,8 @@ def _edit(
         folder = found.get(name)
         old = folder.oid if folder and folder.mode == TREE else None
         new = _edit(backend, old, inner)
-        if new is None:
-            found.pop(name, None)
-        else:
+        if new is not None:
             found[name] = Entry(name, TREE, new)
+        elif old is not None:  # else a file stands there now, in place of the folder
+            del found[name]
     return backend.write("tree", encode_tree(found.values())) if found else None

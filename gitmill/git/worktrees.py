@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from gitmill.errors import GitFailedError
+from gitmill.errors import GitFailedError, GitmillError
 from gitmill.failpoints import chokepoint
 from gitmill.git import trees
 from gitmill.git.command import Git
@@ -26,11 +28,20 @@ BUILD_PRODUCTS = (
     "__pycache__/", "*.pyc", ".pytest_cache/", ".mypy_cache/", ".ruff_cache/", ".hypothesis/",
     ".coverage", ".tox/", ".nox/", ".venv/", "node_modules/", ".DS_Store", "*.egg-info/",
 )  # fmt: skip
+# What git's entry for a worktree holds between two uses of it.
+_ADMIN = frozenset({
+    "HEAD", "commondir", "config.worktree", "gitdir", "index", "info", "logs", "modules",
+})  # fmt: skip
+PATIENCE = 10.0  # seconds for the last processes of a killed attempt to end
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One worktree of the pool, held by the process that has its lock."""
+    """One worktree of the pool, held by the process that has its lock.
+
+    The git processes that work in it hold the lock too: when we are killed, nobody gets the slot
+    while one of them still writes there.
+    """
 
     path: Path
     side: Path
@@ -44,8 +55,9 @@ class Slot:
 
     @property
     def git(self) -> Git:
-        """Git on this worktree with an index of ours."""
-        return Git(self.admin, work_tree=self.path, index=self.side / "index")
+        """Git on this worktree with an index of ours; it does not need git's entry for it."""
+        index = self.side / "index"
+        return Git(self.common, work_tree=self.path, index=index, locks=(self.lock,))
 
     @property
     def tmp(self) -> Path:
@@ -59,23 +71,27 @@ class Slot:
 
         `holder` names whose work will stand here, for a rescue after a kill.
         """
-        shutil.rmtree(self.side / "tmp", ignore_errors=True)
+        _remove(self.side / "tmp")
         if not self._exists() or not self._reset(commit, keep):
             self._make(commit)
         shutil.copy2(self.admin / "index", self.side / "index")
         if holder:
-            _write(self.side / "holder", f"{holder} {commit}\n".encode())
+            self._write(self.side / "holder", f"{holder} {commit}\n".encode())
 
     def _exists(self) -> bool:
-        side = self.side / "admin"
-        return side.exists() and self.path.is_dir() and (self.admin / "gitdir").exists()
+        ours = (self.side / "admin").exists() and (self.side / "index").exists()
+        there = self.path.is_dir() and not self.path.is_symlink()
+        return ours and there and (self.admin / "gitdir").exists()
 
     def _reset(self, commit: str, keep: Sequence[str]) -> bool:
-        for stale in ("index.lock", "HEAD.lock", "locked"):
-            (self.admin / stale).unlink(missing_ok=True)
+        for left in self.admin.iterdir():  # stale locks, a merge or rebase under way …
+            if left.name not in _ADMIN:
+                _remove(left)
         shutil.copy2(self.side / "index", self.admin / "index")
-        _write(self.path / ".git", b"gitdir: " + os.fsencode(self.admin) + b"\n")
-        git = Git(self.admin, work_tree=self.path)
+        if (self.path / ".git").is_dir():
+            return False  # somebody has made a repository of it
+        self._write(self.path / ".git", b"gitdir: " + os.fsencode(self.admin) + b"\n")
+        git = Git(self.admin, work_tree=self.path, locks=(self.lock,))
         moved = git.run("checkout", "-q", "-f", "--detach", commit, "--", check=False)
         if moved.returncode != 0:
             return False
@@ -85,22 +101,30 @@ class Slot:
     def _make(self, commit: str) -> None:
         self.discard()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        repository = Git(self.common)
+        repository = Git(self.common, locks=(self.lock,))
         repository.run(
-            "-c", "checkout.workers=2", "worktree", "add", "-q", "-f", "--detach",
+            "-c", "checkout.workers=2", "-c", "worktree.useRelativePaths=false",
+            "worktree", "add", "-q", "-f", "--detach",
             "--", str(self.path), commit,
         )  # fmt: skip
         link = (self.path / ".git").read_bytes().removeprefix(b"gitdir: ").rstrip(b"\n")
-        _write(self.side / "admin", link)
+        self._write(self.side / "admin", link)
+
+    def _write(self, path: Path, data: bytes) -> None:
+        """Replace a file whole or not at all."""
+        new = self.side / "new"  # not in the worktree, where a link could stand in its place
+        with chokepoint(f"write {path.name}"):
+            new.write_bytes(data)
+            new.replace(path)
 
     def discard(self) -> None:
         """Remove the worktree and git's entry for it; also after a kill half-way."""
         with chokepoint(f"discard {self.path.name}"):
             if (self.side / "admin").exists():
-                shutil.rmtree(self.admin, ignore_errors=True)
+                _remove(self.admin)
             _remove_entries_for(self.common, self.path)
-            shutil.rmtree(self.path, ignore_errors=True)
-            shutil.rmtree(self.side, ignore_errors=True)
+            _remove(self.path)
+            _remove(self.side)
             self.side.mkdir(parents=True, exist_ok=True)
 
     def take_tree(self, backend: Backend, commit_tree: str, ignore: Sequence[str] = ()) -> str:
@@ -109,7 +133,8 @@ class Slot:
         New files that `ignore` names (build products always) are left out.
         Raises `GitFailedError` when a file cannot be read.
         """
-        self.git.run("add", "-A", "--", ".")
+        (self.side / "index.lock").unlink(missing_ok=True)  # of a killed one; the slot is ours
+        self.git.run("add", "-A", "--sparse", "--", ".")
         out = self.git.run("diff-index", "--cached", "--raw", "-z", "--no-renames", commit_tree)
         patterns = Patterns([*BUILD_PRODUCTS, *ignore])
         changes: dict[str, Entry | bytes | None] = {}
@@ -121,10 +146,33 @@ class Slot:
             changes[path] = None if status == "D" else Entry("", mode.lstrip("0"), oid)
         return trees.edit(backend, commit_tree, changes)
 
-    def release(self) -> None:
-        """Give the slot back; what stands in it has been recorded or does not matter."""
+    def settle(self) -> None:
+        """Say that what stands here has been recorded or does not matter."""
         (self.side / "holder").unlink(missing_ok=True)
+
+    def rescue(self, rescue: Rescue) -> None:
+        """Hand what a killed process left here to `rescue`, unless it was settled."""
+        holder, commit = holder_of(self.side)
+        known = (self.side / name for name in ("admin", "index"))
+        if holder and self.path.is_dir() and all(path.exists() for path in known):
+            rescue(self, holder, commit)
+        self.settle()
+
+    def release(self) -> None:
+        """Give the slot back."""
         os.close(self.lock)
+
+
+Rescue = Callable[[Slot, str, str], object]
+
+
+def holder_of(side: Path) -> tuple[str, str]:
+    """Return whose work stands in a slot and the commit that it began from; empty when settled."""
+    try:
+        holder, _, commit = (side / "holder").read_text().strip().partition(" ")
+    except FileNotFoundError:
+        return "", ""
+    return holder, commit
 
 
 class Pool:
@@ -134,15 +182,21 @@ class Pool:
         self.folder = folder
         self._common = common
 
-    def acquire(self, kind: str, rescue: Callable[[Slot, str, str], None]) -> Slot:
+    def acquire(self, kind: str, rescue: Rescue) -> Slot:
         """Take the first free slot of a kind; what a killed process left in it goes to `rescue`.
 
-        `rescue` is called with the slot, its holder and the commit that its work began from.
+        `rescue` is called with the slot, its holder and the commit that its work began from. A slot
+        whose content it cannot save is left alone.
         """
         for number in range(1, 1000):
             slot = self._try(f"{kind}-{number}")
-            if slot is not None:
-                _rescue(slot, rescue)
+            if slot is None:
+                continue
+            try:
+                slot.rescue(rescue)
+            except GitmillError:
+                slot.release()
+            else:
                 return slot
         raise GitFailedError(f"no free worktree in {self.folder}")
 
@@ -164,38 +218,54 @@ class Pool:
             raise GitFailedError(f"another process uses the worktree {name}")
         return slot
 
-    def idle(self) -> list[Slot]:
-        """Take all slots for attempts that nobody holds; the caller releases them."""
-        names = sorted(path.name.removesuffix(".lock") for path in self.folder.glob("build-*.lock"))
-        return [slot for name in names if (slot := self._try(name)) is not None]
+    def rescue_all(
+        self, rescue: Rescue, failed: Callable[[Slot, GitmillError], None], *, gone: Collection[str]
+    ) -> None:
+        """Hand whatever killed processes left in idle slots to `rescue`; `failed` hears of errors.
 
-    def rescue_all(self, rescue: Callable[[Slot, str, str], None]) -> None:
-        """Hand whatever killed processes left in idle slots to `rescue`."""
-        for slot in self.idle():
-            _rescue(slot, rescue)
-            slot.release()
-
-
-def _rescue(slot: Slot, rescue: Callable[[Slot, str, str], None]) -> None:
-    note = slot.side / "holder"
-    if note.exists():
-        holder, _, commit = note.read_text().strip().partition(" ")
-        if slot.path.is_dir() and (slot.side / "index").exists():
-            rescue(slot, holder, commit)
-        note.unlink()
+        Slots with the work of holders that are `gone` are waited for: what is left of their
+        processes is about to end.
+        """
+        patience = time.monotonic() + PATIENCE
+        for side in sorted(self.folder.glob("build-*.d")):
+            holder, _ = holder_of(side)
+            slot = self._try(side.stem) if holder else None
+            while slot is None and holder in gone and time.monotonic() < patience:
+                time.sleep(0.01)
+                slot = self._try(side.stem)
+            if slot is None:
+                continue
+            try:
+                slot.rescue(rescue)
+            except GitmillError as error:
+                failed(slot, error)
+            finally:
+                slot.release()
 
 
 def _remove_entries_for(common: Path, path: Path) -> None:
     """Remove git's entries for a worktree path, those of a killed `worktree add` included."""
-    wanted = os.fsencode(path / ".git")
+    wanted = os.fsencode(path.parent.resolve() / path.name / ".git")
     for entry in (common / "worktrees").glob("*/gitdir"):
         if entry.read_bytes().rstrip(b"\n") == wanted:
-            shutil.rmtree(entry.parent, ignore_errors=True)
+            _remove(entry.parent)
 
 
-def _write(path: Path, data: bytes) -> None:
-    """Replace a file whole or not at all."""
-    new = path.with_name(path.name + ".new")
-    with chokepoint(f"write {path.name}"):
-        new.write_bytes(data)
-        new.replace(path)
+def _remove(path: Path) -> None:
+    """Remove whatever stands at a path, a link but not what it leads to."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    shutil.rmtree(path, ignore_errors=True)
+    if path.exists():
+        _unlock(path)
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _unlock(folder: Path) -> None:
+    """Make folders removable: a module cache of Go is read-only, for one."""
+    with suppress(OSError):
+        folder.chmod(0o700)
+        for entry in os.scandir(folder):
+            if entry.is_dir(follow_symlinks=False):
+                _unlock(Path(entry))

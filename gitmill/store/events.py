@@ -91,10 +91,10 @@ def draft_step(
         after=item.event,
         at=item.status.value,
         to=status.value,
-        stage=str(fields.get("stage") or item.stage),
+        stage=str(fields.get("stage", item.stage) or ""),
         by=step.by,
         claim=step.claim or "",
-        plan=item.plan or str(fields.get("plan") or ""),
+        plan=str(fields.get("plan") or item.plan),
         evidence=evidence,
         extra=step.extra,
     )
@@ -137,7 +137,8 @@ def draft_created(
 ) -> Draft:
     """Return the commit that creates an item."""
     item = read_item(document)
-    advance(None, Event.CREATED)
+    if item.status is not advance(None, Event.CREATED):
+        raise IllegalTransitionError(f"a new item is a draft, not {item.status.value}")
     record = EventRecord(
         event=Event.CREATED.value,
         id=event_id,

@@ -9,11 +9,18 @@ NOTES = "refs/notes/gitmill"
 WORK = "refs/gitmill/work/"
 CANDIDATE = "refs/gitmill/candidate/"
 RESCUE = "refs/gitmill/rescue/"
+# Refs that nobody but gitmill writes, and whatever is below them.
+OWN = ("refs/heads/gitmill", NOTES, "refs/gitmill")
 FORMAT = "1"
 
 BOARD = "README.md"
 FORMAT_FILE = "format"
 CONTROL = "control.md"
+
+
+def is_own(ref: str) -> bool:
+    """Whether nobody but gitmill writes a ref."""
+    return any(ref == own or ref.startswith(f"{own}/") for own in OWN)
 
 
 def shard(item_id: str) -> str:

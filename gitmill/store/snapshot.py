@@ -14,7 +14,7 @@ from gitmill.errors import (
     NoSuchItemError,
 )
 from gitmill.git import trees
-from gitmill.git.objects import TREE, Backend, Entry, read_commit
+from gitmill.git.objects import GITLINK, TREE, Backend, Entry, read_commit
 from gitmill.store import layout
 
 
@@ -29,17 +29,26 @@ class Control(Document):
     @property
     def paused(self) -> bool:
         """Whether no new work may begin."""
-        return self.value("paused", default=False) is True
+        return self._flag("paused")
 
     @property
     def queue_paused(self) -> bool:
         """Whether nothing may land."""
-        return self.value("queue_paused", default=False) is True
+        return self._flag("queue_paused")
 
     @property
     def reason(self) -> str:
         """Why."""
-        return str(self.text_value("reason", ""))
+        return str(self.text_value("reason", "") or "")
+
+    def _flag(self, key: str) -> bool:
+        # An emergency stop that is not understood must not be taken for none.
+        if self.text.strip() and not self.has_front_matter:
+            raise self.error(0, "expected front matter between two lines `---`")
+        value = self.value(key, default=False)
+        if not isinstance(value, bool):
+            raise self.error(self.line_of(key), f"{key} must be true or false")
+        return value
 
 
 class Snapshot:
@@ -107,7 +116,8 @@ class Snapshot:
     def _parse(self, path: str, entry: Entry) -> Item:
         item = self._cache.get(entry.oid)
         if item is None or item.document.path != path:
-            document = Document.from_bytes(self._backend.read(entry.oid)[1], path)
+            data = b"" if entry.mode == GITLINK else self._backend.read(entry.oid)[1]
+            document = Document.from_bytes(data, path)
             item = read_item(document)
             if layout.item_path(item.id) != path:
                 raise document.error(
@@ -118,7 +128,7 @@ class Snapshot:
 
     def item(self, item_id: str) -> Item:
         """Return one item by its whole id. Raises `NoSuchItemError`, `BadDocumentError`."""
-        if not PATTERN.match(item_id):
+        if not PATTERN.fullmatch(item_id):
             raise NoSuchItemError(f"no item matches {item_id}", hints=[_LIST])
         path = layout.item_path(item_id)
         entry = trees.find(self._backend, self.tree, path)
@@ -132,18 +142,25 @@ class Snapshot:
         Raises `NoSuchItemError` or `AmbiguousItemError`.
         """
         text = typed.strip().lower()
-        if PATTERN.match(text) and trees.find(self._backend, self.tree, layout.item_path(text)):
+        if PATTERN.fullmatch(text) and trees.find(self._backend, self.tree, layout.item_path(text)):
             return self.item(text)
         found = [item for item in self.items.values() if text and matches(item.id, text)]
         if len(found) == 1:
             return found[0]
         if not found:
+            self._refuse_broken(text)
             raise NoSuchItemError(f"no item matches {typed}", hints=[_LIST])
         raise AmbiguousItemError(
             f"{typed} matches {len(found)} items",
             evidence=[f"{i.id}  {i.status.value:<9} {i.title}" for i in found[:6]],
             hints=[f"one more character is enough, for example `gitmill task show {found[0].id}`"],
         )
+
+    def _refuse_broken(self, text: str) -> None:
+        """Raise the error of a file that cannot be read when it may be what a user typed."""
+        for path, error in self.broken.items():
+            if text and matches(path.rpartition("/")[2], text):
+                raise error
 
 
 _LIST = "see all with `gitmill task list`"

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -40,7 +41,7 @@ Build = Callable[[Snapshot], Draft | None]
 
 
 class Store:
-    """The state branch of one repository."""
+    """The state branch of one repository, and the other refs of gitmill there."""
 
     def __init__(self, repository: Repository, now: Callable[[], datetime]) -> None:
         self._repository = repository
@@ -79,8 +80,10 @@ class Store:
         if self.backend.ref(layout.STATE) is not None:
             return False
         try:
-            self.backend.swap([Move(layout.STATE, self.create_root(), None)])
+            self.move(Move(layout.STATE, self.create_root(), None))
         except RefMovedError:
+            if self.backend.ref(layout.STATE) is None:
+                raise
             return False
         return True
 
@@ -88,7 +91,8 @@ class Store:
         """Commit what `build` makes of the current state and return the state after it.
 
         `build` is called again after a lost race; None from it means that there is nothing to do.
-        `new` skips the format check, for the commit that writes the format.
+        `new` skips the format check, for the commit that writes the format. Who is killed here
+        leaves refs without the event that they belong to, never an event without its refs.
         Raises `StateMovedError` when races are lost until the deadline.
         """
         give_up = time.monotonic() + DEADLINE
@@ -102,13 +106,14 @@ class Store:
                 try:
                     return Snapshot(self.backend, self._write(before, draft), self._cache)
                 except RefMovedError as error:
+                    self._clear_stale()
                     if time.monotonic() > give_up:
                         raise StateMovedError(
                             "refs moved each time this was being saved; nothing was changed",
                             evidence=[error.message],
                             hints=[
                                 "run the same command again",
-                                "look for a stale lock: `gitmill doctor`",
+                                "look for a stale lock: `gitmill recover`",
                             ],
                         ) from error
             time.sleep(random.uniform(0, wait))  # noqa: S311  (jitter)
@@ -126,10 +131,44 @@ class Store:
         ident = self._repository.ident(self._now())
         message = format_message(draft.subject, draft.record)
         new = write_commit(backend, Commit(tree, (before.commit,), ident, ident, message))
-        backend.swap([Move(layout.STATE, new, before.commit), *draft.moves])
+        set_, removed = _split(draft.moves)
+        if not all(layout.is_own(move.ref) for move in set_):
+            # A lock that we left on a ref of the user's would be theirs to clear; git outlives us.
+            backend = self._repository.reader
+        backend.swap([*set_, Move(layout.STATE, new, before.commit)])
+        if removed:
+            with suppress(RefMovedError):  # it has moved on, or recovery removes it
+                self.backend.swap(removed)
         return new
+
+    def move(self, move: Move) -> None:
+        """Move a ref of gitmill's without an event. Raises `RefMovedError`."""
+        with locks.held(self._repository.private / "write.lock"):
+            try:
+                self.backend.swap([move])
+            except RefMovedError:
+                if not self._clear_stale():
+                    raise
+                self.backend.swap([move])
+
+    def clear_stale(self) -> list[str]:
+        """Move locks aside that killed processes left on refs of gitmill's; return their names."""
+        with locks.held(self._repository.private / "write.lock"):
+            return self._clear_stale()
+
+    def _clear_stale(self) -> list[str]:
+        aside = self._repository.private / "stale"
+        return locks.clear_stale(self._repository.common, layout.OWN, aside)
 
     def parent(self, commit: str) -> str | None:
         """Return the first parent of a state commit."""
         parents = read_commit(self.backend, commit).parents
         return parents[0] if parents else None
+
+
+def _split(moves: Iterable[Move]) -> tuple[list[Move], list[Move]]:
+    """Return the moves to a new value and those that remove a ref."""
+    set_, removed = list[Move](), list[Move]()
+    for move in moves:
+        (removed if move.new is None else set_).append(move)
+    return set_, removed

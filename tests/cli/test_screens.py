@@ -216,7 +216,7 @@ def test_version_and_help_need_no_repository(sandbox: Sandbox):
 def test_every_word_of_the_table_is_a_command_and_the_other_way_round():
     from importlib import import_module
 
-    from gitmill.cli.main import NOUNS, VERBS
+    from gitmill.cli.dispatch import NOUNS, VERBS
 
     for word, module in VERBS.items():
         app = import_module(f"gitmill.cli.{module}").verbs

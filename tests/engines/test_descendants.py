@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import threading
 import time
 
 import pytest
 
 from gitmill.engines.local import LocalEngine
-from tests.engines.processes import command, daemon, python, running, shell
+from tests.engines.processes import command, daemon, eventually, python, running, shell
 
 HOW = ["plain", "closed", "cleared"]
 
@@ -101,6 +104,26 @@ LocalEngine(marker="inner").execute(Command(tuple(sys.argv[2:]), Path("/"), dict
     assert outcome.ended == "timed-out"
     assert (tmp_path / "ready").exists()
     assert running(token) == []
+
+
+def test_what_others_start_in_the_commands_name_is_ended_too(engine, tmp_path, token):
+    """A server that was there before forks for the command: no descendant, but it has the mark."""
+    started = []
+
+    def serve():
+        assert eventually((tmp_path / "env").exists)
+        pairs = (tmp_path / "env").read_bytes().split(b"\0")[:-1]
+        env = dict(pair.split(b"=", 1) for pair in pairs)
+        started.append(subprocess.Popen(python("import time; time.sleep(1000)", token), env=env))
+        (tmp_path / "served").touch()
+
+    server = threading.Thread(target=serve)
+    server.start()
+    script = "env -0 > part; mv part env; until [ -e served ]; do sleep 0.01; done"
+    assert engine.execute(shell(script, cwd=tmp_path)).passed
+    server.join()
+    assert running(token) == []
+    assert started[0].wait() == -signal.SIGKILL
 
 
 def test_a_commands_children_are_not_zombies_of_the_supervisor(engine):

@@ -24,9 +24,12 @@ from tests.engines.processes import (
     supervisor_of,
 )
 
-# Says when it is there, what it is told, and does not end.
+# Says when it is there, what it is told, and does not end; nor does its child, in its own session.
 STUBBORN = r"""
 import os, signal, sys, time
+if os.fork() == 0:
+    os.setsid()
+    time.sleep(1000)
 def tell(number, frame):
     os.write(1, signal.Signals(number).name.encode() + b"\n")
     os.mknod(sys.argv[1] + ".asked")
@@ -157,8 +160,8 @@ def test_an_interrupt_at_the_terminal_does_not_reach_the_command(tmp_path, token
     """The command is in another session than gitmill: only gitmill decides on its end."""
     process = mill(tmp_path, python(STUBBORN, tmp_path / "ready", token), grace=0.1)
     assert eventually((tmp_path / "ready").exists)
-    supervisor, [pid] = child_of(process.pid), running(token)
-    assert len({os.getsid(process.pid), os.getsid(supervisor), os.getsid(pid)}) == 3
+    everyone = [process.pid, child_of(process.pid), *running(token)]
+    assert len({os.getsid(pid) for pid in everyone}) == len(everyone) == 4
     os.kill(process.pid, signal.SIGINT)
     assert said(process) == b"interrupted\n"
 

@@ -20,7 +20,8 @@ from gitmill.git.replay import Conflict, Replayed, replay
 from tests.support.branches import FILE, Ends, Tree, build, generate, write_commits
 from tests.support.repos import Repo, Sandbox
 
-SEEDS = range(140)
+# Without 136: there git takes its own checkout, of mixed line ends, for dirty and rebases nothing.
+SEEDS = [seed for seed in range(141) if seed != 136]
 LINES = "".join(f"line {n}\n" for n in range(12))
 
 
@@ -76,8 +77,6 @@ def test_makes_the_commits_of_a_rebase_or_stops_at_the_same_conflict(sandbox, se
     ends = build(repo, generate(seed))
     expected = rebase(repo, ends)
     result = again(repo, ends)
-    if "would be overwritten" in expected.complaint:
-        pytest.skip("git takes its own checkout, with mixed line ends, for a dirty one")
     if isinstance(result, Replayed):
         assert result.tip == expected.tip
         return

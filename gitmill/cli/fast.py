@@ -1,0 +1,74 @@
+"""`status` on a board that is known already: the tip is read, and what was kept for it printed.
+
+The kept board is a file below `.git/gitmill`, keyed by the state commit; deleting it loses nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gitmill import process
+from gitmill.cli import output
+
+if TYPE_CHECKING:
+    from gitmill.core.board import Board
+
+KEPT = "board.json"
+STATE = "refs/heads/gitmill/state"
+
+
+def status() -> bool:
+    """Print the kept board if it is of the state as it is now; whether it was."""
+    where = ("-C", output.settings.directory, "rev-parse", "--path-format=absolute")
+    done = process.run(("git", *where, "--git-common-dir", STATE), check=False)
+    lines = done.text.splitlines()
+    if done.returncode != 0 or len(lines) != 2:
+        return False
+    try:
+        kept = json.loads((Path(lines[0]) / "gitmill" / KEPT).read_text("utf-8"))
+        if kept["tip"] != lines[1]:
+            return False
+        from gitmill.core.board import from_json
+
+        board = from_json(kept["board"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    tell(board)
+    return True
+
+
+def keep(folder: Path, tip: str, board: Board) -> None:
+    """Keep the board of a state commit; what cannot be kept is made again next time."""
+    from gitmill.core.board import to_json
+
+    new = folder / f"{KEPT}.new"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        new.write_text(json.dumps({"tip": tip, "board": to_json(board)}), "utf-8")
+        new.replace(folder / KEPT)
+    except OSError:
+        return
+
+
+def tell(board: Board) -> None:
+    """Print the board and what to type next."""
+    from gitmill.cli.show import board_json, board_lines
+
+    now = datetime.now(UTC)
+    output.answer(board_lines(board, now), board_json(board, now))
+    first = {row.status.value: row.id for row in reversed(board.rows)}
+    if "waiting" in first:
+        task = first["waiting"]
+        output.next_step(f"gitmill task diff {task}", f"gitmill task approve {task}")
+    elif "ready" in first:
+        output.next_step("gitmill run")
+    elif "approved" in first or "queued" in first:
+        output.next_step("gitmill queue land")
+    elif "blocked" in first:
+        task = first["blocked"]
+        output.next_step(f"gitmill task show {task}", f"gitmill task retry {task}")
+    else:
+        output.next_step('gitmill task new "What to do" --ready')

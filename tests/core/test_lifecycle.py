@@ -1,0 +1,243 @@
+"""The lifecycle: the table row by row, and what must hold of it as a whole."""
+
+import re
+from itertools import product
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gitmill.core.lifecycle import (
+    FINAL,
+    MET,
+    OVERRULES,
+    TRANSITIONS,
+    WORKERS,
+    WORKING,
+    Event,
+    Status,
+    advance,
+    allowed,
+    check_claim,
+    mermaid,
+)
+from gitmill.errors import IllegalTransitionError, LeasedError
+
+S, E = Status, Event
+DOCS = Path(__file__).parents[2] / "docs/lifecycle.md"
+statuses = st.sampled_from(Status)
+events = st.sampled_from(Event)
+
+# What is said of each event: where it may happen, where it leads; None is "the same status".
+ROWS = {
+    E.CREATED: ([None], S.DRAFT),
+    E.READIED: ([S.DRAFT], S.READY),
+    E.EDITED: (list(Status), None),
+    E.SPLIT: (list(Status), None),
+    E.CLAIMED: ([S.READY], S.RUNNING),
+    E.ADVANCED: ([S.RUNNING, S.WAITING], S.READY),
+    E.APPROVAL_COUNTED: ([S.RUNNING], S.READY),
+    E.RETURNED: ([S.RUNNING, S.WAITING], S.READY),
+    E.FAILED: ([S.RUNNING], S.READY),
+    E.LAPSED: ([S.RUNNING], S.READY),
+    E.RELEASED: ([S.RUNNING], S.READY),
+    E.ASKED: ([S.RUNNING], S.WAITING),
+    E.ANSWERED: ([S.WAITING], S.READY),
+    E.HELD: (
+        [S.DRAFT, S.READY, S.RUNNING, S.WAITING, S.BLOCKED, S.APPROVED, S.QUEUED],
+        S.WAITING,
+    ),
+    E.APPROVED: ([S.RUNNING, S.WAITING], S.APPROVED),
+    E.EXPANDED: ([S.READY], S.READY),
+    E.FINISHED: ([S.RUNNING, S.APPROVED], S.DONE),
+    E.QUEUED: ([S.APPROVED], S.QUEUED),
+    E.DEQUEUED: ([S.QUEUED], S.APPROVED),
+    E.LAND_STARTED: ([S.QUEUED], S.LANDING),
+    E.LAND_ABORTED: ([S.LANDING], S.QUEUED),
+    E.EJECTED: ([S.LANDING], S.READY),
+    E.RE_REVIEW: ([S.LANDING], S.READY),
+    E.LANDED: ([S.LANDING], S.LANDED),
+    E.REVERTED: ([S.LANDED], S.WAITING),
+    E.BLOCKED: ([S.DRAFT, S.READY, S.RUNNING, S.WAITING, S.APPROVED, S.QUEUED], S.BLOCKED),
+    E.UNBLOCKED: ([S.BLOCKED], S.READY),
+    E.CANCELLED: (
+        [S.DRAFT, S.READY, S.RUNNING, S.WAITING, S.BLOCKED, S.APPROVED, S.QUEUED],
+        S.CANCELLED,
+    ),
+    E.REOPENED: ([S.LANDED, S.DONE, S.CANCELLED, S.BLOCKED], S.READY),
+}
+
+
+@pytest.mark.parametrize("event", Event)
+def test_each_event_leads_where_its_row_says_and_is_refused_elsewhere(event):
+    places, to = ROWS[event]
+    for status in [None, *Status]:
+        if status in places:
+            assert advance(status, event) is (to or status)
+            continue
+        with pytest.raises(IllegalTransitionError) as refused:
+            advance(status, event)
+        stands = f"is {status.value}" if status else "does not exist"
+        assert str(refused.value) == f"the item {stands}, so it cannot be {event.value}"
+
+
+def test_nothing_else_is_in_the_table():
+    expected = {(at, event): to or at for event, (places, to) in ROWS.items() for at in places}
+    assert expected == TRANSITIONS
+    assert {status: set(allowed(status)) for status in Status} == {
+        status: {event for (at, event) in expected if at is status} for status in Status
+    }
+
+
+def test_every_status_can_be_reached_and_has_a_way_to_a_final_one():
+    steps = {(at, to) for (at, _), to in TRANSITIONS.items()}
+
+    def reach(start, steps):
+        seen, new = set(), set(start)
+        while new:
+            seen |= new
+            new = {to for at, to in steps if at in seen} - seen
+        return seen
+
+    assert reach({None}, steps) == {None, *Status}
+    assert reach(FINAL, {(to, at) for at, to in steps}) == {None, *Status}
+
+
+def test_only_reopening_and_reverting_lead_out_of_a_final_status():
+    out = {event for (at, event), to in TRANSITIONS.items() if at in FINAL and to is not at}
+    assert out == {E.REOPENED, E.REVERTED}
+    assert {S.LANDED, S.DONE} == MET
+    assert {S.LANDED, S.DONE, S.CANCELLED} == FINAL
+
+
+def test_landed_and_landing_are_entered_in_one_way():
+    into = {
+        wanted: {(at, event) for (at, event), to in TRANSITIONS.items() if to is wanted != at}
+        for wanted in (S.LANDED, S.LANDING, S.RUNNING)
+    }
+    assert into == {
+        S.LANDED: {(S.LANDING, E.LANDED)},
+        S.LANDING: {(S.QUEUED, E.LAND_STARTED)},
+        S.RUNNING: {(S.READY, E.CLAIMED)},
+    }
+
+
+def test_nothing_leads_past_review_but_a_yes():
+    """No event but `approved` comes to `approved`, and only from there work goes to the queue."""
+    into = {(at, event) for (at, event), to in TRANSITIONS.items() if to is S.APPROVED != at}
+    assert into == {(S.RUNNING, E.APPROVED), (S.WAITING, E.APPROVED), (S.QUEUED, E.DEQUEUED)}
+
+
+# Claims
+
+
+def refusal(status, event, holder, claim):
+    try:
+        check_claim(status, event, holder=holder, claim=claim)
+    except LeasedError as error:
+        return str(error)
+    return ""
+
+
+def test_what_a_worker_says_needs_its_claim():
+    for status, event in product(WORKING, Event):
+        if (status, event) not in TRANSITIONS:
+            continue
+        assert refusal(status, event, "c1", "c1") == ""
+        late = "this claim is no longer the current one; the result was not recorded"
+        assert refusal(status, event, "c2", "c1") == late
+        assert refusal(status, event, None, "c1") == late
+        person = refusal(status, event, "c1", None)
+        assert person == ("" if event in OVERRULES else "somebody is working on it")
+
+
+def test_a_person_may_take_running_work_away_and_cannot_touch_a_landing():
+    free = {
+        status: {
+            event
+            for event in Event
+            if (status, event) in TRANSITIONS and not refusal(status, event, "c1", None)
+        }
+        for status in WORKING
+    }
+    assert free == {
+        S.RUNNING: {E.EDITED, E.LAPSED, E.HELD, E.BLOCKED, E.CANCELLED},
+        S.LANDING: {E.EDITED},
+    }
+
+
+@given(statuses.filter(lambda status: status not in WORKING), events)
+def test_a_claim_that_nobody_holds_any_more_is_refused(status, event):
+    begins = event in (E.CLAIMED, E.LAND_STARTED)
+    assert bool(refusal(status, event, None, "c1")) is not begins
+
+
+@given(statuses.filter(lambda status: status not in WORKING), events)
+def test_a_person_never_speaks_for_a_worker(status, event):
+    expected = f"only the holder of the lease can say {event.value}" if event in WORKERS else ""
+    assert refusal(status, event, None, None) == expected
+
+
+def test_what_only_workers_say_happens_only_under_a_lease():
+    assert {at for at, event in TRANSITIONS if event in WORKERS} == WORKING
+
+
+@given(st.lists(st.tuples(events, st.booleans(), st.booleans()), max_size=60))
+def test_no_sequence_of_events_lets_a_late_worker_in(steps):
+    """Whatever happens, an event with a claim is taken only while that claim holds the lease."""
+    status, holder, number = advance(None, E.CREATED), None, 0
+    for event, is_worker, is_late in steps:
+        claim = (f"c{number - 1}" if is_late else f"c{number}") if is_worker else None
+        try:
+            check_claim(status, event, holder=holder, claim=claim)
+            after = advance(status, event)
+        except (LeasedError, IllegalTransitionError):
+            continue
+        if event in (E.CLAIMED, E.LAND_STARTED):
+            number += 1
+            holder = f"c{number}"
+        else:
+            assert claim in (None, holder)
+            if event not in (E.EDITED, E.SPLIT):
+                holder = None
+        status = after
+        assert (holder is not None) == (status in WORKING)
+
+
+# The diagram and the page about it
+
+
+def test_the_diagram_shows_the_table():
+    head, *lines = mermaid().splitlines()
+    assert head == "stateDiagram-v2"
+    arrows = [re.fullmatch(r"    (\S+) --> (\S+?)(?:: (.+))?", line).groups() for line in lines]
+    assert len({(at, to) for at, to, _ in arrows}) == len(arrows)
+    drawn = {(at, to, event) for at, to, names in arrows if names for event in names.split(", ")}
+    assert drawn == {
+        (at.value if at else "[*]", to.value, event.value)
+        for (at, event), to in TRANSITIONS.items()
+        if at is not to or event is E.EXPANDED
+    }
+    assert {at for at, to, names in arrows if not names} == {status.value for status in FINAL}
+
+
+def test_the_page_about_it_has_this_diagram():
+    """To mend it, put what `mermaid()` returns between the fences."""
+    assert f"\n```mermaid\n{mermaid()}```\n" in DOCS.read_text()
+
+
+def test_the_page_about_it_has_this_table():
+    rows = [
+        [cell.strip(" `") for cell in line.strip("|").split(" | ")]
+        for line in DOCS.read_text().splitlines()
+        if line.startswith("| `")
+    ]
+    told = {}
+    for event, places, to, when in rows:
+        assert when
+        at = list(Status) if places == "every status" else places.split(", ")
+        told |= {(s, event): s if to == "the same" else to for s in at}
+    assert told == {
+        (at.value if at else "–", event.value): to.value for (at, event), to in TRANSITIONS.items()
+    }

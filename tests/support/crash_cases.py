@@ -1,0 +1,316 @@
+"""A repository with two tasks, runs of gitmill in it that die, and what must hold afterwards."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from gitmill.core.document import Document
+from gitmill.core.lifecycle import Event, Status, advance
+from gitmill.core.trailers import EventRecord, parse_message
+from gitmill.git.command import Git
+from gitmill.git.patch import patch_identity
+from tests.support.cli import gitmill, new_task
+from tests.support.repos import Repo, Sandbox
+
+DIRTY = "mine, not committed\n"
+# What an item goes through when nobody dies. A death may put one of these pairs in between.
+STORY = (
+    "created", "readied", "claimed build", "advanced", "claimed review", "approved",
+    "queued", "land-started", "landed",
+)  # fmt: skip
+RETRIED = {"lapsed": "claimed", "land-aborted": "land-started"}
+
+
+class Server:
+    """Runs gitmill in forked children of one process that has imported everything."""
+
+    def __init__(self) -> None:
+        path = Path(__file__).with_name("crash_server.py")
+        self._process = subprocess.Popen(
+            [sys.executable, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def run(self, cwd: Path, argv: list[str], env: dict[str, str], out: Path, err: Path) -> int:
+        """Return the exit status, or the negative number of the signal that ended it."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        wanted = {"cwd": str(cwd), "argv": argv, "env": env, "out": str(out), "err": str(err)}
+        self._process.stdin.write(json.dumps(wanted) + "\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+
+
+@dataclass
+class Case:
+    """One copy of the template: the repository, its environment, its two tasks."""
+
+    folder: Path
+    server: Server
+    tasks: tuple[str, ...]
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def repo(self) -> Repo:
+        return Repo(self.folder / "repo")
+
+    @property
+    def env(self) -> dict[str, str]:
+        home = self.folder / "home"
+        return dict(os.environ) | {
+            "HOME": str(home),
+            "XDG_STATE_HOME": str(home / "state"),
+            "GIT_CONFIG_GLOBAL": os.environ["GIT_CONFIG_GLOBAL"],
+        }
+
+    def run(self, *argv: str, failpoint: str = "") -> int:
+        """Run gitmill; what it printed is the last of `said`."""
+        err = self.folder / f"said-{len(self.said)}"
+        more = {"GITMILL_FAILPOINT": failpoint} if failpoint else {}
+        code = self.server.run(self.repo.path, list(argv), self.env | more, err, err)
+        self.said.append(err.read_text("utf-8", "replace") if err.exists() else "")
+        return code
+
+    def tip(self) -> str:
+        return self.repo.git("rev-parse", "gitmill/state")
+
+
+@dataclass(frozen=True)
+class Template:
+    """A folder with a repository `repo` to be copied, and the tasks in it."""
+
+    folder: Path
+    tasks: tuple[str, ...]
+
+
+@cache
+def template(*, checked_out: bool) -> Template:
+    """Return a repository with two ready tasks and a file that the user has changed.
+
+    It is made once in each process that tests.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="gitmill-crash-"))
+    atexit.register(shutil.rmtree, folder)
+    repo = Sandbox(folder).repo(files={"a.txt": "one\n", "mine.txt": "committed\n"})
+    shutil.rmtree(repo.git_dir / "hooks")
+    assert gitmill(repo.path, "init").code == 0
+    shutil.rmtree(repo.path / ".gitmill")
+    tasks = (
+        new_task(repo.path, "First", "echo two >> a.txt", "--criterion", "$ grep -q two a.txt"),
+        new_task(repo.path, "Second", "echo new > b.txt", "--criterion", "$ test -e b.txt"),
+    )
+    if not checked_out:
+        repo.git("switch", "-q", "-c", "elsewhere")
+    (folder / "branch").write_text("main" if checked_out else "elsewhere")
+    (repo.path / "mine.txt").write_text(DIRTY)
+    return Template(folder, tasks)
+
+
+@contextmanager
+def copied(template: Template, folder: Path, server: Server) -> Iterator[Case]:
+    """Lend a copy of a template; it stays when what is done with it fails."""
+    shutil.copytree(template.folder, folder)
+    (folder / "home").mkdir()
+    yield Case(folder, server, template.tasks)
+    shutil.rmtree(folder)
+
+
+def age_locks(case: Case) -> None:
+    """Let the locks that a death has left be older than any that somebody still needs."""
+    for path in case.repo.git_dir.rglob("*.lock"):
+        os.utime(path, (0, 0))
+
+
+# -- what must hold --------------------------------------------------------------------------------
+
+
+def check_everything(case: Case) -> None:
+    """Assert that both tasks have landed once, as reviewed, and that nothing else is left."""
+    check_history(case)
+    check_landed(case)
+    check_checkout(case)
+    check_leftovers(case)
+
+
+@dataclass(frozen=True)
+class Told:
+    """One event of the state branch, and the item's document as that commit has it."""
+
+    record: EventRecord
+    document: Document | None
+
+
+def events(repo: Repo) -> list[Told]:
+    """Return the events from the root on."""
+    format_ = "--format=%H%x00%B%x01"
+    out = repo.git("log", "--first-parent", "--reverse", format_, "gitmill/state")
+    commits = [part.strip("\n").split("\0") for part in out.split("\x01") if part.strip("\n")]
+    records = [(oid, parse_message(message.rstrip("\n") + "\n")[1]) for oid, message in commits[1:]]
+    assert all(record is not None for _, record in records)
+    named = [(oid, record) for oid, record in records if record is not None]
+    paths = [f"{oid}:tasks/{r.item[2:4]}/{r.item}.md" for oid, r in named if r.item]
+    batch = repo.git("cat-file", "--batch", stdin="".join(f"{p}\n" for p in paths).encode())
+    documents = iter(_blobs(batch.encode("utf-8", "surrogateescape") + b"\n"))
+    return [Told(r, Document.from_bytes(next(documents), "") if r.item else None) for _, r in named]
+
+
+def _blobs(out: bytes) -> Iterator[bytes]:
+    while out:
+        head, _, out = out.partition(b"\n")
+        size = int(head.split()[2])
+        yield out[:size]
+        out = out[size + 1 :]
+
+
+def check_history(case: Case) -> None:
+    """Each event is legal, names the one before it, and agrees with the document."""
+    last: dict[str, EventRecord] = {}
+    told = events(case.repo)
+    ids = [event.record.id for event in told]
+    assert len(ids) == len(set(ids))
+    for event in told:
+        record, document = event.record, event.document
+        if document is None:
+            continue
+        before = last.get(record.item)
+        assert record.after == (before.id if before else "")
+        assert record.at == (before.to if before else "")
+        status = advance(Status(record.at) if record.at else None, Event(record.event))
+        assert record.to == status.value == document.text_value("status")
+        assert document.text_value("event") == record.id
+        last[record.item] = record
+    assert set(last) == set(case.tasks)
+
+
+def story(case: Case, task: str) -> list[str]:
+    """Return the events of a task, claims with their stage."""
+    return [
+        f"{told.record.event} {told.record.stage}"
+        if told.record.event == "claimed"
+        else told.record.event
+        for told in events(case.repo)
+        if told.record.item == task
+    ]
+
+
+def without_deaths(story: list[str]) -> tuple[list[str], int]:
+    """Leave out what a death has undone and what it undid; also say how often that was."""
+    kept: list[str] = []
+    deaths = 0
+    for event in story:
+        if event in RETRIED:
+            assert kept.pop().startswith(RETRIED[event])
+            deaths += 1
+        else:
+            kept.append(event)
+    return kept, deaths
+
+
+def check_landed(case: Case, *, deaths: int = 1) -> None:
+    """Each task is one commit on a linear target, as reviewed; no stage was done twice."""
+    repo = case.repo
+    commits = repo.git("log", "--format=%H %P", "main").splitlines()[::-1]
+    parents = [line.split()[1:] for line in commits]
+    ids = [line.split()[0] for line in commits]
+    assert parents == [[], *([oid] for oid in ids[:-1])]
+    named = repo.git("log", "--format=%(trailers:key=Gitmill-Item,valueonly)", "main").split()
+    assert sorted(named) == sorted(case.tasks)
+    assert len(ids) == 1 + len(case.tasks)
+    seen = 0
+    for task in case.tasks:
+        item = Document(repo.git("show", f"gitmill/state:tasks/{task[2:4]}/{task}.md") + "\n")
+        assert item.text_value("status") == "landed"
+        check_evidence(repo, task, item)
+        assert item.value("lease") is None
+        assert item.value("counters") == {"build": 1, "review": 1}
+        assert item.value("attempt") == 2
+        kept, died = without_deaths(story(case, task))
+        assert kept == list(STORY)
+        seen += died
+    assert seen <= deaths
+
+
+def check_evidence(repo: Repo, task: str, item: Document) -> None:
+    """What landed is what was reviewed, and a note says so."""
+    landed, work, base = (item.text_value(key) for key in ("landed", "work", "base"))
+    assert f"Gitmill-Item: {task}" in repo.git("log", "-1", "--format=%B", landed).splitlines()
+    git = Git(repo.git_dir)
+    patch = patch_identity(git, f"{landed}^", landed)
+    reviews = item.value("reviewed")
+    assert [review["commit"] for review in reviews] == [work]
+    assert [review["patch"] for review in reviews] == [patch]
+    assert patch_identity(git, base, work) == patch
+    changed = repo.git("diff", "-U0", f"{landed}^", landed).splitlines()
+    assert changed[-1] == {"First": "+two", "Second": "+new"}[item.text_value("title")]
+    note = Document(repo.git("notes", "--ref=gitmill", "show", landed) + "\n")
+    assert (note.text_value("item"), note.text_value("patch")) == (task, patch)
+    assert repo.git("rev-parse", f"refs/gitmill/work/{task}") == work
+
+
+def check_checkout(case: Case) -> None:
+    """The user's work tree, index and HEAD are theirs."""
+    repo = case.repo
+    assert (repo.path / "mine.txt").read_text() == DIRTY
+    assert repo.git("status", "--porcelain") == " M mine.txt"
+    branch = (case.folder / "branch").read_text()
+    assert repo.git("symbolic-ref", "HEAD") == f"refs/heads/{branch}"
+    repo.git("diff-index", "--cached", "--exit-code", "HEAD")
+    assert repo.git("rev-parse", "HEAD") == repo.git("rev-parse", branch)
+
+
+def check_leftovers(case: Case) -> None:
+    """Nothing is broken, locked, running, half made or forgotten."""
+    repo = case.repo
+    assert repo.git("fsck", "--full", "--strict", "--no-dangling") == ""
+    assert repo.git("for-each-ref", "refs/gitmill/candidate") == ""
+    assert [str(path) for path in repo.git_dir.rglob("*") if path.suffix in (".lock", ".new")
+            if path.parent != repo.git_dir / "gitmill"] == []  # fmt: skip
+    assert [path.name for path in (repo.git_dir / "gitmill").glob("bug-*")] == []
+    assert repo.git("worktree", "prune", "--dry-run", "-v") == ""
+    for entry in (repo.git_dir / "worktrees").glob("*"):
+        assert Path((entry / "gitdir").read_text().strip()).exists()
+        assert not (entry / "locked").exists()
+    assert eventually(lambda: running(case) == []), running(case)
+
+
+def running(case: Case) -> list[str]:
+    """Return the command lines of processes that live with the environment of this case."""
+    wanted = os.fsencode(case.folder) + b"/"
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            if wanted in (entry / "environ").read_bytes():
+                found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:
+            continue
+    return found
+
+
+def eventually(holds: Callable[[], bool], *, seconds: float = 10.0) -> bool:
+    """Wait until something holds; whether it did in time."""
+    until = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.01)
+    return True

@@ -1,0 +1,50 @@
+"""Runs gitmill commands in forked children, so that each costs no imports.
+
+One JSON object on a line of standard input says what to run, one number on a line of standard
+output how it ended: exit status, or the negative number of the signal.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import pkgutil
+import sys
+from importlib import import_module
+from typing import Any, NoReturn
+
+import gitmill
+
+
+def serve() -> None:
+    for module in pkgutil.walk_packages(gitmill.__path__, "gitmill."):
+        if not module.name.endswith(".__main__"):
+            import_module(module.name)
+    gc.freeze()
+    for line in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            become(json.loads(line))
+        _, status = os.waitpid(pid, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+def become(wanted: dict[str, Any]) -> NoReturn:
+    """Turn this process into one that runs a command line of gitmill."""
+    from gitmill.cli.main import main
+
+    os.environ.clear()
+    os.environ.update(wanted["env"])
+    os.chdir(wanted["cwd"])
+    for name, number in ((os.devnull, 0), (wanted["out"], 1), (wanted["err"], 2)):
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
+        os.dup2(os.open(name, flags, 0o644), number)
+    code = main(wanted["argv"])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    serve()
