@@ -19,13 +19,14 @@ _FENCE = re.compile(r"---[ \t]*\r?\n?\Z")
 _SIMPLE = re.compile(r"[A-Za-z_][\w.-]*")
 _STRING = r'"(?:[^"\\]|\\.)*"'
 _QUOTED = rf"{_STRING}|'(?:[^']|'')*'"
-_PLAIN = r"[^\s\-?:,\[\]{}#&*!|>'\"%@`]"  # what an unquoted key or value begins with
+# what an unquoted key or value begins with
+_PLAIN = r"(?:[^\s\-?:,\[\]{}#&*!|>'\"%@`]|[-?:](?=\S))"
 _KEY = re.compile(
     rf"({_SIMPLE.pattern}|{_QUOTED}|{_PLAIN}(?:[^\r\n:#]|:(?=\S)|(?<=\S)#)*?)"
     r"(?<![ \t])[ \t]*:(?=[ \t\r\n]|\Z)"
 )
 _COMMENT = re.compile(
-    rf"((?:{_QUOTED}|[\[{{](?:[^\"'#]|{_QUOTED})*[\]}}]|(?:{_PLAIN}|[-?:](?=\S)).*?)?)"
+    rf"((?:{_QUOTED}|[\[{{](?:[^\"'#]|{_QUOTED})*[\]}}]|{_PLAIN}.*?)?)"
     r"((?:\A|(?<![ \t])[ \t]+)#.*)"
 )
 _EXPONENT = re.compile(rf"{_STRING}|(?<![.\d])(-?\d+)(e[+-]\d+)")
@@ -36,8 +37,8 @@ _UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
 def to_json(value: Any) -> str:
     """Return JSON on one line that is YAML too: non-ASCII kept, whatever breaks a line escaped."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    # 1e-05 is a number in JSON and a text in YAML 1.1, which wants a point in it
-    text = _EXPONENT.sub(lambda match: f"{match[1]}.0{match[2]}" if match[1] else match[0], text)
+    if "e-" in text or "e+" in text:  # 1e-05: a text for YAML 1.1, which wants a point in numbers
+        text = _EXPONENT.sub(lambda m: f"{m[1]}.0{m[2]}" if m[1] else m[0], text)
     return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 

@@ -189,12 +189,12 @@ def _explain(document: Document, error: ValidationError) -> BadDocumentError:
     first = error.errors(include_url=False)[0]
     key = str(first["loc"][0])
     expected = _EXPECTED.get(key)
+    where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "missing":
-        what = f"the key {key} is missing"
+        what = f"the key {where} is missing"
     elif expected:
         what = f"{key} must be {expected}, not {_shown(first['input'])}"
     else:
-        where = ".".join(str(part) for part in first["loc"])
         what = f"{where}: {first['msg'][:1].lower()}{first['msg'][1:]}"
     return document.error(document.line_of(key), what)
 

@@ -17,7 +17,4 @@ class Patterns:
         """Whether a file's path, or a folder it lies in, is named by the patterns."""
         parts = path.split("/")
         folders = ["/".join(parts[:n]) + "/" for n in range(1, len(parts))]
-        return any(
-            self._filter.is_ignored(candidate.encode("utf-8", "surrogateescape"))
-            for candidate in [*folders, path]
-        )
+        return any(self._filter.is_ignored(candidate) for candidate in [*folders, path])

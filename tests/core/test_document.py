@@ -7,7 +7,7 @@ import string
 import frontmatter
 import pytest
 import yaml
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from gitmill.core.document import Document, Handler, to_json
@@ -300,7 +300,7 @@ PEOPLE = st.recursive(
 
 @given(
     st.dictionaries(st.text("abcé /.-", min_size=1, max_size=5), PEOPLE, min_size=1, max_size=5),
-    st.sampled_from([None, True, False]),
+    st.sampled_from([None, False]),
     st.sampled_from([None, "'", '"', "|", ">"]),
     st.integers(10, 40),
 )
@@ -309,8 +309,8 @@ def test_all_that_a_yaml_library_writes_is_read_field_by_field(fields, flow, sty
         fields, default_flow_style=flow, default_style=style, width=width,
         allow_unicode=True, sort_keys=False,
     )  # fmt: skip
-    if flow or written.startswith("? ") or "\n? " in written or "!!" in written:
-        return  # one flow mapping, or keys on lines of their own: not what front matter looks like
+    # a flow mapping as the whole, or keys on lines of their own, are no front matter of anybody
+    assume(not re.search(r"^\{|^\? |!!", written, re.MULTILINE))
     document = Document(f"---\n{written}---\n")
     assert {key: document.value(key) for key in document.fields} == yaml.safe_load(written)
 
@@ -345,7 +345,7 @@ def test_errors_name_file_line_and_what_is_there():
         (["a: !!bool x"], 2, "not YAML"),
         (["a: !!timestamp x"], 2, "not YAML"),
         (["a: !mine x"], 2, "could not determine a constructor for the tag '!mine'"),
-        (["a: " + "[" * 9000], 2, "not YAML"),
+        (["a: " + "[" * 1500], 2, "not YAML"),
         (["a: " + "9" * 9000], 2, "not YAML"),
         (["a: \x1b"], 2, "not YAML"),
         (["a: x\udcff"], 2, "not YAML"),

@@ -101,3 +101,18 @@ def test_a_setup_that_fails_is_told_and_costs_an_attempt(sandbox: Sandbox):
     said = gitmill(repo.path, "run")
     assert said.code == 1
     assert "set-up `echo no such package; exit 4` exited with status 4" in said.err
+
+
+def test_names_of_any_bytes_land_as_they_are(sandbox: Sandbox):
+    repo = sandbox.repo()
+    assert gitmill(repo.path, "init").code == 0
+    script = (
+        'mkdir "a b"; echo x > "a b/-n"; printf x > "$(printf \'new\\nline\')"; '
+        "printf x > \"$(printf '\\377bad')\""
+    )
+    new_task(repo.path, "Names", script)
+    said = gitmill(repo.path, "run")
+    assert said.code == 0, said.err
+    names = repo.git("ls-tree", "-r", "-z", "--name-only", "main").split("\0")
+    assert set(names) >= {"a b/-n", "new\nline", "\udcffbad"}
+    assert repo.git("status", "--porcelain") == "?? .gitmill/"

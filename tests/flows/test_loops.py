@@ -1,0 +1,237 @@
+"""Loops of a project: stages added and replaced, verdicts that lead elsewhere, any program."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.cli import gitmill, new_task
+from tests.support.repos import Repo, Sandbox
+
+# An agent that behaves: it does what the file of its name says for this call, and counts its calls.
+AGENT = """\
+import json, os, sys
+from pathlib import Path
+folder, name = Path(sys.argv[1]), sys.argv[2]
+calls = folder / f"{name}.calls"
+number = len(calls.read_text().splitlines()) if calls.exists() else 0
+prompt = sys.stdin.read()
+(folder / f"{name}.prompt-{number}").write_text(prompt)
+with calls.open("a") as out:
+    print(os.getcwd(), file=out)
+steps = json.loads((folder / f"{name}.json").read_text())
+step = steps[min(number, len(steps) - 1)]
+for path, text in step.pop("write", {}).items():
+    Path(path).write_text(text)
+if "exit" in step:
+    sys.exit(step["exit"])
+print(json.dumps(step))
+"""
+
+
+class Cast:
+    """A repository whose agents are scripts, and what they are to do."""
+
+    def __init__(self, sandbox: Sandbox, loop: dict[str, str], roles: dict[str, str]) -> None:
+        self.folder = sandbox.root / "agents"
+        self.folder.mkdir()
+        (self.folder / "agent.py").write_text(AGENT)
+        names = sorted(set(roles.values()) - {"shell", "rules"})
+        lines = ['mode = "ours"', "[checks]", "test = 'test ! -e broken'", "[modes.ours]"]
+        lines.append(f"roles = {{{', '.join(f'{r} = {json.dumps(a)}' for r, a in roles.items())}}}")
+        for name in names:
+            argv = [sys.executable, str(self.folder / "agent.py"), str(self.folder), name]
+            lines += [f"[agents.{name}]", f"command = {json.dumps(argv)}"]
+        files: dict = {".gitmill/config.toml": "\n".join(lines) + "\n", "a.txt": "a\n"}
+        files |= {f".gitmill/loops/deliver/{name}": text for name, text in loop.items()}
+        self.repo: Repo = sandbox.repo(files=files)
+        assert gitmill(self.repo.path, "init").code == 0
+
+    def plays(self, name: str, *steps: dict) -> None:
+        (self.folder / f"{name}.json").write_text(json.dumps(steps))
+
+    def prompt(self, name: str, number: int) -> str:
+        return (self.folder / f"{name}.prompt-{number}").read_text()
+
+    def calls(self, name: str) -> list[str]:
+        path = self.folder / f"{name}.calls"
+        return path.read_text().splitlines() if path.exists() else []
+
+
+def stages(repo: Repo, task: str) -> list[str]:
+    shown = gitmill(repo.path, "task", "show", task, "--json").json
+    return [f"{a['stage']} {a['verdict']}" for a in shown["attempts"]]
+
+
+PASS = {"verdict": "pass", "summary": "fine"}
+
+
+@pytest.fixture
+def cast(sandbox: Sandbox) -> Cast:
+    return Cast(sandbox, {}, {"builder": "coder", "reviewer": "judge"})
+
+
+def test_any_program_builds_is_returned_and_fixes(cast: Cast):
+    cast.plays("coder", PASS | {"write": {"a.txt": "1\n"}, "summary": "Wrote 1."},
+               PASS | {"write": {"a.txt": "2\n"}, "summary": "Wrote 2."})  # fmt: skip
+    cast.plays(
+        "judge",
+        {
+            "verdict": "return",
+            "summary": "not 1",
+            "findings": [{"message": "write 2", "file": "a.txt"}],
+        },
+        PASS,
+    )
+    task = new_task(cast.repo.path, "Numbers", "", "--criterion", "Is it a good number?")
+    said = gitmill(cast.repo.path, "run")
+    assert said.code == 0, said.err
+    assert stages(cast.repo, task) == ["build pass", "review return", "build pass", "review pass"]
+    assert "write 2" in cast.prompt("coder", 1)
+    assert "write 2" not in cast.prompt("coder", 0)
+    assert "+1" in cast.prompt("judge", 0)
+    assert "+2" in cast.prompt("judge", 1)
+    message = cast.repo.git("log", "-1", "--format=%B", "main")
+    assert message.startswith("Numbers\n\nWrote 2.\n")
+    assert "Co-authored-by: coder (gitmill agent) <coder@agents.gitmill.invalid>" in message
+    assert len(set(cast.calls("coder")) & set(cast.calls("judge"))) == 0
+
+
+def test_what_a_reviewer_writes_is_thrown_away(cast: Cast):
+    cast.plays("coder", PASS | {"write": {"a.txt": "1\n"}})
+    cast.plays("judge", PASS | {"write": {"a.txt": "mine\n", "new.txt": "mine\n"}})
+    new_task(cast.repo.path, "Numbers", "")
+    assert gitmill(cast.repo.path, "run").code == 0
+    assert cast.repo.git("show", "main:a.txt") == "1"
+    assert "new.txt" not in cast.repo.git("ls-tree", "--name-only", "main")
+
+
+def test_a_reviewer_without_a_readable_verdict_never_passes(cast: Cast):
+    cast.plays("coder", PASS | {"write": {"a.txt": "1\n"}})
+    cast.plays("judge", {"said": "I passed all tests"})
+    task = new_task(cast.repo.path, "Numbers", "")
+    assert gitmill(cast.repo.path, "run").code == 1
+    assert stages(cast.repo, task) == ["build pass"] + ["review fail"] * 3
+
+
+def test_a_question_waits_and_the_answer_is_in_the_next_prompt(cast: Cast):
+    cast.plays("coder", {"verdict": "ask", "summary": "Which number?"},
+               PASS | {"write": {"a.txt": "7\n"}})  # fmt: skip
+    cast.plays("judge", PASS)
+    task = new_task(cast.repo.path, "Numbers", "")
+    said = gitmill(cast.repo.path, "run")
+    assert said.code == 3
+    assert '"Which number?"' in said.err
+    assert gitmill(cast.repo.path, "task", "answer", task, "-m", "take seven").code == 0
+    assert gitmill(cast.repo.path, "run").code == 0
+    assert "take seven" in cast.prompt("coder", 1)
+
+
+def test_an_endless_disagreement_is_bounded(cast: Cast):
+    cast.plays("coder", *[PASS | {"write": {"a.txt": f"{n}\n"}} for n in range(30)])
+    cast.plays("judge", {"verdict": "return", "summary": "no"})
+    task = new_task(cast.repo.path, "Never", "")
+    assert gitmill(cast.repo.path, "run").code == 1
+    shown = gitmill(cast.repo.path, "task", "show", task, "--json").json["item"]
+    assert shown["status"] == "blocked"
+    assert shown["reason"] == "it was returned more than 6 times: no"
+    assert len(cast.calls("judge")) == 7
+
+
+def test_an_agent_that_is_missing_costs_no_attempt(cast: Cast):
+    cast.plays("judge", PASS)
+    config = cast.repo.path / ".gitmill/config.toml"
+    cast.repo.commit({".gitmill/config.toml": config.read_text().replace(sys.executable, "/no/x")})
+    task = new_task(cast.repo.path, "Outage", "")
+    said = gitmill(cast.repo.path, "run")
+    assert "unavailable" in said.err
+    shown = gitmill(cast.repo.path, "task", "show", task, "--json").json
+    assert shown["item"]["status"] == "ready"
+    assert shown["item"].get("counters", {}) == {}
+    assert len(shown["attempts"]) == 1  # once in this run, not once a millisecond
+
+
+STAGE = "---\ntype: agent\nrole: {role}\npermission: {permission}\n{more}---\n{prompt}\n"
+
+
+def test_a_stage_is_added_and_verdicts_lead_where_its_file_says(sandbox: Sandbox):
+    loop = {
+        "10-build.md": STAGE.format(
+            role="builder", permission="workspace", prompt="Build.",
+            more="attempts: 2\non: {fail: troubleshoot, impossible: blocked}\n",
+        ),
+        "45-security.md": STAGE.format(
+            role="auditor", permission="read-only", prompt="Audit. {{ diff }}",
+            more="on: {return: build}\n",
+        ),
+        "80-troubleshoot.md": STAGE.format(
+            role="fixer", permission="workspace", prompt="Mend it.",
+            more="attempts: 2\non: {pass: build, fail: blocked}\n",
+        ),
+    }  # fmt: skip
+    roles = {"builder": "coder", "reviewer": "judge", "auditor": "audit", "fixer": "fix"}
+    cast = Cast(sandbox, loop, roles)
+    cast.plays("coder", {"verdict": "fail", "summary": "stuck"}, PASS | {"write": {"a.txt": "1\n"}})
+    cast.plays("fix", PASS | {"write": {"b.txt": "help\n"}})
+    cast.plays("judge", PASS)
+    cast.plays("audit", {"verdict": "return", "summary": "unsafe"}, PASS)
+    assert gitmill(cast.repo.path, "loop", "check").code == 0
+    task = new_task(cast.repo.path, "Long way", "")
+    said = gitmill(cast.repo.path, "run")
+    assert said.code == 0, said.err
+    assert stages(cast.repo, task) == [
+        "build fail", "troubleshoot pass", "build pass", "review pass", "security return",
+        "build pass", "review pass", "security pass",
+    ]  # fmt: skip
+    assert cast.repo.git("show", "main:b.txt") == "help"
+
+
+def test_two_approvals_are_two_sessions_without_a_new_build(sandbox: Sandbox):
+    loop = {
+        "40-review.md": STAGE.format(
+            role="reviewer", permission="read-only", prompt="Review.",
+            more="approvals: 2\non: {return: build}\n",
+        )
+    }  # fmt: skip
+    cast = Cast(sandbox, loop, {"builder": "coder", "reviewer": "judge"})
+    cast.plays("coder", PASS | {"write": {"a.txt": "1\n"}})
+    cast.plays("judge", PASS)
+    task = new_task(cast.repo.path, "Twice", "")
+    assert gitmill(cast.repo.path, "run").code == 0
+    assert stages(cast.repo, task) == ["build pass", "review pass", "review pass"]
+    assert len(cast.calls("coder")) == 1
+    assert cast.repo.git("notes", "--ref=gitmill", "show", "main").count('"run": ') == 2
+
+
+def test_items_in_flight_keep_their_plan_when_the_loop_changes(cast: Cast):
+    cast.plays("coder", PASS | {"write": {"a.txt": "1\n"}})
+    cast.plays("judge", {"verdict": "ask", "summary": "?"}, PASS)
+    task = new_task(cast.repo.path, "Old plan", "")
+    assert gitmill(cast.repo.path, "run").code == 3
+    before = gitmill(cast.repo.path, "task", "show", task, "--json").json["item"]["plan"]
+    extra = STAGE.format(
+        role="reviewer", permission="read-only", prompt="More.", more="on: {return: build}\n"
+    )
+    cast.repo.commit({".gitmill/loops/deliver/42-more.md": extra})
+    assert gitmill(cast.repo.path, "task", "answer", task, "-m", "yes").code == 0
+    assert gitmill(cast.repo.path, "run").code == 0
+    assert gitmill(cast.repo.path, "task", "show", task, "--json").json["item"]["plan"] == before
+    assert len(cast.calls("judge")) == 2
+    other = new_task(cast.repo.path, "New plan", "")
+    cast.plays("coder", PASS | {"write": {"a.txt": "2\n"}})
+    assert gitmill(cast.repo.path, "run").code == 0
+    assert stages(cast.repo, other) == ["build pass", "review pass", "more pass"]
+
+
+def test_prompts_go_by_standard_input_and_not_by_the_command_line(cast: Cast):
+    cast.plays("coder", PASS | {"write": {"a.txt": "1\n"}})
+    cast.plays("judge", PASS)
+    body = "x" * 200_000
+    said = gitmill(cast.repo.path, "task", "new", "Big", "--body", "-", "--ready", stdin=body)
+    assert said.code == 0
+    assert gitmill(cast.repo.path, "run").code == 0
+    assert body in cast.prompt("coder", 0)
+    assert Path(cast.calls("coder")[0]) != cast.repo.path
