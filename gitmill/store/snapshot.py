@@ -58,7 +58,6 @@ class Snapshot:
         self.commit = commit
         self._backend = backend
         self._cache = cache
-        self.broken: dict[str, BadDocumentError] = {}
 
     @cached_property
     def tree(self) -> str:
@@ -96,10 +95,20 @@ class Snapshot:
         data = self.read(layout.CONTROL) or b"---\n---\n"
         return Control(data.decode("utf-8", "surrogateescape"), layout.CONTROL)
 
-    @cached_property
+    @property
     def items(self) -> dict[str, Item]:
         """All items that can be read, by id; `broken` names the files that cannot."""
+        return self._read[0]
+
+    @property
+    def broken(self) -> dict[str, BadDocumentError]:
+        """Why a file below a folder of items cannot be read, by path."""
+        return self._read[1]
+
+    @cached_property
+    def _read(self) -> tuple[dict[str, Item], dict[str, BadDocumentError]]:
         found: dict[str, Item] = {}
+        broken: dict[str, BadDocumentError] = {}
         for kind in Kind:
             folder = self._top.get(kind.folder)
             if folder is None or folder.mode != TREE:
@@ -108,10 +117,10 @@ class Snapshot:
                 try:
                     item = self._parse(path, entry)
                 except BadDocumentError as error:
-                    self.broken[path] = error
+                    broken[path] = error
                 else:
                     found[item.id] = item
-        return found
+        return found, broken
 
     def _parse(self, path: str, entry: Entry) -> Item:
         item = self._cache.get(entry.oid)

@@ -90,7 +90,7 @@ def test_all_fields_that_we_write():
     told = read.model_dump(mode="json", exclude_unset=True)
     assert told == FIELDS | fields | {
         "status": "running",
-        "lease": LEASE | {"host": "h", "pid": 7},
+        "created": "2026-01-02T03:04:05.678000Z",
     }
     assert read.count("returns") == 1
     assert read.lease.claim == "c1"

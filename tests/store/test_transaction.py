@@ -1,0 +1,149 @@
+"""The one writer: races are decided again, nothing is lost, refusals leave no commit."""
+
+from __future__ import annotations
+
+import multiprocessing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from gitmill.core.trailers import EventRecord
+from gitmill.errors import BadFormatError, NotInitializedError, StateMovedError
+from gitmill.git.objects import Move
+from gitmill.git.repo import Repository
+from gitmill.mill import Mill
+from gitmill.store import layout, transaction
+from gitmill.store.snapshot import Snapshot
+from gitmill.store.transaction import Draft, Store
+from tests.support.cli import gitmill
+from tests.support.repos import Repo, Sandbox
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def open_store(path: Path) -> Store:
+    return Store(Repository.open(path), lambda: NOW)
+
+
+@pytest.fixture
+def repo(sandbox: Sandbox) -> Repo:
+    repo = sandbox.repo()
+    assert gitmill(repo.path, "init").code == 0
+    return repo
+
+
+def draft(path: str, text: str, *moves: Move) -> Draft:
+    record = EventRecord(event="board", id="e", by="test")
+    return Draft(f"write {path}", record, {path: text.encode()}, moves)
+
+
+def test_the_root_is_the_same_in_every_clone(sandbox: Sandbox):
+    one, other = sandbox.repo("one"), sandbox.repo("other", files={"x": "y\n"})
+    for repo in (one, other):
+        assert open_store(repo.path).begin()
+        assert not open_store(repo.path).begin()
+    roots = {r.git("rev-parse", "gitmill/state") for r in (one, other)}
+    assert roots == {"b6c62b720ff61ab6080095d83becf501aeb716a6"}
+    assert one.git("log", "--format=%an %ae %at %s", "gitmill/state") == (
+        "gitmill gitmill@localhost 0 gitmill state"
+    )
+    assert one.git("ls-tree", "gitmill/state") == ""
+
+
+def test_without_a_branch_or_with_another_format_nothing_is_read_or_written(sandbox: Sandbox):
+    repo = sandbox.repo()
+    with pytest.raises(NotInitializedError):
+        open_store(repo.path).snapshot()
+    assert gitmill(repo.path, "init").code == 0
+    store = open_store(repo.path)
+    store.commit(lambda _: draft(layout.FORMAT_FILE, "99\n"))
+    tip = repo.git("rev-parse", "gitmill/state")
+    with pytest.raises(BadFormatError, match="format 99, this gitmill reads 1"):
+        store.commit(lambda _: draft("x", "y"))
+    for args in (["status"], ["run"], ["task", "new", "x"], ["init"]):
+        said = gitmill(repo.path, *args)
+        assert (said.code, "error[bad-format]" in said.err) == (1, True)
+    assert repo.git("rev-parse", "gitmill/state") == tip
+
+
+def test_a_lost_race_is_decided_again_on_the_new_tip(repo: Repo):
+    ours, theirs = open_store(repo.path), open_store(repo.path)
+    seen: list[bytes | None] = []
+
+    def build(snapshot: Snapshot) -> Draft:
+        seen.append(snapshot.read("count"))
+        if len(seen) == 1:  # somebody is quicker, past the lock that is only politeness
+            new = theirs._write(snapshot, draft("count", "1"))
+            assert repo.git("rev-parse", "gitmill/state") == new
+        return draft("count", (snapshot.read("count") or b"0").decode() + "+")
+
+    after = ours.commit(build)
+    assert seen == [None, b"1"]
+    assert after.read("count") == b"1+"
+    assert repo.git("rev-list", "--count", "gitmill/state") == "4"
+
+
+def test_nothing_to_write_writes_nothing(repo: Repo):
+    tip = repo.git("rev-parse", "gitmill/state")
+    assert open_store(repo.path).commit(lambda _: None).commit == tip
+    assert repo.git("rev-parse", "gitmill/state") == tip
+
+
+def test_all_refs_move_or_none(repo: Repo):
+    store, tip = open_store(repo.path), repo.git("rev-parse", "main")
+    after = store.commit(lambda _: draft("a", "b", Move("refs/gitmill/work/t-00000", tip, None)))
+    assert repo.git("rev-parse", "refs/gitmill/work/t-00000") == tip
+    wrong = Move("refs/gitmill/work/t-00000", after.commit, after.commit)
+    before = repo.git("for-each-ref")
+    limit, transaction.DEADLINE = transaction.DEADLINE, 0.2
+    try:
+        with pytest.raises(StateMovedError, match="nothing was changed"):
+            store.commit(lambda _: draft("c", "d", wrong))
+    finally:
+        transaction.DEADLINE = limit
+    assert repo.git("for-each-ref") == before
+
+
+def _add(path: str, name: str, count: int) -> None:
+    store = open_store(Path(path))
+    for number in range(count):
+        store.commit(
+            lambda snapshot, number=number: draft(
+                "all", (snapshot.read("all") or b"").decode() + f"{name}{number}\n"
+            )
+        )
+
+
+def test_many_processes_lose_no_update(repo: Repo):
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_add, args=(str(repo.path), name, 12)) for name in "abcd"]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(120)
+        assert worker.exitcode == 0
+    lines = repo.git("show", "gitmill/state:all").splitlines()
+    assert sorted(lines) == sorted(f"{name}{n}" for name in "abcd" for n in range(12))
+    for name in "abcd":
+        assert [line for line in lines if line[0] == name] == [f"{name}{n}" for n in range(12)]
+
+
+def test_the_users_index_head_stash_and_work_tree_are_never_touched(repo: Repo):
+    (repo.path / "README.md").write_text("dirty\n")
+    (repo.path / "new.txt").write_text("new\n")
+    repo.git("add", "new.txt")
+    watched = ("index", "HEAD", "ORIG_HEAD", "FETCH_HEAD", "refs/stash", "logs/HEAD")
+
+    def facts() -> list[bytes | None]:
+        paths = [repo.git_dir / name for name in watched]
+        return [path.read_bytes() if path.exists() else None for path in paths]
+
+    before = facts()
+    mill = Mill.open(repo.path)
+    open_store(repo.path).commit(lambda _: draft("x", "y"))
+    assert gitmill(repo.path, "task", "new", "T", "--criterion", "$ true", "--ready").code == 0
+    assert gitmill(repo.path, "status").code == 0
+    assert mill.snapshot().read("x") == b"y"
+    assert facts() == before
+    assert (repo.path / "README.md").read_text() == "dirty\n"
