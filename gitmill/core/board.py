@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from gitmill.core.lifecycle import Status
@@ -45,7 +45,7 @@ class Board:
 
     def landed_today(self, now: datetime) -> int:
         """Return how many landed on the day of `now`."""
-        return self.landed_on.get(f"{now:%Y-%m-%d}", 0)
+        return self.landed_on.get(_day(now), 0)
 
 
 def build_board(items: Mapping[str, Item], *, paused: str = "", queue_paused: str = "") -> Board:
@@ -64,12 +64,16 @@ def build_board(items: Mapping[str, Item], *, paused: str = "", queue_paused: st
     )
     return Board(
         counts=dict(Counter(item.status for item in items.values())),
-        landed_on=dict(Counter(f"{row.since:%Y-%m-%d}" for row in landed)),
+        landed_on=dict(Counter(_day(row.since) for row in landed)),
         rows=tuple(rows),
         landed=tuple(landed[:10]),
         paused=paused,
         queue_paused=queue_paused,
     )
+
+
+def _day(time: datetime) -> str:
+    return f"{time.astimezone(UTC):%Y-%m-%d}"
 
 
 def _row(item: Item, line: Mapping[str, int]) -> Row:

@@ -17,7 +17,7 @@ from pydantic import (
     field_validator,
 )
 
-from gitmill.core.document import Document
+from gitmill.core.document import Document, to_json
 from gitmill.core.ids import PATTERN, Kind, kind_of
 from gitmill.core.lease import Lease
 from gitmill.core.lifecycle import FINAL, Status
@@ -201,7 +201,9 @@ def _explain(document: Document, error: ValidationError) -> BadDocumentError:
 
 def _shown(value: Any) -> str:
     try:
-        shown = json.dumps(value, ensure_ascii=False, default=str)
+        shown = to_json(value)
+    except TypeError:
+        shown = str(value)  # YAML has dates
     except (ValueError, RecursionError):
         return "that"  # YAML can write a list that holds itself
     return shown if len(shown) <= _SHOWN else shown[: _SHOWN - 1] + "…"

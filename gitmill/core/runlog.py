@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gitmill.core.document import Document
+from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Severity, Verdict
 
 OUTPUT_LIMIT = 20_000  # characters of output that a run log keeps
@@ -109,9 +110,10 @@ def findings_text(findings: Sequence[Finding]) -> str:
     lines = []
     for found in findings:
         head, *rest = found.message.splitlines() or [""]
-        where = f"{found.file}:{found.line}: " if found.file and found.line else ""
-        if found.file and not found.line and not head.startswith(found.file):
-            where = f"{found.file}: "
+        file = one_line(found.file)
+        where = f"{file}:{found.line}: " if file and found.line else ""
+        if file and not found.line and not head.startswith(file):
+            where = f"{file}: "
         lines.append(f"- {found.severity.value}: {where}{head}")
         lines += [f"      {line}" for line in rest]
     return "\n".join(lines)

@@ -72,7 +72,7 @@ def run(mill: Mill, order: Order, progress: Progress, tell: Tell) -> Summary:
     mill.repository.require_usable()
     summary = Summary()
     with interruptible(mill):
-        recover(mill)
+        summary.items |= _recovered(mill)
         _refuse_wanted(mill.snapshot(), order)
         while _turn(mill, order, summary, progress, tell):
             obey()
@@ -84,6 +84,14 @@ def run(mill: Mill, order: Order, progress: Progress, tell: Tell) -> Summary:
             "nothing is ready", hints=["see what waits for what with `gitmill status`"]
         )
     return summary
+
+
+def _recovered(mill: Mill) -> dict[str, Item]:
+    """Recover; return the items whose landing that has finished."""
+    landing = [i.id for i in mill.snapshot().items.values() if i.status is Status.LANDING]
+    recover(mill)
+    items = mill.snapshot().items
+    return {n: items[n] for n in landing if n in items and items[n].status is Status.LANDED}
 
 
 def _turn(mill: Mill, order: Order, summary: Summary, progress: Progress, tell: Tell) -> bool:

@@ -195,7 +195,9 @@ def test_a_byte_order_mark_is_no_reason_to_see_no_fields():
     assert document.set("a", 2).to_bytes() == b"\xef\xbb\xbf---\na: 2\n---\nx"
 
 
-@pytest.mark.parametrize("text", ["", "x", "--\na: 1\n---\n", "---\na: 1\n", " ---\n---\n", "x\n---\n"])
+@pytest.mark.parametrize(
+    "text", ["", "x", "--\na: 1\n---\n", "---\na: 1\n", " ---\n---\n", "x\n---\n"]
+)
 def test_without_front_matter_all_is_body(text):
     document = Document(text, "a.md")
     assert not document.has_front_matter
@@ -236,7 +238,9 @@ def test_what_we_write_is_json_and_yaml(fields):
     if told:
         head = document.text.split("\n---\n")[0].removeprefix("---\n")
         loaded = yaml.safe_load(head)
-        assert {str(key): loaded[key] for key in loaded} == {_as_yaml(k): v for k, v in told.items()}
+        assert {str(key): loaded[key] for key in loaded} == {
+            _as_yaml(k): v for k, v in told.items()
+        }
     for value in told.values():
         assert json.loads(to_json(value)) == value
         assert "\n" not in to_json(value)
@@ -258,7 +262,9 @@ def test_what_json_does_not_have_is_not_written(value):
         to_json([value])
 
 
-@pytest.mark.parametrize("typed", ["1.10", "on", "007", "1e3", "no", "0x1F", "2026-01-02", "1_000", "=", "1:30"])
+@pytest.mark.parametrize(
+    "typed", ["1.10", "on", "007", "1e3", "no", "0x1F", "2026-01-02", "1_000", "=", "1:30"]
+)
 def test_texts_stay_what_was_typed(typed):
     document = front(f"a: {typed}", f"b: [{typed}, {typed}]", "c:", f"- {typed}", f"d: '{typed}'")
     assert document.text_value("a") == typed
@@ -345,7 +351,7 @@ def test_errors_name_file_line_and_what_is_there():
         (["a: !!bool x"], 2, "not YAML"),
         (["a: !!timestamp x"], 2, "not YAML"),
         (["a: !mine x"], 2, "could not determine a constructor for the tag '!mine'"),
-        (["a: " + "[" * 1500], 2, "not YAML"),
+        (["a: " + "[" * 1000], 2, "not YAML"),
         (["a: " + "9" * 9000], 2, "not YAML"),
         (["a: \x1b"], 2, "not YAML"),
         (["a: x\udcff"], 2, "not YAML"),

@@ -112,7 +112,7 @@ def test_all_fields_that_we_write():
         ({"title": "a\nb"}, 4, 'title must be one line of text, at most 300 characters, '
                                'not "a\\nb"'),
         ({"title": "a\u2028b"}, 4, 'title must be one line of text, at most 300 characters, '
-                                   'not "a\u2028b"'),
+                                   r'not "a\u2028b"'),
         ({"title": "x" * 301}, 4, "title must be one line of text, at most 300 characters, "
                                   f'not "{"x" * 78}…'),
         ({"status": "open"}, 5, "status must be one of draft, ready, running, waiting, blocked, "
@@ -143,7 +143,7 @@ def test_all_fields_that_we_write():
          "lease.until: input should have timezone info"),
         ({"lease": "c1"}, 9, "lease: input should be a valid dictionary or instance of Lease"),
         ({"title": "\ud800"}, 4, 'title must be one line of text, at most 300 characters, '
-                                 'not "\ud800"'),
+                                 r'not "\ud800"'),
     ],
 )  # fmt: skip
 def test_an_error_names_file_line_key_and_what_was_expected(fields, line, said):
@@ -168,6 +168,8 @@ def test_an_error_names_file_line_key_and_what_was_expected(fields, line, said):
          "labels: found unconstructable recursive node"),
         (TYPED.replace("priority: 1", "priority: &a [*a]"), 11,
          "priority must be a whole number from 0 (first) to 4, not that"),
+        (TYPED.replace("priority: 1", "priority: 2026-01-02"), 11,
+         "priority must be a whole number from 0 (first) to 4, not 2026-01-02"),
     ],
 )  # fmt: skip
 def test_what_is_no_item_at_all_is_named_too(text, line, said):

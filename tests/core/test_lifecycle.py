@@ -239,5 +239,6 @@ def test_the_page_about_it_has_this_table():
         at = list(Status) if places == "every status" else places.split(", ")
         told |= {(s, event): s if to == "the same" else to for s in at}
     assert told == {
-        (at.value if at else "–", event.value): to.value for (at, event), to in TRANSITIONS.items()
+        (at.value if at else "\u2013", event.value): to.value
+        for (at, event), to in TRANSITIONS.items()
     }

@@ -1,5 +1,7 @@
 """Pipeline: who goes next, where each verdict leads, and that every way round comes to an end."""
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,7 +29,7 @@ REVIEW = "---\ntype: agent\nrole: reviewer\npermission: read-only\non: {return: 
 TEXT = "---\nJudge {{ diff }} by {{ nonce }} and {{ verdict_schema }}.\n"
 TROUBLE = (
     ("10-build.md", "---\ntype: agent\nrole: builder\npermission: workspace\nattempts: 4\n"
-                    "on: {fail: troubleshoot, impossible: consult}\n---\nBuild {{ item.title }}.\n"),
+                    "on: {fail: troubleshoot, impossible: consult}\n---\nBuild {{ nonce }}.\n"),
     ("80-troubleshoot.md", "---\ntype: agent\nrole: builder\npermission: workspace\nattempts: 2\n"
                            "on: {pass: sanity, fail: consult}\n---\nMend {{ item.title }}.\n"),
     ("85-consult.md", "---\ntype: agent\nrole: builder\npermission: workspace\nattempts: 1\n"
@@ -143,10 +145,6 @@ def test_a_gate_asks_by_risk(gate, risk, after):
 
 # Where a verdict leads
 
-BLOCKED_AT = {
-    ("build", RETURN), ("sanity", IMPOSSIBLE), ("checks", ASK), ("checks", IMPOSSIBLE),
-}  # fmt: skip
-
 
 @pytest.mark.parametrize(
     ("head", "at", "word", "event", "stage", "counters"),
@@ -239,7 +237,9 @@ def test_several_approvals_are_counted_and_cost_no_attempt():
     yes = {"commit": "ab" * 20, "patch": "p", "by": "any"}
     begun = {"counters": {"build": 1, "review": 2}}
     for have in (0, 1):
-        settled = settle(plan, item(reviewed=[yes] * have, **begun), "review", "review", Verdict(PASS))
+        settled = settle(
+            plan, item(reviewed=[yes] * have, **begun), "review", "review", Verdict(PASS)
+        )
         assert settled == Settled(Event.APPROVAL_COUNTED, "review", {"build": 1, "review": 2})
     settled = settle(plan, item(reviewed=[yes] * 2, **begun), "review", "review", Verdict(PASS))
     assert settled == Settled(Event.APPROVED, "review", {"build": 1, "review": 3})
@@ -271,13 +271,11 @@ def test_failures_go_where_the_loop_says_and_no_further():
 )
 def test_a_random_walk_always_comes_to_an_end(plan, risk, seed, weights):
     """Without a person nothing goes round for ever, and no counter leaves its bound."""
-    import random
-
     dice = random.Random(seed)
     now = item(status="ready", risk=risk)
     rounds = plan.limits.returns + 1
     bound = rounds * sum(max(stage.attempts, stage.approvals, 1) + 1 for stage in plan.stages)
-    for step in range(bound + 1):
+    for _ in range(bound + 1):
         stages = group(plan, now.stage or plan.first.name)
         word = dice.choices(list(VerdictWord), weights)[0]
         reached = dice.randrange(len(stages)) if word is not PASS else -1
@@ -294,9 +292,11 @@ def test_a_random_walk_always_comes_to_an_end(plan, risk, seed, weights):
             reviewed = [*(r.model_dump() for r in now.reviewed), yes]
         else:
             reviewed = []
-        now = item(risk=risk, stage=settled.stage, counters=dict(settled.counters), reviewed=reviewed)
+        now = item(
+            risk=risk, stage=settled.stage, counters=dict(settled.counters), reviewed=reviewed
+        )
     else:
-        pytest.fail(f"still under way after {step} attempts")
+        pytest.fail(f"still under way after {bound} attempts")
 
 
 # Where work goes back to

@@ -79,7 +79,9 @@ def test_the_order_is_one_of_the_queued_and_never_before_a_queued_dependency(fie
     first = next_to_land(items)
     free = [one for one in line if not unmet(items, one)]
     assert first == (free[0] if free else None)
-    assert all((first.priority, first.created, first.id) <= (o.priority, o.created, o.id) for o in free)
+    assert all(
+        (first.priority, first.created, first.id) <= (o.priority, o.created, o.id) for o in free
+    )
     assert order(dict(reversed(items.items()))) == line
 
 

@@ -8,15 +8,17 @@ from hypothesis import strategies as st
 from gitmill.core.trailers import EventRecord, format_message, one_line, parse_message
 
 FORGED = st.sampled_from([
-    "\nGitmill-Event: landed", "\n\nGitmill-Id: forged", "\r\nGitmill-By: root", "\u2028Gitmill-To: done",
-    "\x85Gitmill-Claim: c1", "\x0bGitmill-Item: t-aaaaa", "\x1cGitmill-Item: t-aaaaa", "\x9b31m", "\x1b[2J",
+    "\nGitmill-Event: landed", "\n\nGitmill-Id: forged", "\r\nGitmill-By: root",
+    "\u2028Gitmill-To: done", "\x85Gitmill-Claim: c1", "\x0bGitmill-Item: t-aaaaa",
+    "\x1cGitmill-Item: t-aaaaa", "\x9b31m", "\x1b[2J",
 ])  # fmt: skip
 texts = st.lists(st.text() | FORGED, max_size=3).map("".join)
 ATTRIBUTES = [field.name for field in fields(EventRecord) if field.name != "extra"]
 NAMES = st.text("ABCDEFGHIJ", min_size=3, max_size=6).map(lambda name: f"X{name}")
+named = texts.filter(one_line)
 records = st.builds(
     EventRecord,
-    **{name: texts for name in ATTRIBUTES} | {"event": texts.filter(one_line), "id": texts.filter(one_line)},
+    **dict.fromkeys(ATTRIBUTES, texts) | {"event": named, "id": named},
     extra=st.dictionaries(NAMES, texts, max_size=3),
 )
 

@@ -116,3 +116,14 @@ def test_names_of_any_bytes_land_as_they_are(sandbox: Sandbox):
     names = repo.git("ls-tree", "-r", "-z", "--name-only", "main").split("\0")
     assert set(names) >= {"a b/-n", "new\nline", "\udcffbad"}
     assert repo.git("status", "--porcelain") == "?? .gitmill/"
+
+
+def test_a_sha256_repository_works_like_any_other(sandbox: Sandbox):
+    repo = sandbox.repo(object_format="sha256")
+    assert gitmill(repo.path, "init").code == 0
+    new_task(repo.path, "Long ids", "echo x > x.txt")
+    said = gitmill(repo.path, "run")
+    assert said.code == 0, said.err
+    assert len(repo.git("rev-parse", "main")) == 64
+    assert repo.git("notes", "--ref=gitmill", "show", "main").startswith("---\nitem: ")
+    assert repo.git("fsck", "--no-dangling") == ""

@@ -211,6 +211,10 @@ class TestAttributes:
         module._Bench(git, folder)._lay_out(outer)
         assert list(sandbox.root.rglob(".gitattributes")) == []
 
+    def test_ones_that_cannot_be_read_are_an_error(self, sandbox):
+        with pytest.raises(GitFailedError, match="attributes"):
+            list(module._attributes(Git(sandbox.repo().git_dir), "0" * 40))
+
 
 class TestOptions:
     """What newer git is asked, also where the git at hand is older."""

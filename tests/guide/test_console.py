@@ -42,7 +42,7 @@ def test_a_page_is_read_by_headings_and_prompts():
             Step(4, "echo a", ("a",)),
             Step(6, "cat <<'END'\nb\n\nEND", ("b", "")),
         ],
-        "Two": [Step(22, "false"), Step(23, "echo $?", ("1",))],
+        "Two": [Step(21, "false"), Step(22, "echo $?", ("1",))],
     }
 
 

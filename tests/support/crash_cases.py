@@ -236,7 +236,7 @@ def check_landed(case: Case, *, deaths: int = 1) -> None:
     assert len(ids) == 1 + len(case.tasks)
     seen = 0
     for task in case.tasks:
-        item = Document(repo.git("show", f"gitmill/state:tasks/{task[2:4]}/{task}.md") + "\n")
+        item = document(case, task)
         assert item.text_value("status") == "landed"
         check_evidence(repo, task, item)
         assert item.value("lease") is None
@@ -246,6 +246,16 @@ def check_landed(case: Case, *, deaths: int = 1) -> None:
         assert kept == list(STORY)
         seen += died
     assert seen <= deaths
+
+
+def document(case: Case, task: str) -> Document:
+    """Return a task as the state has it now."""
+    return Document(case.repo.git("show", f"gitmill/state:tasks/{task[2:4]}/{task}.md") + "\n")
+
+
+def statuses(case: Case) -> list[str]:
+    """Return how the tasks stand."""
+    return [str(document(case, task).text_value("status")) for task in case.tasks]
 
 
 def check_evidence(repo: Repo, task: str, item: Document) -> None:

