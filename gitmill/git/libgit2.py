@@ -91,5 +91,5 @@ class Libgit2:
         """Follow a symbolic ref, as git does: a branch may be another name of a branch."""
         try:
             return str(self._repo.references[name].resolve().name)
-        except KeyError:
+        except (KeyError, ValueError):
             return name

@@ -25,7 +25,7 @@ _NO_NEWLINE = b"\\"
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class _Change:
     """One path that differs; modes in six octal digits and ids of zeros where there is no file.
 
     `status` is git's letter: `A`dded, `D`eleted, `M`odified, `T`ype changed. Renames are not
@@ -38,12 +38,6 @@ class Change:
     old: str
     new: str
     status: str
-
-
-def changed_paths(git: Git, old: str, new: str) -> tuple[Change, ...]:
-    """Return what differs between two commits or trees, in git's order of paths."""
-    out = git.run("diff-tree", "-r", "--raw", "-z", *_NEUTRAL, old, new, "--").stdout
-    return tuple(_changes(out)[0])
 
 
 def patch_identity(git: Git, old: str, new: str) -> str:
@@ -71,14 +65,14 @@ def patch_identity(git: Git, old: str, new: str) -> str:
     return digest.hexdigest()
 
 
-def _changes(out: bytes) -> tuple[list[Change], bytes]:
+def _changes(out: bytes) -> tuple[list[_Change], bytes]:
     """Read the raw entries that an output begins with, and return what comes after them."""
     found, at = [], 0
     while out.startswith(b":", at):
         end = out.index(b"\0", at)
         last = out.index(b"\0", end + 1)
         old_mode, new_mode, old, new, status = out[at + 1 : end].decode().split(" ")
-        found.append(Change(text(out[end + 1 : last]), old_mode, new_mode, old, new, status))
+        found.append(_Change(text(out[end + 1 : last]), old_mode, new_mode, old, new, status))
         at = last + 1
     return found, out[at + 1 :]
 

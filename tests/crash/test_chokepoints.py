@@ -1,9 +1,10 @@
-"""gitmill dies before or after its Nth outside effect; the next run finishes without a person."""
+"""gitmill ends before or after its Nth outside effect; the next run finishes without a person."""
 
 from __future__ import annotations
 
+import random
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -12,16 +13,23 @@ import pytest
 from tests.support.crash_cases import (
     Case,
     Server,
+    Template,
     age_locks,
     check_everything,
     copied,
+    document,
     statuses,
     template,
 )
 
-SHARES = 6
-# Odd, so that the sample takes turns between before and after.
-STRIDE = 5
+SHARES = 4
+# A sample by default, all of them with `-m slow`. It is odd, so that it takes turns between before
+# and after.
+STRIDE = 7
+CHECKED_OUT = pytest.mark.parametrize(
+    "checked_out", [True, False], ids=["checked-out", "elsewhere"]
+)
+SHARE = pytest.mark.parametrize("share", range(SHARES))
 
 
 @pytest.fixture(scope="session")
@@ -31,31 +39,22 @@ def server() -> Iterator[Server]:
     server.close()
 
 
-def deaths(share: int, stride: int) -> Iterator[str]:
+def points(share: int, stride: int) -> Iterator[str]:
     """Yield the failpoints of a share: each `stride`th of before:1, after:1, before:2, after:2."""
     for number in count(share * stride, SHARES * stride):
         yield f"{('before', 'after')[number % 2]}:{number // 2 + 1}"
 
 
-def survive(case: Case, failpoint: str) -> bool:
-    """Die at a failpoint, run again, check everything; whether the failpoint was reached."""
-    code = case.run("run", failpoint=failpoint)
-    if code != -signal.SIGKILL:
-        assert code == 0, case.said[0]
-        return False
-    before = case.tip()
-    age_locks(case)
-    landed = statuses(case) == ["landed", "landed"]
-    assert case.run("run") == (5 if landed else 0), "\n".join(case.said)
-    case.repo.git("merge-base", "--is-ancestor", before, "gitmill/state")
-    check_everything(case)
-    return True
-
-
-def sweep(tmp_path: Path, server: Server, *, checked_out: bool, share: int, stride: int) -> int:
-    made = template(checked_out=checked_out)
-    for number, failpoint in enumerate(deaths(share, stride)):
-        with copied(made, tmp_path / f"case-{number}", server) as case:
+def sweep(
+    made: Template,
+    folder: Path,
+    server: Server,
+    failpoints: Iterator[str],
+    survive: Callable[[Case, str], bool],
+) -> int:
+    """Try failpoints, each in a fresh copy, until one is not reached; return how many were."""
+    for number, failpoint in enumerate(failpoints):
+        with copied(made, folder / f"case-{number}", server) as case:
             try:
                 if not survive(case, failpoint):
                     return number
@@ -65,14 +64,159 @@ def sweep(tmp_path: Path, server: Server, *, checked_out: bool, share: int, stri
     raise AssertionError
 
 
-@pytest.mark.parametrize("share", range(SHARES))
-@pytest.mark.parametrize("checked_out", [True, False], ids=["checked-out", "elsewhere"])
-def test_a_run_survives_its_death(tmp_path, server, checked_out, share):
-    assert sweep(tmp_path, server, checked_out=checked_out, share=share, stride=STRIDE) > 3
+def finishes(case: Case, **how: int) -> None:
+    """The next run does what is left to do, and then everything is as it should be."""
+    tip = case.repo.git("rev-parse", "gitmill/state")
+    age_locks(case)
+    landed = statuses(case) == ["landed", "landed"]
+    assert case.run("run") == (5 if landed else 0)
+    case.repo.git("merge-base", "--is-ancestor", tip, "gitmill/state")
+    check_everything(case, **how)
+
+
+# -- a run dies ------------------------------------------------------------------------------------
+
+
+def dies(case: Case, failpoint: str) -> bool:
+    code = case.run("run", failpoint=failpoint)
+    if code != -signal.SIGKILL:
+        assert code == 0
+        return False
+    finishes(case)
+    return True
+
+
+@SHARE
+@CHECKED_OUT
+def test_a_run_dies(tmp_path, server, checked_out, share):
+    made = template(checked_out=checked_out)
+    assert sweep(made, tmp_path, server, points(share, STRIDE), dies) > 3
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("share", range(SHARES))
-@pytest.mark.parametrize("checked_out", [True, False], ids=["checked-out", "elsewhere"])
-def test_a_run_survives_its_death_anywhere(tmp_path, server, checked_out, share):
-    assert sweep(tmp_path, server, checked_out=checked_out, share=share, stride=1) > 15
+@SHARE
+@CHECKED_OUT
+def test_a_run_dies_anywhere(tmp_path, server, checked_out, share):
+    made = template(checked_out=checked_out)
+    assert sweep(made, tmp_path, server, points(share, 1), dies) > 30
+
+
+@CHECKED_OUT
+def test_a_run_dies_many_times(tmp_path, server, checked_out):
+    dies_at_random(tmp_path, server, checked_out=checked_out, seeds=range(2))
+
+
+@pytest.mark.slow
+@SHARE
+@CHECKED_OUT
+def test_a_run_dies_very_many_times(tmp_path, server, checked_out, share):
+    seeds = range(100 * (share + 1), 100 * (share + 1) + 20)
+    dies_at_random(tmp_path, server, checked_out=checked_out, seeds=seeds)
+
+
+def dies_at_random(folder: Path, server: Server, *, checked_out: bool, seeds: range) -> None:
+    """Kill one run after the other, each at any time, until one comes to its end."""
+    for seed in seeds:
+        chance = random.Random(seed)
+        with copied(template(checked_out=checked_out), folder / f"case-{seed}", server) as case:
+            for _ in range(12):
+                if case.run("run", lifetime=chance.uniform(0.0, 0.8)) != -signal.SIGKILL:
+                    break
+                age_locks(case)
+            try:
+                finishes(case, deaths=12)
+            except AssertionError as error:
+                error.add_note(f"seed {seed}\n" + "\n".join(case.said))
+                raise
+
+
+# -- a run is told to stop -------------------------------------------------------------------------
+
+
+def stops(case: Case, failpoint: str) -> bool:
+    code = case.run("run", interrupt=failpoint)
+    if "interrupt" not in case.said[-1]:
+        assert code == 0
+        return False
+    assert code == 130
+    assert not {"running", "landing"} & set(statuses(case)), "it has given back what it held"
+    finishes(case)
+    return True
+
+
+@SHARE
+@CHECKED_OUT
+def test_a_run_is_told_to_stop(tmp_path, server, checked_out, share):
+    made = template(checked_out=checked_out)
+    assert sweep(made, tmp_path, server, points(share, 2 * STRIDE + 1), stops) > 1
+
+
+@pytest.mark.slow
+@SHARE
+@CHECKED_OUT
+def test_a_run_is_told_to_stop_anywhere(tmp_path, server, checked_out, share):
+    made = template(checked_out=checked_out)
+    assert sweep(made, tmp_path, server, points(share, 1), stops) > 30
+
+
+# -- a recovery dies -------------------------------------------------------------------------------
+
+
+def recovery_dies(case: Case, failpoint: str) -> bool:
+    """Die in the recovery from an earlier death."""
+    age_locks(case)
+    code = case.run("recover", failpoint=failpoint)
+    assert code in (0, -signal.SIGKILL)
+    finishes(case)
+    return code != 0
+
+
+def killed_build(case: Case, failpoint: str) -> bool:
+    case.arm("build")
+    assert case.run("run") == -signal.SIGKILL
+    assert statuses(case)[0] == "running"
+    went_on = recovery_dies(case, failpoint)
+    first = case.tasks[0]
+    assert case.repo.git("show", f"refs/gitmill/rescue/{first}/1:half.txt") == "half"
+    return went_on
+
+
+def killed_check(case: Case, failpoint: str) -> bool:
+    case.arm("check")
+    assert case.run("run") == -signal.SIGKILL
+    assert statuses(case)[1] == "landing"
+    return recovery_dies(case, failpoint)
+
+
+def killed_landing(case: Case, failpoint: str) -> bool:
+    """Die after the target has moved and before the state has."""
+    before = case.repo.git("rev-parse", "main")
+    for number in count(1):
+        assert case.run("run", failpoint=f"after:{number}") == -signal.SIGKILL
+        if case.repo.git("rev-parse", "main") != before:
+            break
+    assert document(case, case.tasks[0]).value("landing")
+    return recovery_dies(case, failpoint)
+
+
+RECOVERIES = pytest.mark.parametrize(
+    ("killed", "approved"),
+    [(killed_build, False), (killed_check, True), (killed_landing, True)],
+    ids=["build", "check", "landing"],
+)
+
+
+@RECOVERIES
+@CHECKED_OUT
+def test_a_recovery_dies(tmp_path, server, checked_out, killed, approved):
+    made = template(checked_out=checked_out, approved=approved)
+    assert sweep(made, tmp_path, server, points(1, 2), killed) > 1
+
+
+@pytest.mark.slow
+@SHARE
+@RECOVERIES
+@CHECKED_OUT
+def test_a_recovery_dies_anywhere(tmp_path, server, checked_out, killed, approved, share):
+    made = template(checked_out=checked_out, approved=approved)
+    assert sweep(made, tmp_path, server, points(share, 1), killed) > 1

@@ -1,8 +1,8 @@
 """Runs the console blocks of a page in one shell and compares what they print with the page.
 
 A block fenced as `console` holds commands behind `$ ` (`> ` where one goes on) and, below each,
-what it prints on both outputs. A line `...` stands for any lines. Hashes, times and folders may
-differ; ids may too, but what has one id on the page has one id in the run.
+what it prints on both outputs. A line `...` stands for any lines. Hashes, times, folders and hosts
+may differ; ids may too, but what has one id on the page has one id in the run.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ _SAME = (
     (re.compile(r"\bin \d+\.\d\ds( \(\d+:\d\d:\d\d\))?"), "in TIME"),
     (re.compile(r" +(\d+h\d\dm|\d+m\d\ds|\d+\.\ds|\d+[smh])(?=\s|$)"), " TIME"),
     (re.compile(r"(?<![\w.])/[\w./-]+/"), "FOLDER/"),
+    (re.compile(r"(?<=\w)@[\w.-]+"), "@HOST"),
 )
 
 

@@ -15,10 +15,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from gitmill.core.document import Document
 from gitmill.core.lifecycle import Event, Status, advance
 from gitmill.core.trailers import EventRecord, parse_message
+from gitmill.failpoints import VARIABLE
 from gitmill.git.command import Git
 from gitmill.git.patch import patch_identity
 from tests.support.cli import gitmill, new_task
@@ -30,7 +32,7 @@ STORY = (
     "created", "readied", "claimed build", "advanced", "claimed review", "approved",
     "queued", "land-started", "landed",
 )  # fmt: skip
-RETRIED = {"lapsed": "claimed", "land-aborted": "land-started"}
+RETRIED = {"lapsed": "claimed", "released": "claimed", "land-aborted": "land-started"}
 
 
 class Server:
@@ -42,11 +44,10 @@ class Server:
             [sys.executable, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def run(self, cwd: Path, argv: list[str], env: dict[str, str], out: Path, err: Path) -> int:
+    def run(self, wanted: dict[str, Any]) -> int:
         """Return the exit status, or the negative number of the signal that ended it."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        wanted = {"cwd": str(cwd), "argv": argv, "env": env, "out": str(out), "err": str(err)}
         self._process.stdin.write(json.dumps(wanted) + "\n")
         self._process.stdin.flush()
         return int(self._process.stdout.readline())
@@ -81,16 +82,25 @@ class Case:
             "GIT_CONFIG_GLOBAL": os.environ["GIT_CONFIG_GLOBAL"],
         }
 
-    def run(self, *argv: str, failpoint: str = "") -> int:
+    def run(
+        self,
+        *argv: str,
+        failpoint: str = "",
+        interrupt: str = "",
+        lifetime: float | None = None,
+    ) -> int:
         """Run gitmill; what it printed is the last of `said`."""
         err = self.folder / f"said-{len(self.said)}"
-        more = {"GITMILL_FAILPOINT": failpoint} if failpoint else {}
-        code = self.server.run(self.repo.path, list(argv), self.env | more, err, err)
+        more = {VARIABLE: failpoint} if failpoint else {}
+        wanted = {"cwd": str(self.repo.path), "argv": argv, "env": self.env | more,
+                  "out": str(err), "err": str(err), "interrupt": interrupt, "lifetime": lifetime}  # fmt: skip
+        code = self.server.run(wanted)
         self.said.append(err.read_text("utf-8", "replace") if err.exists() else "")
         return code
 
-    def tip(self) -> str:
-        return self.repo.git("rev-parse", "gitmill/state")
+    def arm(self, name: str) -> None:
+        """Let the build of the first task or the check of the second one kill gitmill, once."""
+        (self.folder / "home" / name).touch()
 
 
 @dataclass(frozen=True)
@@ -101,9 +111,15 @@ class Template:
     tasks: tuple[str, ...]
 
 
+def mortal(name: str) -> str:
+    """Return a line of script that kills the gitmill which runs it, if `arm` has said so."""
+    kill = 'kill -9 "$(cut -d" " -f4 "/proc/$PPID/stat")"'
+    return f'test ! -e "$HOME/{name}" || {{ rm "$HOME/{name}"; {kill}; sleep 60; }}'
+
+
 @cache
-def template(*, checked_out: bool) -> Template:
-    """Return a repository with two ready tasks and a file that the user has changed.
+def template(*, checked_out: bool, approved: bool = False) -> Template:
+    """Return a repository with two tasks, ready or approved, and a file that the user has changed.
 
     It is made once in each process that tests.
     """
@@ -113,10 +129,15 @@ def template(*, checked_out: bool) -> Template:
     shutil.rmtree(repo.git_dir / "hooks")
     assert gitmill(repo.path, "init").code == 0
     shutil.rmtree(repo.path / ".gitmill")
+    build = f"echo half > half.txt\n{mortal('build')}\nrm half.txt\necho two >> a.txt"
+    check = f"$ test -e b.txt && {{ {mortal('check')}; }}"
     tasks = (
-        new_task(repo.path, "First", "echo two >> a.txt", "--criterion", "$ grep -q two a.txt"),
-        new_task(repo.path, "Second", "echo new > b.txt", "--criterion", "$ test -e b.txt"),
+        new_task(repo.path, "First", build, "--criterion", "$ grep -q two a.txt"),
+        new_task(repo.path, "Second", "echo new > b.txt", "--criterion", check),
     )
+    if approved:
+        assert gitmill(repo.path, "run", "--through", "approved").code == 0
+        shutil.rmtree(repo.git_dir / "worktrees")
     if not checked_out:
         repo.git("switch", "-q", "-c", "elsewhere")
     (folder / "branch").write_text("main" if checked_out else "elsewhere")
@@ -142,10 +163,10 @@ def age_locks(case: Case) -> None:
 # -- what must hold --------------------------------------------------------------------------------
 
 
-def check_everything(case: Case) -> None:
+def check_everything(case: Case, *, deaths: int = 1) -> None:
     """Assert that both tasks have landed once, as reviewed, and that nothing else is left."""
     check_history(case)
-    check_landed(case)
+    check_landed(case, deaths=deaths)
     check_checkout(case)
     check_leftovers(case)
 
@@ -224,7 +245,7 @@ def without_deaths(story: list[str]) -> tuple[list[str], int]:
     return kept, deaths
 
 
-def check_landed(case: Case, *, deaths: int = 1) -> None:
+def check_landed(case: Case, *, deaths: int) -> None:
     """Each task is one commit on a linear target, as reviewed; no stage was done twice."""
     repo = case.repo
     commits = repo.git("log", "--format=%H %P", "main").splitlines()[::-1]

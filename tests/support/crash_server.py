@@ -1,7 +1,8 @@
 """Runs gitmill commands in forked children, so that each costs no imports.
 
 One JSON object on a line of standard input says what to run, one number on a line of standard
-output how it ended: exit status, or the negative number of the signal.
+output how it ended: exit status, or the negative number of the signal. With `lifetime` the child is
+killed after so many seconds; with `interrupt` it gets a Ctrl-C at that failpoint and does not die.
 """
 
 from __future__ import annotations
@@ -10,11 +11,14 @@ import gc
 import json
 import os
 import pkgutil
+import signal
 import sys
+import time
 from importlib import import_module
 from typing import Any, NoReturn
 
 import gitmill
+from gitmill import failpoints
 
 
 def serve() -> None:
@@ -23,9 +27,13 @@ def serve() -> None:
             import_module(module.name)
     gc.freeze()
     for line in sys.stdin:
+        wanted = json.loads(line)
         pid = os.fork()
         if pid == 0:
-            become(json.loads(line))
+            become(wanted)
+        if wanted["lifetime"] is not None:
+            time.sleep(wanted["lifetime"])
+            os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
 
@@ -34,6 +42,10 @@ def become(wanted: dict[str, Any]) -> NoReturn:
     """Turn this process into one that runs a command line of gitmill."""
     from gitmill.cli.main import main
 
+    if wanted["interrupt"]:
+        failpoints._die_if = interrupt_if
+        wanted["env"][failpoints.VARIABLE] = wanted["interrupt"]
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(wanted["env"])
     os.chdir(wanted["cwd"])
@@ -44,6 +56,12 @@ def become(wanted: dict[str, Any]) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def interrupt_if(wanted: str, here: str, what: str) -> None:
+    if wanted == here:
+        sys.stderr.write(f"interrupt {here} {what}\n")
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 if __name__ == "__main__":
