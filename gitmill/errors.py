@@ -178,6 +178,12 @@ class AttemptError(GitmillError):
     slug = "attempt-failed"
 
 
+class SetUpError(AttemptError):
+    """The set-up of a worktree failed; no work is to blame, so it costs no attempt."""
+
+    slug = "set-up-failed"
+
+
 class CheckoutBlockedError(GitmillError):
     """The checkout of the target cannot follow; nothing in it was changed."""
 

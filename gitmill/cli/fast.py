@@ -6,6 +6,7 @@ The kept board is a file below `.git/gitmill`, keyed by the state commit; deleti
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,8 @@ STATE = "refs/heads/gitmill/state"
 def status() -> bool:
     """Print the kept board if it is of the state as it is now; whether it was."""
     where = ("-C", output.settings.directory, "rev-parse", "--path-format=absolute")
-    done = process.run(("git", *where, "--git-common-dir", STATE), check=False)
+    env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    done = process.run(("git", *where, "--git-common-dir", STATE), env=env, check=False)
     lines = done.text.splitlines()
     if done.returncode != 0 or len(lines) != 2:
         return False
@@ -62,7 +64,7 @@ def tell(board: Board) -> None:
     first = {row.status.value: row.id for row in reversed(board.rows)}
     if "waiting" in first:
         task = first["waiting"]
-        output.next_step(f"gitmill task diff {task}", f"gitmill task approve {task}")
+        output.next_step(f"gitmill task show {task}")
     elif "ready" in first:
         output.next_step("gitmill run")
     elif "approved" in first or "queued" in first:

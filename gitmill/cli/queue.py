@@ -38,12 +38,12 @@ def list_queue() -> None:
     places += [("approved", item) for item in approved]
     rows = [f"{place:>8}  {item.id}  {item.title}" for place, item in places]
     if snapshot.control.queue_paused:
-        rows.insert(0, f"{output.style('paused', 'warn')}: {snapshot.control.reason}")
+        rows.insert(0, f"{output.style('paused', 'warn')}: {snapshot.control.queue_reason}")
     output.answer(
         rows,
         {
             "paused": snapshot.control.queue_paused,
-            "reason": snapshot.control.reason,
+            "reason": snapshot.control.queue_reason,
             "landing": [session.as_json(item) for item in landing],
             "queued": [session.as_json(item) for item in line],
             "approved": [session.as_json(item) for item in approved],
@@ -73,7 +73,10 @@ def remove(item_id: Id) -> None:
     here = session.mill()
     name = session.resolve(here, item_id)
     dequeue(here, name)
-    session.tell(here.snapshot().item(name), f"{name} is approved, not queued")
+    session.tell(
+        here.snapshot().item(name),
+        f"{name} is approved, not queued, until the next run",
+    )
 
 
 @queue.command()

@@ -142,7 +142,7 @@ def edit(
     risk: RiskOption = None,
     body: Body = None,
 ) -> None:
-    """Change fields of a task; a list that is given replaces the one that was there."""
+    """Change fields of a task; a given list replaces the one that was there, '' empties it."""
     from gitmill.flows.intake import edit_task
 
     fields: dict[str, Any] = {
@@ -155,7 +155,11 @@ def edit(
         "priority": priority,
         "risk": _risk(risk).value if risk else None,
     }
-    changes = {key: value or None for key, value in fields.items() if value is not None}
+    changes = {
+        key: ([one for one in value if one] if isinstance(value, list) else value) or None
+        for key, value in fields.items()
+        if value is not None
+    }
     if priority is not None:
         changes["priority"] = priority
     text = _text(body)
@@ -292,8 +296,8 @@ def _script(given: str | None) -> str | None:
         return given
     try:
         return Path(given[1:]).read_text("utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot read the script {given[1:]}: {error.strerror}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the script {given[1:]}: {error}") from None
 
 
 def _risk(given: str) -> Any:

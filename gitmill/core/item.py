@@ -48,6 +48,7 @@ class Reviewed(BaseModel):
     patch: str
     by: str
     run: int = 0
+    stage: str = ""
 
 
 class Landing(BaseModel):

@@ -30,7 +30,7 @@ _TYPED = {
     },
     StageType.SANITY: {"timeout", "attempts", "on"},
     StageType.CHECKS: {"timeout", "attempts", "on"},
-    StageType.PERSON: {"when", "approvals", "distinct_from", "on"},
+    StageType.PERSON: {"when", "on"},
 }  # fmt: skip
 
 

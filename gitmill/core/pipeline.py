@@ -112,7 +112,8 @@ def settle(plan: FrozenPlan, item: Item, head: str, at: str, verdict: Verdict) -
 
 def _pass(plan: FrozenPlan, item: Item, at: str, counters: Mapping[str, int]) -> Settled:
     after = next_after_pass(plan, item, at)
-    if plan.stage(at).approvals > len(item.reviewed) + 1:
+    before = sum(entry.stage == at for entry in item.reviewed)
+    if plan.stage(at).approvals > before + 1:
         # Another session judges the same work: not another try.
         return Settled(Event.APPROVAL_COUNTED, at, item.counters)
     if after == APPROVED:
@@ -153,12 +154,10 @@ def authoring(plan: FrozenPlan, at: str) -> str:
 
 
 def reviewing(plan: FrozenPlan) -> str:
-    """Return the stage that judges work whose patch has changed: the last review, else a gate."""
-    judges = [
-        stage.name
-        for stage in plan.stages
-        if (stage.type is StageType.AGENT and not stage.is_authoring)
-        or stage.type is StageType.PERSON
-    ]
-    reviews = [name for name in judges if plan.stage(name).type is StageType.AGENT]
-    return (reviews or judges or [plan.stages[-1].name])[-1]
+    """Return where work goes whose patch has changed, so that all judgements are made again.
+
+    That is the stage behind its author, the author where there is none.
+    """
+    author = plan.stage(authoring(plan, plan.stages[-1].name))
+    after = author.edges.get(VerdictWord.PASS, "")
+    return after if is_stage(plan, after) else author.name

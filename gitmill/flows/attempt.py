@@ -20,7 +20,7 @@ from gitmill.core.redact import redact
 from gitmill.core.runlog import Passage, RunLog
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
-from gitmill.errors import GitmillError, LeasedError
+from gitmill.errors import BadDocumentError, GitmillError, LeasedError, SetUpError
 from gitmill.flows import gates, work
 from gitmill.flows.compile import plan_for
 from gitmill.flows.rescue import keep_commit
@@ -97,6 +97,9 @@ def carry(
     except KeyboardInterrupt:
         _release(mill, now, "stopped")
         raise
+    except SetUpError:
+        _release(mill, now, "given back, the set-up failed")
+        raise
     except GitmillError as error:
         evidence = "\n".join([error.message, *error.evidence])
         took = time.monotonic() - clock
@@ -121,6 +124,8 @@ def _claim(mill: Mill, item_id: str, after: str | None) -> Working:
         tip = mill.target_tip(snapshot)
         plan = plan_for(mill, snapshot, item, tip)
         head = item.stage or plan.first.name
+        if not pipeline.is_stage(plan, head):
+            raise BadDocumentError(f"{item.document.path}: its plan has no stage {head}")
         stages = pipeline.group(plan, head)
         limits = sum(stage.timeout for stage in stages)
         who = stages[0].agent or "gitmill"
@@ -220,6 +225,8 @@ def _verdict(report: Report) -> Verdict:
 
 
 def _release(mill: Mill, now: Working, why: str) -> None:
+    if now.builder:
+        return  # a person keeps the lease, and the worktree with the work
     try:
         mill.apply(
             now.item.id,
@@ -276,6 +283,7 @@ def _facts(mill: Mill, now: Working) -> Mapping[str, Any]:
 
 def _record(mill: Mill, now: Working, verdict: Verdict, log: RunLog) -> Attempted:
     item = now.item
+    _forget_insane(now, verdict)
     number = item.attempt + 1
     run = (item.stage, log.document(number))
     fields = _work_fields(now)
@@ -289,6 +297,7 @@ def _record(mill: Mill, now: Working, verdict: Verdict, log: RunLog) -> Attempte
     if _approves(now, verdict, settled):
         entry = {
             "commit": now.work, "patch": log.facts["patch"], "by": log.by, "run": number,
+            "stage": now.at,
         }  # fmt: skip
         fields["reviewed"] = [*(r.model_dump() for r in item.reviewed), entry]
     fields |= {"counters": dict(settled.counters), "reason": one_line(settled.reason) or None}
@@ -313,9 +322,16 @@ def _record(mill: Mill, now: Working, verdict: Verdict, log: RunLog) -> Attempte
         return Attempted(mill.snapshot().item(item.id), Event.LAPSED)
 
 
+def _forget_insane(now: Working, verdict: Verdict) -> None:
+    """Let no ref keep what sanity refused, for it may hold a secret."""
+    refused = now.plan.stage(now.at).type is StageType.SANITY
+    if refused and now.built and verdict.word is VerdictWord.RETURN:
+        now.built, now.base, now.work = False, now.item.base, now.item.work
+
+
 def _work_refs(now: Working) -> dict[str, str | None]:
     if not now.built:
-        return {}
+        return {now.kept: None} if now.kept else {}
     return {f"{layout.WORK}{now.item.id}": now.work} | ({now.kept: None} if now.kept else {})
 
 

@@ -22,12 +22,14 @@ def resume(mill: Mill) -> None:
 
 def pause_queue(mill: Mill, reason: str) -> None:
     """Let nothing land."""
-    _steer(mill, "paused", {"queue_paused": True, "reason": reason}, f"queue paused: {reason}")
+    _steer(
+        mill, "paused", {"queue_paused": True, "queue_reason": reason}, f"queue paused: {reason}"
+    )
 
 
 def resume_queue(mill: Mill) -> None:
     """Let work land again."""
-    _steer(mill, "resumed", {"queue_paused": None, "reason": None}, "queue resumed")
+    _steer(mill, "resumed", {"queue_paused": None, "queue_reason": None}, "queue resumed")
 
 
 def _steer(mill: Mill, event: str, fields: dict[str, Any], subject: str) -> None:

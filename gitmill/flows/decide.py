@@ -34,6 +34,7 @@ def approve(mill: Mill, item_id: str, why: str = "") -> Item:
     log, patch = _log(mill, item, verdict), work.patch_of(mill, item.base, item.work)
     entry = {
         "commit": item.work, "patch": patch, "by": mill.person, "run": item.attempt + 1,
+        "stage": item.stage,
     }  # fmt: skip
     after = pipeline.next_after_pass(plan, item, item.stage)
     done = after == APPROVED
@@ -89,8 +90,7 @@ def block(mill: Mill, item_id: str, why: str) -> Item:
 def unblock(mill: Mill, item_id: str, *, reset: bool) -> Item:
     """Put a blocked item back; `reset` gives it all its attempts again."""
     item = mill.snapshot().item(item_id)
-    if not item.criteria or not item.commands:
-        require_ready(mill, mill.snapshot(), item.criteria)
+    require_ready(mill, mill.snapshot(), item.criteria)
     fields: dict[str, Any] = {"reason": None} | ({"counters": None} if reset else {})
     word = "retried with counters reset" if reset else "unblocked"
     return _say(mill, item, Event.UNBLOCKED, word, fields)
@@ -107,6 +107,8 @@ def cancel(mill: Mill, item_id: str, why: str) -> Item:
 
 def reopen(mill: Mill, item_id: str) -> Item:
     """Begin an ended or blocked item again, from its first stage and the target as it is now."""
+    snapshot = mill.snapshot()
+    require_ready(mill, snapshot, snapshot.item(item_id).criteria)
     fields = dict.fromkeys(
         ("counters", "reviewed", "landed", "landing", "frozen", "plan", "base", "work", "feedback",
          "bare", "reason", "answer", "cancel_requested", "stage", "builder")

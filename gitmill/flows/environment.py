@@ -7,13 +7,13 @@ import os
 import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gitmill import process
 from gitmill.config import Policy
 from gitmill.engines.local import LocalEngine
-from gitmill.errors import AttemptError, GitmillError
+from gitmill.errors import GitmillError, SetUpError
 from gitmill.flows.interrupt import breakable
 from gitmill.flows.rescue import keep_worktree
 from gitmill.git.worktrees import Slot
@@ -28,6 +28,7 @@ class Place:
     engine: LocalEngine
     env: Mapping[str, str]
     findings: Path
+    made: str  # tree of the worktree after its set-up: what that made is nobody's work
 
     def shell(self, script: str, *, seconds: float, name: str = "check") -> process.Outcome:
         """Run a shell script in the worktree; it stops at its first failing line."""
@@ -55,22 +56,26 @@ def place(
 ) -> Iterator[Place]:
     """Hold a worktree at a commit, set up by the policy. `kind` is `build` or `clean`.
 
-    Raises `AttemptError` when the set-up fails. After an exception what stands in a `build` slot is
+    Raises `SetUpError` when the set-up fails. After an exception what stands in a `build` slot is
     put under a rescue ref; else it counts as recorded.
     """
     slot = mill.pool.acquire(kind, lambda *left: keep_worktree(mill, *left))
     try:
         key = setup_key(mill, policy, commit)
-        same = key and _stamp(slot) == key
+        # Without kept paths nothing of a set-up outlives the cleaning of the slot.
+        same = bool(key and policy.worktree.keep and _stamp(slot) == key)
         with breakable():
             slot.prepare(commit, holder=holder, keep=policy.worktree.keep if same else ())
         findings = slot.tmp / "findings.md"
         findings.touch()
         env = _environment(policy, slot.path, slot.tmp) | dict(variables or {})
         engine = LocalEngine(marker=claim, lock_fds=(slot.lock,))
-        here = Place(slot, engine, env | {"GITMILL_FINDINGS": str(findings)}, findings)
+        tree = mill.tree_of(commit)
+        here = Place(slot, engine, env | {"GITMILL_FINDINGS": str(findings)}, findings, tree)
         if key and not same:
             _set_up(here, policy, key)
+        if key and kind == "build":
+            here = replace(here, made=slot.take_tree(mill.store.backend, tree))
         yield here
         slot.settle()
     except BaseException:
@@ -92,7 +97,7 @@ def _set_up(here: Place, policy: Policy, key: str) -> None:
     for number, command in enumerate(policy.worktree.setup):
         outcome = here.shell(command, seconds=1800, name=f"setup-{number}")
         if not outcome.passed:
-            raise AttemptError(
+            raise SetUpError(
                 f"set-up `{command}` {outcome.ended} with status {outcome.status}",
                 evidence=outcome.tail(6).splitlines(),
                 hints=["mend `[worktree] setup` in .gitmill/config.toml, then `gitmill run`"],

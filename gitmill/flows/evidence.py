@@ -53,7 +53,9 @@ def _spent(snapshot: Snapshot, item: Item) -> tuple[dict[str, int], float | None
     usage: Counter[str] = Counter()
     costs: list[float] = []
     for log in run_logs(snapshot, item):
-        usage.update({key: int(n) for key, n in (log.value("usage") or {}).items()})
+        used: Any = log.value("usage")
+        if isinstance(used, dict):
+            usage.update({key: n for key, n in used.items() if isinstance(n, int)})
         cost: Any = log.value("cost")
         if isinstance(cost, int | float):
             costs.append(float(cost))

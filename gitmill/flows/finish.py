@@ -75,7 +75,7 @@ def move_target(
     Raises `CheckoutBlockedError`, with nothing changed, when the user's own changes overlap.
     """
     refuse_busy(mill.repository, ref)
-    place = checkout_of(mill.repository, ref)
+    place = checkout_of(mill.repository, ref, pool=mill.pool.folder)
     if place is None:
         return
     if mill.store.backend.ref(ref) != onto:
@@ -159,7 +159,7 @@ def say(mill: Mill, item: Item, event: Event, why: str) -> Item:
 
 def _target_move(mill: Mill, ref: str, onto: str, candidate: str) -> tuple[Move, ...]:
     at = mill.store.backend.ref(ref)
-    if at == onto and checkout_of(mill.repository, ref) is not None:
+    if at == onto and checkout_of(mill.repository, ref, pool=mill.pool.folder) is not None:
         raise GitmillError(f"{ref} was checked out while this was being landed")
     if at == onto:
         return (Move(ref, candidate, onto),)

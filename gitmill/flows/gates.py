@@ -126,6 +126,9 @@ def run_checks(
             if d in known:
                 results.append(_cached(check, d))
                 continue
+            if any(not result.cached for result in results):
+                # What an earlier check has changed is not what lands.
+                here.slot.prepare(commit, keep=policy.worktree.keep)
             outcome = here.shell(check.command, seconds=check.timeout, name=check.name)
             result = _result(check, d, outcome)
             if again and not outcome.passed and outcome.ended == "exited":
@@ -189,19 +192,18 @@ def inspect_change(mill: Mill, plan: FrozenPlan, item: Item, old: str, new: str)
     """Apply the plan's sanity rules to the change between two commits."""
     inputs = [path for check in plan.checks for path in check.inputs]
     protected = Patterns([*plan.sanity.protected, *inputs])
-    verdict = sanity.inspect(
+    outside = outside_paths(mill, item, old, new)
+    if outside:
+        findings = tuple(
+            Finding(f"{path} is outside of the declared paths", file=path) for path in outside
+        )
+        return Verdict(VerdictWord.RETURN, findings[0].message, findings)
+    return sanity.inspect(
         changed_files(mill, old, new),
         plan.sanity,
         protected=protected.match,
         secrets=process.secrets(),
     )
-    outside = outside_paths(mill, item, old, new)
-    if verdict.word is VerdictWord.PASS and outside:
-        findings = tuple(
-            Finding(f"{path} is outside of the declared paths", file=path) for path in outside
-        )
-        return Verdict(VerdictWord.RETURN, findings[0].message, findings)
-    return verdict
 
 
 def changed_files(mill: Mill, old: str, new: str) -> list[sanity.ChangedFile]:

@@ -121,7 +121,10 @@ def edit_task(mill: Mill, item_id: str, fields: Mapping[str, Any], *, body: str 
             check_after(snapshot.items, item_id, changes["after"])
         if FROZEN & changes.keys() and item.frozen:
             _refuse_frozen(item)
-            changes |= {"frozen": None, "stage": None, "reviewed": None, "plan": None}
+            changes |= dict.fromkeys(
+                ("frozen", "stage", "plan", "base", "work", "reviewed", "feedback", "bare",
+                 "builder", "counters")
+            )  # fmt: skip
         names = ", ".join(fields) or "text"
         step = Step(
             event=Event.EDITED, subject=f"edited {names}", by=person, fields=changes, body=body

@@ -23,6 +23,7 @@ from gitmill.errors import (
     CheckoutBlockedError,
     GitmillError,
     LandingBrokenError,
+    NotReadyError,
     PausedError,
     RefMovedError,
 )
@@ -90,7 +91,7 @@ def refuse_paused(snapshot: Snapshot) -> None:
     if snapshot.control.queue_paused:
         raise PausedError(
             "the queue is paused",
-            evidence=[snapshot.control.reason] if snapshot.control.reason else [],
+            evidence=[snapshot.control.queue_reason] if snapshot.control.queue_reason else [],
             hints=["go on with `gitmill queue resume`"],
         )
 
@@ -149,6 +150,8 @@ def _started(mill: Mill, lock: LandLock, now: _Landing, moved: object) -> Item:
         verdict = Verdict(VerdictWord.RETURN, problem, (Finding(problem),))
         return _back(mill, now, Event.RE_REVIEW, verdict, [])
     checks = gates.landing_checks(now.policy, now.item)
+    if not checks:
+        raise NotReadyError("there is no check and no criterion that is a command to land it by")
     results = gates.run_checks(mill, now.policy, checks, now.candidate, claim=now.claim, again=True)
     verdict = gates.verdict_of(results)
     if verdict.word is not VerdictWord.PASS:

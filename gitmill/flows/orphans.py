@@ -9,7 +9,7 @@ from gitmill.core.item import Item
 from gitmill.core.lifecycle import Status
 from gitmill.core.verdict import VerdictWord
 from gitmill.engines import leftovers
-from gitmill.errors import IllegalTransitionError, LandBusyError, LeasedError
+from gitmill.errors import GitmillError, IllegalTransitionError, LandBusyError, LeasedError
 from gitmill.flows import gates
 from gitmill.flows.finish import LandLock, abort, finish, land_lock
 from gitmill.git.checkout import checkout_of, resume
@@ -49,6 +49,8 @@ def settle_under(mill: Mill, lock: LandLock, did: Did) -> None:
             did(_settle(mill, lock, item))
         except (LeasedError, IllegalTransitionError):
             continue  # its last process had moved the state after all
+        except GitmillError as error:
+            did(f"could not settle the landing of {item.id}: {error.message}")
     for ref, commit in _candidates(mill, mill.snapshot()).items():
         mill.store.move(Move(ref, None, commit))
         did(f"removed the left-over {ref}")
@@ -100,7 +102,7 @@ def _on_target(mill: Mill, lock: LandLock, item: Item) -> bool:
     landing = item.landing
     if landing.candidate == landing.onto:
         return False
-    place = checkout_of(mill.repository, landing.target)
+    place = checkout_of(mill.repository, landing.target, pool=mill.pool.folder)
     if place is not None and _tested(mill, item):
         resume(place, landing.onto, landing.candidate, lock=lock.descriptor)
     git = mill.repository.git

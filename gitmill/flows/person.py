@@ -6,9 +6,16 @@ import shutil
 from pathlib import Path
 
 from gitmill.core import pipeline
+from gitmill.core.graph import unmet
 from gitmill.core.item import Item, frozen_hash
 from gitmill.core.lifecycle import Event, Status
-from gitmill.errors import IllegalTransitionError, LeasedError, NotReadyError
+from gitmill.errors import (
+    BadDependencyError,
+    IllegalTransitionError,
+    LeasedError,
+    NotReadyError,
+    PausedError,
+)
 from gitmill.flows import work
 from gitmill.flows.attempt import Attempted, Progress, Working, carry
 from gitmill.flows.compile import plan_for, plan_of
@@ -24,9 +31,11 @@ LEASE = 7 * 24 * 3600.0  # seconds; a person has no process whose death could be
 def take(mill: Mill, item_id: str) -> tuple[Item, Path]:
     """Claim a ready item for this person and return it with its worktree.
 
-    Raises `IllegalTransitionError` when the item does not stand at a building stage.
+    Taken again, it is the same worktree as it was left. Raises `IllegalTransitionError` when the
+    item does not stand at a building stage, `PausedError`, `BadDependencyError`.
     """
     claim, event_id, now = mill.mint(), mill.mint(), mill.now()
+    snapshot = mill.snapshot()
 
     def build(snapshot: Snapshot) -> Draft:
         item = snapshot.item(item_id)
@@ -50,13 +59,35 @@ def take(mill: Mill, item_id: str) -> tuple[Item, Path]:
         )  # fmt: skip
         return draft_step(mill.store.backend, snapshot, item_id, step, event_id=event_id, now=now)
 
-    item = mill.store.commit(build).item(item_id)
-    start = work.start_of(mill, item)
-    slot = mill.pool.own(f"take-{item_id}")
-    slot.prepare(start.commit)
-    (slot.side / "onto").write_text(start.onto)
-    slot.release()
-    return item, slot.path
+    item = snapshot.item(item_id)
+    if not (item.lease and not item.lease.pid and item.lease.who == mill.person):
+        _refuse_waiting(snapshot, item)
+        item = mill.store.commit(build).item(item_id)
+    return item, _worktree(mill, item)
+
+
+def _refuse_waiting(snapshot: Snapshot, item: Item) -> None:
+    """Raise what a run would have said: work is paused, or the item waits for others."""
+    if snapshot.control.paused:
+        raise PausedError("work is paused", hints=["go on with `gitmill resume`"])
+    if waits := unmet(snapshot.items, item):
+        raise BadDependencyError(
+            f"{item.id} comes after {waits[0]}, which is not done yet",
+            hints=[f"see `gitmill task show {waits[0]}`"],
+        )
+
+
+def _worktree(mill: Mill, item: Item) -> Path:
+    """Return the person's worktree, made unless it is there: what stands in it is theirs."""
+    slot = mill.pool.own(f"take-{item.id}")
+    try:
+        if not ((slot.side / "onto").exists() and slot.path.is_dir()):
+            start = work.start_of(mill, item)
+            slot.prepare(start.commit)
+            (slot.side / "onto").write_text(start.onto)
+    finally:
+        slot.release()
+    return slot.path
 
 
 def worktree_of(mill: Mill, item: Item) -> Path:
@@ -88,7 +119,7 @@ def submit(mill: Mill, item_id: str, summary: str, progress: Progress) -> Attemp
     try:
         made = _commit(mill, item, slot, summary)
         result = carry(mill, made, pipeline.group(made.plan, item.stage)[1:], progress)
-        if result.event is not Event.RELEASED:
+        if result.event not in (Event.RELEASED, Event.LAPSED):
             slot.discard()
             shutil.rmtree(slot.side, ignore_errors=True)
     finally:

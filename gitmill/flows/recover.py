@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import FINAL, Event, Status
@@ -96,5 +97,6 @@ def _sweep(mill: Mill) -> None:
     """Remove files that killed processes left in our private folder."""
     workers(mill)
     for path in (mill.repository.private / "scratch").glob("*"):
-        if time.time() - path.stat().st_mtime > SCRATCH_AGE:
-            shutil.rmtree(path, ignore_errors=True)
+        with suppress(FileNotFoundError):  # a replay of another process has just ended
+            if time.time() - path.stat().st_mtime > SCRATCH_AGE:
+                shutil.rmtree(path, ignore_errors=True)

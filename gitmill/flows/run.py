@@ -12,6 +12,7 @@ from gitmill.core.item import Item
 from gitmill.core.lifecycle import Event, Status
 from gitmill.core.pipeline import eligible
 from gitmill.errors import (
+    BadDocumentError,
     CheckoutBlockedError,
     Exit,
     GitmillError,
@@ -47,7 +48,9 @@ class Summary:
     def code(self) -> Exit:
         """The exit code: the first that applies of failed, needs a person, busy, ok."""
         statuses = {item.status for item in self.items.values()}
-        if Status.BLOCKED in statuses:
+        if Status.BLOCKED in statuses or self.cooling & {
+            item.id for item in self.items.values() if item.status is Status.READY
+        }:
             return Exit.FAILED
         if Status.WAITING in statuses:
             return Exit.PERSON
@@ -118,6 +121,10 @@ def _turn(mill: Mill, order: Order, summary: Summary, progress: Progress, tell: 
         attempted = run_attempt(mill, ready[0].id, progress, after=ready[0].event)
     except RefMovedError:
         return True  # somebody else took it
+    except BadDocumentError as error:
+        why = f"it cannot be run: {error.message}"
+        summary.items[ready[0].id] = say(mill, ready[0], Event.BLOCKED, why)
+        return True
     summary.attempts += 1
     summary.items[attempted.item.id] = attempted.item
     if attempted.event is Event.RELEASED:
@@ -172,7 +179,8 @@ def _land(mill: Mill, order: Order, summary: Summary, tell: Tell) -> bool:
 def _block_hopeless(mill: Mill) -> None:
     snapshot = mill.snapshot()
     for item in snapshot.items.values():
-        if item.status is Status.READY and (gone := hopeless(snapshot.items, item)):
+        stands = item.status in (Status.READY, Status.APPROVED, Status.QUEUED)
+        if stands and (gone := hopeless(snapshot.items, item)):
             why = f"it comes after {gone[0]}, which was cancelled"
             with suppress(RefMovedError):
                 say(mill, item, Event.BLOCKED, why)

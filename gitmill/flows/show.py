@@ -21,11 +21,11 @@ def read(mill: Mill) -> Snapshot:
 def board(snapshot: Snapshot) -> Board:
     """Return the board of a state."""
     control = snapshot.control
-    reason = control.reason or "no reason given"
+    unsaid = "no reason given"
     return build_board(
         snapshot.items,
-        paused=reason if control.paused else "",
-        queue_paused=reason if control.queue_paused else "",
+        paused=(control.reason or unsaid) if control.paused else "",
+        queue_paused=(control.queue_reason or unsaid) if control.queue_paused else "",
     )
 
 

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from gitmill import process
 from gitmill.agents import base as agents
 from gitmill.agents.base import Attempt, Report
 from gitmill.config import Policy
 from gitmill.core.document import Document
 from gitmill.core.frozen import PlannedStage
 from gitmill.core.item import Item
+from gitmill.core.redact import redact
 from gitmill.core.runlog import findings_text, read_findings
 from gitmill.core.trailers import one_line
-from gitmill.core.verdict import Finding, VerdictWord
+from gitmill.core.verdict import Finding, Verdict, VerdictWord
 from gitmill.flows.environment import Place, place
 from gitmill.flows.gates import outside_paths
 from gitmill.flows.prompts import prompt_for
 from gitmill.flows.rescue import keep_commit, keep_worktree
-from gitmill.git.objects import Commit, write_commit
+from gitmill.git import trees
+from gitmill.git.objects import Commit, Entry, write_commit
 from gitmill.git.patch import patch_identity
 from gitmill.git.replay import Conflict, Replayed, replay
 from gitmill.mill import Mill
@@ -93,7 +96,8 @@ def build(mill: Mill, policy: Policy, item: Item, stage: PlannedStage, *, claim:
         mill, policy, start.commit, kind="build", claim=claim, holder=item.id,
         variables=_variables(item, stage),
     ) as here:  # fmt: skip
-        here.findings.write_text(findings_text(start.findings) + "\n" if start.findings else "")
+        text = findings_text(start.findings) + "\n" if start.findings else ""
+        here.findings.write_text(text, "utf-8", "surrogateescape")
         report = _run_agent(mill, item, stage, here, start.findings)
         said = report.verdict
         if said is None or said.word is not VerdictWord.PASS:
@@ -101,9 +105,22 @@ def build(mill: Mill, policy: Policy, item: Item, stage: PlannedStage, *, claim:
             return Built(start.onto, "", report)
         base_tree = mill.tree_of(start.commit)
         tree = here.slot.take_tree(mill.store.backend, base_tree, policy.worktree.ignore)
+        tree = _without_set_up(mill, base_tree, here.made, tree)
         made = commit_work(mill, item, tree, start.onto, agent=stage.agent, summary=said.summary)
         kept = keep_commit(mill, item.id, made)
     return Built(start.onto, made, report, kept)
+
+
+def _without_set_up(mill: Mill, base: str, made: str, tree: str) -> str:
+    """Take out of a tree what the set-up had made and nobody has changed since."""
+    backend = mill.store.backend
+    left = {change.path: change.new for change in trees.changes(backend, base, tree)}
+    undo: dict[str, Entry | bytes | None] = {
+        change.path: change.old
+        for change in trees.changes(backend, base, made)
+        if change.path in left and left[change.path] == change.new
+    }
+    return trees.edit(backend, tree, undo) if undo else tree
 
 
 def commit_work(
@@ -169,7 +186,17 @@ def _run_agent(
         outside=judged if stage.role == "reviewer" else (),
         settings={"command": stage.command},
     )
-    return agent.run(attempt, here.execute)
+    report = agent.run(attempt, here.execute)
+    return replace(report, verdict=_redacted(report.verdict))
+
+
+def _redacted(verdict: Verdict | None) -> Verdict | None:
+    """Cut secrets out of what an agent says, before it stands in a document or a commit."""
+    if verdict is None:
+        return None
+    hidden = process.secrets()
+    findings = tuple(replace(f, message=redact(f.message, hidden)) for f in verdict.findings)
+    return replace(verdict, summary=redact(verdict.summary, hidden), findings=findings)
 
 
 def patch_of(mill: Mill, base: str, work: str) -> str:

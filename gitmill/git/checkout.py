@@ -10,9 +10,15 @@ from gitmill.git.command import Git
 from gitmill.git.repo import Checkout, Repository
 
 
-def checkout_of(repository: Repository, ref: str) -> Checkout | None:
-    """Return the work tree that has a branch checked out, None when no one has."""
-    return next((place for place in repository.checkouts() if place.branch == ref), None)
+def checkout_of(repository: Repository, ref: str, *, pool: Path) -> Checkout | None:
+    """Return the work tree that has a branch checked out, None when no one has.
+
+    Worktrees below `pool` are ours: which branch an agent switched to there does not matter.
+    """
+    for place in repository.checkouts():
+        if place.branch == ref and pool.resolve() not in place.path.resolve().parents:
+            return place
+    return None
 
 
 def current_branch(repository: Repository) -> str:
@@ -61,7 +67,7 @@ def refuse_overlap(place: Checkout, changed: Iterable[str]) -> None:
     folders = {
         "/".join(path.split("/")[:n]) for path in paths for n in range(1, path.count("/") + 1)
     }
-    own = set(_own_changes(git))
+    own = set(_own_changes(git, place.path, paths))
     blocked = sorted(
         path for path in own if path in paths or path in folders or _below(path, paths)
     )
@@ -79,12 +85,28 @@ def _below(path: str, paths: set[str]) -> bool:
     return any("/".join(parts[:n]) in paths for n in range(1, len(parts)))
 
 
-def _own_changes(git: Git) -> Iterable[str]:
+def _own_changes(git: Git, top: Path, paths: set[str]) -> Iterable[str]:
     out = git.run(
         "status", "--porcelain=v1", "-z", "--no-renames",
         "--untracked-files=all", "--ignored=matching", "--ignore-submodules=none",
     ).text  # fmt: skip
-    return (line[3:].rstrip("/") for line in out.split("\0") if line)
+    for line in out.split("\0"):
+        kind, name = line[:2], line[3:]
+        if kind == "!!" and name.endswith("/"):
+            # an ignored folder as a whole; what lands in it may well have room there
+            yield from (_standing(top, path) for path in paths if f"{path}/".startswith(name))
+        else:
+            yield name.rstrip("/")
+
+
+def _standing(top: Path, path: str) -> str:
+    """Return what stands at a path, or on its way and is no folder; empty when nothing does."""
+    parts = path.split("/")
+    for n in range(1, len(parts) + 1):
+        here = top.joinpath(*parts[:n])
+        if here.is_symlink() or (here.exists() and (n == len(parts) or not here.is_dir())):
+            return "/".join(parts[:n])
+    return ""
 
 
 def fast_forward(place: Checkout, commit: str, *, lock: int) -> None:

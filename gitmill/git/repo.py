@@ -157,9 +157,23 @@ class Repository:
         found: list[Checkout] = []
         for block in self.git.out("worktree", "list", "--porcelain", "-z").split("\0\0"):
             fields = dict(line.partition(" ")[::2] for line in block.split("\0") if line)
-            if "worktree" in fields and "bare" not in fields:
-                found.append(Checkout(Path(fields["worktree"]), fields.get("branch", "")))
+            if "worktree" not in fields or "bare" in fields or "prunable" in fields:
+                continue
+            path = Path(fields["worktree"])
+            place = path if (path / ".git").exists() else self._main
+            if place is not None and place.is_dir():
+                found.append(Checkout(place, fields.get("branch", "")))
         return found
+
+    @property
+    def _main(self) -> Path | None:
+        """The main work tree where git tells its git directory instead: of a submodule, say."""
+        configured = self.git.run("config", "core.worktree", check=False).text.strip()
+        if configured:
+            return (self.common / configured).resolve()
+        link = self.top / ".git" if self.top else self.common
+        leads = link.read_bytes().removeprefix(b"gitdir: ").strip() if link.is_file() else b""
+        return self.top if os.fsencode(self.common) == leads else None
 
 
 def _top(path: Path) -> Path | None:

@@ -29,9 +29,9 @@ BUILD_PRODUCTS = (
     ".coverage", ".tox/", ".nox/", ".venv/", "node_modules/", ".DS_Store", "*.egg-info/",
 )  # fmt: skip
 # What git's entry for a worktree holds between two uses of it.
-_ADMIN = frozenset({
-    "HEAD", "commondir", "config.worktree", "gitdir", "index", "info", "logs", "modules",
-})  # fmt: skip
+_ADMIN = frozenset({"HEAD", "commondir", "gitdir", "index", "logs", "modules"})
+# And, as git made them: where the user's checkout is sparse, ours are too.
+_SPARSE = ("config.worktree", "info/sparse-checkout")
 PATIENCE = 10.0  # seconds for the last processes of a killed attempt to end
 
 
@@ -87,6 +87,8 @@ class Slot:
         for left in self.admin.iterdir():  # stale locks, a merge or rebase under way …
             if left.name not in _ADMIN:
                 _remove(left)
+        for name in _SPARSE:
+            _copy(self.side / Path(name).name, self.admin / name)
         shutil.copy2(self.side / "index", self.admin / "index")
         if (self.path / ".git").is_dir():
             return False  # somebody has made a repository of it
@@ -109,6 +111,8 @@ class Slot:
         )  # fmt: skip
         link = (self.path / ".git").read_bytes().removeprefix(b"gitdir: ").rstrip(b"\n")
         self._write(self.side / "admin", link)
+        for name in _SPARSE:
+            _copy(self.admin / name, self.side / Path(name).name)
 
     def _write(self, path: Path, data: bytes) -> None:
         """Replace a file whole or not at all."""
@@ -134,7 +138,10 @@ class Slot:
         Raises `GitFailedError` when a file cannot be read.
         """
         (self.side / "index.lock").unlink(missing_ok=True)  # of a killed one; the slot is ours
-        self.git.run("add", "-A", "--sparse", "--", ".")
+        add = ("add", "-A", "--sparse", "--", ".")
+        if self.git.run(*add, check=False).returncode != 0:
+            self._adopt()
+            self.git.run(*add)
         out = self.git.run("diff-index", "--cached", "--raw", "-z", "--no-renames", commit_tree)
         patterns = Patterns([*BUILD_PRODUCTS, *ignore])
         changes: dict[str, Entry | bytes | None] = {}
@@ -145,6 +152,15 @@ class Slot:
                 continue
             changes[path] = None if status == "D" else Entry("", mode.lstrip("0"), oid)
         return trees.edit(backend, commit_tree, changes)
+
+    def _adopt(self) -> None:
+        """Make folders of repositories without a commit, as scaffolding tools begin them."""
+        for folder, below, _ in os.walk(self.path):
+            repository = Path(folder, ".git")
+            if ".git" in below and repository.parent != self.path:
+                packed = (repository / "packed-refs").exists()
+                if not packed and not any(p.is_file() for p in (repository / "refs").rglob("*")):
+                    _remove(repository)
 
     def settle(self) -> None:
         """Say that what stands here has been recorded or does not matter."""
@@ -249,6 +265,13 @@ def _remove_entries_for(common: Path, path: Path) -> None:
     for entry in (common / "worktrees").glob("*/gitdir"):
         if entry.read_bytes().rstrip(b"\n") == wanted:
             _remove(entry.parent)
+
+
+def _copy(old: Path, new: Path) -> None:
+    """Copy a file if it is there."""
+    if old.exists():
+        new.parent.mkdir(exist_ok=True)
+        shutil.copy2(old, new)
 
 
 def _remove(path: Path) -> None:

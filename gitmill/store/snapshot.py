@@ -38,8 +38,13 @@ class Control(Document):
 
     @property
     def reason(self) -> str:
-        """Why."""
+        """Why work is paused."""
         return str(self.text_value("reason", "") or "")
+
+    @property
+    def queue_reason(self) -> str:
+        """Why the queue is paused."""
+        return str(self.text_value("queue_reason", "") or "")
 
     def _flag(self, key: str) -> bool:
         # An emergency stop that is not understood must not be taken for none.

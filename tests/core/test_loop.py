@@ -238,7 +238,7 @@ REFUSED = {
         [
             f"{P}:3: a stage of type person has no key timeout",
             "3 | timeout: 5m",
-            "hint: it has approvals, distinct_from, on, when",
+            "hint: it has on, when",
         ],
     ),
     "an agent without a role": (

@@ -26,9 +26,8 @@ SHARES = 4
 # A sample by default, all of them with `-m slow`. It is odd, so that it takes turns between before
 # and after.
 STRIDE = 7
-CHECKED_OUT = pytest.mark.parametrize(
-    "checked_out", [True, False], ids=["checked-out", "elsewhere"]
-)
+TARGETS = {"checked-out": True, "elsewhere": False}
+CHECKED_OUT = pytest.mark.parametrize("checked_out", TARGETS.values(), ids=TARGETS)
 SHARE = pytest.mark.parametrize("share", range(SHARES))
 
 
@@ -190,13 +189,30 @@ def killed_check(case: Case, failpoint: str) -> bool:
 
 def killed_landing(case: Case, failpoint: str) -> bool:
     """Die after the target has moved and before the state has."""
-    before = case.repo.git("rev-parse", "main")
-    for number in count(1):
-        assert case.run("run", failpoint=f"after:{number}") == -signal.SIGKILL
-        if case.repo.git("rev-parse", "main") != before:
-            break
-    assert document(case, case.tasks[0]).value("landing")
+    point = landing_point(case)
+    assert case.run("run", failpoint=point) == -signal.SIGKILL
+    landing = document(case, case.tasks[0]).value("landing")
+    if point.startswith("before"):
+        # Killed together with us, git would have moved the target and not the state.
+        case.repo.git("update-ref", "refs/heads/main", landing["candidate"], landing["onto"])
+    assert case.repo.git("rev-parse", "main") == landing["candidate"]
     return recovery_dies(case, failpoint)
+
+
+_landing_points: dict[str, str] = {}
+
+
+def landing_point(case: Case) -> str:
+    """Return the failpoint at which the target of such a case has moved or is about to."""
+    if case.branch not in _landing_points:
+        argv, when = ("merge -q", "after") if case.branch == "main" else ("update-ref", "before")
+        for number in count(1):
+            with copied(case.template, case.folder.parent / "probe", case.server) as probe:
+                assert probe.run("run", failpoint=f"before:{number}") == -signal.SIGKILL
+            if f" {argv} " in probe.said[0]:
+                break
+        _landing_points[case.branch] = f"{when}:{number}"
+    return _landing_points[case.branch]
 
 
 RECOVERIES = pytest.mark.parametrize(

@@ -176,6 +176,38 @@ def test_a_killed_landing_is_taken_up_by_the_next_run(live: Live):
     assert live.story(task)[-4:] == ["land-started", "land-aborted", "land-started", "landed"]
 
 
+@pytest.mark.parametrize("how", ["terminal", "SIGTERM", "SIGKILL"])
+def test_the_users_checkout_is_never_left_half_way(live: Live, how: str):
+    """The signal comes while git writes the files of the user's checkout."""
+    live.slow_checkout("repo")
+    task = new_task(live.repo.path, "Quick", "echo two >> a.txt")
+    process = live.start_until("git", "run")
+    hit(process.pid, how)
+    if how == "SIGKILL":
+        process.wait()
+        said = gitmill(live.repo.path, "run")
+        assert (said.code, said.err.splitlines()[0]) == (0, f"landed {task} (0 attempts)")
+    else:
+        assert process.wait(timeout=20) == 130
+    assert live.story(task)[-2:] == ["land-started", "landed"]
+    assert live.repo.git("show", "main:a.txt") == "one\ntwo"
+    assert live.repo.git("status", "--porcelain") == ""
+    assert live.repo.git("notes", "--ref=gitmill", "list", "main")
+    assert not (live.repo.git_dir / "index.lock").exists()
+
+
+def test_no_worktree_is_given_out_while_git_still_writes_there(live: Live):
+    live.slow_checkout("build-1")
+    task = new_task(live.repo.path, "Quick", "pwd; echo two >> a.txt")
+    process = live.start_until("git", "run")
+    process.kill()
+    process.wait()
+    finishes(live, task)
+    assert "/build-2\n" in live.repo.git(
+        "show", f"gitmill/state:runs/{task[2:4]}/{task}/001-build.md"
+    )
+
+
 def test_two_runs_share_the_work(live: Live):
     tasks = [
         new_task(live.repo.path, f"Part {n}", f"sleep 0.3; echo {n} > part-{n}.txt")

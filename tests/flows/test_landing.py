@@ -133,10 +133,11 @@ def test_a_patch_that_replay_changes_goes_back_to_review(repo: Repo):
     said = gitmill(repo.path, "queue", "land")
     assert said.code == 3, said.err
     back = item(repo, task)
-    assert (back["status"], back["stage"]) == ("ready", "review")
+    assert (back["status"], back["stage"]) == ("ready", "sanity")
     assert gitmill(repo.path, "run").code == 0
-    assert log_events(repo, task)[-6:] == [
-        "re-review", "claimed", "approved", "queued", "land-started", "landed",
+    assert log_events(repo, task)[-8:] == [
+        "re-review", "claimed", "advanced", "claimed", "approved", "queued", "land-started",
+        "landed",
     ]  # fmt: skip
 
 

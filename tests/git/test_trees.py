@@ -63,7 +63,7 @@ def oids(repo, kind):
     return dict.fromkeys(SAME, blob) | {GITLINK: "12" * (kind.digits // 2)}
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_random_edits_give_the_trees_of_git(repo, backend, oids, data):
     start = tidy(data.draw(st.dictionaries(paths, modes, max_size=8)))
@@ -144,13 +144,11 @@ def test_a_whole_folder_can_be_linked_or_removed(repo, backend):
     assert trees.edit(backend, both, {"copy": None}) == tree
 
 
-def test_only_what_is_on_the_way_is_written_again(repo, backend, monkeypatch):
+def test_only_what_is_on_the_way_is_written_again(repo, backend):
     tree = trees.edit(backend, None, {f"{n}/{m}": b"x" for n in range(9) for m in range(9)})
-    written = []
-    write = backend.write
-    monkeypatch.setattr(backend, "write", lambda *what: written.append(what) or write(*what))
+    before = int(repo.git("count-objects").split()[0])
     trees.edit(backend, tree, {"3/4": b"y"})
-    assert [kind for kind, _ in written] == ["blob", "tree", "tree"]
+    assert int(repo.git("count-objects").split()[0]) == before + 3  # a file, its folder, the root
 
 
 def test_looking_things_up(repo, backend, kind):

@@ -69,7 +69,7 @@ def test_the_shell_keeps_folder_variables_and_status_and_reads_both_outputs(tmp_
         (["..."], []),
         (["...", "c", "...", "e"], ["a", "c", "d", "c", "e"]),
         (["t-aaaaa  build .. passed  0.3s"], ["t-bbbbb  build .. passed   12s"]),
-        (["297 passed in 1.05s"], ["297 passed in 75.30s (0:01:15)"]),
+        (["297 passed in 1.05s"], ["297 passed, 2 warnings in 75.30s (0:01:15)"]),
         (["  1  build  shell@laptop"], ["  1  build  shell@vm.example"]),
         (["see /home/you/x/y.toml (1a2b3c4)"], ["see /tmp/p-0/x/y.toml (9f8e7d6)"]),
         (["t-aaaaa t-ccccc", "t-aaaaa"], ["t-bbbbb t-ddddd", "t-bbbbb"]),

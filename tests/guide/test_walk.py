@@ -30,7 +30,8 @@ READY, *PACKAGES = sections((ROOT / PAGE).read_text("utf-8")).items()
 def shell(tmp_path: Path, pytestconfig: pytest.Config):
     """A shell in an empty folder, with `gitmill` and the tools that the page asks for on PATH."""
     steps = READY[1]
-    key = "\n".join([sys.version, *(step.command for step in steps)])
+    python = subprocess.run(["python3", "-VV"], capture_output=True, text=True, check=True).stdout
+    key = "\n".join([python, *(step.command for step in steps)])
     assert pytestconfig.cache is not None
     kept = pytestconfig.cache.mkdir(f"walk-{hashlib.sha256(key.encode()).hexdigest()[:12]}")
     programs = tmp_path / "programs"

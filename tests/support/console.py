@@ -1,8 +1,8 @@
 """Runs the console blocks of a page in one shell and compares what they print with the page.
 
 A block fenced as `console` holds commands behind `$ ` (`> ` where one goes on) and, below each,
-what it prints on both outputs. A line `...` stands for any lines. Hashes, times, folders and hosts
-may differ; ids may too, but what has one id on the page has one id in the run.
+what it prints on both outputs. A line `...` stands for any lines. Hashes, times, folders, hosts and
+warnings may differ; ids may too, but what has one id on the page has one id in the run.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _ID = re.compile(r"\bt-[0-9a-hjkmnp-tv-z]{5,}\b")
 _SAME = (
     (_ID, "ID"),
     (re.compile(r"\b[0-9a-f]{7,64}\b"), "HASH"),
-    (re.compile(r"\bin \d+\.\d\ds( \(\d+:\d\d:\d\d\))?"), "in TIME"),
+    (re.compile(r"(, \d+ warnings?)? in \d+\.\d\ds( \(\d+:\d\d:\d\d\))?"), " in TIME"),
     (re.compile(r" +(\d+h\d\dm|\d+m\d\ds|\d+\.\ds|\d+[smh])(?=\s|$)"), " TIME"),
     (re.compile(r"(?<![\w.])/[\w./-]+/"), "FOLDER/"),
     (re.compile(r"(?<=\w)@[\w.-]+"), "@HOST"),

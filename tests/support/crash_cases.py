@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -66,12 +67,21 @@ class Case:
 
     folder: Path
     server: Server
-    tasks: tuple[str, ...]
+    template: Template
     said: list[str] = field(default_factory=list)
 
     @property
     def repo(self) -> Repo:
         return Repo(self.folder / "repo")
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        return self.template.tasks
+
+    @property
+    def branch(self) -> str:
+        """The branch that the user has checked out."""
+        return self.template.branch
 
     @property
     def env(self) -> dict[str, str]:
@@ -92,10 +102,13 @@ class Case:
         """Run gitmill; what it printed is the last of `said`."""
         err = self.folder / f"said-{len(self.said)}"
         more = {VARIABLE: failpoint} if failpoint else {}
-        wanted = {"cwd": str(self.repo.path), "argv": argv, "env": self.env | more,
-                  "out": str(err), "err": str(err), "interrupt": interrupt, "lifetime": lifetime}  # fmt: skip
+        wanted = {
+            "cwd": str(self.repo.path), "argv": argv, "env": self.env | more, "out": str(err),
+            "interrupt": interrupt, "lifetime": lifetime,
+        }  # fmt: skip
         code = self.server.run(wanted)
-        self.said.append(err.read_text("utf-8", "replace") if err.exists() else "")
+        said = err.read_text("utf-8", "replace") if err.exists() else ""
+        self.said.append(re.sub(r" -c \S+(?= )", "", said))
         return code
 
     def arm(self, name: str) -> None:
@@ -108,6 +121,7 @@ class Template:
     """A folder with a repository `repo` to be copied, and the tasks in it."""
 
     folder: Path
+    branch: str
     tasks: tuple[str, ...]
 
 
@@ -140,9 +154,8 @@ def template(*, checked_out: bool, approved: bool = False) -> Template:
         shutil.rmtree(repo.git_dir / "worktrees")
     if not checked_out:
         repo.git("switch", "-q", "-c", "elsewhere")
-    (folder / "branch").write_text("main" if checked_out else "elsewhere")
     (repo.path / "mine.txt").write_text(DIRTY)
-    return Template(folder, tasks)
+    return Template(folder, repo.git("branch", "--show-current"), tasks)
 
 
 @contextmanager
@@ -150,7 +163,7 @@ def copied(template: Template, folder: Path, server: Server) -> Iterator[Case]:
     """Lend a copy of a template; it stays when what is done with it fails."""
     shutil.copytree(template.folder, folder)
     (folder / "home").mkdir()
-    yield Case(folder, server, template.tasks)
+    yield Case(folder, server, template)
     shutil.rmtree(folder)
 
 
@@ -301,10 +314,9 @@ def check_checkout(case: Case) -> None:
     repo = case.repo
     assert (repo.path / "mine.txt").read_text() == DIRTY
     assert repo.git("status", "--porcelain") == " M mine.txt"
-    branch = (case.folder / "branch").read_text()
-    assert repo.git("symbolic-ref", "HEAD") == f"refs/heads/{branch}"
+    assert repo.git("symbolic-ref", "HEAD") == f"refs/heads/{case.branch}"
     repo.git("diff-index", "--cached", "--exit-code", "HEAD")
-    assert repo.git("rev-parse", "HEAD") == repo.git("rev-parse", branch)
+    assert repo.git("rev-parse", "HEAD") == repo.git("rev-parse", case.branch)
 
 
 def check_leftovers(case: Case) -> None:

@@ -67,6 +67,16 @@ class Live:
         assert began, process.communicate(timeout=1)
         return process
 
+    def slow_checkout(self, place: str) -> None:
+        """Let git take its time with a.txt in work trees of that name, leaving word `git`."""
+        word = self.word
+        smudge = (
+            f'cat; if test "${{PWD##*/}}" = {place} -a ! -e {word}/go;'
+            f" then touch {word}/git; sleep 2; fi"
+        )
+        self.repo.git("config", "filter.slow.smudge", smudge)
+        self.repo.commit({".gitattributes": "a.txt filter=slow\n"}, "filter")
+
     def go(self) -> None:
         """Let nothing last any more."""
         (self.word / "go").touch()

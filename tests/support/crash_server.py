@@ -49,7 +49,7 @@ def become(wanted: dict[str, Any]) -> NoReturn:
     os.environ.clear()
     os.environ.update(wanted["env"])
     os.chdir(wanted["cwd"])
-    for name, number in ((os.devnull, 0), (wanted["out"], 1), (wanted["err"], 2)):
+    for name, number in ((os.devnull, 0), (wanted["out"], 1), (wanted["out"], 2)):
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
         os.dup2(os.open(name, flags, 0o644), number)
     code = main(wanted["argv"])
