@@ -262,7 +262,9 @@ def test_what_is_no_descendant_is_refused(repo, candidate, lock):
         ("user.useConfigOnly", "true"),
     ],
 )
-def test_the_users_settings_for_merges_do_not_matter(repo, candidate, lock, monkeypatch, key, value):
+def test_the_users_settings_for_merges_do_not_matter(
+    repo, candidate, lock, monkeypatch, key, value
+):
     repo.git("config", key, value)
     if key.startswith("user"):
         monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
@@ -318,7 +320,9 @@ def test_a_worktree_of_ours_is_nobodys_checkout(repo):
 
 def test_a_submodule_is_a_checkout_too(sandbox, repo, lock):
     outer = sandbox.repo("outer")
-    outer.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(repo.path), "sub")
+    outer.git(
+        "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(repo.path), "sub"
+    )
     sub = Repo(outer.path / "sub")
     head = sub.git("rev-parse", "HEAD")
     new = sub.git("commit-tree", sub.tree(), "-p", head, "-m", "x")

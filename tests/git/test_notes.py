@@ -62,8 +62,7 @@ def test_any_fan_out_is_read_and_replaced(repo, backend, commits, cuts):
         return "/".join(commit[a:b] for a, b in zip([0, *cuts], [*cuts, None], strict=True))
 
     lines = [
-        f"M 100644 inline {spread(commit)}\ndata 6\nold {n}\n\n"
-        for n, commit in enumerate(commits)
+        f"M 100644 inline {spread(commit)}\ndata 6\nold {n}\n\n" for n, commit in enumerate(commits)
     ]
     head = f"commit {NOTES}\ncommitter A <a@b> 1 +0000\ndata 1\nx\n"
     repo.git("fast-import", "--quiet", stdin=(head + "".join(lines)).encode())

@@ -23,6 +23,11 @@ def repo(sandbox):
     return sandbox.repo(files={"src/a.txt": "a\n"})
 
 
+def append(path, text):
+    with path.open("a") as file:
+        file.write(text)
+
+
 def facts(opened):
     return opened.common, opened.digits, opened.bare, opened.top
 
@@ -63,7 +68,9 @@ def test_any_folder_name(sandbox, name):
 
 def test_a_submodule_is_a_repository_of_its_own(sandbox, repo):
     outer = sandbox.repo("outer")
-    outer.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(repo.path), "sub")
+    outer.git(
+        "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(repo.path), "sub"
+    )
     sub = outer.path / "sub"
     opened = Repository.open(sub / "src")
     assert facts(opened) == (outer.git_dir / "modules/sub", 40, False, sub)
@@ -120,9 +127,7 @@ def test_no_repository_is_an_error_with_a_way_on(tmp_path):
         Repository.open(folder)
     assert refused.value.message == f"{folder} is not in a git repository"
     assert refused.value.evidence[0].startswith("fatal: not a git repository")
-    assert refused.value.hints == (
-        "make one with `git init`, or name one with `gitmill -C DIR …`",
-    )
+    assert refused.value.hints == ("make one with `git init`, or name one with `gitmill -C DIR …`",)
 
 
 def test_without_git_it_says_so(repo, monkeypatch):
@@ -222,7 +227,7 @@ def test_without_a_user_it_says_what_to_set(repo, monkeypatch):
 def test_preferences_are_what_git_config_says(repo):
     repo.git("config", "gitmill.worktreeRoot", "/a b/=\nc")
     repo.git("config", "--add", "gitmill.durability", "full")
-    (repo.git_dir / "config").open("a").write("[gitmill]\n\tquiet\n[gitmillish]\n\tx = 1\n")
+    append(repo.git_dir / "config", "[gitmill]\n\tquiet\n[gitmillish]\n\tx = 1\n")
     assert Repository.open(repo.path).preferences == {
         "worktreeroot": "/a b/=\nc",
         "durability": "full",
@@ -265,7 +270,7 @@ def test_libgit2_serves_where_it_can(sandbox, repo):
     ],
 )
 def test_git_serves_what_libgit2_does_not_know(repo, config):
-    (repo.git_dir / "config").open("a").write(config)
+    append(repo.git_dir / "config", config)
     opened = Repository(repo.git_dir, digits=40, bare=False, top=repo.path)
     assert type(opened.objects) is Plumbing
 
@@ -273,7 +278,9 @@ def test_git_serves_what_libgit2_does_not_know(repo, config):
 def test_a_partial_clone_is_read_whole(sandbox, repo):
     repo.git("config", "uploadpack.allowFilter", "true")
     clone = Repo(sandbox.root / "clone")
-    repo.git("clone", "-q", "--no-checkout", "--filter=blob:none", repo.path.as_uri(), str(clone.path))
+    repo.git(
+        "clone", "-q", "--no-checkout", "--filter=blob:none", repo.path.as_uri(), str(clone.path)
+    )
     blob = repo.git("rev-parse", "HEAD:src/a.txt")
     assert backend_of(clone) is Plumbing
     assert Repository.open(clone.path).objects.read(blob) == ("blob", b"a\n")

@@ -117,7 +117,12 @@ def test_the_lists_of_an_agents_changes_swap_files_and_folders(repo, backend):
     to_folder = {"x": None, "x/y/z": write(b"6")}
     for changes in (to_folder, dict(reversed(to_folder.items()))):
         edited = trees.edit(backend, tree, changes)
-        assert [path for path, _ in trees.walk(backend, edited)] == ["a/b", "a/c/d", "keep", "x/y/z"]
+        assert [path for path, _ in trees.walk(backend, edited)] == [
+            "a/b",
+            "a/c/d",
+            "keep",
+            "x/y/z",
+        ]
 
 
 def test_bytes_become_files_and_empty_folders_disappear(repo, backend):

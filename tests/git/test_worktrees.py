@@ -124,7 +124,7 @@ def test_a_slot_of_another_process_is_left_alone(repo, pool):
         f"assert try_lock(Path({str(pool.folder / 'build-1.lock')!r})) is not None\n"
         "print('held', flush=True)\ntime.sleep(60)\n"
     )
-    holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=os.getcwd())
+    holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=Path.cwd())
     assert holder.stdout.readline() == b"held\n"
     slot = acquire(pool)
     assert slot.path.name == "build-2"
@@ -201,7 +201,9 @@ def test_whatever_was_left_there_is_gone(repo, pool, mess):
         files = repo.git("ls-tree", "-r", "--name-only", commit).splitlines()
         assert all_files(slot.path) == sorted([*files, ".git"])
         for name in files:
-            assert (slot.path / name).read_text() == repo.git("cat-file", "blob", f"{commit}:{name}") + "\n"
+            assert (slot.path / name).read_text() == repo.git(
+                "cat-file", "blob", f"{commit}:{name}"
+            ) + "\n"
         slot.release()
     assert repo.git("for-each-ref") == refs
     assert (repo.path.parent / "precious").read_text() == "precious\n"
@@ -244,7 +246,12 @@ def test_a_discarded_slot_leaves_nothing_behind(repo, slot):
     slot.discard()
     assert not slot.path.exists()
     assert len(repo.git("worktree", "list").splitlines()) == 1
-    assert list((repo.git_dir / "worktrees").iterdir() if (repo.git_dir / "worktrees").exists() else []) == []
+    assert (
+        list(
+            (repo.git_dir / "worktrees").iterdir() if (repo.git_dir / "worktrees").exists() else []
+        )
+        == []
+    )
     slot.discard()
 
 
@@ -358,7 +365,9 @@ def test_a_slot_that_could_not_be_saved_is_kept_for_later(repo, pool, backend):
     other = acquire(pool, fail)
     assert other.path.name == "build-2"
     errors, saved = [], []
-    pool.rescue_all(fail, lambda slot, error: errors.append((slot.path.name, error.message)), gone=())
+    pool.rescue_all(
+        fail, lambda slot, error: errors.append((slot.path.name, error.message)), gone=()
+    )
     assert errors == [("build-1", "disk full")]
     pool.rescue_all(
         lambda slot, holder, commit: saved.append((holder, take(slot, repo, backend)["a.txt"])),
@@ -479,7 +488,9 @@ def test_a_repository_inside_is_one_entry(repo, slot, backend):
     assert take(slot, repo, backend) == standing(sub=("160000", inner))
 
 
-@pytest.mark.parametrize("name", ["-dash", "new\nline", "tab\t", 'quo"te', "ä ö", " ", "a\\b", ":x", "*"])
+@pytest.mark.parametrize(
+    "name", ["-dash", "new\nline", "tab\t", 'quo"te', "ä ö", " ", "a\\b", ":x", "*"]
+)
 def test_any_name_is_taken(repo, slot, backend, name):
     (slot.path / name).write_text("x")
     (slot.path / "src" / name).mkdir()
