@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gitmill.agents.base import Attempt, Execute, ExitKind, Probe, Report, failure_kind
-from gitmill.core.verdict import Verdict, VerdictWord
+from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
 
 ROLES = frozenset({"builder"})
 PERMISSIONS = frozenset({"workspace", "full"})
@@ -24,7 +24,9 @@ def run(attempt: Attempt, execute: Execute) -> Report:
     if outcome.passed:
         verdict = Verdict(VerdictWord.PASS)
     else:
-        verdict = Verdict(VerdictWord.FAIL, f"the script exited {outcome.status}")
+        what = f"the script exited {outcome.status}"
+        finding = Finding(f"{what}\n{output}".rstrip(), Severity.HIGH)
+        verdict = Verdict(VerdictWord.FAIL, what, (finding,))
     return Report(exit=ExitKind.COMPLETED, verdict=verdict, output=output)
 
 

@@ -119,6 +119,8 @@ def _invoke(module: str, app: str, args: list[str]) -> int:
         told = problem.format_message().rstrip(".")
         shown = " ".join([*words, *args[:1]] if app == "verbs" else words)
         raise UsageError(f"{told[:1].lower()}{told[1:]}", hints=[f"see `{shown} --help`"]) from None
+    if code == Exit.INTERRUPTED:  # typer has caught the interrupt that ended a flow
+        raise KeyboardInterrupt
     return int(code) if isinstance(code, int) else Exit.OK
 
 

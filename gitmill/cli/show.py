@@ -52,7 +52,9 @@ def run_lines(log: Document) -> list[str]:
     head = f"  {number:>3}  {stage:<12} {word(verdict, 10)} {took:>6}  {log.text_value('by', '')}"
     lines = [f"{head}   {log.text_value('summary', '')}"]
     for found in log.value("findings") or []:
-        lines += [f"       {line}" for line in str(found.get("message", "")).splitlines()[:6]]
+        told = str(found.get("message", "")).splitlines()
+        told = told if len(told) <= 6 else [told[0], "…", *told[-4:]]  # the reason comes last
+        lines += [f"       {line}" for line in told]
     return lines
 
 

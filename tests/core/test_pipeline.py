@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gitmill.config.values import When
-from gitmill.core.frozen import StageType
 from gitmill.core.lifecycle import Event, Status, advance
 from gitmill.core.pipeline import (
     Settled,

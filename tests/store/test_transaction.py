@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 from gitmill.core.trailers import EventRecord
-from gitmill.errors import BadFormatError, NotInitializedError, StateMovedError
+from gitmill.errors import (
+    BadFormatError,
+    GitFailedError,
+    NotInitializedError,
+    PausedError,
+    RefMovedError,
+    StateMovedError,
+)
+from gitmill.flows.init import init
+from gitmill.flows.intake import NewTask, new_task
 from gitmill.git.objects import Move
 from gitmill.git.repo import Repository
 from gitmill.mill import Mill
@@ -29,7 +38,7 @@ def open_store(path: Path) -> Store:
 @pytest.fixture
 def repo(sandbox: Sandbox) -> Repo:
     repo = sandbox.repo()
-    assert gitmill(repo.path, "init").code == 0
+    init(Mill.open(repo.path))
     return repo
 
 
@@ -51,11 +60,68 @@ def test_the_root_is_the_same_in_every_clone(sandbox: Sandbox):
     assert one.git("ls-tree", "gitmill/state") == ""
 
 
+def test_a_branch_whose_lock_is_held_is_not_taken_for_one_that_is_there(sandbox: Sandbox):
+    repo = sandbox.repo()
+    lock = repo.git_dir / f"{layout.STATE}.lock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    with pytest.raises(RefMovedError):
+        open_store(repo.path).begin()
+    lock.unlink()
+    assert open_store(repo.path).begin()
+
+
+def test_a_branch_that_cannot_be_read_is_no_missing_one(repo: Repo):
+    (repo.git_dir / layout.STATE).write_text("")
+    for store in (open_store(repo.path), Mill.open(repo.path).store):
+        with pytest.raises(GitFailedError, match="the ref refs/heads/gitmill/state cannot be read"):
+            store.snapshot()
+        with pytest.raises(GitFailedError, match="cannot be read"):
+            store.snapshot(writing=False)
+        with pytest.raises(GitFailedError, match="cannot be read"):
+            store.begin()
+    assert (repo.git_dir / layout.STATE).read_text() == ""
+
+
+def test_sha256_and_all_that_libgit2_cannot_open_works_as_well(sandbox: Sandbox):
+    repo = sandbox.repo(object_format="sha256")
+    init(Mill.open(repo.path))
+    store, head = open_store(repo.path), repo.git("rev-parse", "main")
+    assert repo.git("rev-list", "--max-parents=0", "gitmill/state") == (
+        "3d396a3ef2169746813c5fc341d9c9d05b542b9c29928f49a35069dc1ed9522b"
+    )
+    move = Move("refs/gitmill/work/t-00000", head, None)
+    after = store.commit(lambda _: draft("a/b", "x\n", move))
+    assert repo.git("show", "gitmill/state:a/b") == "x"
+    assert repo.git("rev-parse", "refs/gitmill/work/t-00000") == head
+    assert after.read("a/b") == b"x\n"
+    item = new_task(Mill.open(repo.path), NewTask(title="T"))
+    assert open_store(repo.path).snapshot(writing=False).item(item.id).title == "T"
+
+
+def test_a_commit_is_by_the_user_at_the_time_of_the_clock(repo: Repo):
+    open_store(repo.path).commit(lambda _: draft("x", "y"))
+    assert repo.git("log", "-1", "--format=%an <%ae> %at %cn <%ce> %ct %s", "gitmill/state") == (
+        "Ada <ada@example.com> 1767323045 Ada <ada@example.com> 1767323045 write x"
+    )
+
+
+def test_what_build_refuses_leaves_nothing_behind(repo: Repo):
+    before = repo.git("for-each-ref"), repo.git("count-objects")
+
+    def build(_: Snapshot) -> Draft:
+        raise PausedError("not now")
+
+    with pytest.raises(PausedError):
+        open_store(repo.path).commit(build)
+    assert (repo.git("for-each-ref"), repo.git("count-objects")) == before
+
+
 def test_without_a_branch_or_with_another_format_nothing_is_read_or_written(sandbox: Sandbox):
     repo = sandbox.repo()
     with pytest.raises(NotInitializedError):
         open_store(repo.path).snapshot()
-    assert gitmill(repo.path, "init").code == 0
+    init(Mill.open(repo.path))
     store = open_store(repo.path)
     store.commit(lambda _: draft(layout.FORMAT_FILE, "99\n"))
     tip = repo.git("rev-parse", "gitmill/state")
