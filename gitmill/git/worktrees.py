@@ -125,7 +125,7 @@ class Slot:
         """Remove the worktree and git's entry for it; also after a kill half-way."""
         with chokepoint(f"discard {self.path.name}"):
             if (self.side / "admin").exists():
-                _remove(self.admin)
+                _remove_entry(self.common, self.admin)
             _remove_entries_for(self.common, self.path)
             _remove(self.path)
             _remove(self.side)
@@ -264,7 +264,17 @@ def _remove_entries_for(common: Path, path: Path) -> None:
     wanted = os.fsencode(path.parent.resolve() / path.name / ".git")
     for entry in (common / "worktrees").glob("*/gitdir"):
         if entry.read_bytes().rstrip(b"\n") == wanted:
-            _remove(entry.parent)
+            _remove_entry(common, entry.parent)
+
+
+def _remove_entry(common: Path, entry: Path) -> None:
+    """Remove one of git's entries at once: nobody could tell whose half of one is."""
+    scratch = common / "gitmill" / "scratch"
+    scratch.mkdir(parents=True, exist_ok=True)
+    aside = scratch / f"{entry.name}-{time.time_ns()}"
+    with suppress(FileNotFoundError):
+        entry.rename(aside)
+        _remove(aside)
 
 
 def _copy(old: Path, new: Path) -> None:

@@ -31,13 +31,6 @@ CHECKED_OUT = pytest.mark.parametrize("checked_out", TARGETS.values(), ids=TARGE
 SHARE = pytest.mark.parametrize("share", range(SHARES))
 
 
-@pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.close()
-
-
 def points(share: int, stride: int) -> Iterator[str]:
     """Yield the failpoints of a share: each `stride`th of before:1, after:1, before:2, after:2."""
     for number in count(share * stride, SHARES * stride):
@@ -88,7 +81,7 @@ def dies(case: Case, failpoint: str) -> bool:
 @SHARE
 @CHECKED_OUT
 def test_a_run_dies(tmp_path, server, checked_out, share):
-    made = template(checked_out=checked_out)
+    made = template(server, checked_out=checked_out)
     assert sweep(made, tmp_path, server, points(share, STRIDE), dies) > 3
 
 
@@ -96,7 +89,7 @@ def test_a_run_dies(tmp_path, server, checked_out, share):
 @SHARE
 @CHECKED_OUT
 def test_a_run_dies_anywhere(tmp_path, server, checked_out, share):
-    made = template(checked_out=checked_out)
+    made = template(server, checked_out=checked_out)
     assert sweep(made, tmp_path, server, points(share, 1), dies) > 30
 
 
@@ -117,7 +110,9 @@ def dies_at_random(folder: Path, server: Server, *, checked_out: bool, seeds: ra
     """Kill one run after the other, each at any time, until one comes to its end."""
     for seed in seeds:
         chance = random.Random(seed)
-        with copied(template(checked_out=checked_out), folder / f"case-{seed}", server) as case:
+        with copied(
+            template(server, checked_out=checked_out), folder / f"case-{seed}", server
+        ) as case:
             for _ in range(12):
                 if case.run("run", lifetime=chance.uniform(0.0, 0.8)) != -signal.SIGKILL:
                     break
@@ -146,7 +141,7 @@ def stops(case: Case, failpoint: str) -> bool:
 @SHARE
 @CHECKED_OUT
 def test_a_run_is_told_to_stop(tmp_path, server, checked_out, share):
-    made = template(checked_out=checked_out)
+    made = template(server, checked_out=checked_out)
     assert sweep(made, tmp_path, server, points(share, 2 * STRIDE + 1), stops) > 1
 
 
@@ -154,7 +149,7 @@ def test_a_run_is_told_to_stop(tmp_path, server, checked_out, share):
 @SHARE
 @CHECKED_OUT
 def test_a_run_is_told_to_stop_anywhere(tmp_path, server, checked_out, share):
-    made = template(checked_out=checked_out)
+    made = template(server, checked_out=checked_out)
     assert sweep(made, tmp_path, server, points(share, 1), stops) > 30
 
 
@@ -225,7 +220,7 @@ RECOVERIES = pytest.mark.parametrize(
 @RECOVERIES
 @CHECKED_OUT
 def test_a_recovery_dies(tmp_path, server, checked_out, killed, approved):
-    made = template(checked_out=checked_out, approved=approved)
+    made = template(server, checked_out=checked_out, approved=approved)
     assert sweep(made, tmp_path, server, points(1, 2), killed) > 1
 
 
@@ -234,5 +229,5 @@ def test_a_recovery_dies(tmp_path, server, checked_out, killed, approved):
 @RECOVERIES
 @CHECKED_OUT
 def test_a_recovery_dies_anywhere(tmp_path, server, checked_out, killed, approved, share):
-    made = template(checked_out=checked_out, approved=approved)
+    made = template(server, checked_out=checked_out, approved=approved)
     assert sweep(made, tmp_path, server, points(share, 1), killed) > 1

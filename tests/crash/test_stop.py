@@ -8,18 +8,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.cli import gitmill, new_task
-from tests.support.crash_cases import eventually
+from tests.support.crash_cases import Server, eventually
 from tests.support.crash_live import Live
 from tests.support.repos import Sandbox
 
 
 @pytest.fixture
-def live(sandbox: Sandbox) -> Iterator[Live]:
-    repo = sandbox.repo(files={"a.txt": "one\n", "b.txt": "b\n"})
-    assert gitmill(repo.path, "init").code == 0
-    (repo.path / ".gitmill/config.toml").unlink()
-    live = Live(repo)
+def live(sandbox: Sandbox, server: Server) -> Iterator[Live]:
+    live = Live(sandbox.repo(files={"a.txt": "one\n", "b.txt": "b\n"}), server)
+    assert live.gitmill("init").code == 0
+    (live.repo.path / ".gitmill/config.toml").unlink()
     yield live
     live.close()
 
@@ -28,15 +26,15 @@ def building(live: Live, **how: bool) -> str:
     """Make a task whose build lasts, with half of the work done."""
     lasting = live.lasting("build", **how)
     script = f"echo half > half.txt\n{lasting}\nrm half.txt\necho two >> a.txt"
-    return new_task(live.repo.path, "Slow", script)
+    return live.new_task("Slow", script)
 
 
 def landing(live: Live) -> str:
     """Make an approved task whose check lasts on the target that has moved meanwhile."""
-    task = new_task(live.repo.path, "Quick", "echo two >> a.txt")
+    task = live.new_task("Quick", "echo two >> a.txt")
     slow = f"if grep -q moved b.txt && grep -q two a.txt; then {live.lasting('check')}; fi"
     live.repo.commit({".gitmill/config.toml": f"[checks]\nslow = '''{slow}'''\n"}, "policy")
-    assert gitmill(live.repo.path, "run", "--through", "approved").code == 0
+    assert live.gitmill("run", "--through", "approved").code == 0
     live.repo.commit({"b.txt": "moved\n"}, "moved")
     return task
 
@@ -44,7 +42,7 @@ def landing(live: Live) -> str:
 def finishes(live: Live, task: str) -> None:
     """The next run takes the task to its end."""
     live.go()
-    said = gitmill(live.repo.path, "run")
+    said = live.gitmill("run")
     assert said.code == 0, said.err
     item = live.item(task)
     assert item["status"] == "landed"
@@ -111,23 +109,23 @@ def test_what_a_shell_has_it_ignore_stays_ignored(live: Live):
 def test_stop_ends_the_work_of_another_process(live: Live, what: str):
     task = building(live) if what == "build" else landing(live)
     process = live.start_until(what, "run")
-    said = gitmill(live.repo.path, "stop")
+    said = live.gitmill("stop")
     assert said.code == 0
     assert said.err.splitlines()[0] == f"stopped {task}"
     assert process.wait(timeout=1) == 130
     assert live.has_ended(what)
     assert live.item(task)["status"] == ("ready" if what == "build" else "queued")
-    assert gitmill(live.repo.path, "stop").err == "nothing was running on this machine\n"
+    assert live.gitmill("stop").err == "nothing was running on this machine\n"
     finishes(live, task)
 
 
 def test_stop_ends_a_run_that_waits_for_another_process_to_land(live: Live):
     task = landing(live)
     lander = live.start_until("check", "queue", "land")
-    other = new_task(live.repo.path, "Other", "echo other > other.txt")
+    other = live.new_task("Other", "echo other > other.txt")
     waiting = live.start("run", other)
     assert eventually(lambda: live.item(other)["status"] == "queued", seconds=60.0)
-    said = gitmill(live.repo.path, "stop")
+    said = live.gitmill("stop")
     assert (said.code, said.err.splitlines()[0]) == (0, f"stopped {task}")
     assert (lander.wait(timeout=1), waiting.wait(timeout=1)) == (130, 130)
     finishes(live, task)
@@ -140,7 +138,7 @@ def test_a_killed_build_is_saved_and_begins_again(live: Live, how: dict):
     process = live.start_until("build", "run")
     process.kill()
     process.wait()
-    said = gitmill(live.repo.path, "recover")
+    said = live.gitmill("recover")
     assert said.code == 0
     assert f"{task} goes on at build" in said.out
     assert f"saved what a worktree of {task} held as refs/gitmill/rescue/{task}/1" in said.out
@@ -148,18 +146,16 @@ def test_a_killed_build_is_saved_and_begins_again(live: Live, how: dict):
     assert (live.item(task)["status"], live.item(task)["counters"]) == ("ready", {})
     assert live.story(task)[-1] == "lapsed"
     assert live.rescued(task, "half.txt") == "half"
-    assert gitmill(live.repo.path, "recover").err.startswith("there was nothing to put right\n")
+    assert live.gitmill("recover").err.startswith("there was nothing to put right\n")
     finishes(live, task)
 
 
 def test_work_that_was_built_is_kept_when_its_checks_are_killed(live: Live):
-    task = new_task(
-        live.repo.path, "Slow", "echo two >> a.txt", "--criterion", f"$ {live.lasting('check')}"
-    )
+    task = live.new_task("Slow", "echo two >> a.txt", "--criterion", f"$ {live.lasting('check')}")
     process = live.start_until("check", "run")
     process.kill()
     process.wait()
-    assert gitmill(live.repo.path, "recover").code == 0
+    assert live.gitmill("recover").code == 0
     assert live.has_ended("check")
     assert live.rescued(task, "a.txt") == "one\ntwo"
     assert live.item(task)["status"] == "ready"
@@ -180,12 +176,12 @@ def test_a_killed_landing_is_taken_up_by_the_next_run(live: Live):
 def test_the_users_checkout_is_never_left_half_way(live: Live, how: str):
     """The signal comes while git writes the files of the user's checkout."""
     live.slow_checkout("repo")
-    task = new_task(live.repo.path, "Quick", "echo two >> a.txt")
+    task = live.new_task("Quick", "echo two >> a.txt")
     process = live.start_until("git", "run")
     hit(process.pid, how)
     if how == "SIGKILL":
         process.wait()
-        said = gitmill(live.repo.path, "run")
+        said = live.gitmill("run")
         assert (said.code, said.err.splitlines()[0]) == (0, f"landed {task} (0 attempts)")
     else:
         assert process.wait(timeout=20) == 130
@@ -198,7 +194,7 @@ def test_the_users_checkout_is_never_left_half_way(live: Live, how: str):
 
 def test_no_worktree_is_given_out_while_git_still_writes_there(live: Live):
     live.slow_checkout("build-1")
-    task = new_task(live.repo.path, "Quick", "pwd; echo two >> a.txt")
+    task = live.new_task("Quick", "pwd; echo two >> a.txt")
     process = live.start_until("git", "run")
     process.kill()
     process.wait()
@@ -209,10 +205,7 @@ def test_no_worktree_is_given_out_while_git_still_writes_there(live: Live):
 
 
 def test_two_runs_share_the_work(live: Live):
-    tasks = [
-        new_task(live.repo.path, f"Part {n}", f"sleep 0.3; echo {n} > part-{n}.txt")
-        for n in range(4)
-    ]
+    tasks = [live.new_task(f"Part {n}", f"sleep 0.3; echo {n} > part-{n}.txt") for n in range(4)]
     runs = [live.start("run"), live.start("run")]
     said = [process.communicate(timeout=100)[1] for process in runs]
     assert {process.returncode for process in runs} <= {0, 5}, said
@@ -231,7 +224,7 @@ def test_a_run_takes_over_from_one_that_is_killed(live: Live):
     """The second one has nothing of its own left to do when the first one dies."""
     task = building(live)
     first = live.start_until("build", "run")
-    other = new_task(live.repo.path, "Other", f"{live.lasting('other')}\necho other > other.txt")
+    other = live.new_task("Other", f"{live.lasting('other')}\necho other > other.txt")
     second = live.start_until("other", "run")
     first.kill()
     first.wait()

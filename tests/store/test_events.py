@@ -130,6 +130,14 @@ def test_unknown_keys_and_comments_of_a_persons_file_stay(repo: Repo, mill: Mill
     assert b"\n" not in after.replace(b"\r\n", b"")
 
 
+def test_a_value_that_a_person_wrote_in_another_way_is_left_as_it_is(mill: Mill, task: str):
+    mine = "priority:   2\nlabels:\n- one\n- two\nreason: 'it is late'\n"
+    by_hand(mill, task, lambda text: text.replace("priority: 2\n", mine))
+    same = {"priority": 2, "labels": ["one", "two"], "reason": "it is late"}
+    mill.apply(task, step(Event.EDITED, fields=same))
+    assert mine in (mill.snapshot().read(layout.item_path(task)) or b"").decode()
+
+
 KEYS = {
     Event.CLAIMED: {"status", "event", "since", "stage", "lease"},
     Event.APPROVED: {"status", "event", "since", "lease", "attempt", "reviewed"},

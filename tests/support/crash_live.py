@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.support.cli import gitmill
-from tests.support.crash_cases import eventually
+from tests.support.cli import Said
+from tests.support.crash_cases import Server, eventually
 from tests.support.repos import Repo
 
 # A shell that starts a script in the background has it ignore Ctrl-C, and so may whoever tests.
@@ -28,6 +28,7 @@ class Live:
     """A repository, and the folder beside it in which its scripts leave word."""
 
     repo: Repo
+    server: Server
     runs: list[subprocess.Popen[str]] = field(default_factory=list)
 
     @property
@@ -90,11 +91,17 @@ class Live:
             return True
         return state in "ZX"
 
+    def gitmill(self, *args: str) -> Said:
+        return self.server.gitmill(self.repo.path, *args)
+
+    def new_task(self, title: str, script: str, *more: str) -> str:
+        return self.server.new_task(self.repo.path, title, script, *more)
+
     def item(self, task: str) -> dict[str, Any]:
-        return gitmill(self.repo.path, "task", "show", task, "--json").json["item"]
+        return self.gitmill("task", "show", task, "--json").json["item"]
 
     def story(self, task: str) -> list[str]:
-        told = gitmill(self.repo.path, "log", task, "--json").json["events"]
+        told = self.gitmill("log", task, "--json").json["events"]
         return [event["event"] for event in told[::-1]]
 
     def rescued(self, task: str, file: str) -> str:

@@ -31,7 +31,7 @@ def serve() -> None:
         pid = os.fork()
         if pid == 0:
             become(wanted)
-        if wanted["lifetime"] is not None:
+        if "lifetime" in wanted:
             time.sleep(wanted["lifetime"])
             os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
@@ -42,14 +42,14 @@ def become(wanted: dict[str, Any]) -> NoReturn:
     """Turn this process into one that runs a command line of gitmill."""
     from gitmill.cli.main import main
 
-    if wanted["interrupt"]:
+    if "interrupt" in wanted:
         failpoints._die_if = interrupt_if
         wanted["env"][failpoints.VARIABLE] = wanted["interrupt"]
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(wanted["env"])
     os.chdir(wanted["cwd"])
-    for name, number in ((os.devnull, 0), (wanted["out"], 1), (wanted["out"], 2)):
+    for name, number in ((os.devnull, 0), (wanted["out"], 1), (wanted["err"], 2)):
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
         os.dup2(os.open(name, flags, 0o644), number)
     code = main(wanted["argv"])
