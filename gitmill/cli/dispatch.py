@@ -61,7 +61,7 @@ def dispatch(argv: Sequence[str]) -> int:
     except GitmillError as problem:
         return output.error(problem)
     except KeyboardInterrupt:
-        output.say("\nstopped; leases were given back")
+        output.say("stopped; leases were given back")
         return Exit.INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has enough; a second error while closing would say nothing.
