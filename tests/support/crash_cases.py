@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -184,7 +184,8 @@ def copied(template: Template, folder: Path, server: Server) -> Iterator[Case]:
 def age_locks(case: Case) -> None:
     """Let the locks that a death has left be older than any that somebody still needs."""
     for path in case.repo.git_dir.rglob("*.lock"):
-        os.utime(path, (0, 0))
+        with suppress(FileNotFoundError):  # a git that outlived its parent has just let go of it
+            os.utime(path, (0, 0))
 
 
 # -- what must hold --------------------------------------------------------------------------------
