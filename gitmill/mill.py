@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gitmill.core.lease import Lease
+from gitmill.core.verdict import Finding
 from gitmill.engines import leftovers
 from gitmill.errors import UnusableRepositoryError
 from gitmill.git import trees
@@ -52,6 +53,9 @@ class Mill:
         self.random = random
         self.store = Store(repository, clock)
         self.patches: dict[tuple[str, str], str] = {}  # identities by commits, which never change
+        self.tampered: dict[
+            str, list[Finding]
+        ] = {}  # by claim: what its code did beside its worktree
 
     @classmethod
     def open(cls, path: Path) -> Mill:

@@ -94,6 +94,7 @@ class Item(BaseModel):
     work: Oid = ""
     reviewed: tuple[Reviewed, ...] = ()
     feedback: str = ""
+    returned: Oid = ""
     bare: bool = False
     landing: Landing | None = None
     landed: Oid = ""
@@ -143,8 +144,8 @@ def frozen_hash(criteria: Sequence[str], script: str, paths: Sequence[str]) -> s
 # Fields whose scalars are text whatever they look like: 1.10, on, 007.
 _TEXT = frozenset({
     "id", "title", "by", "stage", "after", "paths", "labels", "criteria", "script", "parent",
-    "source", "plan", "frozen", "builder", "base", "work", "feedback", "landed", "reason", "answer",
-    "event", "status", "kind", "risk", "created", "since",
+    "source", "plan", "frozen", "builder", "base", "work", "feedback", "returned", "landed",
+    "reason", "answer", "event", "status", "kind", "risk", "created", "since",
 })  # fmt: skip
 _LISTS = frozenset({"after", "paths", "labels", "criteria"})
 

@@ -13,11 +13,18 @@ from gitmill.core.frozen import PlannedStage, StageType
 from gitmill.core.item import frozen_hash
 from gitmill.core.lifecycle import Event
 from gitmill.core.runlog import Passage
+from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
-from gitmill.errors import BadDocumentError, GitmillError, LeasedError, SetUpError
+from gitmill.errors import (
+    BadDocumentError,
+    GitmillError,
+    LeasedError,
+    SetUpError,
+    UnusableRepositoryError,
+)
 from gitmill.flows import gates, work
 from gitmill.flows.compile import plan_for
-from gitmill.flows.outcome import Attempted, Working, record, run_log
+from gitmill.flows.outcome import Attempted, Working, record, run_log, tampering
 from gitmill.mill import Mill, layout
 from gitmill.store.events import Step, draft_step, timestamp
 from gitmill.store.snapshot import Snapshot
@@ -66,6 +73,8 @@ def carry(
     except SetUpError:
         _release(mill, now, "given back, the set-up failed")
         raise
+    except UnusableRepositoryError:
+        raise  # it is gone: there is nothing left to give the lease back to
     except GitmillError as error:
         evidence = "\n".join([error.message, *error.evidence])
         took = time.monotonic() - clock
@@ -74,8 +83,9 @@ def carry(
     except BaseException:
         _release(mill, now, "given back after an unexpected error")
         raise
-    log = run_log(mill, now, verdict, started, time.monotonic() - clock)
-    return record(mill, now, verdict, log)
+    found = mill.tampered.pop(now.claim, [])
+    log = run_log(mill, now, verdict, found, started, time.monotonic() - clock)
+    return record(mill, now, verdict, log, tampered=tampering(found))
 
 
 # -- claim -----------------------------------------------------------------------------------------
@@ -190,15 +200,15 @@ def _verdict(report: Report) -> Verdict:
 def _release(mill: Mill, now: Working, why: str) -> None:
     if now.builder:
         return  # a person keeps the lease, and the worktree with the work
+    held = tampering(mill.tampered.pop(now.claim, []))
+    step = Step(
+        event=Event.HELD if held else Event.RELEASED,
+        subject=f"{now.item.stage} {why}{', held' if held else ''}",
+        by=mill.user,
+        claim=now.claim,
+        fields={"reason": one_line(held)} if held else {},
+    )
     try:
-        mill.apply(
-            now.item.id,
-            Step(
-                event=Event.RELEASED,
-                subject=f"{now.item.stage} {why}",
-                by=mill.user,
-                claim=now.claim,
-            ),
-        )
+        mill.apply(now.item.id, step)
     except (LeasedError, GitmillError):
         return  # somebody took the item away meanwhile, so there is nothing to give back

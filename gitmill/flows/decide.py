@@ -91,7 +91,9 @@ def unblock(mill: Mill, item_id: str, *, reset: bool) -> Item:
     """Put a blocked item back; `reset` gives it all its attempts again."""
     item = mill.snapshot().item(item_id)
     require_ready(mill, mill.snapshot(), item.criteria)
-    fields: dict[str, Any] = {"reason": None} | ({"counters": None} if reset else {})
+    fields: dict[str, Any] = {"reason": None} | (
+        {"counters": None, "returned": None} if reset else {}
+    )
     word = "retried with counters reset" if reset else "unblocked"
     return _say(mill, item, Event.UNBLOCKED, word, fields)
 
@@ -111,7 +113,7 @@ def reopen(mill: Mill, item_id: str) -> Item:
     require_ready(mill, snapshot, snapshot.item(item_id).criteria)
     fields = dict.fromkeys(
         ("counters", "reviewed", "landed", "landing", "frozen", "plan", "base", "work", "feedback",
-         "bare", "reason", "answer", "cancel_requested", "stage", "builder")
+         "returned", "bare", "reason", "answer", "cancel_requested", "stage", "builder")
     )  # fmt: skip
     return _say(mill, mill.snapshot().item(item_id), Event.REOPENED, "reopened", fields)
 

@@ -122,8 +122,8 @@ def edit_task(mill: Mill, item_id: str, fields: Mapping[str, Any], *, body: str 
         if FROZEN & changes.keys() and item.frozen:
             _refuse_frozen(item)
             changes |= dict.fromkeys(
-                ("frozen", "stage", "plan", "base", "work", "reviewed", "feedback", "bare",
-                 "builder", "counters")
+                ("frozen", "stage", "plan", "base", "work", "reviewed", "feedback", "returned",
+                 "bare", "builder", "counters")
             )  # fmt: skip
         names = ", ".join(fields) or "text"
         step = Step(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from gitmill.core.pipeline import Settled
 from gitmill.core.redact import redact
 from gitmill.core.runlog import Passage, RunLog
 from gitmill.core.trailers import one_line
-from gitmill.core.verdict import Verdict, VerdictWord
+from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
 from gitmill.errors import LeasedError
 from gitmill.flows import gates, work
 from gitmill.flows.rescue import keep_commit
@@ -54,7 +54,21 @@ class Working:
     at: str = ""
 
 
-def run_log(mill: Mill, now: Working, verdict: Verdict, started: str, seconds: float) -> RunLog:
+def tampering(found: Sequence[Finding]) -> str:
+    """Return why an item is held after what was found beside its worktree, empty when it is not."""
+    grave = [finding.message for finding in found if finding.severity is Severity.HIGH]
+    more = f", and {len(grave) - 1} more" if len(grave) > 1 else ""
+    return f"tampering: {grave[0]}{more}" if grave else ""
+
+
+def run_log(
+    mill: Mill,
+    now: Working,
+    verdict: Verdict,
+    found: Sequence[Finding],
+    started: str,
+    seconds: float,
+) -> RunLog:
     """Return the record of an attempt, free of secrets."""
     report = now.report
     hidden = process.secrets()
@@ -62,7 +76,7 @@ def run_log(mill: Mill, now: Working, verdict: Verdict, started: str, seconds: f
     clean = Verdict(
         verdict.word,
         redact(verdict.summary, hidden),
-        tuple(replace(f, message=redact(f.message, hidden)) for f in verdict.findings),
+        tuple(replace(f, message=redact(f.message, hidden)) for f in (*verdict.findings, *found)),
     )
     return RunLog(
         item=now.item.id,
@@ -95,18 +109,31 @@ def _facts(mill: Mill, now: Working) -> Mapping[str, Any]:
     return facts
 
 
-def record(mill: Mill, now: Working, verdict: Verdict, log: RunLog) -> Attempted:
-    """Commit what an attempt came to. The work is kept when somebody took the item meanwhile."""
+def record(
+    mill: Mill, now: Working, verdict: Verdict, log: RunLog, *, tampered: str = ""
+) -> Attempted:
+    """Commit what an attempt came to. The work is kept when somebody took the item meanwhile.
+
+    `tampered` says why the item is held, whatever came out.
+    """
     item = now.item
+    tree = mill.tree_of(now.work) if now.work else ""
     _forget_insane(now, verdict)
     number = item.attempt + 1
     run = (item.stage, log.document(number))
     fields = _work_fields(now)
-    if now.report is not None and now.report.exit in agents.BLAMELESS:
+    if tampered:
+        settled = _held(now, verdict, tampered)
+    elif now.report is not None and now.report.exit in agents.BLAMELESS:
         exit_kind = now.report.exit.value
         settled = Settled(Event.RELEASED, item.stage, item.counters, f"{item.stage}: {exit_kind}")
     else:
         settled = pipeline.settle(now.plan, item, item.stage, now.at, verdict)
+    if settled.event is Event.RETURNED:
+        if tree and tree == item.returned:
+            why = f"no progress, the same work was returned twice: {settled.reason}"
+            settled = replace(settled, event=Event.BLOCKED, reason=why)
+        fields["returned"] = tree or None
     if settled.event in (Event.RETURNED, Event.FAILED):
         fields["feedback"] = layout.run_path(item.id, number, item.stage)
     if _approves(now, verdict, settled):
@@ -135,6 +162,16 @@ def record(mill: Mill, now: Working, verdict: Verdict, log: RunLog) -> Attempted
         if now.built and not now.kept:
             keep_commit(mill, item.id, now.work)
         return Attempted(mill.snapshot().item(item.id), Event.LAPSED)
+
+
+def _held(now: Working, verdict: Verdict, why: str) -> Settled:
+    """Hold the item: a person may say yes to what has passed, else the stage is tried again."""
+    item = now.item
+    counters = dict(item.counters) | {item.stage: item.count(item.stage) + 1}
+    passed = verdict.word is VerdictWord.PASS
+    if not passed and verdict.summary:
+        why = f"{why}; and {now.at}: {verdict.summary}"
+    return Settled(Event.HELD, now.at if passed else item.stage, counters, why)
 
 
 def _forget_insane(now: Working, verdict: Verdict) -> None:
@@ -167,7 +204,10 @@ def _work_fields(now: Working) -> dict[str, Any]:
 def _approves(now: Working, verdict: Verdict, settled: Settled) -> bool:
     stage = now.plan.stage(now.at)
     judged = stage.type is StageType.AGENT and not stage.is_authoring
-    return judged and verdict.word is VerdictWord.PASS and settled.event is not Event.RELEASED
+    return judged and verdict.word is VerdictWord.PASS and settled.event not in _NO_YES
+
+
+_NO_YES = frozenset({Event.RELEASED, Event.HELD})
 
 
 def _subject(settled: Settled, at: str, verdict: Verdict, who: str) -> str:
@@ -179,6 +219,7 @@ def _subject(settled: Settled, at: str, verdict: Verdict, who: str) -> str:
         Event.FAILED: "failed",
         Event.RELEASED: "given back",
         Event.BLOCKED: "blocked",
+        Event.HELD: "held, tampering was seen",
         Event.ASKED: "passed, a person decides next"
         if verdict.word is VerdictWord.PASS
         else "asks a person",

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -20,6 +20,7 @@ from gitmill.git import locks, trees
 from gitmill.git.objects import Backend, Commit, Entry, Move, read_commit, write_commit
 from gitmill.git.repo import Repository
 from gitmill.store import layout
+from gitmill.store.journal import Journal, Position
 from gitmill.store.snapshot import Snapshot
 
 DEADLINE = 30.0  # seconds of lost races before giving up
@@ -47,6 +48,8 @@ class Store:
         self._repository = repository
         self._now = now
         self._cache: dict[str, Item] = {}
+        self.journal = Journal(repository.private)
+        self._held = False
 
     @property
     def backend(self) -> Backend:
@@ -98,7 +101,7 @@ class Store:
         give_up = time.monotonic() + DEADLINE
         wait = 0.002
         while True:
-            with locks.held(self._repository.private / "write.lock"):
+            with self.still():
                 before = self._tip() if new else self.snapshot()
                 draft = build(before)
                 if draft is None:
@@ -135,7 +138,9 @@ class Store:
         if not all(layout.is_own(move.ref) for move in set_):
             # A lock that we left on a ref of the user's would be theirs to clear; git outlives us.
             backend = self._repository.reader
-        backend.swap([*set_, Move(layout.STATE, new, before.commit)])
+        moves = [*set_, Move(layout.STATE, new, before.commit)]
+        self.journal.write([move for move in (*moves, *removed) if layout.is_own(move.ref)])
+        backend.swap(moves)
         if removed:
             with suppress(RefMovedError):  # it has moved on, or recovery removes it
                 self.backend.swap(removed)
@@ -143,7 +148,8 @@ class Store:
 
     def move(self, move: Move) -> None:
         """Move a ref of gitmill's without an event. Raises `RefMovedError`."""
-        with locks.held(self._repository.private / "write.lock"):
+        with self.still():
+            self.journal.write([move])
             try:
                 self.backend.swap([move])
             except RefMovedError:
@@ -151,9 +157,42 @@ class Store:
                     raise
                 self.backend.swap([move])
 
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """Hold off everybody who moves refs of gitmill's: refs and journal agree meanwhile."""
+        if self._held:
+            yield
+            return
+        with locks.held(self._repository.private / "write.lock"):
+            self._held = True
+            try:
+                yield
+            finally:
+                self._held = False
+
+    def put_back(
+        self, seen: Mapping[str, str], since: Position, theirs: Callable[[Move], bool]
+    ) -> list[Move]:
+        """Put refs of gitmill's back that somebody else has moved since they were `seen`.
+
+        `theirs` says of a move to a ref's present value whether it is to be left. Returns the
+        moves that were made. The caller sees to it that all is `still`.
+        """
+        journalled, refs = self.journal.since(since), self.backend.refs("refs/")
+        now = {ref: oid for ref, oid in refs.items() if layout.is_own(ref)}
+        moves: list[Move] = []
+        for ref in sorted({*seen, *now}):
+            given = [seen.get(ref), *journalled.get(ref, [])]
+            if now.get(ref) in given or theirs(Move(ref, now.get(ref), seen.get(ref))):
+                continue
+            moves.append(Move(ref, given[-1], now.get(ref)))
+        for move in moves:
+            self.backend.swap([move])
+        return moves
+
     def clear_stale(self) -> list[str]:
         """Move locks aside that killed processes left on refs of gitmill's; return their names."""
-        with locks.held(self._repository.private / "write.lock"):
+        with self.still():
             return self._clear_stale()
 
     def _clear_stale(self) -> list[str]:
