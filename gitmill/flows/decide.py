@@ -19,6 +19,12 @@ from gitmill.flows.intake import require_ready
 from gitmill.mill import Mill, layout
 from gitmill.store.events import Step, timestamp
 
+# What an item has only because work on it has begun.
+BEGUN = (
+    "counters", "reviewed", "landed", "landing", "reverted", "frozen", "plan", "base", "work",
+    "feedback", "returned", "bare", "reason", "answer", "cancel_requested", "stage", "builder",
+)  # fmt: skip
+
 
 def approve(mill: Mill, item_id: str, why: str = "") -> Item:
     """Say yes to a waiting item: it goes on behind the stage at which it waits."""
@@ -108,13 +114,10 @@ def cancel(mill: Mill, item_id: str, why: str) -> Item:
 
 
 def reopen(mill: Mill, item_id: str) -> Item:
-    """Begin an ended or blocked item again, from its first stage and the target as it is now."""
+    """Begin an ended, blocked or waiting item again, from its first stage and the target now."""
     snapshot = mill.snapshot()
     require_ready(mill, snapshot, snapshot.item(item_id).criteria)
-    fields = dict.fromkeys(
-        ("counters", "reviewed", "landed", "landing", "frozen", "plan", "base", "work", "feedback",
-         "returned", "bare", "reason", "answer", "cancel_requested", "stage", "builder")
-    )  # fmt: skip
+    fields = dict.fromkeys(BEGUN)
     return _say(mill, mill.snapshot().item(item_id), Event.REOPENED, "reopened", fields)
 
 
@@ -128,6 +131,15 @@ def _say(mill: Mill, item: Item, event: Event, subject: str, fields: Mapping[str
 
 def _waiting(mill: Mill, item_id: str, word: str) -> Item:
     item = mill.snapshot().item(item_id)
+    if item.reverted and item.status is Status.WAITING:
+        raise IllegalTransitionError(
+            f"{item.id} was reverted, so it cannot be {word}",
+            evidence=[item.reason],
+            hints=[
+                f"begin it again with `gitmill task reopen {item.id}`",
+                f"or give it up with `gitmill task cancel {item.id}`",
+            ],
+        )
     if item.status is Status.WAITING:
         return item
     hint = {

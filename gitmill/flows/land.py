@@ -27,7 +27,7 @@ from gitmill.errors import (
     PausedError,
     RefMovedError,
 )
-from gitmill.flows import control, gates, work
+from gitmill.flows import control, gates, reverted, work
 from gitmill.flows.compile import plan_of
 from gitmill.flows.finish import (
     LandLock,
@@ -85,6 +85,7 @@ def land_all(mill: Mill, tell: Tell, *, only: Collection[str] = ()) -> list[Item
                 return done
             with suppress(RefMovedError):  # it was taken out of the queue
                 done.append(_land(mill, lock, item, tell))
+                reverted.settle(mill)
 
 
 def refuse_paused(snapshot: Snapshot) -> None:

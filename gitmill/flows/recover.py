@@ -15,6 +15,7 @@ from gitmill.flows.finish import say
 from gitmill.flows.interrupt import interruptible, workers
 from gitmill.flows.orphans import settle_orphans
 from gitmill.flows.rescue import keep_worktree
+from gitmill.flows.reverted import notice
 from gitmill.git.worktrees import Slot
 from gitmill.mill import Mill, layout
 from gitmill.store.events import Step
@@ -40,6 +41,7 @@ def recover(mill: Mill, tell: Callable[[str], None] = lambda _: None) -> list[st
         settle_orphans(mill, did)
         _rescue(mill, gone, did)
         _cancel(mill, did)
+        notice(mill, did)
         _sweep(mill)
     return done
 

@@ -50,6 +50,7 @@ class Store:
         self._cache: dict[str, Item] = {}
         self.journal = Journal(repository.private)
         self._held = False
+        self._past = ""
 
     @property
     def backend(self) -> Backend:
@@ -59,7 +60,7 @@ class Store:
     def snapshot(self, *, writing: bool = True) -> Snapshot:
         """Return the state now. Raises `NotInitializedError` when there is no state branch."""
         backend = self._repository.objects if writing else self._repository.reader
-        tip = backend.ref(layout.STATE)
+        tip = self._past or backend.ref(layout.STATE)
         if tip is None:
             raise NotInitializedError(
                 "this repository has no branch gitmill/state",
@@ -71,6 +72,14 @@ class Store:
         snapshot = Snapshot(backend, tip, self._cache)
         snapshot.require_format()
         return snapshot
+
+    def look_back(self, commit: str) -> None:
+        """From now on be about the state as it was at one of its commits; nothing is written."""
+        self._past = commit
+
+    def at(self, commit: str) -> Snapshot:
+        """Return the state as it was at one of its commits."""
+        return Snapshot(self.backend, commit, self._cache)
 
     def create_root(self) -> str:
         """Write the root commit, the same in every clone, and return its id."""
@@ -90,24 +99,30 @@ class Store:
             return False
         return True
 
-    def commit(self, build: Build, *, new: bool = False) -> Snapshot:
+    def commit(self, build: Build, *more: Build, new: bool = False) -> Snapshot:
         """Commit what `build` makes of the current state and return the state after it.
 
         `build` is called again after a lost race; None from it means that there is nothing to do.
+        `more` are commits on top of it, each made of the state that the one before leads to: the
+        branch moves over all of them at once or stays. They must not move the same ref twice.
         `new` skips the format check, for the commit that writes the format. Who is killed here
         leaves refs without the event that they belong to, never an event without its refs.
         Raises `StateMovedError` when races are lost until the deadline.
         """
+        assert not self._past, "the past does not change"
         give_up = time.monotonic() + DEADLINE
         wait = 0.002
         while True:
             with self.still():
                 before = self._tip() if new else self.snapshot()
-                draft = build(before)
-                if draft is None:
-                    return before
+                at, moves = before, list[Move]()
+                for make in (build, *more):
+                    if draft := make(at):
+                        at = Snapshot(self.backend, self._object(at, draft), self._cache)
+                        moves += draft.moves
                 try:
-                    return Snapshot(self.backend, self._write(before, draft), self._cache)
+                    if at is not before:
+                        self._publish(at.commit, before.commit, moves)
                 except RefMovedError as error:
                     self._clear_stale()
                     if time.monotonic() > give_up:
@@ -119,6 +134,8 @@ class Store:
                                 "look for a stale lock: `gitmill recover`",
                             ],
                         ) from error
+                else:
+                    return at
             time.sleep(random.uniform(0, wait))  # noqa: S311  (jitter)
             wait = min(wait * 2, 0.25)
 
@@ -127,24 +144,26 @@ class Store:
         assert tip is not None
         return Snapshot(self.backend, tip, self._cache)
 
-    def _write(self, before: Snapshot, draft: Draft) -> str:
+    def _object(self, before: Snapshot, draft: Draft) -> str:
         backend = self.backend
         changes: dict[str, Entry | bytes | None] = dict(draft.files)
         tree = trees.edit(backend, before.tree, changes)
         ident = self._repository.ident(self._now())
         message = format_message(draft.subject, draft.record)
-        new = write_commit(backend, Commit(tree, (before.commit,), ident, ident, message))
-        set_, removed = _split(draft.moves)
+        return write_commit(backend, Commit(tree, (before.commit,), ident, ident, message))
+
+    def _publish(self, new: str, old: str, moves: Iterable[Move]) -> None:
+        backend = self.backend
+        set_, removed = _split(moves)
         if not all(layout.is_own(move.ref) for move in set_):
             # A lock that we left on a ref of the user's would be theirs to clear; git outlives us.
             backend = self._repository.reader
-        moves = [*set_, Move(layout.STATE, new, before.commit)]
+        moves = [*set_, Move(layout.STATE, new, old)]
         self.journal.write([move for move in (*moves, *removed) if layout.is_own(move.ref)])
         backend.swap(moves)
         if removed:
             with suppress(RefMovedError):  # it has moved on, or recovery removes it
                 self.backend.swap(removed)
-        return new
 
     def move(self, move: Move) -> None:
         """Move a ref of gitmill's without an event. Raises `RefMovedError`."""
