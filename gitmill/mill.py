@@ -5,7 +5,8 @@ from __future__ import annotations
 import getpass
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -52,6 +53,7 @@ class Mill:
         self.now = clock
         self.random = random
         self.store = Store(repository, clock)
+        self._for = ""
         self.patches: dict[tuple[str, str], str] = {}  # identities by commits, which never change
         self.tampered: dict[
             str, list[Finding]
@@ -143,8 +145,17 @@ class Mill:
 
     @property
     def person(self) -> str:
-        """The git identity, for decisions."""
-        return self.repository.person
+        """The git identity, for decisions; or who it is that we write down a decision for."""
+        return self._for or self.repository.person
+
+    @contextmanager
+    def on_behalf_of(self, person: str) -> Iterator[None]:
+        """Write down what somebody else has decided."""
+        self._for = person
+        try:
+            yield
+        finally:
+            self._for = ""
 
     def lease(
         self, who: str, seconds: float, *, claim: str, process: bool = True

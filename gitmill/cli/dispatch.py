@@ -93,6 +93,7 @@ def _main(argv: list[str]) -> int:
     if not rest or rest[0] in ("--help", "-h", "help"):
         print(HELP, end="")
         return Exit.OK
+    output.settings.reads = _is_read(rest)
     if output.settings.at:
         _refuse_present(rest)
     elif rest == ["status"] and fast.status():
@@ -105,21 +106,30 @@ def _main(argv: list[str]) -> int:
     raise _unknown(name)
 
 
+def _is_read(rest: list[str]) -> bool:
+    """Whether a command only reads."""
+    name, *args = rest
+    verb = _verb(name, args)
+    wanted = READS.get(name)
+    return wanted is not None and not (wanted and verb and verb not in wanted)
+
+
+def _verb(name: str, args: list[str]) -> str:
+    return next((arg for arg in args if not arg.startswith("-")), "") if name in NOUNS else ""
+
+
 def _refuse_present(rest: list[str]) -> None:
     """Raise `UsageError` when a command is not one that `--at` can be about."""
     name, *args = rest
-    verb = next((arg for arg in args if not arg.startswith("-")), "") if name in NOUNS else ""
-    wanted = READS.get(name)
-    if "--help" in args or name not in {**VERBS, **NOUNS}:
+    if "--help" in args or name not in {**VERBS, **NOUNS} or output.settings.reads:
         return
-    if wanted is None or (wanted and verb and verb not in wanted):
-        import shlex
+    import shlex
 
-        shown = " ".join(filter(None, ["gitmill", name, verb]))
-        raise UsageError(
-            f"{shown} is about the present, so it takes no --at",
-            hints=[f"without it: `{shlex.join(['gitmill', *rest])}`"],
-        )
+    shown = " ".join(filter(None, ["gitmill", name, _verb(name, args)]))
+    raise UsageError(
+        f"{shown} is about the present, so it takes no --at",
+        hints=[f"without it: `{shlex.join(['gitmill', *rest])}`"],
+    )
 
 
 def _unknown(name: str) -> UsageError:

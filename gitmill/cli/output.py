@@ -44,6 +44,7 @@ class Globals:
     no_input: bool = False
     json: bool = False
     at: str = ""
+    reads: bool = False  # the command only reads
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,16 @@ def mill() -> Mill:
         entry = look_back(here, output.settings.at)
         time = datetime.fromtimestamp(entry.seconds, UTC)
         output.past[:] = [output.Past(entry.commit, time, entry.subject)]
+
+    def settle() -> None:
+        from gitmill.flows.reconcile import reconcile
+
+        for told in reconcile(here):
+            output.say(told)
+
+    here.store.settle = settle
+    if not output.settings.reads and here.store.is_begun():
+        settle()
     return here
 
 

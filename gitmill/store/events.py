@@ -58,13 +58,20 @@ def birthday(now: datetime) -> str:
 
 
 def draft_step(
-    backend: Backend, snapshot: Snapshot, item_id: str, step: Step, *, event_id: str, now: datetime
+    backend: Backend,
+    snapshot: Snapshot,
+    item_id: str,
+    step: Step,
+    *,
+    event_id: str,
+    now: datetime,
+    item: Item | None = None,
 ) -> Draft:
-    """Return the commit for a step on an item as it stands in the snapshot.
+    """Return the commit for a step on an item as it stands in the snapshot, or as `item` says.
 
     Raises `IllegalTransitionError`, `LeasedError`, or `RefMovedError` when `after` is outdated.
     """
-    item = snapshot.item(item_id)
+    item = item or snapshot.item(item_id)
     status = _checked(item, step)
     fields = dict(step.fields) | {"status": status.value, "event": event_id}
     if status is not item.status:

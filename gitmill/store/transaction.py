@@ -19,7 +19,7 @@ from gitmill.errors import NotInitializedError, RefMovedError, StateMovedError
 from gitmill.git import locks, trees
 from gitmill.git.objects import Backend, Commit, Entry, Move, read_commit, write_commit
 from gitmill.git.repo import Repository
-from gitmill.store import layout
+from gitmill.store import hands, layout
 from gitmill.store.journal import Journal, Position
 from gitmill.store.snapshot import Snapshot
 
@@ -34,7 +34,7 @@ class Draft:
 
     subject: str
     record: EventRecord
-    files: Mapping[str, bytes | None] = field(default_factory=dict)
+    files: Mapping[str, Entry | bytes | None] = field(default_factory=dict)
     moves: tuple[Move, ...] = ()
 
 
@@ -51,6 +51,8 @@ class Store:
         self.journal = Journal(repository.private)
         self._held = False
         self._past = ""
+        # Takes up what a person committed by hand, so that nothing is written on top of it before.
+        self.settle: Callable[[], object] | None = None
 
     @property
     def backend(self) -> Backend:
@@ -87,9 +89,13 @@ class Store:
         tree = backend.write("tree", b"")
         return write_commit(backend, Commit(tree, (), _ROOT_IDENT, _ROOT_IDENT, _ROOT_MESSAGE))
 
+    def is_begun(self) -> bool:
+        """Whether there is a state branch."""
+        return self.backend.ref(layout.STATE) is not None
+
     def begin(self) -> bool:
         """Make the state branch unless it is there; whether it was made."""
-        if self.backend.ref(layout.STATE) is not None:
+        if self.is_begun():
             return False
         try:
             self.move(Move(layout.STATE, self.create_root(), None))
@@ -114,7 +120,7 @@ class Store:
         wait = 0.002
         while True:
             with self.still():
-                before = self._tip() if new else self.snapshot()
+                before = self._tip() if new else self._settled()
                 at, moves = before, list[Move]()
                 for make in (build, *more):
                     if draft := make(at):
@@ -138,6 +144,17 @@ class Store:
                     return at
             time.sleep(random.uniform(0, wait))  # noqa: S311  (jitter)
             wait = min(wait * 2, 0.25)
+
+    def _settled(self) -> Snapshot:
+        before, settle = self.snapshot(), self.settle
+        if settle is None or not hands.is_by_hand(self.backend, before.commit):
+            return before
+        self.settle = None  # it commits too
+        try:
+            settle()
+        finally:
+            self.settle = settle
+        return self.snapshot()
 
     def _tip(self) -> Snapshot:
         tip = self.backend.ref(layout.STATE)
