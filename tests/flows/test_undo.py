@@ -193,18 +193,17 @@ def test_a_yes_of_a_review_can_be_taken_back_before_it_lands(repo: Repo):
 
 
 def test_an_attempt_given_back_keeps_what_a_person_edited_while_it_ran(repo: Repo):
-    mine = f"cd {repo.path} && env -u GITMILL_ATTEMPT"
-    script = f"{mine} python -m gitmill task edit ID --priority 0 && exit 3"
-    task = new_task(repo.path, "Edited", script)
-    gitmill(repo.path, "task", "edit", task, "--script", script.replace("ID", task))
+    task = new_task(repo.path, "Edited", "true")
+    mine = f'cd {repo.path} && python -m gitmill task edit {task} --priority "$GITMILL_ATTEMPT"'
+    gitmill(repo.path, "task", "edit", task, "--script", f"{mine}; exit 3")
     assert gitmill(repo.path, "run", task).code == 1
-    assert item(repo, task)["status"] == "blocked"
     assert events(repo, task)[-3:] == ["claimed", "edited", "blocked"]
-    undone_once = gitmill(repo.path, "undo", task)
-    assert undone_once.code == 0, undone_once.err
-    assert item(repo, task)["status"] == "ready"
-    assert item(repo, task)["priority"] == 0
-    assert item(repo, task)["counters"] == {"build": 2}
+    assert gitmill(repo.path, "undo", task).code == 0
+    stands = item(repo, task)
+    assert (stands["status"], stands["counters"]) == ("ready", {"build": 2})
+    assert stands["priority"] == 3
+    undone(repo, task, "edited")  # that edit still counts, so it is the next to go
+    assert item(repo, task)["priority"] == 2
 
 
 def test_a_blocked_task_gets_the_attempt_back_that_used_it_up(repo: Repo):
@@ -399,10 +398,30 @@ def test_reverted_work_does_not_come_back_by_a_yes(repo: Repo):
 def test_a_revert_can_be_undone_too(repo: Repo):
     task = landed(repo)
     back = gitmill(repo.path, "undo", task).out.strip()
+    assert gitmill(repo.path, "undo").plain() == (
+        1, "",
+        "error[cannot-undo]: your last event cannot be undone, and the one before it is a landing\n"
+        "    T1: reverted by HASH\n    T2: landed as HASH\n"
+        "hint: name it to take it back: `gitmill undo T2`\n",
+    )  # fmt: skip
     again = gitmill(repo.path, "undo", back)
     assert again.code == 0, again.err
     assert repo.git("show", "main:b.txt") == "b\nx"
     assert item(repo, back)["status"] == "waiting"
+
+
+def test_what_was_reopened_has_landed_again_only_where_it_still_has(repo: Repo):
+    task = landed(repo)
+    was = document(repo, task)
+    assert gitmill(repo.path, "task", "reopen", task).code == 0
+    undone(repo, task, "undone")
+    assert document(repo, task) == was
+    assert gitmill(repo.path, "task", "reopen", task).code == 0
+    repo.git("reset", "-q", "--hard", "main~1")
+    said = gitmill(repo.path, "undo", task)
+    assert said.code == 1
+    assert re.search("it had landed as [0-9a-f]{10}, which is not on main\n", said.err)
+    assert item(repo, task)["status"] == "ready"
 
 
 def test_a_conflict_names_the_files_and_changes_nothing(repo: Repo):
