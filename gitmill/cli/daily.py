@@ -11,7 +11,7 @@ from gitmill.cli import output, session
 from gitmill.errors import Exit, UsageError
 
 if TYPE_CHECKING:
-    from gitmill.flows.undo import Taken
+    from gitmill.flows.undoable import Taken
     from gitmill.mill import Mill
 
 verbs = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -117,7 +117,8 @@ def undo(
     ] = None,
 ) -> int:
     """Take back an item's last event; what has landed is reverted through the queue."""
-    from gitmill.flows.undo import last_of, last_of_all, take_back
+    from gitmill.flows.undo import take_back
+    from gitmill.flows.undoable import last_of, last_of_all
 
     if through not in ("approved", "landed"):
         raise UsageError(f"--through is approved or landed, not {through}")
@@ -126,13 +127,33 @@ def undo(
     output.say(f"undoing {found.last.subject}")
     if found.landed:
         return _undo_landing(here, found, through, criterion or ())
+    if not found.record.item:
+        return _undo_control(here, found)
     item = take_back(here, found)
     told = {"undone": list(found.ids), "event": found.record.event, "item": session.as_json(item)}
     output.answer([], told)
     place = f" at {item.stage}" if item.stage and not item.is_final else ""
-    as_before = ", as before" if found.first.record and found.first.record.at else ""
+    before = found.first.record.at if found.first.record else ""
+    as_before = ", as before" if before == item.status.value else ""
     output.say(f"{item.id} is {item.status.value}{place}{as_before}")
+    if found.record.event == "claimed":
+        output.say(f"what you wrote stays; `gitmill task take {item.id}` goes on with it")
     output.next_step(*session.after(item))
+    return 0
+
+
+def _undo_control(here: Mill, found: Taken) -> int:
+    from gitmill.flows.control import take_back
+
+    take_back(here, found.last)
+    control = here.snapshot().control
+    told = {"undone": list(found.ids), "event": found.record.event,
+            "paused": control.paused, "queue_paused": control.queue_paused}  # fmt: skip
+    output.answer([], told)
+    work, queue = (("is paused" if on else "goes on") for on in (control.paused,
+                                                                control.queue_paused))  # fmt: skip
+    output.say(f"work {work}; the queue {queue}")
+    output.next_step("gitmill status")
     return 0
 
 

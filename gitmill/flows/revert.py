@@ -23,7 +23,7 @@ from gitmill.errors import CannotUndoError, LeasedError, NotReadyError, RevertCo
 from gitmill.flows import work
 from gitmill.flows.compile import compile_at
 from gitmill.flows.decide import BEGUN
-from gitmill.flows.undo import Taken
+from gitmill.flows.undoable import Taken
 from gitmill.git.objects import Commit, write_commit
 from gitmill.git.replay import Conflict, replay
 from gitmill.mill import Mill, layout

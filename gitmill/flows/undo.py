@@ -6,20 +6,17 @@ not count any more: the next undo of the item goes one event further back.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from gitmill.core.graph import check_after
 from gitmill.core.item import Item, value_of
-from gitmill.core.lifecycle import Event, Status, opposite
-from gitmill.core.trailers import EventRecord
-from gitmill.errors import CannotUndoError, LeasedError
+from gitmill.core.lifecycle import MET, Event, Status, opposite
+from gitmill.errors import CannotUndoError
 from gitmill.flows.rescue import keep_commit
-from gitmill.git import trees
+from gitmill.flows.undoable import Taken, cannot
 from gitmill.mill import Mill, layout
 from gitmill.store.events import Step, draft_step
-from gitmill.store.history import UNDOES, Entry, entries, standing
+from gitmill.store.history import UNDOES, entries
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import Draft
 
@@ -30,83 +27,6 @@ _WORKED = frozenset({
     "stage", "plan", "frozen", "counters", "builder", "base", "work", "reviewed", "feedback",
     "bare", "reason", "answer",
 })  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """What an undo takes back: the last event, and those that only make sense with it.
-
-    `first` is the claim that a worker's outcome began with, else the event itself.
-    """
-
-    last: Entry
-    first: Entry
-    ids: tuple[str, ...]
-
-    @property
-    def record(self) -> EventRecord:
-        """The last event."""
-        assert self.last.record is not None
-        return self.last.record
-
-    @property
-    def landed(self) -> bool:
-        """Whether it is a landing, which only another landing takes back."""
-        return self.record.event == Event.LANDED.value
-
-
-def last_of(mill: Mill, item_id: str) -> Taken:
-    """Return what an undo of an item takes back.
-
-    Raises `CannotUndoError` when that is nothing, and `LeasedError` when somebody works on it.
-    """
-    snapshot = mill.snapshot()
-    item = snapshot.item(item_id)
-    told = standing(entries(mill.store.backend, snapshot.commit, item_id))
-    last = next(told, None)
-    if last is None:
-        raise CannotUndoError(
-            f"nothing of {item_id} is left to undo",
-            hints=[f"its whole story: `gitmill log {item_id}`"],
-        )
-    assert last.record is not None
-    _refuse(mill, item, last.record, last.subject)
-    together = [last, *_together(last.record, told)]
-    _refuse_hands(mill, snapshot, item_id, last)
-    ids = tuple(entry.record.id for entry in together if entry.record)
-    return Taken(last, together[-1], ids)
-
-
-def last_of_all(mill: Mill) -> Taken:
-    """Return what an undo without a name takes back: the newest that one did oneself and can be.
-
-    One's own is what this person said and what was done on this machine. Raises `CannotUndoError`.
-    """
-    snapshot, seen, passed = mill.snapshot(), set[str](), ""
-    for entry in standing(entries(mill.store.backend, snapshot.commit)):
-        assert entry.record is not None
-        record = entry.record
-        if not record.item or record.item in seen:
-            continue
-        seen.add(record.item)
-        if record.by != mill.person and not record.by.endswith(f"@{mill.host}"):
-            continue
-        try:
-            found = last_of(mill, record.item)
-        except (CannotUndoError, LeasedError):
-            passed = passed or entry.subject
-            continue
-        if found.landed and passed:
-            # what is on the target is not taken back by a guess
-            raise CannotUndoError(
-                "your last event cannot be undone, and the one before it is a landing",
-                evidence=[passed, found.last.subject],
-                hints=[f"name it to take it back: `gitmill undo {record.item}`"],
-            )
-        return found
-    raise CannotUndoError(
-        "none of your last events can be undone", hints=["name an item: `gitmill undo ID`"]
-    )
 
 
 def take_back(mill: Mill, taken: Taken) -> Item:
@@ -122,7 +42,7 @@ def take_back(mill: Mill, taken: Taken) -> Item:
     at = Status(taken.first.record.at) if taken.first.record and taken.first.record.at else None
     event = _opposite(taken, at)
     if event is None:
-        raise _cannot(seen, record, taken.last.subject)
+        raise cannot(seen, record, taken.last.subject)
     if "work" in fields and seen.work:
         keep_commit(mill, item_id, seen.work)
     _refuse_gone(mill, fields, at)
@@ -152,86 +72,11 @@ def take_back(mill: Mill, taken: Taken) -> Item:
 # -- what can be taken back ------------------------------------------------------------------------
 
 
-def _together(last: EventRecord, earlier: Iterator[Entry]) -> Iterator[Entry]:
-    """Yield the events that are taken back with the last one, newest first."""
-    if last.extra.get("Reverts"):
-        # A revert is made ready, claimed and approved in one go.
-        begin = {Event.CREATED.value, Event.REOPENED.value}
-    elif last.at == Status.RUNNING.value and last.event != Event.EDITED.value:
-        begin = {Event.CLAIMED.value}
-    else:
-        return
-    for entry in earlier:
-        assert entry.record is not None
-        edited = entry.record.event == Event.EDITED.value
-        if not edited:
-            yield entry
-        if entry.record.event in begin:
-            return
-
-
 def _opposite(taken: Taken, at: Status | None) -> Event | None:
     record = taken.record
     if record.extra.get("Reverts"):
         return Event.CANCELLED
     return opposite(Event(record.event), at, Status(record.to))
-
-
-def _refuse(mill: Mill, item: Item, last: EventRecord, subject: str) -> None:
-    """Raise what keeps an event from being undone."""
-    event = last.event
-    if event == Event.LAND_STARTED.value:
-        raise LeasedError(
-            f"{item.id} is being landed", evidence=_holder(item),
-            hints=["wait until that has ended: `gitmill queue`"],
-        )  # fmt: skip
-    if event == Event.CLAIMED.value:
-        lease = item.lease
-        if lease is not None and lease.pid:
-            raise LeasedError(
-                f"{item.id} is being worked on", evidence=_holder(item),
-                hints=["end it with `gitmill stop`"],
-            )  # fmt: skip
-        if lease is None or lease.who != mill.person:
-            raise LeasedError(
-                f"somebody else has taken {item.id}", evidence=_holder(item),
-                hints=[f"see `gitmill task show {item.id}`"],
-            )  # fmt: skip
-    known = event in {one.value for one in Event}
-    if not known or (
-        event != Event.LANDED.value
-        and opposite(Event(event), _status(last.at), Status(last.to)) is None
-    ):
-        raise _cannot(item, last, subject)
-
-
-def _status(text: str) -> Status | None:
-    return Status(text) if text else None
-
-
-def _holder(item: Item) -> list[str]:
-    return [f"{item.lease.who} holds it"] if item.lease else []
-
-
-_HINTS = {
-    Event.LAND_ABORTED: "take it out with `gitmill queue remove {id}`",
-    Event.REVERTED: "begin it again with `gitmill task reopen {id}`",
-    Event.FINISHED: "begin it again with `gitmill task reopen {id}`",
-    Event.LAPSED: "take it out with `gitmill task block {id} -m WHY`",
-    Event.RELEASED: "take it out with `gitmill task block {id} -m WHY`",
-}
-
-
-def _cannot(item: Item, last: EventRecord, subject: str) -> CannotUndoError:
-    hint = next(
-        (text for event, text in _HINTS.items() if event.value == last.event),
-        "see `gitmill task show {id}`",
-    )
-    return CannotUndoError(
-        f"the last event of {item.id} is {last.event}, which cannot be undone",
-        evidence=[subject],
-        hints=[hint.format(id=item.id)],
-    )
 
 
 def _moved_on(mill: Mill, snapshot: Snapshot, item: Item) -> CannotUndoError:
@@ -243,32 +88,21 @@ def _moved_on(mill: Mill, snapshot: Snapshot, item: Item) -> CannotUndoError:
     )
 
 
-def _refuse_hands(mill: Mill, snapshot: Snapshot, item_id: str, last: Entry) -> None:
-    """Raise `CannotUndoError` when a commit by hand has changed the document after the event."""
-    backend, path = mill.store.backend, layout.item_path(item_id)
-    for entry in entries(backend, snapshot.commit):
-        if entry.commit == last.commit:
-            return
-        before = mill.store.parent(entry.commit)
-        if entry.record is not None or before is None:
-            continue
-        if trees.find(backend, mill.tree_of(entry.commit), path) != trees.find(
-            backend, mill.tree_of(before), path
-        ):
-            raise CannotUndoError(
-                f"{item_id} was edited by hand since its last event",
-                evidence=[f"{entry.commit[:10]} {entry.subject} ({entry.author})"],
-                hints=[f"see `git log -p gitmill/state -- {path}`"],
-            )
-
-
 def _refuse_gone(mill: Mill, fields: dict[str, Any], at: Status | None) -> None:
-    """Raise `CannotUndoError` when a landing that would count again is not on the target."""
-    landed = fields.get("landed")
+    """Raise `CannotUndoError` when what would count again is not there any more.
+
+    That is work that was pruned, or a landing that is not on the target.
+    """
+    git, work, landed = mill.repository.git, fields.get("work"), fields.get("landed")
+    if work and git.run("cat-file", "-e", work, check=False).returncode != 0:
+        raise CannotUndoError(
+            "the work that it had is not in this repository any more",
+            evidence=[work],
+            hints=["see `gitmill log`"],
+        )
     if at is not Status.LANDED or not landed:
         return
     ref = mill.target_ref(mill.snapshot())
-    git = mill.repository.git
     if git.run("merge-base", "--is-ancestor", landed, ref, check=False).returncode != 0:
         raise CannotUndoError(
             f"it had landed as {landed[:10]}, which is not on {ref.removeprefix('refs/heads/')}",
@@ -299,4 +133,6 @@ def _as_before(mill: Mill, taken: Taken) -> tuple[dict[str, Any], str | None]:
         for key, value in changed.items()
         if key not in _BOOKS and (alone or key in _WORKED)
     }
+    if value_of(old, "status") in MET:
+        kept["since"] = value_of(old, "since")  # it does not land today
     return kept, old.body if alone and old.body != new.body else None

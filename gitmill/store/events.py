@@ -75,7 +75,7 @@ def draft_step(
     status = _checked(item, step)
     fields = dict(step.fields) | {"status": status.value, "event": event_id}
     if status is not item.status:
-        fields["since"] = timestamp(now)
+        fields.setdefault("since", timestamp(now))
     if step.stage is not None:
         fields["stage"] = step.stage
     if step.event not in _KEEPS_LEASE:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import time
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
@@ -193,18 +195,29 @@ def test_a_yes_of_a_review_can_be_taken_back_before_it_lands(repo: Repo):
 
 
 def test_an_attempt_given_back_keeps_what_a_person_edited_while_it_ran(repo: Repo):
-    mine = f"cd {repo.path} && env -u GITMILL_ATTEMPT"
-    script = f"{mine} python -m gitmill task edit ID --priority 0 && exit 3"
-    task = new_task(repo.path, "Edited", script)
-    gitmill(repo.path, "task", "edit", task, "--script", script.replace("ID", task))
+    task = new_task(repo.path, "Edited", "true")
+    mine = f'cd {repo.path} && python -m gitmill task edit {task} --priority "$GITMILL_ATTEMPT"'
+    gitmill(repo.path, "task", "edit", task, "--script", f"{mine}; exit 3")
     assert gitmill(repo.path, "run", task).code == 1
-    assert item(repo, task)["status"] == "blocked"
     assert events(repo, task)[-3:] == ["claimed", "edited", "blocked"]
-    undone_once = gitmill(repo.path, "undo", task)
-    assert undone_once.code == 0, undone_once.err
-    assert item(repo, task)["status"] == "ready"
-    assert item(repo, task)["priority"] == 0
-    assert item(repo, task)["counters"] == {"build": 2}
+    assert gitmill(repo.path, "undo", task).code == 0
+    stands = item(repo, task)
+    assert (stands["status"], stands["counters"]) == ("ready", {"build": 2})
+    assert stands["priority"] == 3
+    undone(repo, task, "edited")  # that edit still counts, so it is the next to go
+    assert item(repo, task)["priority"] == 2
+
+
+def test_work_that_was_pruned_does_not_count_again(repo: Repo):
+    task = waiting(repo)
+    work = item(repo, task)["work"]
+    assert gitmill(repo.path, "task", "reopen", task).code == 0
+    Path(repo.git_dir, "objects", work[:2], work[2:]).unlink()
+    tip = repo.git("rev-parse", "gitmill/state")
+    said = gitmill(repo.path, "undo", task)
+    assert said.code == 1
+    assert "the work that it had is not in this repository any more" in said.err
+    assert repo.git("rev-parse", "gitmill/state") == tip
 
 
 def test_a_blocked_task_gets_the_attempt_back_that_used_it_up(repo: Repo):
@@ -214,6 +227,25 @@ def test_a_blocked_task_gets_the_attempt_back_that_used_it_up(repo: Repo):
     assert item(repo, task)["status"] == "ready"
     assert item(repo, task)["counters"] == {"build": 2}
     assert item(repo, task)["attempt"] == 3
+
+
+def test_a_pause_is_undone_like_anything(repo: Repo):
+    gitmill(repo.path, "pause", "-m", "lunch")
+    new_task(repo.path, "Meanwhile", "true")
+    for _ in range(2):
+        assert gitmill(repo.path, "undo").code == 0
+    control = repo.git("show", "gitmill/state:control.md")
+    assert gitmill(repo.path, "undo").plain() == (
+        0, "",
+        "undoing paused: lunch\nwork goes on; the queue goes on\nnext: `gitmill status`\n",
+    )  # fmt: skip
+    assert "lunch" in control
+    assert "lunch" not in repo.git("show", "gitmill/state:control.md")
+    assert gitmill(repo.path, "undo").code == 1  # nothing of one's own is left
+    gitmill(repo.path, "queue", "pause", "-m", "one")
+    other = {"GIT_COMMITTER_NAME": "Bo", "GIT_COMMITTER_EMAIL": "bo@example.com"}
+    gitmill(repo.path, "queue", "pause", "-m", "two", env=other)
+    assert "control.md was changed since" in gitmill(repo.path, "undo").err
 
 
 # -- what cannot be undone -------------------------------------------------------------------------
@@ -314,12 +346,12 @@ def test_without_a_name_it_is_ones_own_last_event(repo: Repo):
 def test_it_stops_at_what_came_meanwhile(repo: Repo):
     """Between looking and writing somebody else may go on with the item."""
     from gitmill.errors import CannotUndoError
-    from gitmill.flows import undo
+    from gitmill.flows import undo, undoable
     from gitmill.mill import Mill
 
     task = new_task(repo.path, "Race", "true")
     mill = Mill.open(repo.path)
-    found = undo.last_of(mill, task)
+    found = undoable.last_of(mill, task)
     commit = mill.store.commit
 
     def slow(*builds):
@@ -399,10 +431,33 @@ def test_reverted_work_does_not_come_back_by_a_yes(repo: Repo):
 def test_a_revert_can_be_undone_too(repo: Repo):
     task = landed(repo)
     back = gitmill(repo.path, "undo", task).out.strip()
+    assert gitmill(repo.path, "undo").plain() == (
+        1, "",
+        "error[cannot-undo]: your last event cannot be undone, and the one before it is a landing\n"
+        "    T1: reverted by HASH\n    T2: landed as HASH\n"
+        "hint: name it to take it back: `gitmill undo T2`\n",
+    )  # fmt: skip
     again = gitmill(repo.path, "undo", back)
     assert again.code == 0, again.err
     assert repo.git("show", "main:b.txt") == "b\nx"
     assert item(repo, back)["status"] == "waiting"
+
+
+def test_what_was_reopened_has_landed_again_only_where_it_still_has(repo: Repo):
+    task = landed(repo)
+    was, since = document(repo, task), item(repo, task)["since"]
+    while f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}" == since:
+        time.sleep(0.1)
+    assert gitmill(repo.path, "task", "reopen", task).code == 0
+    undone(repo, task, "undone")
+    assert document(repo, task) == was
+    assert item(repo, task)["since"] == since  # it did not land just now
+    assert gitmill(repo.path, "task", "reopen", task).code == 0
+    repo.git("reset", "-q", "--hard", "main~1")
+    said = gitmill(repo.path, "undo", task)
+    assert said.code == 1
+    assert re.search("it had landed as [0-9a-f]{10}, which is not on main\n", said.err)
+    assert item(repo, task)["status"] == "ready"
 
 
 def test_a_conflict_names_the_files_and_changes_nothing(repo: Repo):
@@ -433,6 +488,18 @@ def test_a_red_revert_is_sent_back_and_can_be_tried_again(repo: Repo):
     assert gitmill(repo.path, "undo", task).out.strip() == back
     assert item(repo, back)["status"] == "landed"
     assert item(repo, task)["status"] == "waiting"
+
+
+def test_a_revert_that_was_tried_often_is_undone_as_one(repo: Repo):
+    task = landed(repo, "echo x >> b.txt")
+    repo.commit({".gitmill/config.toml": "[checks]\ntest = 'grep -q x b.txt'\n"}, "b needs x")
+    for _ in range(3):
+        assert gitmill(repo.path, "undo", task).code == 3
+    back = gitmill(repo.path, "undo", task, "--through", "approved").out.strip()
+    undone(repo, back, "cancelled")
+    assert gitmill(repo.path, "undo", back).code == 1
+    assert gitmill(repo.path, "undo", task, "--through", "approved").out.strip() == back
+    assert item(repo, back)["status"] == "approved"
 
 
 def test_a_revert_stops_before_the_landing_and_is_itself_undone(repo: Repo):
@@ -482,6 +549,28 @@ def test_a_target_that_is_not_checked_out_is_reverted_without_a_checkout(repo: R
     assert repo.git("show", "main:b.txt") == "b"
     assert (repo.path / "b.txt").read_text() == "my own\n"
     assert repo.git("symbolic-ref", "HEAD") == "refs/heads/topic"
+
+
+def test_a_landing_is_undone_in_a_repository_that_libgit2_cannot_open(sandbox: Sandbox):
+    repo = sandbox.repo("sha256", object_format="sha256", files={"b.txt": "b\n"})
+    assert gitmill(repo.path, "init").code == 0
+    repo.commit({".gitmill/config.toml": "[checks]\ntest = 'true'\n"})
+    first, second = landed(repo), landed(repo, "echo y > c.txt")
+    assert gitmill(repo.path, "undo", first).code == 0
+    by_hand(repo, item(repo, second)["landed"])
+    gitmill(repo.path, "recover")
+    assert [item(repo, task)["status"] for task in (first, second)] == ["waiting", "waiting"]
+    assert gitmill(repo.path, "status", "--at", "gitmill/state~4").code == 0
+
+
+def test_two_clones_that_undo_at_once_make_one_item(repo: Repo, sandbox: Sandbox):
+    """The id of a revert is of the landed commit, whoever makes it."""
+    task = landed(repo)
+    clone = Repo(sandbox.root / "clone")
+    repo.git("clone", "-q", str(repo.path), str(clone.path))
+    clone.git("fetch", "-q", "origin", "refs/heads/gitmill/state:refs/heads/gitmill/state")
+    here, there = (gitmill(one.path, "undo", task).out.strip() for one in (repo, clone))
+    assert here == there != ""
 
 
 # -- reverts by hand -------------------------------------------------------------------------------
