@@ -110,8 +110,8 @@ def reopen(mill: Mill, item_id: str) -> Item:
     snapshot = mill.snapshot()
     require_ready(mill, snapshot, snapshot.item(item_id).criteria)
     fields = dict.fromkeys(
-        ("counters", "reviewed", "landed", "landing", "frozen", "plan", "base", "work", "feedback",
-         "bare", "reason", "answer", "cancel_requested", "stage", "builder")
+        ("counters", "reviewed", "landed", "checked", "landing", "frozen", "plan", "base", "work",
+         "feedback", "bare", "reason", "answer", "cancel_requested", "stage", "builder")
     )  # fmt: skip
     return _say(mill, mill.snapshot().item(item_id), Event.REOPENED, "reopened", fields)
 
