@@ -46,15 +46,18 @@ def _lines(found: Verified) -> list[str]:
     lines += [_line("notice", "muted", one) for one in account.notices]
     counts = [
         f"{account.commits} commits", f"{len(account.items)} items",
-        f"{found.landings} of {len(account.landings)} landings verified",
+        f"{_of(found.landings, len(account.landings))} landings verified",
     ]  # fmt: skip
-    if found.holds:
-        counts[2] = f"{found.landings} landings verified"
     if account.faults:
         counts.append(output.style(f"{len(account.faults)} errors", "fail"))
     if account.unknown:
         counts.append(output.style(f"{len(account.unknown)} cannot be checked here", "warn"))
     return [*lines, ", ".join(counts)]
+
+
+def _of(part: int, whole: int) -> str:
+    """Return how many of how many, or how many when that is all."""
+    return str(part) if part == whole else f"{part} of {whole}"
 
 
 def _line(word: str, role: str, one: Found) -> str:

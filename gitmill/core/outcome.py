@@ -43,7 +43,7 @@ def judge_outcome(turn: Turn) -> Iterator[Fault]:
     yield from _evidence(turn, event, before)
     if event is E.FINISHED and run is not None:
         return  # of what lands nothing, the loop alone knows
-    if run is not None and turn.plan is None:
+    if turn.plan is None and (run is not None or event is E.CLAIMED):
         return  # told where the plan is missing
     worked = run is not None and before.status is Status.RUNNING and event is not E.RELEASED
     if worked:

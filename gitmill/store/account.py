@@ -51,6 +51,12 @@ class Account:
         """Add a fault."""
         self.faults.append(Found(rule, commit, item, what))
 
+    def stands(self, item: Item) -> None:
+        """Take an item as it stands now."""
+        self.items[item.id] = item
+        if item.work:
+            self.works.setdefault(item.id, set()).add(item.work)
+
     def tell(self, faults: Iterable[Fault], commit: str, item: str = "") -> None:
         """Add what the rules found in one commit."""
         self.faults += [Found(fault.rule, commit, item, fault.what) for fault in faults]

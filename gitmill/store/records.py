@@ -68,7 +68,7 @@ class Records:
     def new_passes(self, changes: Iterable[Change], ran: Callable[[Pass], bool]) -> Iterator[Fault]:
         """Take up the passes that a commit adds; `ran` says whether the commit proves one."""
         for change in changes:
-            if not change.path.startswith(CHECKS) or change.new is None:
+            if not change.path.startswith(CHECKS) or change.new is None or change.old is not None:
                 continue
             try:
                 found = read_pass(Document.from_bytes(self._read(change), change.path))

@@ -58,7 +58,7 @@ class Turns:
             if path.startswith(FOLDERS):
                 item = self._read(path, change.new)
                 if item is not None:
-                    self._out.items[item.id] = item
+                    self._out.stands(item)
 
     def event(self, record: EventRecord, changes: dict[str, Change]) -> None:
         """Judge the commit of one event."""
@@ -170,9 +170,7 @@ class Turns:
     def _stand(self, turn: Turn) -> None:
         """Take the item as it stands now."""
         item = turn.after
-        self._out.items[item.id] = item
-        if item.work:
-            self._out.works.setdefault(item.id, set()).add(item.work)
+        self._out.stands(item)
         if turn.event is Event.CLAIMED:
             self._claimed[item.id] = item
         elif item.status not in WORKING:
@@ -190,7 +188,7 @@ class Turns:
             if not (child and record.event in PARENTS):
                 self._fault("wrong-files", f"{record.event} does not write {path}", record.item)
             if item is not None:
-                self._out.items[item.id] = item
+                self._out.stands(item)
 
     def _read(self, path: str, entry: Entry | None) -> Item | None:
         """Return an item's document, None (and a fault) when it is not one."""
