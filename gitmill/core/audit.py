@@ -53,6 +53,7 @@ RULES = {
 }
 
 E = Event
+_EVENTS = {event.value: event for event in Event}
 _TEXT = frozenset({E.EDITED, E.SPLIT})
 _MAKES_WORK = frozenset({
     E.ADVANCED, E.APPROVAL_COUNTED, E.APPROVED, E.RETURNED, E.FAILED, E.ASKED, E.BLOCKED,
@@ -106,7 +107,7 @@ class Turn:
     @property
     def event(self) -> Event | None:
         """The event, None when the lifecycle knows none of that name."""
-        return Event(self.record.event) if self.record.event in list(Event) else None
+        return _EVENTS.get(self.record.event)
 
 
 def judge(turn: Turn) -> Iterator[Fault]:

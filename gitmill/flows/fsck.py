@@ -111,13 +111,18 @@ def _work_refs(mill: Mill, account: Account, refs: dict[str, str]) -> None:
         if commit not in meant:
             what = f"its ref is at {commit[:10]}, its work is {min(meant, default='none')[:10]}"
             _moved(mill, account, Found("work-ref", commit, name, what))
-    for item in account.items.values():
-        if item.work and item.status not in FINAL and item.id not in named:
-            what = f"there is no ref of its work {item.work[:10]} in this clone"
-            if named:
-                _moved(mill, account, Found("work-ref", item.work, item.id, what))
-            else:
-                account.cannot(item.work, what, item.id)
+    lacking = [
+        item
+        for item in account.items.values()
+        if item.work and item.status not in FINAL and item.id not in named
+    ]
+    if lacking and not named:
+        what = f"there is no ref of work in this clone, and {len(lacking)} open items have some"
+        account.cannot(account.tip, what)
+        return
+    for item in lacking:
+        what = f"there is no ref of its work {item.work[:10]} in this clone"
+        _moved(mill, account, Found("work-ref", item.work, item.id, what))
 
 
 def _moved(mill: Mill, account: Account, found: Found) -> None:

@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
-from gitmill.git.objects import (
-    FILE,
-    GITLINK,
-    TREE,
-    Backend,
-    Entry,
-    encode_tree,
-    parse_tree,
-    text,
-)
+from gitmill.git.objects import FILE, GITLINK, TREE, Backend, Entry, encode_tree, parse_tree
 
 
 def entries(backend: Backend, tree: str) -> dict[str, Entry]:
@@ -81,43 +70,6 @@ def changes(backend: Backend, old: str, new: str, prefix: str = "") -> Iterator[
         files = [e if e is not None and e.mode != TREE else None for e in (one, other)]
         if any(files):
             yield Change(path, files[0], files[1])
-
-
-class Differ:
-    """Differences of many trees one after the other: what stays the same is not read again."""
-
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-        width = backend.digits // 2
-        self._entry = re.compile(rb"0*([0-7]+) ([^\0]+)\0(.{%d})" % width, re.DOTALL)
-        self._entries = lru_cache(4096)(self._read)
-
-    def _read(self, tree: bytes) -> frozenset[tuple[bytes, bytes, bytes]]:
-        return frozenset(self._entry.findall(self._backend.read(tree.hex())[1]))
-
-    def changes(self, old: str, new: str) -> Iterator[Change]:
-        """Yield what differs between two trees, in no order; an empty name is the empty tree."""
-        yield from self._changes(bytes.fromhex(old), bytes.fromhex(new), "")
-
-    def _changes(self, old: bytes, new: bytes, prefix: str) -> Iterator[Change]:
-        if old == new:
-            return
-        one = self._entries(old) if old else frozenset()
-        other = self._entries(new) if new else frozenset()
-        before = {name: (mode.decode(), oid) for mode, name, oid in one - other}
-        after = {name: (mode.decode(), oid) for mode, name, oid in other - one}
-        for name in before.keys() | after.keys():
-            path = prefix + text(name)
-            sides = before.get(name), after.get(name)
-            folders = [side[1] if side and side[0] == TREE else b"" for side in sides]
-            if any(folders):
-                yield from self._changes(folders[0], folders[1], f"{path}/")
-            files = [
-                Entry(text(name), side[0], side[1].hex()) if side and side[0] != TREE else None
-                for side in sides
-            ]
-            if any(files):
-                yield Change(path, files[0], files[1])
 
 
 def edit(backend: Backend, tree: str | None, changes: Mapping[str, Entry | bytes | None]) -> str:

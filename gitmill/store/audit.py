@@ -12,8 +12,9 @@ from dataclasses import replace
 from gitmill.core.ids import PATTERN
 from gitmill.core.trailers import EventRecord, parse_message
 from gitmill.errors import GitFailedError
+from gitmill.git.differ import Differ
 from gitmill.git.objects import Backend, Entry, MissingObjectError, read_commit
-from gitmill.git.trees import Change, Differ
+from gitmill.git.trees import Change
 from gitmill.store import layout
 from gitmill.store.account import Account, Found
 from gitmill.store.transaction import root_commit

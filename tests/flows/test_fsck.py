@@ -755,15 +755,23 @@ def test_a_clone_without_notes_says_that_it_cannot_check_them(story: Story):
 
 
 def test_a_clone_without_work_says_that_it_cannot_check_it(story: Story):
-    (story.repo.path / "d.txt").write_text("d\n")
     mill = Mill.open(story.repo.path)
     task = NewTask(title="Open", script="echo d > d.txt", criteria=["$ true"])
     new_task(mill, task, ready=True)
     run(mill, Order(through="approved"), *_silent())
     made = clone(story)
     made.git("fetch", "-q", "origin", "refs/notes/gitmill:refs/notes/gitmill")
-    (told,) = unknown(made)
-    assert re.fullmatch("there is no ref of its work [0-9a-f]{10} in this clone", told)
+    assert unknown(made) == ["there is no ref of work in this clone, and 1 open items have some"]
+
+
+def test_a_lost_work_ref_is_found(story: Story):
+    mill = Mill.open(story.repo.path)
+    task = NewTask(title="Open", script="echo d > d.txt", criteria=["$ true"])
+    item = new_task(mill, task, ready=True).id
+    run(mill, Order(through="approved"), *_silent())
+    commit = story.repo.git("rev-parse", f"refs/gitmill/work/{item}")
+    story.repo.git("update-ref", "-d", f"refs/gitmill/work/{item}")
+    assert faults(story) == [("work-ref", commit, item)]
 
 
 def test_a_shallow_clone_says_what_it_does_not_have(story: Story):
