@@ -48,7 +48,7 @@ RULES = {
     "not-on-target": "what landed is on the target, unless it was reverted",
     "wrong-patch": "what landed is the patch that was reviewed",
     "not-reviewed": "every review that the frozen plan asks for was passed by the landed patch",
-    "note": "the note on a landed commit is what the state says of it",
+    "note": "a landed commit, and no other, has a note, and it is what the state says",
     "work-ref": "the ref of an item's work is at the item's work",
 }
 

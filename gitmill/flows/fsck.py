@@ -6,9 +6,11 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
+from gitmill.core.document import Document
 from gitmill.core.lifecycle import FINAL
-from gitmill.errors import BadConfigError, GitFailedError
+from gitmill.errors import BadConfigError, BadDocumentError, GitFailedError
 from gitmill.flows.landings import judge_landing, off_target
+from gitmill.git.notes import noted
 from gitmill.git.objects import MissingObjectError
 from gitmill.mill import Mill, layout
 from gitmill.store.account import Account, Found, Landed
@@ -53,6 +55,7 @@ def fsck(mill: Mill) -> Verified:
     account = _replayed(here)
     good = {one.commit for one in account.landings if _landing(here, account, one)}
     _on_target(here, account)
+    _other_notes(here, account)
     _work_refs(here, account, works)
     off = {one.commit for one in account.faults if one.rule == "not-on-target"}
     return Verified(account, len(good - off))
@@ -100,6 +103,26 @@ def _on_target(mill: Mill, account: Account) -> None:
             if one.candidate in off:
                 what = f"{one.candidate[:10]} is not on {target}"
                 account.fault("not-on-target", one.commit, what, one.item.id)
+
+
+def _other_notes(mill: Mill, account: Account) -> None:
+    """Tell of notes on commits that never landed; a rebase of the user's copies those that did."""
+    if account.unknown:
+        return  # what is not here may have landed them
+    landed = {one.candidate for one in account.landings}
+    landed |= {item.landing.candidate for item in account.items.values() if item.landing}
+    names = {one.item.id for one in account.landings}
+    for commit, oid in noted(mill.store.backend, layout.NOTES).items():
+        if commit in landed:
+            continue
+        try:
+            data = mill.store.backend.read(oid)[1]
+            item = str(Document.from_bytes(data).text_value("item", ""))
+        except (*_ABSENT, BadDocumentError):
+            item = ""
+        if item not in names:
+            what = f"a note says that {item or 'something'} has landed as this, the state does not"
+            account.fault("note", commit, what, item)
 
 
 def _work_refs(mill: Mill, account: Account, refs: dict[str, str]) -> None:

@@ -26,6 +26,7 @@ from tests.support.cli import gitmill
 from tests.support.forge import STATE, Forgery, Written, json_list
 from tests.support.repos import Repo, Sandbox
 
+pytestmark = pytest.mark.forges
 CHECK = "test ! -e broken"
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 
@@ -611,6 +612,33 @@ def test_a_removed_note_is_found(story: Story):
     assert faults(story) == [("note", landed_in(story, story.second), story.second)]
 
 
+def test_a_history_cut_short_leaves_a_note_of_which_the_state_knows_nothing(story: Story):
+    story.repo.git("update-ref", STATE, f"{landed_in(story, story.second)}^")
+    story.repo.git("update-ref", "-d", f"refs/gitmill/candidate/{story.second}")
+    assert faults(story) == []  # as a landing that was killed half-way leaves it
+    story.repo.git("update-ref", STATE, f"{STATE}~3")
+    landed = story.repo.git("rev-parse", "main")
+    assert faults(story) == [("note", landed, story.second)]
+
+
+def test_notes_that_a_rebase_has_copied_are_no_forgery(story: Story):
+    note = story.repo.git("notes", "--ref=gitmill", "show", "main") + "\n"
+    story.repo.git("notes", "--ref=gitmill", "add", "-F", "-", "main^", stdin=note.encode())
+    assert faults(story) == []
+
+
+def test_every_fault_of_a_history_is_told(story: Story):
+    forgery = Forgery(story.repo)
+    blamed = [
+        another_status_before(forgery, story),
+        another_event_named_as_the_one_before(forgery, story),
+        a_check_that_did_not_pass(forgery, story),
+    ]
+    forgery.write()
+    told = {commit for _, commit in found(verify(story.repo))}
+    assert {forgery.oid(commit) for commit in blamed} <= told
+
+
 def test_a_target_set_back_is_found(story: Story):
     story.repo.git("update-ref", "refs/heads/main", "main^")
     assert faults(story) == [("not-on-target", landed_in(story, story.second), story.second)]
@@ -721,6 +749,19 @@ def test_a_hand_edit_that_was_put_back_is_none(story: Story):
     forgery.write()
     verified = verify(story.repo)
     assert (verified.account.faults, verified.account.notices) == ([], [])
+
+
+def test_a_merge_by_hand_is_judged_by_what_it_changes(story: Story):
+    """As a pull request onto the state branch is merged."""
+    repo, path = story.repo, f"tasks/{story.third[2:4]}/{story.third}.md"
+    before = repo.git("rev-parse", STATE)
+    by_hand(story, path, lambda document: document.set("priority", 0)).write()
+    side, tree = repo.git("rev-parse", STATE), repo.git("rev-parse", f"{STATE}^{{tree}}")
+    merge = repo.git("commit-tree", tree, "-p", before, "-p", side, "-m", "Merge by hand")
+    repo.git("update-ref", STATE, merge)
+    verified = verify(repo)
+    assert verified.holds
+    assert [(one.rule, one.commit) for one in verified.account.notices] == [("hand-edit", merge)]
 
 
 def test_an_emergency_stop_by_hand_needs_nobody_to_take_it_up(story: Story):
@@ -854,3 +895,17 @@ def test_the_json_of_a_forged_history(story: Story):
          "what": f"{short} has no note"},
     ]  # fmt: skip
     assert told["unknown"] == told["notices"] == []
+
+
+def test_a_rule_can_be_explained(story: Story):
+    assert gitmill(story.repo.path, "explain", "root").out.splitlines()[0] == (
+        "What `gitmill fsck` holds a history against:"
+    )
+    told = gitmill(story.repo.path, "explain", "fsck").out
+    assert all(f"{rule:<22} {meaning}" in told for rule, meaning in RULES.items())
+
+
+def test_the_page_has_every_rule_as_it_is():
+    page = (Path(__file__).parents[2] / "docs/verify.md").read_text("utf-8")
+    assert re.findall(r"^\| `([a-z-]+)` \| (.*) \|$", page, re.MULTILINE) != []
+    assert dict(re.findall(r"^\| `([a-z-]+)` \| (.*) \|$", page, re.MULTILINE)) == RULES
