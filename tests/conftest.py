@@ -16,9 +16,8 @@ settings.register_profile(
 settings.load_profile("gitmill")
 
 
-@pytest.fixture(autouse=True)
-def sealed(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    home = tmp_path_factory.mktemp("home")
+def seal(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seal the environment off; fixtures of a wider scope than a test's call it themselves."""
     for name in [n for n in os.environ if n.startswith(("GIT_", "GITMILL_", "XDG_"))]:
         monkeypatch.delenv(name)
     for name, value in {
@@ -39,6 +38,12 @@ def sealed(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
         "[user]\n\tname = Ada\n\temail = ada@example.com\n[init]\n\tdefaultBranch = main\n"
         "[core]\n\tfsync = none\n[gitmill]\n\tdurability = none\n"
     )
+
+
+@pytest.fixture(autouse=True)
+def sealed(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    home = tmp_path_factory.mktemp("home")
+    seal(home, monkeypatch)
     return home
 
 

@@ -17,7 +17,7 @@ VERBS = {
     "init": "setup", "demo": "setup", "explain": "setup",
     "status": "daily", "run": "daily", "log": "daily", "stop": "daily", "recover": "daily",
     "pause": "daily", "resume": "daily", "undo": "daily",
-    "compile": "loop",
+    "compile": "loop", "fsck": "verify",
 }  # fmt: skip
 NOUNS = {"task": "task", "queue": "queue", "loop": "loop", "agent": "setup", "config": "setup"}
 
@@ -45,6 +45,7 @@ more
   agent, config     list
   pause, resume     no new attempt begins, in any clone
   recover           put right what killed processes left; `run` begins with it
+  fsck              verify the whole history offline: state, landings, notes, refs
 
 start
   demo              see it work in a small project of its own

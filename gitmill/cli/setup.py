@@ -78,7 +78,7 @@ def explain(
     if not word:
         output.answer([f"{name:<22} {text}" for name, text in known.items()], {"words": known})
         return
-    if word not in known:
+    if not words.is_known(word):
         raise UsageError(f"there is nothing to explain about {word}", hints=["`gitmill explain`"])
     lines = words.lines_of(word)
     output.answer(lines, {"word": word, "text": "\n".join(lines)})

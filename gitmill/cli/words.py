@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 
 from gitmill import errors
+from gitmill.core.audit import RULES
 
 
 def _errors() -> dict[str, type[errors.GitmillError]]:
@@ -24,7 +25,15 @@ def _errors() -> dict[str, type[errors.GitmillError]]:
 def all_words() -> dict[str, str]:
     """Return every word with its first sentence."""
     told = {slug: (inspect.getdoc(kind) or "").split("\n")[0] for slug, kind in _errors().items()}
-    return told | {"prompt": "Names that the prompt of a stage may use."}
+    return told | {
+        "fsck": "What `gitmill fsck` holds a history against.",
+        "prompt": "Names that the prompt of a stage may use.",
+    }
+
+
+def is_known(word: str) -> bool:
+    """Whether a word can be explained; rules of fsck can, though the list has them as one."""
+    return word in RULES or word in all_words()
 
 
 def lines_of(word: str) -> list[str]:
@@ -33,6 +42,10 @@ def lines_of(word: str) -> list[str]:
         from gitmill.core.prompt import VARIABLES
 
         return [f"{name:<22} {meaning}" for name, meaning in VARIABLES.items()]
+    if word == "fsck" or word in RULES:
+        rows = RULES if word == "fsck" else {word: RULES[word]}
+        head = "What `gitmill fsck` holds a history against:"
+        return [head, *(f"{rule:<22} {meaning}" for rule, meaning in rows.items())]
     kind = _errors()[word]
     code = f"Exit code {int(kind.code)}."
     return [*(inspect.getdoc(kind) or "").splitlines(), code]

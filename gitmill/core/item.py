@@ -99,6 +99,7 @@ class Item(BaseModel):
     landing: Landing | None = None
     landed: Oid = ""
     reverted: Oid = ""
+    checked: tuple[Mapping[str, Any], ...] = ()
     reason: str = ""
     answer: str = ""
     cancel_requested: bool = False

@@ -8,7 +8,7 @@ from typing import Any
 
 from gitmill.core.document import Document
 from gitmill.core.trailers import one_line
-from gitmill.core.verdict import Finding, Severity, Verdict
+from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
 
 OUTPUT_LIMIT = 20_000  # characters of output that a run log keeps
 
@@ -132,3 +132,44 @@ def read_findings(document: Document) -> tuple[Finding, ...]:
         for found in (raw if isinstance(raw, list) else [])
         if isinstance(found, dict) and found.get("severity", "medium") in list(Severity)
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """What a run log says that can be held against other facts. Absent texts are empty."""
+
+    item: str
+    number: int
+    stage: str
+    passages: tuple[tuple[str, str], ...]  # stage and verdict
+    verdict: VerdictWord
+    exit: str
+    by: str
+    claim: str
+    base: str
+    work: str
+    tree: str
+    patch: str
+    passed: tuple[tuple[str, str], ...]  # command and definition of each check that passed
+
+
+def read_log(document: Document) -> Log:
+    """Read a run log back. Raises `BadDocumentError`."""
+    value = document.value
+    try:
+        return Log(
+            **{key: str(value(key) or "") for key in _TEXTS},
+            number=int(value("number", 0)),
+            passages=tuple((str(p["stage"]), str(p["verdict"])) for p in value("stages") or ()),
+            verdict=VerdictWord(value("verdict")),
+            passed=tuple(
+                (str(check["command"]), str(check["definition"]))
+                for check in value("checks") or ()
+                if check["passed"] is True
+            ),
+        )
+    except (ValueError, TypeError, KeyError):
+        raise document.error(0, "this is not a run log as gitmill writes it") from None
+
+
+_TEXTS = ("item", "stage", "exit", "by", "claim", "base", "work", "tree", "patch")

@@ -21,8 +21,9 @@ from gitmill.store.events import Step, timestamp
 
 # What an item has only because work on it has begun.
 BEGUN = (
-    "counters", "reviewed", "landed", "landing", "reverted", "frozen", "plan", "base", "work",
-    "feedback", "returned", "bare", "reason", "answer", "cancel_requested", "stage", "builder",
+    "counters", "reviewed", "landed", "checked", "landing", "reverted", "frozen", "plan", "base",
+    "work", "feedback", "returned", "bare", "reason", "answer", "cancel_requested", "stage",
+    "builder",
 )  # fmt: skip
 
 

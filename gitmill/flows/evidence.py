@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from gitmill.core.document import Document
@@ -11,17 +11,34 @@ from gitmill.core.item import Item
 from gitmill.flows import gates, work
 from gitmill.git.notes import read_note
 from gitmill.git.objects import read_commit
-from gitmill.git.patch import patch_identity
 from gitmill.mill import Mill, layout
 from gitmill.store.snapshot import Snapshot
 
 
+def told_checks(results: Sequence[gates.Result]) -> list[dict[str, Any]]:
+    """Return what a candidate passed, as its item and its note say it."""
+    return [
+        {"name": r.check.name, "definition": r.definition, "cached": r.cached}
+        | ({"flaky": True} if r.flaky else {})
+        for r in results
+    ]
+
+
 def note_for(
-    mill: Mill, item: Item, *, onto: str, candidate: str, results: Sequence[gates.Result]
+    mill: Mill,
+    snapshot: Snapshot,
+    item: Item,
+    *,
+    onto: str,
+    candidate: str,
+    checks: Sequence[Mapping[str, Any]],
 ) -> bytes:
-    """Return the note that a landed commit carries; docs/formats.md names its fields."""
+    """Return the note that a landed commit carries; docs/formats.md names its fields.
+
+    It is made of the state alone, so that it can be made again from the item once that has landed.
+    """
     patch = work.patch_of(mill, onto, candidate)
-    usage, cost = _spent(mill.snapshot(), item)
+    usage, cost = _spent(snapshot, item)
     fields = {
         "item": item.id,
         "title": item.title,
@@ -31,11 +48,7 @@ def note_for(
         "plan": item.plan,
         "built_by": item.builder,
         "reviews": [{"by": entry.by, "run": entry.run} for entry in item.reviewed],
-        "checks": [
-            {"name": r.check.name, "definition": r.definition, "cached": r.cached}
-            | ({"flaky": True} if r.flaky else {})
-            for r in results
-        ],
+        "checks": [dict(check) for check in checks],
         "attempts": item.attempt,
         "usage": usage or None,
         "cost": cost,
@@ -62,6 +75,14 @@ def _spent(snapshot: Snapshot, item: Item) -> tuple[dict[str, int], float | None
     return dict(usage), sum(costs) if costs else None
 
 
+def not_as_reviewed(mill: Mill, item: Item, base: str) -> list[str]:
+    """Return how what landed on `base` differs from the patch that each reviewer judged."""
+    patch = work.patch_of(mill, base, item.landed)
+    if any(entry.patch != patch for entry in item.reviewed):
+        return [f"the patch of {item.landed[:10]} is not the reviewed one"]
+    return []
+
+
 def verify_landed(mill: Mill, item: Item) -> list[str]:
     """Read target, note and commit again through git itself; return what does not hold.
 
@@ -85,9 +106,9 @@ def verify_landed(mill: Mill, item: Item) -> list[str]:
         problems.append(f"the note on {item.landed[:10]} is about {told.text_value('item')}")
     if told.value("base") != base:
         problems.append(f"{item.landed[:10]} does not stand on the commit it was tested on")
-    patch = patch_identity(repository.git, base, item.landed)
-    if patch != told.value("patch") or any(entry.patch != patch for entry in item.reviewed):
-        problems.append(f"the patch of {item.landed[:10]} is not the reviewed one")
+    if told.value("patch") != work.patch_of(fresh, base, item.landed):
+        problems.append(f"the note on {item.landed[:10]} names another patch")
+    problems += not_as_reviewed(fresh, item, base)
     reviewed = {change.path for change in fresh.changes(item.base, item.work)}
     landed = {change.path for change in fresh.changes(base, item.landed)}
     problems += [f"{path} was not part of the review" for path in sorted(landed - reviewed)]

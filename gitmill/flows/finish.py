@@ -17,7 +17,7 @@ from gitmill.core.lifecycle import Event
 from gitmill.core.trailers import EventRecord, one_line
 from gitmill.errors import GitmillError, LandBusyError, LandingBrokenError, RefMovedError
 from gitmill.flows import gates
-from gitmill.flows.evidence import note_for, verify_landed
+from gitmill.flows.evidence import note_for, told_checks, verify_landed
 from gitmill.git.checkout import checkout_of, fast_forward, refuse_busy, refuse_overlap
 from gitmill.git.locks import try_lock
 from gitmill.git.notes import write_note
@@ -100,16 +100,19 @@ def finish(
     """
     backend, ident = mill.store.backend, mill.repository.ident(mill.now())
     event_id, now = mill.mint(), mill.now()
-    note = note_for(mill, item, onto=onto, candidate=candidate, results=results)
+    checks = told_checks(results)
 
     def build(snapshot: Snapshot) -> Draft:
         ref = mill.target_ref(snapshot)
+        # Of the item as it stands now: what was edited meanwhile would part the note from it.
+        stands = snapshot.item(item.id)
+        note = note_for(mill, snapshot, stands, onto=onto, candidate=candidate, checks=checks)
         step = Step(
             event=Event.LANDED,
             subject=f"landed as {candidate[:10]}",
             by=mill.user,
             claim=claim,
-            fields={"landing": None, "landed": candidate, "reason": None},
+            fields={"landing": None, "landed": candidate, "checked": checks, "reason": None},
             refs={f"{layout.CANDIDATE}{item.id}": None},
             moves=(
                 *_target_move(mill, ref, onto, candidate),

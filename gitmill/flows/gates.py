@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from gitmill.core import redact, sanity
 from gitmill.core.document import Document
 from gitmill.core.frozen import FrozenPlan
 from gitmill.core.item import Item
+from gitmill.core.passes import definition_of
 from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
 from gitmill.flows.environment import place, platform_name, setup_key
 from gitmill.git.objects import GITLINK, Entry
@@ -97,8 +97,8 @@ def from_policy(policy: Policy) -> tuple[Check, ...]:
 
 def definition(mill: Mill, policy: Policy, check: Check, commit: str) -> str:
     """Return 12 digits that name what a pass of this check means, see docs/formats.md."""
-    parts = (check.command, *check.inputs, setup_key(mill, policy, commit), platform_name())
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+    setup = setup_key(mill, policy, commit)
+    return definition_of(check.command, check.inputs, setup, platform_name())
 
 
 def run_checks(
@@ -166,6 +166,7 @@ def passed_files(
         fields = {
             "name": result.check.name,
             "command": result.check.command,
+            "inputs": list(result.check.inputs) or None,
             "tree": tree,
             "definition": result.definition,
             "setup": setup_key(mill, policy, commit) or None,

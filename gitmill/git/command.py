@@ -21,6 +21,9 @@ _OFF = (
     "-c", "core.checkStat=default",
 )  # fmt: skip
 
+# The first since git 2.45, the second always: a partial clone fetches what it lacks.
+_OFFLINE = {"GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none"}
+
 
 class Place(TypedDict):
     """Where a git process runs."""
@@ -32,6 +35,7 @@ class Place(TypedDict):
 class Git:
     """Runs git on one repository, named by its git directory and never by the current directory.
 
+    With `offline` an object that is not here is missing, also where git would fetch it.
     Each process inherits the descriptors `locks`, so that these locks are held until it has ended,
     also when we are killed before it.
     """
@@ -43,11 +47,13 @@ class Git:
         work_tree: Path | None = None,
         index: Path | None = None,
         locks: Sequence[int] = (),
+        offline: bool = False,
     ) -> None:
         self.git_dir = git_dir
         self.work_tree = work_tree
         self._index = index
         self._locks = tuple(locks)
+        self._offline = offline
 
     def run(
         self,
@@ -99,6 +105,8 @@ class Git:
             "GIT_EDITOR": "false",
             "LC_ALL": "C.UTF-8",
         }
+        if self._offline:
+            env |= _OFFLINE
         if self.work_tree is not None:
             env["GIT_WORK_TREE"] = str(self.work_tree)
         if self._index is not None:

@@ -19,6 +19,15 @@ def read_note(backend: Backend, ref: str, commit: str) -> bytes | None:
     return backend.read(found[1].oid)[1] if found else None
 
 
+def noted(backend: Backend, ref: str) -> dict[str, str]:
+    """Return the commits that have a note, and its blob, whatever the fan-out."""
+    tip = backend.ref(ref)
+    if tip is None:
+        return {}
+    tree = read_commit(backend, tip).tree
+    return {path.replace("/", ""): entry.oid for path, entry in trees.walk(backend, tree)}
+
+
 def _locate(backend: Backend, tree: str, rest: str, at: str = "") -> tuple[str, Entry] | None:
     here = trees.entries(backend, tree)
     if rest in here:

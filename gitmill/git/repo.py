@@ -31,12 +31,14 @@ class Checkout:
 class Repository:
     """Paths, identity and objects of one repository. Opening costs one git process."""
 
-    def __init__(self, common: Path, *, digits: int, bare: bool, top: Path | None) -> None:
+    def __init__(
+        self, common: Path, *, digits: int, bare: bool, top: Path | None, offline: bool = False
+    ) -> None:
         self.common = common
         self.digits = digits
         self.bare = bare
         self.top = top
-        self.git = Git(common)
+        self.git = Git(common, offline=offline)
 
     @classmethod
     def open(cls, path: Path) -> Repository:
@@ -64,6 +66,12 @@ class Repository:
         digits = 64 if object_format == "sha256" else 40
         top = None if bare == "true" else _top(path)
         return cls(Path(common), digits=digits, bare=bare == "true", top=top)
+
+    def offline(self) -> Repository:
+        """Return the same repository as one that never fetches what it lacks."""
+        return Repository(
+            self.common, digits=self.digits, bare=self.bare, top=self.top, offline=True
+        )
 
     @cached_property
     def objects(self) -> Backend:

@@ -41,6 +41,11 @@ class Draft:
 Build = Callable[[Snapshot], Draft | None]
 
 
+def root_commit(empty_tree: str) -> Commit:
+    """Return the commit that the state begins with in every clone."""
+    return Commit(empty_tree, (), _ROOT_IDENT, _ROOT_IDENT, _ROOT_MESSAGE)
+
+
 class Store:
     """The state branch of one repository, and the other refs of gitmill there."""
 
@@ -85,9 +90,7 @@ class Store:
 
     def create_root(self) -> str:
         """Write the root commit, the same in every clone, and return its id."""
-        backend = self.backend
-        tree = backend.write("tree", b"")
-        return write_commit(backend, Commit(tree, (), _ROOT_IDENT, _ROOT_IDENT, _ROOT_MESSAGE))
+        return write_commit(self.backend, root_commit(self.backend.write("tree", b"")))
 
     def is_begun(self) -> bool:
         """Whether there is a state branch."""

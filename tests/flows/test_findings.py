@@ -122,6 +122,7 @@ def test_what_sanity_refused_is_kept_by_no_ref(repo: Repo):
     assert repo.git("for-each-ref", "refs/gitmill/work", "refs/gitmill/rescue") == ""
 
 
+@pytest.mark.forges
 def test_a_damaged_item_does_not_keep_others_from_running(repo: Repo):
     first = new_task(repo.path, "First", "echo x > x", "--priority", "0")
     second = new_task(repo.path, "Second", "echo y > y")

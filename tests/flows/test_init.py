@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import subprocess
 
+import pytest
+
 from tests.support.cli import gitmill, new_task
 from tests.support.repos import Repo, Sandbox
 
 
+@pytest.mark.forges
 def test_git_says_nothing_of_notes_before_there_is_one_and_carries_them_after(sandbox: Sandbox):
     repo = sandbox.repo()
     assert gitmill(repo.path, "init").code == 0

@@ -211,6 +211,7 @@ def landed_item(repo: Repo):
     return mill, mill.snapshot().item(task)
 
 
+@pytest.mark.forges
 def test_reading_back_finds_a_target_that_lost_the_commit(repo: Repo):
     mill, landed = landed_item(repo)
     assert verify_landed(mill, landed) == []
@@ -218,6 +219,7 @@ def test_reading_back_finds_a_target_that_lost_the_commit(repo: Repo):
     assert verify_landed(mill, landed) == [f"{landed.landed[:10]} is not on refs/heads/main"]
 
 
+@pytest.mark.forges
 def test_reading_back_finds_a_lost_or_foreign_note(repo: Repo):
     mill, landed = landed_item(repo)
     note = repo.git("notes", "--ref=gitmill", "show", "main")
@@ -256,6 +258,7 @@ def test_a_cancel_during_landing_is_honoured_when_it_does_not_land(repo: Repo):
     assert "x" not in repo.git("show", "main:a.txt")
 
 
+@pytest.mark.forges
 def test_notes_survive_a_rebase_of_the_users(repo: Repo):
     landed_item(repo)
     note = repo.git("notes", "--ref=gitmill", "show", "main")

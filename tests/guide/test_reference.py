@@ -26,7 +26,7 @@ def errors_page() -> str:
         "|---|---|---|",
     ]
     for slug in words.all_words():
-        if slug != "prompt":
+        if slug not in ("fsck", "prompt"):
             *text, code = words.lines_of(slug)
             number = re.findall(r"\d+", code)[0]
             lines.append(f"| `{slug}` | {number} | {' '.join(text).strip()} |")

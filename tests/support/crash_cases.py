@@ -22,8 +22,10 @@ from gitmill.core.document import Document
 from gitmill.core.lifecycle import Event, Status, leads
 from gitmill.core.trailers import EventRecord, parse_message
 from gitmill.failpoints import VARIABLE
+from gitmill.flows.fsck import fsck
 from gitmill.git.command import Git
 from gitmill.git.patch import patch_identity
+from gitmill.mill import Mill
 from tests.support.cli import Said
 from tests.support.repos import Repo, Sandbox
 
@@ -197,6 +199,14 @@ def check_everything(case: Case, *, deaths: int = 1) -> None:
     check_landed(case, deaths=deaths)
     check_checkout(case)
     check_leftovers(case)
+    check_verified(case.repo)
+
+
+def check_verified(repo: Repo) -> None:
+    """The history that the dead and the living have made together is a true one."""
+    verified = fsck(Mill.open(repo.path))
+    assert verified.account.faults == verified.account.unknown == []
+    assert verified.account.landings
 
 
 @dataclass(frozen=True)

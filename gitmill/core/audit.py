@@ -1,0 +1,210 @@
+"""Whether one event of an item was legal, judged from what the history says alone.
+
+`judge` is the whole judgement; what an attempt's evidence must have led to is in `core.outcome`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from gitmill.core.frozen import FrozenPlan
+from gitmill.core.item import Item, frozen_hash
+from gitmill.core.lifecycle import WORKING, Event, Status, advance, check_claim
+from gitmill.core.runlog import Log
+from gitmill.core.trailers import EventRecord
+from gitmill.errors import IllegalTransitionError, LeasedError
+
+# What can be wrong with a history; docs/verify.md says the same.
+RULES = {
+    "root": "the first commit is the one that every clone begins with",
+    "bad-trailers": "trailers of gitmill can be read and name one event",
+    "hand-edit": "what a person committed by hand was taken up before gitmill went on",
+    "unknown-event": "an event is one that gitmill knows",
+    "duplicate-event": "no two commits carry the same event",
+    "broken-chain": "an event names the item's event before it",
+    "illegal-event": "the lifecycle has this event from where the item stood",
+    "wrong-status": "statuses in the trailers, in the document and by the lifecycle are the same",
+    "disagrees": "event, stage and plan in the document are those of the trailers",
+    "wrong-claim": "a worker's event carries the claim of the lease, a claim is never used twice",
+    "wrong-lease": "there is a lease while somebody works, and at no other time",
+    "wrong-files": "a commit changes only what its event may change",
+    "wrong-fields": "an event changes only the fields that it may change",
+    "document": "documents can be read",
+    "criteria-changed": "criteria, script and paths stay as they were at the claim",
+    "evidence": "an attempt has one run log, named by its hash, of this item and this claim",
+    "run-log-changed": "a run log is never rewritten or removed",
+    "outcome": "the verdict of an attempt led where the frozen plan says",
+    "counters": "counters grow as the frozen plan counts",
+    "wrong-review": "an approval is a passed review of exactly the work that the item has",
+    "wrong-work": "the work is what the attempt made",
+    "missing-check": "what was to be checked has passed, on exactly that tree",
+    "frozen-plan": "a frozen plan is named by the hash of its content and never changes",
+    "pass-changed": "the record of a passed check says what its name says and never changes",
+    "pass-without-run": "a passed check was recorded by the attempt or landing that ran it",
+    "wrong-candidate": "what landed is the candidate that was to land, on the commit below it",
+    "landed-twice": "a commit lands once",
+    "not-on-target": "what landed is on the target, unless it was reverted",
+    "wrong-patch": "what landed is the patch that was reviewed",
+    "not-reviewed": "every review that the frozen plan asks for was passed by the landed patch",
+    "note": "a landed commit, and no other, has a note, and it is what the state says",
+    "work-ref": "the ref of an item's work is at the item's work",
+}
+
+E = Event
+_EVENTS = {event.value: event for event in Event}
+_TEXT = frozenset({E.EDITED, E.SPLIT})
+_MAKES_WORK = frozenset({
+    E.ADVANCED, E.APPROVAL_COUNTED, E.APPROVED, E.RETURNED, E.FAILED, E.ASKED, E.BLOCKED,
+    E.FINISHED, E.RE_REVIEW,
+})  # fmt: skip
+# Which events may change a field; those that begin the item again may only empty what follows.
+_MAY = {
+    "id": frozenset[Event](), "kind": frozenset[Event](), "created": frozenset[Event](),
+    "by": frozenset[Event](), "parent": frozenset[Event](), "source": frozenset[Event](),
+    "title": _TEXT, "risk": _TEXT, "priority": _TEXT, "after": _TEXT,
+    "criteria": _TEXT, "script": _TEXT, "paths": _TEXT,
+    "landed": frozenset({E.LANDED}), "checked": frozenset({E.LANDED}),
+    "landing": frozenset({
+        E.LAND_STARTED, E.LAND_ABORTED, E.EJECTED, E.RE_REVIEW, E.LANDED,
+    }),
+    "plan": frozenset({E.CLAIMED}), "frozen": frozenset({E.CLAIMED}),
+    "base": _MAKES_WORK, "work": _MAKES_WORK, "builder": _MAKES_WORK,
+}  # fmt: skip
+_EMPTIES = {
+    E.REOPENED: frozenset({
+        "landed", "checked", "landing", "plan", "frozen", "base", "work", "builder",
+    }),
+    E.EDITED: frozenset({"plan", "frozen", "base", "work", "builder"}),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One rule that is broken, and how."""
+
+    rule: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One event of an item as a commit has it.
+
+    `claimed` is the item as it was when the lease of `before` was taken, `plan` the frozen plan
+    that it runs under, `run` the run log that the commit adds and `run_oid` that log's blob.
+    """
+
+    record: EventRecord
+    before: Item | None
+    after: Item
+    claimed: Item | None = None
+    plan: FrozenPlan | None = None
+    run: Log | None = None
+    run_oid: str = ""
+
+    @property
+    def event(self) -> Event | None:
+        """The event, None when the lifecycle knows none of that name."""
+        return _EVENTS.get(self.record.event)
+
+
+def judge(turn: Turn) -> Iterator[Fault]:
+    """Yield what is wrong with an event, apart from its evidence."""
+    event, before = turn.event, turn.before
+    if event is None:
+        yield Fault("unknown-event", f"there is no event {turn.record.event}")
+        return
+    was = before.event if before else ""
+    if turn.record.after != was:
+        named = turn.record.after or "none"
+        yield Fault("broken-chain", f"it names {named} as the event before it, not {was or 'none'}")
+    yield from _status(turn, event)
+    yield from _agreement(turn)
+    yield from _claim(turn, event)
+    if before is not None:
+        yield from _fields(before, turn.after, event)
+    yield from _frozen(turn, event)
+
+
+def _status(turn: Turn, event: Event) -> Iterator[Fault]:
+    before = turn.before.status if turn.before else None
+    told, stands = turn.record.at, before.value if before else ""
+    if told != stands:
+        yield Fault("wrong-status", f"it says from {told or 'nothing'}, and it was {stands or '-'}")
+    if turn.record.to != turn.after.status.value:
+        yield Fault(
+            "wrong-status", f"it says to {turn.record.to}, and it is {turn.after.status.value}"
+        )
+    try:
+        leads = advance(before, event)
+    except IllegalTransitionError as error:
+        yield Fault("illegal-event", error.message)
+        return
+    if leads is not turn.after.status:
+        what = f"{event.value} leads to {leads.value}, and it is {turn.after.status.value}"
+        yield Fault("wrong-status", what)
+
+
+def _agreement(turn: Turn) -> Iterator[Fault]:
+    record, after = turn.record, turn.after
+    plan = after.plan or (turn.before.plan if turn.before else "")
+    for name, told, stands in (
+        ("event", record.id, after.event),
+        ("stage", record.stage, after.stage),
+        ("plan", record.plan, plan),
+    ):
+        if told != stands:
+            what = f"the {name} of the trailers is {told or 'none'}, the document's is {stands}"
+            yield Fault("disagrees", what if stands else f"{what}none")
+
+
+def _claim(turn: Turn, event: Event) -> Iterator[Fault]:
+    lease, claim = turn.after.lease, turn.record.claim or None
+    held = turn.before.lease if turn.before else None
+    status = turn.before.status if turn.before else Status.DRAFT
+    try:
+        check_claim(status, event, holder=held.claim if held else None, claim=claim)
+    except LeasedError as error:
+        carried = f"claim {claim}" if claim else "no claim"
+        lent = f"the lease is {held.claim}" if held else "there is no lease"
+        yield Fault("wrong-claim", f"it carries {carried}, {lent}: {error.message}")
+    if (lease is not None) != (turn.after.status in WORKING):
+        has = "a lease" if lease else "no lease"
+        yield Fault("wrong-lease", f"it is {turn.after.status.value} with {has}")
+    elif lease is not None and event in (E.CLAIMED, E.LAND_STARTED):
+        if lease.claim != claim:
+            yield Fault("wrong-claim", f"it carries {claim or 'no claim'}, not {lease.claim}")
+    elif lease is not None and held != lease:
+        yield Fault("wrong-lease", "the lease changed while it was held")
+
+
+def _fields(before: Item, after: Item, event: Event) -> Iterator[Fault]:
+    empties = _EMPTIES.get(event, frozenset())
+    for name, events in _MAY.items():
+        value: Any = getattr(after, name)
+        if value == getattr(before, name) or event in events:
+            continue
+        if name not in empties or value:
+            yield Fault("wrong-fields", f"{event.value} does not change {name}")
+    if before.document.body != after.document.body and event not in _TEXT:
+        yield Fault("wrong-fields", f"{event.value} does not change the text")
+
+
+def _frozen(turn: Turn, event: Event) -> Iterator[Fault]:
+    """Hold what a claim has frozen against the item; it is taken back only where work rests."""
+    before, after = turn.before, turn.after
+    if not after.frozen:
+        rests = before is None or before.status in (Status.DRAFT, Status.READY, Status.BLOCKED)
+        if event is E.EDITED and before is not None and before.frozen and not rests:
+            yield Fault("criteria-changed", f"edited while it was {before.status.value}")
+        return
+    if before is not None and before.frozen == after.frozen and _asked(before) == _asked(after):
+        return  # told when it came about
+    if after.frozen != frozen_hash(*_asked(after)):
+        yield Fault("criteria-changed", f"the claim froze {after.frozen}, and that is not what is")
+
+
+def _asked(item: Item) -> tuple[tuple[str, ...], str, tuple[str, ...]]:
+    return item.criteria, item.script, item.paths

@@ -1,0 +1,224 @@
+"""Whether an event is what its evidence leads to under the frozen plan.
+
+The rules that took the step, `core.pipeline`, are asked again with the same facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from gitmill.core import pipeline
+from gitmill.core.audit import Fault, Turn
+from gitmill.core.frozen import APPROVED, FrozenPlan, PlannedStage, StageType
+from gitmill.core.item import Item, Reviewed
+from gitmill.core.lifecycle import Event, Status
+from gitmill.core.runlog import Log
+from gitmill.core.verdict import Verdict, VerdictWord
+
+E = Event
+_PROVEN = frozenset({
+    E.ADVANCED, E.APPROVAL_COUNTED, E.APPROVED, E.RETURNED, E.FAILED, E.ASKED, E.EJECTED,
+    E.RE_REVIEW,
+})  # fmt: skip
+_SENT_BACK = frozenset({E.EJECTED, E.RE_REVIEW})
+_PASS = VerdictWord.PASS
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """Where an event leaves the item: the event that it has to be, stage, counters, approvals."""
+
+    event: Event
+    stage: str
+    counters: Mapping[str, int]
+    reviewed: tuple[Reviewed, ...]
+
+
+def judge_outcome(turn: Turn) -> Iterator[Fault]:
+    """Yield what is wrong with the evidence of an event and with what was made of it."""
+    event, before, run = turn.event, turn.before, turn.run
+    if event is None or before is None:
+        return
+    yield from _evidence(turn, event, before)
+    if event is E.FINISHED and run is not None:
+        return  # of what lands nothing, the loop alone knows
+    if turn.plan is None and (run is not None or event is E.CLAIMED):
+        return  # told where the plan is missing
+    worked = run is not None and before.status is Status.RUNNING and event is not E.RELEASED
+    if worked:
+        assert run is not None
+        assert turn.plan is not None
+        yield from _passed_through(turn.plan, turn.claimed or before, run)
+    yield from _work(turn, event, before)
+    try:
+        expected = list(_settled(turn, before) if worked else _decided(turn, event, before))
+    except (KeyError, IndexError):
+        yield Fault("outcome", "the frozen plan has no such stage")
+        return
+    yield from _compare(turn, event, expected)
+
+
+def _evidence(turn: Turn, event: Event, before: Item) -> Iterator[Fault]:
+    run, after, told = turn.run, turn.after, turn.record.evidence
+    if told != turn.run_oid:
+        what = f"the run log of this commit is {turn.run_oid[:12] or 'none'}"
+        yield Fault("evidence", f"it names {told[:12] or 'no run log'}, {what}")
+    if run is None:
+        if event in _PROVEN or (event is E.BLOCKED and turn.record.claim):
+            yield Fault("evidence", f"{event.value} without a run log")
+        if after.attempt != before.attempt:
+            yield Fault("evidence", f"attempt went to {after.attempt} without a run log")
+        return
+    if event is E.RELEASED and run.exit == "completed":
+        yield Fault("outcome", "it was given back although the agent had completed")
+    if (run.item, run.number) != (after.id, after.attempt) or run.number != before.attempt + 1:
+        yield Fault("evidence", f"its run log is number {run.number} of {run.item}")
+    if run.claim != turn.record.claim:
+        yield Fault("evidence", f"its run log was written under {run.claim or 'no claim'}")
+
+
+def _passed_through(plan: FrozenPlan, item: Item, run: Log) -> Iterator[Fault]:
+    """Refuse an attempt that left stages of its group out, or went on after a red one."""
+    group = _group(plan, run)
+    names = [stage.name for stage in group]
+    gone = [stage for stage, _ in run.passages]
+    if run.stage != item.stage or gone not in (names[: len(gone)], names[1 : len(gone) + 1]):
+        yield Fault("outcome", f"it went through {', '.join(gone)} from {item.stage}")
+        return
+    if run.verdict is _PASS and len(names) > 1 and gone[-1:] != names[-1:]:
+        yield Fault("outcome", f"it passed without {names[-1]}")
+    if any(verdict != _PASS for _, verdict in run.passages[:-1]):
+        yield Fault("outcome", "it went on after a stage that did not pass")
+    checked = any(
+        verdict == _PASS and plan.stage(name).type is StageType.CHECKS
+        for name, verdict in run.passages
+    )
+    wanted = [check.command for check in plan.checks] or list(item.commands)
+    passed = {command for command, _ in run.passed}
+    for command in wanted if checked else ():
+        if command not in passed:
+            yield Fault("missing-check", f"its run log has no pass of `{command}`")
+
+
+def _group(plan: FrozenPlan, run: Log) -> list[PlannedStage]:
+    return pipeline.group(plan, run.stage) if pipeline.is_stage(plan, run.stage) else []
+
+
+def _work(turn: Turn, event: Event, before: Item) -> Iterator[Fault]:
+    after, run = turn.after, turn.run
+    if not after.work or (after.work, after.base) == (before.work, before.base):
+        return
+    if event is E.RE_REVIEW and before.landing is not None:
+        made = (before.landing.candidate, before.landing.onto)
+    else:
+        made = (run.work, run.base) if run is not None else ("", "")
+    if (after.work, after.base) != made:
+        yield Fault("wrong-work", f"the work is {after.work[:10]}, made was {made[0][:10] or '-'}")
+
+
+# -- what an event has to leave --------------------------------------------------------------------
+
+
+def _settled(turn: Turn, before: Item) -> Iterator[Expected]:
+    """Yield what `pipeline.settle` makes of the run log, at each stage it may have ended at."""
+    plan, run, item = turn.plan, turn.run, turn.claimed or before
+    assert plan is not None
+    assert run is not None
+    verdict = Verdict(run.verdict, "")
+    for stage in _ended_at(plan, run):
+        settled = pipeline.settle(plan, item, run.stage, stage.name, verdict)
+        reviewed = before.reviewed
+        if stage.type is StageType.AGENT and not stage.is_authoring and run.verdict is _PASS:
+            reviewed = (*reviewed, _approval(run, run.work, stage.name))
+        if turn.after.work != before.work:
+            reviewed = ()
+        yield Expected(settled.event, settled.stage, settled.counters, reviewed)
+        if plan.stage(run.stage).is_authoring:  # the same work, made once more in that second
+            yield Expected(settled.event, settled.stage, settled.counters, ())
+
+
+def _ended_at(plan: FrozenPlan, run: Log) -> list[PlannedStage]:
+    """Return the stages that may have given the verdict: one that broke left no passage."""
+    group = _group(plan, run)
+    if not run.passages:
+        return group if run.verdict is not _PASS else group[:1]
+    name, word = run.passages[-1]
+    if word == run.verdict:
+        return [plan.stage(name)]
+    return group[[stage.name for stage in group].index(name) + 1 :]
+
+
+def _decided(turn: Turn, event: Event, before: Item) -> Iterator[Expected]:
+    """Yield what a decision, a landing or a claim may leave."""
+    plan, run = turn.plan, turn.run
+    stage, counters, reviewed = before.stage, before.counters, before.reviewed
+    if event is E.REOPENED:
+        yield Expected(event, "", {}, ())
+        return
+    if event in (E.APPROVED, E.ADVANCED) and plan is not None and run is not None:
+        leads = pipeline.next_after_pass(plan, before, stage)
+        done = leads == APPROVED
+        reviewed = (*reviewed, _approval(run, before.work, stage))
+        yield Expected(
+            E.APPROVED if done else E.ADVANCED, stage if done else leads, counters, reviewed
+        )
+        return
+    if event is E.RETURNED and plan is not None:
+        yield Expected(event, pipeline.authoring(plan, stage), pipeline.new_round(counters), ())
+        return
+    if event in _SENT_BACK and plan is not None:
+        last = plan.stages[-1].name
+        to = pipeline.reviewing(plan) if event is E.RE_REVIEW else pipeline.authoring(plan, last)
+        yield Expected(event, to, pipeline.new_round(counters), ())
+        return
+    if event is E.CLAIMED and plan is not None:
+        stage = stage or plan.first.name
+    yield Expected(event, stage, counters, reviewed)
+    if event is E.LAND_ABORTED:
+        more = dict(counters) | {"aborts": before.count("aborts") + 1}
+        yield Expected(event, stage, more, reviewed)
+    if event is E.UNBLOCKED:
+        yield Expected(event, stage, {}, reviewed)
+    if event is E.EDITED and before.frozen and not turn.after.frozen:
+        yield Expected(event, "", {}, ())
+
+
+def _approval(run: Log, work: str, stage: str) -> Reviewed:
+    return Reviewed(commit=work, patch=run.patch, by=run.by, run=run.number, stage=stage)
+
+
+def _compare(turn: Turn, event: Event, expected: list[Expected]) -> Iterator[Fault]:
+    """Yield nothing when one of the expectations is met, else how the nearest is missed."""
+    after = turn.after
+    here = [e for e in expected if (e.event, e.stage) == (event, after.stage)]
+    if not here:
+        for one in expected[:1]:
+            stands = f"{event.value} at {after.stage or 'no stage'}"
+            what = f"{one.event.value} at {one.stage or 'no stage'}"
+            yield Fault("outcome", f"it is {stands}, and the frozen plan says {what}")
+        if not expected:
+            yield Fault("outcome", "its run log leads nowhere in the frozen plan")
+        return
+    if all(dict(e.counters) != dict(after.counters) for e in here):
+        what = f"{_shown(after.counters)}, and they should be {_shown(here[0].counters)}"
+        yield Fault("counters", f"the counters are {what}")
+    if not any(_same(e.reviewed, after.reviewed) for e in here):
+        yield Fault("wrong-review", "its approvals are not those of passed reviews of its work")
+    more = turn.before is None or len(after.reviewed) > len(turn.before.reviewed)
+    if turn.run is not None and more and turn.run.work != after.work:
+        judged = turn.run.work[:10] or "nothing"
+        yield Fault("wrong-review", f"judged was {judged}, the work is {after.work[:10]}")
+
+
+def _same(wanted: tuple[Reviewed, ...], found: tuple[Reviewed, ...]) -> bool:
+    """Whether approvals are the same; a person's log has no patch, the landing looks at it."""
+    return len(wanted) == len(found) and all(
+        (a.commit, a.by, a.run, a.stage) == (b.commit, b.by, b.run, b.stage)
+        and (not a.patch or a.patch == b.patch)
+        for a, b in zip(wanted, found, strict=True)
+    )
+
+
+def _shown(counters: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counters.items())) or "none"

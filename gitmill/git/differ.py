@@ -1,0 +1,120 @@
+"""Differences of many trees one after the other, as a history has them.
+
+Neighbours in a history differ in an entry or two. What two trees begin and end with is compared as
+bytes, and only what stands in between is parsed: a folder of a thousand costs what one of ten does.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from gitmill.git.objects import TREE, Backend, Entry, text
+from gitmill.git.trees import Change
+
+_KEPT = 4096  # trees
+
+
+@dataclass(frozen=True, slots=True)
+class _Tree:
+    """A tree's bytes and where its entries begin."""
+
+    data: bytes
+    starts: list[int]
+
+    def upto(self, start: int) -> int:
+        """Return the number of the entry that a byte belongs to."""
+        return max(0, bisect_right(self.starts, start) - 1)
+
+
+_EMPTY = _Tree(b"", [])
+
+
+class Differ:
+    """Compares trees; what it has read last it keeps."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._width = backend.digits // 2
+        self._trees: dict[str, _Tree] = {}
+        self._read = lru_cache(_KEPT)(lambda oid: self._backend.read(oid)[1])
+
+    def changes(self, old: str, new: str, prefix: str = "") -> Iterator[Change]:
+        """Yield what differs between two trees; an empty name is the empty tree."""
+        if old == new:
+            return
+        one, other = self._two(old, new)
+        before = {entry.name: entry for entry in one}
+        after = {entry.name: entry for entry in other}
+        for name in before.keys() | after.keys():
+            sides = before.get(name), after.get(name)
+            if sides[0] == sides[1]:
+                continue
+            path = prefix + name
+            folders = [side.oid if side and side.mode == TREE else "" for side in sides]
+            if any(folders):
+                yield from self.changes(folders[0], folders[1], f"{path}/")
+            files = [side if side and side.mode != TREE else None for side in sides]
+            if any(files):
+                yield Change(path, files[0], files[1])
+
+    def _two(self, old: str, new: str) -> tuple[list[Entry], list[Entry]]:
+        """Return the entries between the beginning and the end that two trees share."""
+        a = self._tree(old)
+        data = self._read(new) if new else b""
+        first = a.upto(_shared(a.data, data))
+        begin = a.starts[first] if a.starts else 0
+        room = min(len(a.data), len(data)) - begin
+        end = len(a.data) - _shared(a.data[::-1], data[::-1], room)
+        last = bisect_left(a.starts, end)
+        tail = len(a.data) - (a.starts[last] if last < len(a.starts) else len(a.data))
+        other, starts = self._parse(data, begin, len(data) - tail)
+        if starts and starts[-1] != len(data) - tail:  # it only looked like the same end
+            last = len(a.starts)
+            other, starts = self._parse(data, begin, len(data))
+        shift = len(data) - len(a.data)
+        kept = a.starts[last:] if not shift else [start + shift for start in a.starts[last:]]
+        self._keep(new, _Tree(data, a.starts[:first] + starts[:-1] + kept))
+        stop = a.starts[last] if last < len(a.starts) else len(a.data)
+        return self._parse(a.data, begin, stop)[0], other
+
+    def _tree(self, oid: str) -> _Tree:
+        if not oid:
+            return _EMPTY
+        if oid not in self._trees:
+            data = self._read(oid)
+            self._keep(oid, _Tree(data, self._parse(data, 0, len(data))[1][:-1]))
+        return self._trees[oid]
+
+    def _keep(self, oid: str, tree: _Tree) -> None:
+        if oid:
+            self._trees[oid] = tree
+            if len(self._trees) > _KEPT:
+                del self._trees[next(iter(self._trees))]
+
+    def _parse(self, data: bytes, at: int, stop: int) -> tuple[list[Entry], list[int]]:
+        """Return the entries from one place to another, and all their beginnings and the end."""
+        entries, starts = list[Entry](), [at]
+        while at < stop:
+            space = data.index(b" ", at)
+            end = data.index(b"\0", space)
+            oid = data[end + 1 : end + 1 + self._width].hex()
+            mode = data[at:space].decode().lstrip("0")
+            entries.append(Entry(text(data[space + 1 : end]), mode, oid))
+            at = end + 1 + self._width
+            starts.append(at)
+        return entries, starts
+
+
+def _shared(one: bytes, other: bytes, limit: int | None = None) -> int:
+    """Return how many bytes two texts begin with in common, at most `limit`."""
+    low, high = 0, min(len(one), len(other)) if limit is None else limit
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low

@@ -1,0 +1,99 @@
+"""What the history keeps for ever: run logs, frozen plans, passed checks; each is written once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from gitmill.core.audit import Fault
+from gitmill.core.document import Document
+from gitmill.core.frozen import FrozenPlan
+from gitmill.core.passes import Pass, read_pass
+from gitmill.core.runlog import Log, read_log
+from gitmill.errors import BadDocumentError
+from gitmill.git.objects import Backend
+from gitmill.git.trees import Change
+from gitmill.store import layout
+
+RUNS, FROZEN, CHECKS = "runs/", "frozen/", "checks/"
+KEPT = (RUNS, FROZEN, CHECKS)
+_CHANGED = {RUNS: "run-log-changed", FROZEN: "frozen-plan", CHECKS: "pass-changed"}
+
+
+@dataclass(frozen=True, slots=True)
+class NewLog:
+    """A run log that a commit adds; `log` is None when it cannot be read."""
+
+    path: str
+    oid: str
+    log: Log | None
+
+
+@dataclass
+class Records:
+    """The records of a history up to one of its commits."""
+
+    backend: Backend
+    plans: dict[str, FrozenPlan] = field(default_factory=dict)
+    passes: dict[str, dict[str, Pass]] = field(default_factory=dict)  # by tree and definition
+
+    def passed(self, tree: str) -> tuple[Pass, ...]:
+        """Return the checks that have passed on a tree so far."""
+        return tuple(self.passes.get(tree, {}).values())
+
+    def changed(self, changes: Mapping[str, Change]) -> Iterator[Fault]:
+        """Yield which records a commit rewrites or removes."""
+        for change in changes.values():
+            kind = next((kind for kind in KEPT if change.path.startswith(kind)), "")
+            if kind and change.old is not None:
+                done = "rewrote" if change.new else "removed"
+                yield Fault(_CHANGED[kind], f"it {done} {change.path}")
+
+    def new_plans(self, changes: Iterable[Change]) -> Iterator[Fault]:
+        """Take up the frozen plans that a commit adds or rewrites; yield those that are none."""
+        for change in changes:
+            if not change.path.startswith(FROZEN) or change.new is None:
+                continue
+            data = self._read(change)
+            hash12 = hashlib.sha256(data).hexdigest()[:12]
+            if change.path != layout.plan_path(hash12):
+                yield Fault("frozen-plan", f"{change.path} has the hash {hash12}")
+                continue
+            try:
+                self.plans[hash12] = FrozenPlan.parse(data.decode(), path=change.path)
+            except (BadDocumentError, ValueError):
+                yield Fault("frozen-plan", f"{change.path} is not a plan as gitmill compiled it")
+
+    def new_passes(self, changes: Iterable[Change], ran: Callable[[Pass], bool]) -> Iterator[Fault]:
+        """Take up the passes that a commit adds; `ran` says whether the commit proves one."""
+        for change in changes:
+            if not change.path.startswith(CHECKS) or change.new is None or change.old is not None:
+                continue
+            try:
+                found = read_pass(Document.from_bytes(self._read(change), change.path))
+            except BadDocumentError as error:
+                yield Fault("pass-changed", error.message)
+                continue
+            if layout.check_path(found.tree, found.definition) != change.path:
+                yield Fault("pass-changed", f"{change.path} is the place of another pass")
+                continue
+            self.passes.setdefault(found.tree, {})[found.definition] = found
+            if not ran(found):
+                what = f"nothing here ran {found.name} (`{found.command}`) on {found.tree[:10]}"
+                yield Fault("pass-without-run", what)
+
+    def new_logs(self, changes: Iterable[Change]) -> list[NewLog]:
+        """Return the run logs that a commit adds."""
+        added = [c for c in changes if c.path.startswith(RUNS) and c.old is None]
+        return [NewLog(c.path, c.new.oid, self._log(c)) for c in added if c.new is not None]
+
+    def _log(self, change: Change) -> Log | None:
+        try:
+            return read_log(Document.from_bytes(self._read(change), change.path))
+        except BadDocumentError:
+            return None
+
+    def _read(self, change: Change) -> bytes:
+        assert change.new is not None
+        return self.backend.read(change.new.oid)[1]

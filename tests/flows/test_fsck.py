@@ -1,0 +1,911 @@
+"""fsck: a true history is clean; each way of forging one is found, by its rule and commit."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from gitmill.core.audit import RULES
+from gitmill.core.document import Document
+from gitmill.core.item import frozen_hash
+from gitmill.core.passes import definition_of
+from gitmill.flows import decide, queue
+from gitmill.flows.fsck import Verified, fsck
+from gitmill.flows.init import init
+from gitmill.flows.intake import NewTask, new_task
+from gitmill.flows.run import Order, run
+from gitmill.mill import Mill
+from tests.conftest import seal
+from tests.support.cli import gitmill
+from tests.support.forge import STATE, Forgery, Written, json_list
+from tests.support.repos import Repo, Sandbox
+
+pytestmark = pytest.mark.forges
+CHECK = "test ! -e broken"
+EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+
+
+@dataclass(frozen=True)
+class Story:
+    """A repository in which one task was returned once and landed, one landed, one was dropped."""
+
+    repo: Repo
+    first: str  # returned once
+    second: str  # landed on a target that had moved
+    third: str  # cancelled
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+    root = tmp_path_factory.mktemp("fsck")
+    with pytest.MonkeyPatch.context() as patch:
+        seal(root, patch)
+        policy = f"[checks]\ntest = '{CHECK}'\n"
+        files: dict = {".gitmill/config.toml": policy, "a.txt": "a\n", "b.txt": "b\n"}
+        repo = Sandbox(root).repo(files=files)
+        mill = Mill.open(repo.path)
+        init(mill)
+        again = NewTask(
+            title="Twice", script='echo "$GITMILL_ATTEMPT" > a.txt', criteria=["$ grep -q 2 a.txt"]
+        )
+        plain = NewTask(
+            title="Once",
+            script="echo more >> b.txt",
+            body="Say more.",
+            criteria=["$ grep -q more b.txt"],
+        )
+        first = new_task(mill, again, ready=True).id
+        run(mill, Order(), *_silent())
+        second = new_task(mill, plain, ready=True).id
+        run(mill, Order(through="approved"), *_silent())
+        repo.commit({"c.txt": "c\n"}, "a person's own")
+        queue.land_queue(mill, lambda _: None)
+        third = new_task(mill, NewTask(title="Never", criteria=["$ true"]), ready=True).id
+        decide.block(mill, third, "not now")
+        decide.unblock(mill, third, reset=True)
+        decide.cancel(mill, third, "no")
+        yield Story(repo, first, second, third)
+
+
+def _silent() -> tuple[Callable, Callable]:
+    return (lambda _: None), (lambda _: None)
+
+
+@pytest.fixture
+def story(original: Story, tmp_path: Path) -> Story:
+    """A copy that may be spoilt."""
+    copy = shutil.copytree(original.repo.path, tmp_path / "repo", symlinks=True)
+    return Story(Repo(copy), original.first, original.second, original.third)
+
+
+def verify(repo: Repo) -> Verified:
+    return fsck(Mill.open(repo.path))
+
+
+def found(verified: Verified) -> list[tuple[str, str]]:
+    return [(fault.rule, fault.commit) for fault in verified.account.faults]
+
+
+def test_a_true_history_is_clean(story: Story):
+    verified = verify(story.repo)
+    assert found(verified) == []
+    assert verified.account.unknown == verified.account.notices == []
+    assert verified.holds
+    assert (len(verified.account.items), verified.landings) == (3, 2)
+    count = int(story.repo.git("rev-list", "--count", STATE))
+    assert verified.account.commits == count
+
+
+def test_forging_nothing_writes_the_same_history_back(story: Story):
+    """The tool of the forger is itself to be trusted: without a change it changes nothing."""
+    before = story.repo.git("rev-parse", STATE)
+    forgery = Forgery(story.repo)
+    forgery.write()
+    assert story.repo.git("rev-parse", STATE) == before
+    assert forgery.oids[-1] == before
+
+
+# -- forged histories ------------------------------------------------------------------------------
+# Each function changes a history and returns the commit to blame; its rule stands beside it.
+
+Forge = Callable[[Forgery, Story], Written]
+CASES: dict[str, tuple[Forge, tuple[str, ...], str]] = {}
+
+
+def forged(*rules: str, before: str = "") -> Callable[[Forge], Forge]:
+    """Register a forgery with the rules that it breaks in its commit, and in one before that."""
+
+    def register(forge: Forge) -> Forge:
+        CASES[forge.__name__] = forge, rules, before
+        return forge
+
+    return register
+
+
+@forged("root")
+def another_root(forgery: Forgery, _: Story) -> Written:
+    root = forgery.commits[0]
+    root.author = root.committer = "Eve <eve@example.com> 1767000000 +0000"
+    return root
+
+
+@forged("broken-chain", "wrong-status", "illegal-event")
+def a_commit_dropped(forgery: Forgery, story: Story) -> Written:
+    forgery.commits.remove(forgery.find("queued", story.first))
+    return forgery.find("land-started", story.first)
+
+
+@forged("broken-chain")
+def another_event_named_as_the_one_before(forgery: Forgery, story: Story) -> Written:
+    return forgery.find("queued", story.first).say(After="0123456789abcdef")
+
+
+@forged("duplicate-event", "disagrees")
+def an_event_that_happened_before(forgery: Forgery, story: Story) -> Written:
+    old = forgery.find("created", story.first).trailer("Id")
+    return forgery.find("cancelled", story.third).say(Id=old)
+
+
+@forged("illegal-event")
+def an_event_that_the_lifecycle_does_not_have_there(forgery: Forgery, story: Story) -> Written:
+    return forgery.find("readied", story.third).say(Event="unblocked")
+
+
+@forged("unknown-event")
+def an_event_that_nobody_knows(forgery: Forgery, story: Story) -> Written:
+    return forgery.find("readied", story.third).say(Event="blessed")
+
+
+@forged("unknown-event", "wrong-files", "pass-without-run")
+def an_event_of_the_branch_that_nobody_knows(forgery: Forgery, _: Story) -> Written:
+    return forgery.find("checked", nth=-1).say(Event="blessed")
+
+
+@forged("bad-trailers")
+def an_event_without_a_name(forgery: Forgery, story: Story) -> Written:
+    return forgery.find("cancelled", story.third).say(Event=None)
+
+
+@forged("bad-trailers")
+def a_trailer_that_stands_twice(forgery: Forgery, story: Story) -> Written:
+    commit = forgery.find("cancelled", story.third)
+    commit.message += "Gitmill-Event: edited\n"
+    return commit
+
+
+@forged("wrong-status")
+def another_status_before(forgery: Forgery, story: Story) -> Written:
+    return forgery.find("cancelled", story.third).say(From="blocked")
+
+
+@forged("wrong-status")
+def another_status_after(forgery: Forgery, story: Story) -> Written:
+    return forgery.find("cancelled", story.third).say(To="done")
+
+
+@forged("wrong-status")
+def a_status_that_does_not_follow(forgery: Forgery, story: Story) -> Written:
+    commit = forgery.find("cancelled", story.third).say(To="done")
+    forgery.amend_item(commit, status="done")
+    return commit
+
+
+@forged("disagrees")
+def another_stage_than_the_documents(forgery: Forgery, story: Story) -> Written:
+    return forgery.find("advanced", story.first).say(Stage="approve")
+
+
+@forged("disagrees")
+def another_plan_than_the_documents(forgery: Forgery, story: Story) -> Written:
+    return forgery.find("advanced", story.first).say(Plan="0123456789ab")
+
+
+@forged("disagrees")
+def an_event_that_leaves_its_document_alone(forgery: Forgery, story: Story) -> Written:
+    commit = forgery.find("cancelled", story.third)
+    commit.files = {}
+    return commit
+
+
+@forged("hand-edit")
+def a_status_changed_without_an_event(forgery: Forgery, story: Story) -> Written:
+    before = forgery.find("cancelled", story.third)
+    document = before.item.set("status", "done").to_bytes()
+    hand = forgery.insert(before, message="done\n", files={before.document: document})
+    message = "paused\n\nGitmill-Event: paused\nGitmill-Id: feedfeedfeedfeed\n"
+    forgery.insert(hand, message=message)
+    return hand
+
+
+@forged("wrong-claim", "evidence")
+def the_claim_of_another(forgery: Forgery, story: Story) -> Written:
+    return forgery.find("advanced", story.first).say(Claim="0123456789abcdef")
+
+
+@forged("wrong-claim", "evidence")
+def no_claim_at_all(forgery: Forgery, story: Story) -> Written:
+    return forgery.find("advanced", story.first).say(Claim=None)
+
+
+@forged("wrong-claim")
+def a_claim_by_a_person(forgery: Forgery, story: Story) -> Written:
+    return forgery.find("cancelled", story.third).say(Claim="0123456789abcdef")
+
+
+@forged("wrong-claim")
+def a_claim_that_was_used_before(forgery: Forgery, story: Story) -> Written:
+    old = forgery.find("claimed", story.first).trailer("Claim")
+    commit = forgery.find("land-started", story.second).say(Claim=old)
+    commit.set(lease=commit.item.value("lease") | {"claim": old})
+    forgery.find("landed", story.second).say(Claim=old)
+    return commit
+
+
+@forged("wrong-lease")
+def a_lease_kept_after_the_work(forgery: Forgery, story: Story) -> Written:
+    lease = forgery.find("claimed", story.first).item.value("lease")
+    return forgery.find("advanced", story.first).set(lease=lease)
+
+
+@forged("wrong-files")
+def the_file_of_another_item_changed_along(forgery: Forgery, story: Story) -> Written:
+    other = forgery.find("landed", story.first)
+    commit = forgery.find("queued", story.second)
+    commit.files[other.document] = other.item.set("labels", ["x"]).to_bytes()
+    return commit
+
+
+@forged("wrong-files")
+def the_control_changed_by_an_item(forgery: Forgery, story: Story) -> Written:
+    commit = forgery.find("queued", story.second)
+    commit.files["control.md"] = b'---\ntarget: "other"\n---\n'
+    return commit
+
+
+@forged("wrong-files")
+def an_item_changed_by_an_event_of_the_branch(forgery: Forgery, story: Story) -> Written:
+    other = forgery.find("land-started", story.second)
+    commit = forgery.find("checked", nth=-1)
+    commit.files[other.document] = other.item.set("labels", ["x"]).to_bytes()
+    forgery.amend_item(forgery.find("landed", story.second), labels=["x"])
+    return commit
+
+
+@forged("wrong-fields")
+def a_title_changed_by_a_worker(forgery: Forgery, story: Story) -> Written:
+    commit = forgery.find("queued", story.first)
+    forgery.amend_item(commit, title="Another")
+    return commit
+
+
+@forged("wrong-fields")
+def a_risk_lowered_before_the_gate(forgery: Forgery, story: Story) -> Written:
+    commit = forgery.find("claimed", story.second)
+    forgery.amend_item(commit, risk="low")
+    return commit
+
+
+@forged("document")
+def a_document_that_cannot_be_read(forgery: Forgery, story: Story) -> Written:
+    commit = forgery.find("cancelled", story.third)
+    commit.files[commit.document] = b"---\nid: [\n---\n"
+    return commit
+
+
+@forged("criteria-changed", "wrong-fields")
+def criteria_changed_after_the_claim(forgery: Forgery, story: Story) -> Written:
+    commit = forgery.find("advanced", story.first)
+    forgery.amend_item(commit, criteria=["$ true"])
+    return commit
+
+
+@forged("wrong-fields", "wrong-fields")
+def criteria_frozen_anew_after_the_claim(forgery: Forgery, story: Story) -> Written:
+    commit = forgery.find("advanced", story.first)
+    forgery.amend_item(
+        commit, criteria=["$ true"], frozen=frozen_hash(["$ true"], commit.item.value("script"), [])
+    )
+    return commit
+
+
+@forged("evidence")
+def an_attempt_without_its_run_log(forgery: Forgery, story: Story) -> Written:
+    commit = forgery.find("returned", story.first)
+    del commit.files[commit.path("runs/")]
+    return commit.say(Evidence=None)
+
+
+@forged("evidence")
+def another_run_log_than_the_one_named(forgery: Forgery, story: Story) -> Written:
+    return forgery.find("returned", story.first).say(Evidence="0" * 40)
+
+
+@forged("evidence")
+def the_run_log_of_another_claim(forgery: Forgery, story: Story) -> Written:
+    return forgery.find("returned", story.first).relog(claim="0123456789abcdef")
+
+
+@forged("evidence")
+def a_run_log_that_is_none(forgery: Forgery, story: Story) -> Written:
+    return forgery.find("returned", story.first).relog(verdict="splendid")
+
+
+@forged("run-log-changed")
+def a_run_log_rewritten_later(forgery: Forgery, story: Story) -> Written:
+    old = forgery.find("returned", story.first)
+    commit = forgery.find("queued", story.first)
+    commit.files[old.path("runs/")] = old.log.set("summary", "never mind").to_bytes()
+    return commit
+
+
+@forged("run-log-changed")
+def a_run_log_removed_later(forgery: Forgery, story: Story) -> Written:
+    commit = forgery.find("queued", story.first)
+    commit.files[forgery.find("returned", story.first).path("runs/")] = None
+    return commit
+
+
+@forged("outcome")
+def a_red_review_called_passed(forgery: Forgery, story: Story) -> Written:
+    return forgery.find("approved", story.first).relog(verdict="return")
+
+
+@forged("outcome")
+def a_stage_left_out(forgery: Forgery, story: Story) -> Written:
+    commit = forgery.find("advanced", story.first)
+    path = commit.path("checks/")
+    stages = json_list(commit.log, "stages")[:-1]
+    del commit.files[path]
+    return commit.relog(stages=stages, checks=[])
+
+
+@forged("outcome")
+def a_review_left_out(forgery: Forgery, story: Story) -> Written:
+    """The build is called approved at once, and no reviewer ever looks at it."""
+    built, approved = (forgery.find(e, story.second) for e in ("advanced", "approved"))
+    forgery.commits.remove(forgery.find("claimed", story.second, 1))
+    forgery.commits.remove(approved)
+    forgery.amend_item(built, reviewed=None, attempt=1, counters=built.item.value("counters"))
+    event = approved.trailer("Id")
+    return built.say(Event="approved", To="approved", Id=event).set(status="approved", event=event)
+
+
+@forged("counters")
+def counters_set_back(forgery: Forgery, story: Story) -> Written:
+    commit = forgery.find("returned", story.first)
+    forgery.amend_item(commit, counters=None)
+    return commit
+
+
+@forged("counters")
+def counters_set_back_by_a_claim(forgery: Forgery, story: Story) -> Written:
+    commit = forgery.find("claimed", story.first, 2)
+    forgery.amend_item(commit, counters={})
+    return commit
+
+
+@forged("wrong-review")
+def an_approval_that_nobody_gave(forgery: Forgery, story: Story) -> Written:
+    commit = forgery.find("advanced", story.second)
+    entry = {"commit": "0" * 40, "patch": "p", "by": "eve", "run": 1, "stage": "review"}
+    forgery.amend_item(commit, reviewed=[entry])
+    return commit
+
+
+@forged("wrong-review", "wrong-review")
+def a_review_of_other_work(forgery: Forgery, story: Story) -> Written:
+    return forgery.find("approved", story.second).relog(work="1" * 40)
+
+
+@forged("wrong-review")
+def a_review_of_another_patch(forgery: Forgery, story: Story) -> Written:
+    return forgery.find("approved", story.second).relog(patch="1" * 64)
+
+
+@forged("wrong-work", "wrong-review")
+def the_work_exchanged_by_its_reviewer(forgery: Forgery, story: Story) -> Written:
+    commit = forgery.find("approved", story.second)
+    forgery.amend_item(commit, work=forgery.repo.git("rev-parse", "main"))
+    return commit
+
+
+@forged("missing-check")
+def a_check_that_did_not_pass(forgery: Forgery, story: Story) -> Written:
+    commit = forgery.find("advanced", story.first)
+    del commit.files[commit.path("checks/")]
+    return commit
+
+
+@forged("missing-check", "pass-without-run")
+def a_check_that_did_not_run(forgery: Forgery, story: Story) -> Written:
+    return forgery.find("advanced", story.first).relog(checks=[])
+
+
+@forged("missing-check")
+def a_candidate_that_was_not_checked(forgery: Forgery, story: Story) -> Written:
+    forgery.commits.remove(forgery.find("checked", nth=-1))
+    return forgery.find("landed", story.second)
+
+
+@forged("missing-check", "note")
+def a_landing_that_does_not_say_what_passed(forgery: Forgery, story: Story) -> Written:
+    commit = forgery.find("landed", story.second)
+    forgery.amend_item(commit, checked=None)
+    return commit
+
+
+@forged("frozen-plan", "frozen-plan")
+def a_frozen_plan_edited(forgery: Forgery, story: Story) -> Written:
+    first = forgery.find("claimed", story.first)
+    path = first.path("frozen/")
+    commit = forgery.find("queued", story.first)
+    commit.files[path] = (first.files[path] or b"") + b"\n"
+    return commit
+
+
+@forged("frozen-plan", "wrong-files")
+def a_frozen_plan_that_is_no_plan(forgery: Forgery, story: Story) -> Written:
+    data = b"---\nformat: 1\n---\n"
+    commit = forgery.find("checked", nth=-1)
+    commit.files[f"frozen/{hashlib.sha256(data).hexdigest()[:12]}.md"] = data
+    return commit
+
+
+@forged("frozen-plan")
+def a_plan_that_is_not_there(forgery: Forgery, story: Story) -> Written:
+    commit = forgery.find("claimed", story.first)
+    del commit.files[commit.path("frozen/")]
+    return commit
+
+
+@forged("wrong-fields", "frozen-plan")
+def another_plan_on_the_way(forgery: Forgery, story: Story) -> Written:
+    commit = forgery.find("advanced", story.first)
+    for one in forgery.later(commit):
+        if one.trailer("Item") == story.first and one.trailer("Plan"):
+            one.say(Plan="0123456789ab")
+    forgery.amend_item(commit, plan="0123456789ab")
+    return commit
+
+
+@forged("pass-changed", "missing-check")
+def a_pass_that_stands_for_another_definition(forgery: Forgery, story: Story) -> Written:
+    """The same record, of a command that always passes."""
+    commit = forgery.find("advanced", story.first)
+    path = commit.path("checks/")
+    record = Document.from_bytes(commit.files[path] or b"")
+    commit.files[path] = record.set("command", "true").to_bytes()
+    return commit
+
+
+@forged("pass-changed")
+def a_pass_rewritten_later(forgery: Forgery, story: Story) -> Written:
+    first = forgery.find("advanced", story.first)
+    path = first.path("checks/")
+    commit = forgery.find("queued", story.second)
+    record = Document.from_bytes(first.files[path] or b"")
+    commit.files[path] = record.set("seconds", 99).to_bytes()
+    return commit
+
+
+def pass_on(tree: str, command: str = CHECK) -> dict[str, bytes | None]:
+    definition = definition_of(command, (), "", "Linux")
+    fields = {
+        "name": "test", "command": command, "tree": tree, "definition": definition,
+        "platform": "Linux",
+    }  # fmt: skip
+    path = f"checks/{tree[:2]}/{tree}-{definition}.md"
+    return {path: Document.new(fields, "").to_bytes()}
+
+
+@forged("pass-without-run")
+def a_pass_on_a_tree_that_never_ran(forgery: Forgery, story: Story) -> Written:
+    commit = forgery.find("queued", story.second)
+    commit.files |= pass_on(EMPTY_TREE)
+    return commit
+
+
+@forged("pass-without-run")
+def a_pass_on_a_tree_that_nobody_lands(forgery: Forgery, story: Story) -> Written:
+    commit = forgery.find("checked", nth=-1)
+    commit.files |= pass_on(EMPTY_TREE)
+    return commit
+
+
+@forged("wrong-candidate")
+def another_candidate_named(forgery: Forgery, story: Story) -> Written:
+    return forgery.find("landed", story.second).say(Candidate="1" * 40)
+
+
+@forged("wrong-candidate", "wrong-candidate", "wrong-candidate", "missing-check", "wrong-patch")
+def another_commit_landed_than_tested(forgery: Forgery, story: Story) -> Written:
+    commit = forgery.find("landed", story.second)
+    mine = forgery.repo.git("rev-parse", "main^")
+    note = forgery.repo.git("notes", "--ref=gitmill", "show", "main")
+    forgery.repo.git("notes", "--ref=gitmill", "add", "-f", "-m", note, mine)
+    forgery.amend_item(commit, landed=mine)
+    return commit
+
+
+@forged("landed-twice", "wrong-patch", "wrong-candidate", "missing-check")
+def a_commit_landed_twice(forgery: Forgery, story: Story) -> Written:
+    """The second task lands what the first has landed."""
+    old = forgery.find("landed", story.first)
+    commit = forgery.find("landed", story.second)
+    start = forgery.find("land-started", story.second)
+    landing = {
+        "candidate": old.trailer("Candidate"), "onto": old.trailer("Onto"),
+        "target": "refs/heads/main",
+    }  # fmt: skip
+    start.say(Candidate=landing["candidate"], Onto=landing["onto"]).set(landing=landing)
+    commit.say(Candidate=landing["candidate"], Onto=landing["onto"])
+    forgery.amend_item(commit, landed=landing["candidate"])
+    return commit
+
+
+@forged("not-reviewed", before="outcome")
+def a_landed_item_that_was_never_reviewed(forgery: Forgery, story: Story) -> Written:
+    a_review_left_out(forgery, story)
+    return forgery.find("landed", story.second)
+
+
+# Where it no longer fits together, once something earlier is forged.
+AFTERWARDS = ("checked", "landed")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_forged_history_is_found_and_named(story: Story, name: str):
+    forge, rules, before = CASES[name]
+    forgery = Forgery(story.repo)
+    blamed = forge(forgery, story)
+    forgery.write()
+    verified = verify(story.repo)
+    assert not verified.holds
+    told = found(verified)
+    here = [rule for rule, commit in told if commit == forgery.oid(blamed)]
+    assert set(here) >= set(rules), verified.account.faults
+    late = {forgery.oid(one) for one in forgery.commits if one.trailer("Event") in AFTERWARDS}
+    elsewhere = {rule for rule, commit in told if commit not in late} - {*rules, before, "work-ref"}
+    assert not elsewhere, verified.account.faults
+
+
+def test_every_rule_has_a_history_that_breaks_it():
+    elsewhere = {"work-ref", "not-on-target", "note"}  # tested below, where refs are forged
+    assert {rule for _, rules, _ in CASES.values() for rule in rules} | elsewhere == set(RULES)
+
+
+# -- refs, notes, the target -----------------------------------------------------------------------
+
+
+def landed_in(story: Story, item: str) -> str:
+    """Return the state commit of the last landing of an item."""
+    return story.repo.git(
+        "log", "-1", "--format=%H", "--grep", f"^{item}: landed as", "gitmill/state"
+    )
+
+
+def faults(story: Story) -> list[tuple[str, str, str]]:
+    return [(fault.rule, fault.commit, fault.item) for fault in verify(story.repo).account.faults]
+
+
+@pytest.mark.parametrize("key", ["checks", "patch", "reviews", "built_by", "attempts"])
+def test_an_edited_note_is_found_and_the_field_named(story: Story, key: str):
+    note = story.repo.git("notes", "--ref=gitmill", "show", "main")
+    forged = Document(note + "\n").set(key, ["eve"]).text
+    story.repo.git("notes", "--ref=gitmill", "add", "-f", "-F", "-", "main", stdin=forged.encode())
+    assert faults(story) == [("note", landed_in(story, story.second), story.second)]
+    told = verify(story.repo).account.faults[0].what
+    assert (
+        told
+        == f"the note on {story.repo.git('rev-parse', '--short=10', 'main')} says otherwise: {key}"
+    )
+
+
+def test_a_removed_note_is_found(story: Story):
+    story.repo.git("notes", "--ref=gitmill", "remove", "main")
+    assert faults(story) == [("note", landed_in(story, story.second), story.second)]
+
+
+def test_a_history_cut_short_leaves_a_note_of_which_the_state_knows_nothing(story: Story):
+    story.repo.git("update-ref", STATE, f"{landed_in(story, story.second)}^")
+    story.repo.git("update-ref", "-d", f"refs/gitmill/candidate/{story.second}")
+    assert faults(story) == []  # as a landing that was killed half-way leaves it
+    story.repo.git("update-ref", STATE, f"{STATE}~3")
+    landed = story.repo.git("rev-parse", "main")
+    assert faults(story) == [("note", landed, story.second)]
+
+
+def test_notes_that_a_rebase_has_copied_are_no_forgery(story: Story):
+    note = story.repo.git("notes", "--ref=gitmill", "show", "main") + "\n"
+    story.repo.git("notes", "--ref=gitmill", "add", "-F", "-", "main^", stdin=note.encode())
+    assert faults(story) == []
+
+
+def test_every_fault_of_a_history_is_told(story: Story):
+    forgery = Forgery(story.repo)
+    blamed = [
+        another_status_before(forgery, story),
+        another_event_named_as_the_one_before(forgery, story),
+        a_check_that_did_not_pass(forgery, story),
+    ]
+    forgery.write()
+    told = {commit for _, commit in found(verify(story.repo))}
+    assert {forgery.oid(commit) for commit in blamed} <= told
+
+
+def test_a_target_set_back_is_found(story: Story):
+    story.repo.git("update-ref", "refs/heads/main", "main^")
+    assert faults(story) == [("not-on-target", landed_in(story, story.second), story.second)]
+
+
+def test_what_landed_may_be_gone_once_that_was_said(story: Story):
+    """A landing that an event has called reverted need not be on the target any more."""
+    forgery = Forgery(story.repo)
+    landed = forgery.find("landed", story.second)
+    document = landed.item.update({"status": "waiting", "event": "feedfeedfeedfeed"})
+    message = (
+        f"{story.second}: reverted\n\nGitmill-Item: {story.second}\nGitmill-Event: reverted\n"
+        f"Gitmill-Id: feedfeedfeedfeed\nGitmill-After: {landed.trailer('Id')}\n"
+        f"Gitmill-From: landed\nGitmill-To: waiting\nGitmill-Stage: {landed.trailer('Stage')}\n"
+        f"Gitmill-By: Ada <ada@example.com>\nGitmill-Plan: {landed.trailer('Plan')}\n"
+    )
+    files = {landed.document: document.to_bytes()}
+    forgery.insert(landed, message=message, files=files)
+    forgery.write()
+    story.repo.git("update-ref", "refs/heads/main", "main^")
+    assert faults(story) == []
+
+
+def test_a_moved_work_ref_is_found(story: Story):
+    tip = story.repo.git("rev-parse", "main")
+    story.repo.git("update-ref", f"refs/gitmill/work/{story.first}", tip)
+    assert faults(story) == [("work-ref", tip, story.first)]
+
+
+def test_a_work_ref_of_nobody_is_found(story: Story):
+    tip = story.repo.git("rev-parse", "main")
+    story.repo.git("update-ref", "refs/gitmill/work/t-00000", tip)
+    assert faults(story) == [("work-ref", tip, "t-00000")]
+
+
+def test_a_candidate_with_other_content_is_another_patch(story: Story):
+    """Everything names the forged commit, target and notes too, and its patch still tells."""
+    repo, old = story.repo, story.repo.git("rev-parse", "main")
+    oid = repo.git("hash-object", "-w", "--stdin", stdin=b"evil\n")
+    tree = repo.git("mktree", stdin=f"{repo.git('ls-tree', 'main')}\n".replace(
+        repo.git("rev-parse", "main:b.txt"), oid).encode())  # fmt: skip
+    message = repo.git("log", "-1", "--format=%B", "main")
+    new = repo.git("commit-tree", tree, "-p", "main^", "-m", message)
+    forgery = Forgery(repo)
+    for commit in forgery.commits:
+        commit.message = commit.message.replace(old, new)
+        commit.files = {
+            p: d and d.replace(old.encode(), new.encode()) for p, d in commit.files.items()
+        }
+    checked = forgery.find("checked", nth=-1)
+    was = repo.git("rev-parse", "main^{tree}")
+    checked.files = {
+        path.replace(was[:2], tree[:2], 1).replace(was, tree): data.replace(was.encode(), tree.encode())
+        for path, data in checked.files.items() if data
+    }  # fmt: skip
+    forgery.write()
+    note = repo.git("notes", "--ref=gitmill", "show", old) + "\n"
+    repo.git("update-ref", "refs/heads/main", new)
+    repo.git("notes", "--ref=gitmill", "add", "-f", "-F", "-", new, stdin=note.encode())
+    told = [(rule, commit) for rule, commit, _ in faults(story)]
+    assert ("wrong-patch", forgery.oid(forgery.find("landed", story.second))) in told
+
+
+# -- by hand ---------------------------------------------------------------------------------------
+
+
+def by_hand(story: Story, where: str, change: Callable[[Document], Document]) -> Forgery:
+    """Append a commit as a person makes it."""
+    forgery = Forgery(story.repo)
+    document = story.repo.git("show", f"{STATE}:{where}") + "\n"
+    files: dict = {where: change(Document(document)).to_bytes()}
+    forgery.insert(forgery.commits[-1], message="by hand\n", files=files)
+    return forgery
+
+
+def test_a_hand_edit_that_was_not_taken_up_yet_is_a_notice(story: Story):
+    path = f"tasks/{story.third[2:4]}/{story.third}.md"
+    forgery = by_hand(story, path, lambda document: document.set("priority", 0))
+    forgery.write()
+    verified = verify(story.repo)
+    assert verified.holds
+    (notice,) = verified.account.notices
+    assert (notice.rule, notice.commit) == ("hand-edit", forgery.oids[-1])
+    assert notice.what == f"changed by hand and not taken up: {path}"
+
+
+def test_a_hand_edit_is_taken_up_by_the_event_that_follows(story: Story):
+    path = f"tasks/{story.third[2:4]}/{story.third}.md"
+    forgery = by_hand(story, path, lambda document: document.set("priority", 0))
+    hand, last = forgery.commits[-1], forgery.find("cancelled", story.third)
+    document = Document.from_bytes(hand.files[path] or b"").set("event", "feedfeedfeedfeed")
+    message = re.sub("Gitmill-(Event|Id|From|After).*\n", "", last.message) + (
+        f"Gitmill-Event: edited\nGitmill-Id: feedfeedfeedfeed\nGitmill-From: cancelled\n"
+        f"Gitmill-After: {last.trailer('Id')}\n"
+    )
+    forgery.insert(hand, message=message, files={path: document.to_bytes()})
+    forgery.write()
+    verified = verify(story.repo)
+    assert (verified.account.faults, verified.account.notices) == ([], [])
+
+
+def test_a_hand_edit_that_was_put_back_is_none(story: Story):
+    path = f"tasks/{story.third[2:4]}/{story.third}.md"
+    forgery = by_hand(story, path, lambda document: document.set("status", "landed"))
+    message = "resumed\n\nGitmill-Event: resumed\nGitmill-Id: feedfeedfeedfeed\n"
+    back = forgery.find("cancelled", story.third).files[path]
+    forgery.insert(forgery.commits[-1], message=message, files={path: back})
+    forgery.write()
+    verified = verify(story.repo)
+    assert (verified.account.faults, verified.account.notices) == ([], [])
+
+
+def test_a_merge_by_hand_is_judged_by_what_it_changes(story: Story):
+    """As a pull request onto the state branch is merged."""
+    repo, path = story.repo, f"tasks/{story.third[2:4]}/{story.third}.md"
+    before = repo.git("rev-parse", STATE)
+    by_hand(story, path, lambda document: document.set("priority", 0)).write()
+    side, tree = repo.git("rev-parse", STATE), repo.git("rev-parse", f"{STATE}^{{tree}}")
+    merge = repo.git("commit-tree", tree, "-p", before, "-p", side, "-m", "Merge by hand")
+    repo.git("update-ref", STATE, merge)
+    verified = verify(repo)
+    assert verified.holds
+    assert [(one.rule, one.commit) for one in verified.account.notices] == [("hand-edit", merge)]
+
+
+def test_an_emergency_stop_by_hand_needs_nobody_to_take_it_up(story: Story):
+    by_hand(story, "control.md", lambda document: document.set("paused", True)).write()
+    verified = verify(story.repo)
+    assert (verified.account.faults, verified.account.notices) == ([], [])
+
+
+# -- what cannot be checked ------------------------------------------------------------------------
+
+
+def clone(story: Story, *more: str) -> Repo:
+    target = story.repo.path.parent / "clone"
+    story.repo.git("clone", "-q", *more, f"file://{story.repo.path}", str(target))
+    made = Repo(target)
+    made.git("update-ref", STATE, "refs/remotes/origin/gitmill/state")
+    return made
+
+
+def unknown(repo: Repo) -> list[str]:
+    verified = verify(repo)
+    assert not verified.holds
+    assert verified.account.faults == []
+    return [one.what for one in verified.account.unknown]
+
+
+def test_a_clone_without_notes_says_that_it_cannot_check_them(story: Story):
+    made = clone(story)
+    assert unknown(made) == ["there is no refs/notes/gitmill in this clone"] * 2
+    made.git("fetch", "-q", "origin", "refs/notes/gitmill:refs/notes/gitmill")
+    assert verify(made).holds
+
+
+def test_a_clone_without_work_says_that_it_cannot_check_it(story: Story):
+    mill = Mill.open(story.repo.path)
+    task = NewTask(title="Open", script="echo d > d.txt", criteria=["$ true"])
+    new_task(mill, task, ready=True)
+    run(mill, Order(through="approved"), *_silent())
+    made = clone(story)
+    made.git("fetch", "-q", "origin", "refs/notes/gitmill:refs/notes/gitmill")
+    assert unknown(made) == ["there is no ref of work in this clone, and 1 open items have some"]
+
+
+def test_a_lost_work_ref_is_found(story: Story):
+    mill = Mill.open(story.repo.path)
+    task = NewTask(title="Open", script="echo d > d.txt", criteria=["$ true"])
+    item = new_task(mill, task, ready=True).id
+    run(mill, Order(through="approved"), *_silent())
+    commit = story.repo.git("rev-parse", f"refs/gitmill/work/{item}")
+    story.repo.git("update-ref", "-d", f"refs/gitmill/work/{item}")
+    assert faults(story) == [("work-ref", commit, item)]
+
+
+def test_a_shallow_clone_says_what_it_does_not_have(story: Story):
+    made = clone(story, "--depth", "5", "--no-single-branch")
+    made.git("fetch", "-q", "origin", "refs/notes/gitmill:refs/notes/gitmill")
+    told = unknown(made)
+    assert told[0] == "this commit of the state and all below it are not in this clone"
+    assert verify(made).account.commits == 5
+
+
+def test_a_partial_clone_fetches_nothing_and_says_so(story: Story):
+    story.repo.git("config", "uploadpack.allowFilter", "true")
+    made = clone(story, "--filter=blob:none", "--no-checkout")
+    made.git("fetch", "-q", "origin", "refs/notes/gitmill:refs/notes/gitmill")
+    before = made.git("count-objects", "-v")
+    assert unknown(made)
+    assert made.git("count-objects", "-v") == before
+
+
+def test_a_lost_object_is_not_fine(story: Story):
+    log = Forgery(story.repo).find("returned", story.first)
+    oid = log.trailer("Evidence")
+    (story.repo.git_dir / "objects" / oid[:2] / oid[2:]).unlink()
+    (told,) = unknown(story.repo)
+    assert told == f"there is no object {oid[:12]}; nothing after it was checked"
+
+
+# -- the command -----------------------------------------------------------------------------------
+
+
+def everything(folder: Path) -> dict[str, tuple[int, bytes]]:
+    return {
+        str(path): (path.stat().st_mtime_ns, path.read_bytes())
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_it_writes_nothing(story: Story):
+    before = everything(story.repo.path)
+    assert gitmill(story.repo.path, "fsck").code == 0
+    assert everything(story.repo.path) == before
+
+
+def test_the_screen_of_a_clean_history(story: Story):
+    said = gitmill(story.repo.path, "fsck")
+    count = story.repo.git("rev-list", "--count", STATE)
+    assert (said.code, said.out, said.err) == (
+        0, f"{count} commits, 3 items, 2 landings verified\n", "",
+    )  # fmt: skip
+
+
+def test_the_screen_of_a_forged_history(story: Story):
+    forgery = Forgery(story.repo)
+    commit = another_event_named_as_the_one_before(forgery, story)
+    old = commit.item.value("event")
+    forgery.write()
+    blamed, before = forgery.oid(commit), forgery.find("approved", story.first).trailer("Id")
+    said = gitmill(story.repo.path, "fsck")
+    assert old != before
+    assert said.out.splitlines() == [
+        f"error[broken-chain]: {blamed[:10]} {story.first}: it names 0123456789abcdef as the event "
+        f"before it, not {before}",
+        f"{len(forgery.oids)} commits, 3 items, 2 landings verified, 1 errors",
+    ]
+    assert said.err == f"next: `gitmill log {story.first}`, then `git show {blamed[:10]}`\n"
+    assert said.code == 1
+
+
+def test_the_json_of_a_forged_history(story: Story):
+    story.repo.git("notes", "--ref=gitmill", "remove", "main")
+    said = gitmill(story.repo.path, "fsck", "--json")
+    told = said.json
+    assert said.code == 1
+    assert told["schema"] == 1
+    assert (told["holds"], told["items"], told["landings"]) == (False, 3, 1)
+    short = story.repo.git("rev-parse", "--short=10", "main")
+    assert told["faults"] == [
+        {"rule": "note", "commit": landed_in(story, story.second), "item": story.second,
+         "what": f"{short} has no note"},
+    ]  # fmt: skip
+    assert told["unknown"] == told["notices"] == []
+
+
+def test_a_rule_can_be_explained(story: Story):
+    assert gitmill(story.repo.path, "explain", "root").out.splitlines()[0] == (
+        "What `gitmill fsck` holds a history against:"
+    )
+    told = gitmill(story.repo.path, "explain", "fsck").out
+    assert all(f"{rule:<22} {meaning}" in told for rule, meaning in RULES.items())
+
+
+def test_the_page_has_every_rule_as_it_is():
+    page = (Path(__file__).parents[2] / "docs/verify.md").read_text("utf-8")
+    assert re.findall(r"^\| `([a-z-]+)` \| (.*) \|$", page, re.MULTILINE) != []
+    assert dict(re.findall(r"^\| `([a-z-]+)` \| (.*) \|$", page, re.MULTILINE)) == RULES
