@@ -18,6 +18,7 @@ VERBS = {
     "status": "daily", "run": "daily", "log": "daily", "stop": "daily", "recover": "daily",
     "pause": "daily", "resume": "daily",
     "compile": "loop",
+    "doctor": "care",
 }  # fmt: skip
 NOUNS = {"task": "task", "queue": "queue", "loop": "loop", "agent": "setup", "config": "setup"}
 
@@ -44,6 +45,7 @@ more
   agent, config     list
   pause, resume     no new attempt begins, in any clone
   recover           put right what killed processes left; `run` begins with it
+  doctor            what is wrong here and what to type; --fix does what is safe
 
 start
   demo              see it work in a small project of its own

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -258,13 +258,42 @@ class Pool:
             finally:
                 slot.release()
 
+    def leftover_entries(self) -> list[Path]:
+        """Return git's entries for worktrees of this pool that are not there."""
+        return [entry for entry, path in _entries(self._common) if self._is_left(path)]
+
+    def drop_leftover_entries(self) -> list[str]:
+        """Remove git's entries for worktrees of this pool that are not there; return their names.
+
+        A worktree that somebody just makes is left alone.
+        """
+        dropped = []
+        for entry, path in _entries(self._common):
+            slot = self._try(path.name) if self._is_left(path) else None
+            if slot is None:
+                continue
+            if not path.exists():
+                _remove_entry(self._common, entry)
+                dropped.append(entry.name)
+            slot.release()
+        return dropped
+
+    def _is_left(self, path: Path) -> bool:
+        return path.parent == self.folder.resolve() and not path.exists()
+
+
+def _entries(common: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield git's entries for worktrees, each with the folder that it is about."""
+    for link in (common / "worktrees").glob("*/gitdir"):
+        with suppress(FileNotFoundError):
+            yield link.parent, Path(os.fsdecode(link.read_bytes().rstrip(b"\n"))).parent
+
 
 def _remove_entries_for(common: Path, path: Path) -> None:
     """Remove git's entries for a worktree path, those of a killed `worktree add` included."""
-    wanted = os.fsencode(path.parent.resolve() / path.name / ".git")
-    for entry in (common / "worktrees").glob("*/gitdir"):
-        if entry.read_bytes().rstrip(b"\n") == wanted:
-            _remove_entry(common, entry.parent)
+    for entry, place in _entries(common):
+        if place == path.parent.resolve() / path.name:
+            _remove_entry(common, entry)
 
 
 def _remove_entry(common: Path, entry: Path) -> None:
