@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gitmill.cli import output
-from gitmill.errors import Exit
+from gitmill.cli import output, session
+from gitmill.errors import Exit, UsageError
 
 if TYPE_CHECKING:
     from gitmill.flows.doctor import Told
+    from gitmill.flows.uninit import Traces
 
 verbs = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -66,3 +69,57 @@ def _json(one: Told) -> dict[str, Any]:
         "name": one.name, "level": one.sign.level.value, "text": one.sign.text,
         "hints": list(one.sign.hints), "fixable": one.sign.fix is not None,
     }  # fmt: skip
+
+
+@verbs.command()
+def uninit(
+    bundle: Annotated[
+        str, typer.Option("--bundle", help="Where to; beside the repository when left out.")
+    ] = "",
+    *,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> int:
+    """Take gitmill out of this repository, everything of it saved in a bundle first."""
+    from gitmill.flows import uninit as flow
+
+    here = session.mill()
+    traces = flow.survey(here)
+    if not yes and not _confirmed(_told(traces)):
+        output.say("nothing was removed")
+        return Exit.OK
+    done = flow.uninit(here, to=Path(bundle) if bundle else None)
+    output.answer(
+        [str(done.bundle)] if done.bundle else [],
+        {
+            "bundle": str(done.bundle) if done.bundle else None,
+            "refs": done.traces.refs,
+            "settings": done.traces.settings,
+        },
+    )
+    output.say("removed " + ", ".join(_told(done.traces)))
+    if done.traces.committed:
+        output.say(
+            "the committed folder .gitmill is yours; take it out with a commit when you like"
+        )
+    if done.bundle:
+        output.say("everything is in that bundle, and comes back with it")
+        name = shlex.quote(str(done.bundle))
+        output.next_step(f"git fetch {name} 'refs/*:refs/*'", "gitmill init")
+    return Exit.OK
+
+
+def _told(traces: Traces) -> list[str]:
+    told = [f"{len(traces.refs)} refs", *traces.settings]
+    return told + [str(p) for p in (traces.worktrees, traces.private, traces.proposal) if p]
+
+
+def _confirmed(what: list[str]) -> bool:
+    if output.settings.no_input or output.settings.json or not sys.stdin.isatty():
+        raise UsageError(
+            "uninit asks before it removes anything, and there is nobody to ask",
+            evidence=what,
+            hints=["say `--yes` when you mean it; see `gitmill uninit --help`"],
+        )
+    for line in what:
+        output.say(f"    {line}")
+    return typer.confirm("remove this, after a bundle of it was written?", err=True)

@@ -18,7 +18,7 @@ VERBS = {
     "status": "daily", "run": "daily", "log": "daily", "stop": "daily", "recover": "daily",
     "pause": "daily", "resume": "daily",
     "compile": "loop",
-    "doctor": "care",
+    "doctor": "care", "uninit": "care",
 }  # fmt: skip
 NOUNS = {"task": "task", "queue": "queue", "loop": "loop", "agent": "setup", "config": "setup"}
 
@@ -51,6 +51,7 @@ start
   demo              see it work in a small project of its own
   init              start in this repository
   explain           what an error or a word means
+  uninit            take gitmill out again, everything of it in a bundle
 
 `gitmill COMMAND --help` says more. Every command takes --json.
 """

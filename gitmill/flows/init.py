@@ -116,6 +116,13 @@ def _propose(top: Path, checks: dict[str, str]) -> Path | None:
     path = top / POLICY
     if path.exists():
         return None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(proposal(checks), "utf-8")
+    return path
+
+
+def proposal(checks: dict[str, str]) -> str:
+    """Return the policy that `init` proposes for a project with these checks."""
     lines = [
         "# gitmill reads this file at the tip of the target branch, so it counts once committed.",
         "# Every key is in docs/reference/settings.md of gitmill.",
@@ -130,9 +137,7 @@ def _propose(top: Path, checks: dict[str, str]) -> Path | None:
             "# [checks]",
             '# test = "make test"',
         ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n", "utf-8")
-    return path
+    return "\n".join(lines) + "\n"
 
 
 def detect_checks(top: Path) -> dict[str, str]:

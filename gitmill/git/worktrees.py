@@ -234,6 +234,22 @@ class Pool:
             raise GitFailedError(f"another process uses the worktree {name}")
         return slot
 
+    def hold_all(self) -> list[Slot]:
+        """Take every slot that there is. Raises `GitFailedError`, holding none, when one is in use.
+
+        As long as they are held nobody else works in this pool.
+        """
+        held: list[Slot] = []
+        names = {path.stem for end in ("lock", "d") for path in self.folder.glob(f"*.{end}")}
+        for name in sorted(names):
+            try:
+                held.append(self.own(name))
+            except GitFailedError:
+                for slot in held:
+                    slot.release()
+                raise
+        return held
+
     def rescue_all(
         self, rescue: Rescue, failed: Callable[[Slot, GitmillError], None], *, gone: Collection[str]
     ) -> None:
