@@ -21,6 +21,9 @@ _OFF = (
     "-c", "core.checkStat=default",
 )  # fmt: skip
 
+# Has git flush what it writes: objects, which it does not by itself, and refs.
+FLUSH = ("-c", "core.fsync=committed,loose-object,reference", "-c", "core.fsyncMethod=fsync")
+
 
 class Place(TypedDict):
     """Where a git process runs."""
@@ -33,7 +36,7 @@ class Git:
     """Runs git on one repository, named by its git directory and never by the current directory.
 
     Each process inherits the descriptors `locks`, so that these locks are held until it has ended,
-    also when we are killed before it.
+    also when we are killed before it. `options` stand before the command, such as `FLUSH`.
     """
 
     def __init__(
@@ -43,11 +46,13 @@ class Git:
         work_tree: Path | None = None,
         index: Path | None = None,
         locks: Sequence[int] = (),
+        options: Sequence[str] = (),
     ) -> None:
         self.git_dir = git_dir
         self.work_tree = work_tree
         self._index = index
         self._locks = tuple(locks)
+        self.options = tuple(options)
 
     def run(
         self,
@@ -83,7 +88,7 @@ class Git:
 
     def argv(self, *args: str) -> tuple[str, ...]:
         """Return the whole command line of `git ARGS`, for a process that stays open."""
-        return ("git", *_OFF, *args)
+        return ("git", *_OFF, *self.options, *args)
 
     def place(self) -> Place:
         """Return the folder and environment that such a process runs in."""

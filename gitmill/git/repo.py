@@ -18,7 +18,7 @@ from gitmill.errors import (
     NotARepositoryError,
     UnusableRepositoryError,
 )
-from gitmill.git.command import Git, leads_astray
+from gitmill.git.command import FLUSH, Git, leads_astray
 from gitmill.git.objects import Backend
 from gitmill.git.plumbing import Plumbing
 
@@ -71,13 +71,14 @@ class Repository:
     @cached_property
     def objects(self) -> Backend:
         """The backend for work that reads and writes much."""
+        durable = self.durable  # whichever backend it is: a wrong setting is an error
         if self.digits != 40 or self._needs_plumbing:
             return self.reader
         from gitmill.git.libgit2 import Libgit2  # noqa: PLC0415  (91 ms that a read never needs)
 
-        return Libgit2(self.common, fsync=self.durable)
+        return Libgit2(self.common, fsync=durable)
 
-    @property
+    @cached_property
     def durable(self) -> bool:
         """Whether what we write is flushed to the disk. Raises `BadConfigError`."""
         value = self.preferences.get("durability", "full")
@@ -98,7 +99,12 @@ class Repository:
     @cached_property
     def reader(self) -> Backend:
         """The backend for one short read."""
-        return Plumbing(self.git, digits=self.digits)
+        return Plumbing(self.git, digits=self.digits, writer=lambda: self.writer)
+
+    @cached_property
+    def writer(self) -> Git:
+        """Git for what it writes itself: flushed to the disk where the user wants that."""
+        return Git(self.common, options=FLUSH if self.durable else ())
 
     @cached_property
     def _needs_plumbing(self) -> bool:

@@ -47,6 +47,7 @@ class Slot:
     side: Path
     lock: int
     common: Path
+    options: Sequence[str] = ()  # git's, for what it writes into the repository
 
     @property
     def admin(self) -> Path:
@@ -57,7 +58,9 @@ class Slot:
     def git(self) -> Git:
         """Git on this worktree with an index of ours; it does not need git's entry for it."""
         index = self.side / "index"
-        return Git(self.common, work_tree=self.path, index=index, locks=(self.lock,))
+        return Git(
+            self.common, work_tree=self.path, index=index, locks=(self.lock,), options=self.options
+        )
 
     @property
     def tmp(self) -> Path:
@@ -194,9 +197,10 @@ def holder_of(side: Path) -> tuple[str, str]:
 class Pool:
     """The slots of one repository below one folder."""
 
-    def __init__(self, folder: Path, common: Path) -> None:
+    def __init__(self, folder: Path, common: Path, *, options: Sequence[str] = ()) -> None:
         self.folder = folder
         self._common = common
+        self._options = tuple(options)
 
     def acquire(self, kind: str, rescue: Rescue) -> Slot:
         """Take the first free slot of a kind; what a killed process left in it goes to `rescue`.
@@ -222,7 +226,7 @@ class Pool:
             return None
         side = self.folder / f"{name}.d"
         side.mkdir(parents=True, exist_ok=True)
-        return Slot(self.folder / name, side, lock, self._common)
+        return Slot(self.folder / name, side, lock, self._common, self._options)
 
     def own(self, name: str) -> Slot:
         """Take a slot by its name, one that `acquire` never gives to anybody else.
