@@ -75,7 +75,7 @@ def replayed(mill: Mill, item: Item, onto: str) -> Replayed | Conflict:
     scratch = mill.repository.private / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
     return replay(
-        mill.repository.git, base=item.base, tip=item.work, onto=onto, scratch=scratch,
+        mill.repository.writer, base=item.base, tip=item.work, onto=onto, scratch=scratch,
         committer=mill.repository.ident(mill.now()),
     )  # fmt: skip
 

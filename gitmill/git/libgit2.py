@@ -30,6 +30,8 @@ class Libgit2:
 
     def __init__(self, common: Path, *, fsync: bool = True) -> None:
         pygit2.option(Option.ENABLE_FSYNC_GITDIR, fsync)
+        # git has found the repository, so it trusts its owner, by settings that libgit2 cannot see
+        pygit2.option(Option.SET_OWNER_VALIDATION, False)
         self._repo = pygit2.Repository(str(common), pygit2.enums.RepositoryOpenFlag.NO_SEARCH)
 
     def read(self, oid: str) -> tuple[str, bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from gitmill import process
@@ -17,9 +17,12 @@ _FORMAT = "--format=%(objectname) %(refname)"
 class Plumbing:
     """Objects and refs through the git executable; one `cat-file --batch` serves all reads."""
 
-    def __init__(self, git: Git, *, digits: int = 40) -> None:
+    def __init__(
+        self, git: Git, *, digits: int = 40, writer: Callable[[], Git] | None = None
+    ) -> None:
         self.digits = digits
         self._git = git
+        self._writer = writer or (lambda: git)  # asked for at the first write: reads need none
         self._reader: subprocess.Popen[bytes] | None = None
 
     def read(self, oid: str) -> tuple[str, bytes]:
@@ -62,7 +65,7 @@ class Plumbing:
 
     def write(self, kind: str, data: bytes) -> str:
         """Store an object and return its id."""
-        return self._git.out("hash-object", "-w", "-t", kind, "--stdin", stdin=data)
+        return self._writer().out("hash-object", "-w", "-t", kind, "--stdin", stdin=data)
 
     def ref(self, name: str) -> str | None:
         """Return the object that a ref names, None when there is no such ref."""
@@ -91,7 +94,7 @@ class Plumbing:
             else:
                 lines.append(f"verify {move.ref} {zero}")
         lines += ["prepare", "commit", ""]
-        done = self._git.run(
+        done = self._writer().run(
             "update-ref", "--stdin", "-m", "gitmill", stdin=raw("\n".join(lines)), check=False
         )
         if done.returncode != 0:
