@@ -15,7 +15,7 @@ from gitmill.core.lifecycle import Event
 from gitmill.core.runlog import Passage
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
 from gitmill.errors import BadDocumentError, GitmillError, LeasedError, SetUpError
-from gitmill.flows import gates, work
+from gitmill.flows import gates, secrets, work
 from gitmill.flows.compile import plan_for
 from gitmill.flows.outcome import Attempted, Working, record, run_log
 from gitmill.mill import Mill, layout
@@ -74,6 +74,7 @@ def carry(
     except BaseException:
         _release(mill, now, "given back after an unexpected error")
         raise
+    verdict = secrets.clean_verdict(verdict)
     log = run_log(mill, now, verdict, started, time.monotonic() - clock)
     return record(mill, now, verdict, log)
 

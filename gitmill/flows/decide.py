@@ -13,7 +13,7 @@ from gitmill.core.runlog import RunLog
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
 from gitmill.errors import IllegalTransitionError, UsageError
-from gitmill.flows import work
+from gitmill.flows import secrets, work
 from gitmill.flows.compile import plan_of
 from gitmill.flows.intake import require_ready
 from gitmill.mill import Mill, layout
@@ -30,7 +30,7 @@ def approve(mill: Mill, item_id: str, why: str = "") -> Item:
             evidence=[item.reason],
             hints=[f'answer it: `gitmill task answer {item.id} -m "…"`'],
         )
-    verdict = Verdict(VerdictWord.PASS, why or "approved")
+    verdict = Verdict(VerdictWord.PASS, secrets.clean(why) or "approved")
     log, patch = _log(mill, item, verdict), work.patch_of(mill, item.base, item.work)
     entry = {
         "commit": item.work, "patch": patch, "by": mill.person, "run": item.attempt + 1,
@@ -53,6 +53,7 @@ def approve(mill: Mill, item_id: str, why: str = "") -> Item:
 def send_back(mill: Mill, item_id: str, why: str) -> Item:
     """Return a waiting item to its author with what is wrong."""
     _require(why, "return")
+    why = secrets.clean(why)
     item = _waiting(mill, item_id, "returned")
     plan = plan_of(mill, item)
     verdict = Verdict(VerdictWord.RETURN, why, (Finding(why),))
@@ -77,14 +78,15 @@ def answer(mill: Mill, item_id: str, text: str) -> Item:
     """Answer what was asked; the same stage goes on with the answer."""
     _require(text, "answer")
     item = _waiting(mill, item_id, "answered")
-    fields = {"answer": text, "reason": None}
+    fields = {"answer": secrets.clean(text), "reason": None}
     return _say(mill, item, Event.ANSWERED, "answered", fields)
 
 
 def block(mill: Mill, item_id: str, why: str) -> Item:
     """Take an item out of work; a worker that has it is told by its lost lease."""
     _require(why, "block")
-    return _say(mill, mill.snapshot().item(item_id), Event.BLOCKED, "blocked", {"reason": why})
+    fields = {"reason": secrets.clean(why)}
+    return _say(mill, mill.snapshot().item(item_id), Event.BLOCKED, "blocked", fields)
 
 
 def unblock(mill: Mill, item_id: str, *, reset: bool) -> Item:
@@ -98,7 +100,7 @@ def unblock(mill: Mill, item_id: str, *, reset: bool) -> Item:
 
 def cancel(mill: Mill, item_id: str, why: str) -> Item:
     """Cancel an item; one that is being landed is cancelled when that ends without landing."""
-    item = mill.snapshot().item(item_id)
+    item, why = mill.snapshot().item(item_id), secrets.clean(why)
     if item.status is Status.LANDING:
         fields: dict[str, Any] = {"cancel_requested": True, "reason": why or None}
         return _say(mill, item, Event.EDITED, "cancel requested", fields)

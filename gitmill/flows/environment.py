@@ -14,6 +14,7 @@ from gitmill import process
 from gitmill.config import Policy
 from gitmill.engines.local import LocalEngine
 from gitmill.errors import GitmillError, SetUpError
+from gitmill.flows import secrets
 from gitmill.flows.interrupt import breakable
 from gitmill.flows.rescue import keep_worktree
 from gitmill.git.worktrees import Slot
@@ -38,9 +39,19 @@ class Place:
         return self.execute(process.Command(argv, self.slot.path, self.env, b"", seconds, seconds))
 
     def execute(self, command: process.Command) -> process.Outcome:
-        """Run a command to its end, or to ours when we are told to stop."""
+        """Run a command to its end, or to ours when we are told to stop.
+
+        What it printed comes back without secrets, before anybody cuts it down to its last lines.
+        """
         with breakable():
-            return self.engine.execute(command)
+            outcome = self.engine.execute(command)
+        return replace(outcome, stdout=_clean(outcome.stdout), stderr=_clean(outcome.stderr))
+
+
+def _clean(output: bytes) -> bytes:
+    text = output.decode("utf-8", "surrogateescape")
+    cut = secrets.clean(text)
+    return output if cut == text else cut.encode("utf-8", "surrogateescape")
 
 
 @contextmanager
@@ -83,6 +94,8 @@ def place(
             slot.rescue(lambda *left: keep_worktree(mill, *left))
         raise
     finally:
+        with suppress(GitmillError, OSError):
+            slot.forget(commit)
         slot.release()
 
 

@@ -172,7 +172,18 @@ class Slot:
         known = (self.side / name for name in ("admin", "index"))
         if holder and self.path.is_dir() and all(path.exists() for path in known):
             rescue(self, holder, commit)
+            self.forget(commit)
         self.settle()
+
+    def forget(self, commit: str) -> None:
+        """Let git's entry keep nothing that was made here: it stands at `commit` as before."""
+        head = self.admin / "HEAD"
+        (self.admin / "index").unlink(missing_ok=True)  # the next use begins with a copy of ours
+        if not head.exists() or head.read_bytes() == commit.encode() + b"\n":
+            return
+        git = Git(self.admin, work_tree=self.path, locks=(self.lock,))
+        git.run("update-ref", "--no-deref", "HEAD", commit, check=False)
+        (self.admin / "logs" / "HEAD").unlink(missing_ok=True)
 
     def release(self) -> None:
         """Give the slot back."""
