@@ -69,7 +69,7 @@ class ChangedFile:
 def secrets_in(
     files: Sequence[ChangedFile], search: Search, allowed: Iterable[str] = ()
 ) -> dict[str, list[Finding]]:
-    """Return findings for the secrets that a change brings, by path.
+    """Return findings for the secrets and the files made for secrets that a change brings, by path.
 
     What stood in one of these files before is not brought by it, wherever it stands now. `allowed`
     are digests of values that are no secrets.
@@ -105,6 +105,9 @@ def _in_content(
 
 def _in_name(file: ChangedFile, search: Search, allow: frozenset[str]) -> Iterator[Finding]:
     if file.old is None:
+        if _SECRET_FILES.search(file.path):
+            message = f"{file.path} is a kind of file that holds secrets"
+            yield Finding(message, Severity.HIGH, file=file.path)
         for secret in search(file.path):
             if secret.digest not in allow:
                 # The name itself is what must not be told.
@@ -160,8 +163,6 @@ def _sizes(files: Sequence[ChangedFile], rules: PlannedSanity) -> Iterable[Findi
 def _content(file: ChangedFile, rules: PlannedSanity) -> Iterable[Finding]:
     if file.new is None or file.new_mode == _GITLINK:
         return
-    if file.old is None and _SECRET_FILES.search(file.path):
-        yield Finding(f"{file.path} is a kind of file that holds secrets", file=file.path)
     if len(file.new) > rules.max_file_size and len(file.new) > len(file.old or b""):
         yield Finding(
             f"{file.path} has {len(file.new)} bytes, at most {rules.max_file_size} may be added",

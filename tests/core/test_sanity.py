@@ -100,7 +100,9 @@ def new_more(one, other):
 )  # fmt: skip
 def test_a_new_file_that_is_made_for_secrets(path):
     finding = f"{path} is a kind of file that holds secrets"
-    assert judged(changed(b"x\n", path=path)) == returned(finding, file=path)
+    assert judged(changed(b"x\n", path=path)) == returned(
+        finding, file=path, severity=Severity.HIGH
+    )
     assert judged(changed(None, b"x\n", path=path)).word is VerdictWord.PASS
     assert judged(changed(b"y\n", b"x\n", path=path)).word is VerdictWord.PASS
 

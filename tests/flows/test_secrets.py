@@ -305,3 +305,11 @@ def test_run_logs_notes_and_messages_are_free_of_secrets(repo: Repo, planted: Pa
     holds_none(repo, "opensesame77", *(value for value, _ in MADE.values()))
     runs = repo.git("grep", "-c", "-F", "[redacted]", "gitmill/state", "--", "runs/")
     assert len(runs.splitlines()) >= 3
+
+
+def test_a_file_that_is_made_for_secrets_is_kept_by_no_ref_either(repo: Repo):
+    task = new_task(repo.path, "T", "echo PIN=1''234 > .env; echo good > good.txt")
+    assert gitmill(repo.path, "run").code == 1
+    assert item(repo, task)["reason"].endswith(".env is a kind of file that holds secrets")
+    assert repo.git("show", f"refs/gitmill/rescue/{task}/1:good.txt") == "good"
+    holds_none(repo, "PIN=1234")
