@@ -42,7 +42,7 @@ def clear_stale(common: Path, refs: Sequence[str], aside: Path, *, age: float = 
     """
     found: list[str] = []
     for ref in refs:
-        for lock in (common / f"{ref}.lock", *(common / ref).rglob("*.lock")):
+        for lock in (common / f"{ref}.lock", *_locks_below(common / ref)):
             try:
                 if time.time() - lock.stat().st_mtime < age:
                     continue
@@ -53,3 +53,9 @@ def clear_stale(common: Path, refs: Sequence[str], aside: Path, *, age: float = 
                 continue  # its owner was alive after all and has ended
             found.append(name)
     return found
+
+
+def _locks_below(folder: Path) -> Iterator[Path]:
+    # Not rglob: that fails over a folder that a `git pack-refs` removes meanwhile.
+    for parent, _, names in os.walk(folder):
+        yield from (Path(parent, name) for name in names if name.endswith(".lock"))

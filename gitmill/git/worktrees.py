@@ -32,6 +32,7 @@ BUILD_PRODUCTS = (
 _ADMIN = frozenset({"HEAD", "commondir", "gitdir", "index", "logs", "modules"})
 # And, as git made them: where the user's checkout is sparse, ours are too.
 _SPARSE = ("config.worktree", "info/sparse-checkout")
+_TRIES = 5
 PATIENCE = 10.0  # seconds for the last processes of a killed attempt to end
 
 
@@ -72,9 +73,15 @@ class Slot:
         `holder` names whose work will stand here, for a rescue after a kill.
         """
         _remove(self.side / "tmp")
-        if not self._exists() or not self._reset(commit, keep):
-            self._make(commit)
-        shutil.copy2(self.admin / "index", self.side / "index")
+        for tries in range(_TRIES):
+            # A `git worktree prune` of the user's takes git's entry away when `.git` is not there.
+            with suppress(FileNotFoundError):
+                if tries or not self._exists() or not self._reset(commit, keep):
+                    self._make(commit)
+                shutil.copy2(self.admin / "index", self.side / "index")
+                break
+        else:
+            raise GitFailedError(f"git's entry for {self.path} goes away again and again")
         if holder:
             self._write(self.side / "holder", f"{holder} {commit}\n".encode())
 
@@ -104,11 +111,15 @@ class Slot:
         self.discard()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         repository = Git(self.common, locks=(self.lock,))
-        repository.run(
-            "-c", "checkout.workers=2", "-c", "worktree.useRelativePaths=false",
-            "worktree", "add", "-q", "-f", "--detach",
-            "--", str(self.path), commit,
-        )  # fmt: skip
+        for last in (False, False, True):  # a prune may remove the folder of entries meanwhile
+            done = repository.run(
+                "-c", "checkout.workers=2", "-c", "worktree.useRelativePaths=false",
+                "worktree", "add", "-q", "-f", "--detach",
+                "--", str(self.path), commit, check=last,
+            )  # fmt: skip
+            if done.returncode == 0:
+                break
+            self.discard()
         link = (self.path / ".git").read_bytes().removeprefix(b"gitdir: ").rstrip(b"\n")
         self._write(self.side / "admin", link)
         for name in _SPARSE:
@@ -273,9 +284,13 @@ class Pool:
 def _remove_entries_for(common: Path, path: Path) -> None:
     """Remove git's entries for a worktree path, those of a killed `worktree add` included."""
     wanted = os.fsencode(path.parent.resolve() / path.name / ".git")
-    for entry in (common / "worktrees").glob("*/gitdir"):
-        if entry.read_bytes().rstrip(b"\n") == wanted:
-            _remove_entry(common, entry.parent)
+    entries: list[Path] = []
+    with suppress(FileNotFoundError):
+        entries = sorted((common / "worktrees").iterdir())
+    for entry in entries:
+        with suppress(FileNotFoundError, NotADirectoryError):  # gone meanwhile, or none of git's
+            if (entry / "gitdir").read_bytes().rstrip(b"\n") == wanted:
+                _remove_entry(common, entry)
 
 
 def _remove_entry(common: Path, entry: Path) -> None:

@@ -142,14 +142,18 @@ class Store:
         return new
 
     def move(self, move: Move) -> None:
-        """Move a ref of gitmill's without an event. Raises `RefMovedError`."""
-        with locks.held(self._repository.private / "write.lock"):
-            try:
-                self.backend.swap([move])
-            except RefMovedError:
-                if not self._clear_stale():
-                    raise
-                self.backend.swap([move])
+        """Move a ref of gitmill's without an event. Raises `RefMovedError` when it is elsewhere."""
+        give_up = time.monotonic() + DEADLINE
+        while True:
+            with locks.held(self._repository.private / "write.lock"):
+                try:
+                    return self.backend.swap([move])
+                except RefMovedError:
+                    # Else it is only locked: by a `git pack-refs`, by one of us that was killed.
+                    moved = self.backend.ref(move.ref) != move.old
+                    if moved or (not self._clear_stale() and time.monotonic() > give_up):
+                        raise
+            time.sleep(random.uniform(0, 0.05))  # noqa: S311  (jitter)
 
     def clear_stale(self) -> list[str]:
         """Move locks aside that killed processes left on refs of gitmill's; return their names."""
