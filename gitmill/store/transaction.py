@@ -23,6 +23,7 @@ from gitmill.store import layout
 from gitmill.store.snapshot import Snapshot
 
 DEADLINE = 30.0  # seconds of lost races before giving up
+LOCKED = 2.0  # seconds that a ref may be locked by another git before giving up
 _ROOT_IDENT = "gitmill <gitmill@localhost> 0 +0000"
 _ROOT_MESSAGE = "gitmill state\n"
 
@@ -142,16 +143,18 @@ class Store:
         return new
 
     def move(self, move: Move) -> None:
-        """Move a ref of gitmill's without an event. Raises `RefMovedError` when it is elsewhere."""
-        give_up = time.monotonic() + DEADLINE
+        """Move a ref of gitmill's without an event.
+
+        Raises `RefMovedError` when it is elsewhere, or locked for too long.
+        """
+        give_up = time.monotonic() + LOCKED
         while True:
             with locks.held(self._repository.private / "write.lock"):
                 try:
                     return self.backend.swap([move])
                 except RefMovedError:
-                    # Else it is only locked: by a `git pack-refs`, by one of us that was killed.
-                    moved = self.backend.ref(move.ref) != move.old
-                    if moved or (not self._clear_stale() and time.monotonic() > give_up):
+                    late = not self._clear_stale() and time.monotonic() > give_up
+                    if late or self.backend.ref(move.ref) != move.old:
                         raise
             time.sleep(random.uniform(0, 0.05))  # noqa: S311  (jitter)
 
