@@ -95,13 +95,15 @@ def require_ready(mill: Mill, snapshot: Snapshot, criteria: Sequence[str]) -> No
 
 
 def ready_task(mill: Mill, item_id: str) -> Item:
-    """Make a draft ready."""
-    snapshot = mill.snapshot()
-    item = snapshot.item(item_id)
-    require_ready(mill, snapshot, item.criteria)
-    return mill.apply(
-        item_id, Step(event=Event.READIED, subject="ready", by=mill.person, after=item.event)
-    ).item(item_id)
+    """Make a draft ready, as it is when that is saved: an edit meanwhile is no obstacle."""
+    event_id, now = mill.mint(), mill.now()
+    step = Step(event=Event.READIED, subject="ready", by=mill.person)
+
+    def build(snapshot: Snapshot) -> Draft:
+        require_ready(mill, snapshot, snapshot.item(item_id).criteria)
+        return draft_step(mill.store.backend, snapshot, item_id, step, event_id=event_id, now=now)
+
+    return mill.store.commit(build).item(item_id)
 
 
 def edit_task(mill: Mill, item_id: str, fields: Mapping[str, Any], *, body: str | None) -> Item:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from gitmill.errors import CheckoutBlockedError
@@ -32,7 +33,9 @@ def current_branch(repository: Repository) -> str:
 
 def refuse_busy(repository: Repository, ref: str) -> None:
     """Raise `CheckoutBlockedError` when a rebase or bisect of the branch is under way anywhere."""
-    folders = [repository.common, *(repository.common / "worktrees").glob("*")]
+    folders = [repository.common]
+    with suppress(FileNotFoundError):  # there is none, or the last one went just now
+        folders += (repository.common / "worktrees").iterdir()
     for folder in folders:
         for name in ("rebase-merge/head-name", "rebase-apply/head-name", "BISECT_START"):
             try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pygit2
@@ -20,6 +20,7 @@ _KINDS = {
     "commit": ObjectType.COMMIT,
     "tag": ObjectType.TAG,
 }
+_TRIES = 20
 _NAMES = {int(number): name for name, number in _KINDS.items()}
 
 
@@ -44,6 +45,10 @@ class Libgit2:
 
     def write(self, kind: str, data: bytes) -> str:
         """Store an object and return its id."""
+        for _ in range(_TRIES):
+            # A `git gc` removes folders that are empty just now, also between making and using one.
+            with suppress(OSError, pygit2.GitError):
+                return str(self._repo.write(_KINDS[kind], data))
         return str(self._repo.write(_KINDS[kind], data))
 
     def ref(self, name: str) -> str | None:

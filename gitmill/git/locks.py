@@ -37,7 +37,7 @@ def try_lock(path: Path) -> int | None:
 def stale(common: Path, refs: Sequence[str], *, age: float = 5.0) -> Iterator[Path]:
     """Yield the old `.lock` files of these refs and of those below them, by their paths in git."""
     for ref in refs:
-        for lock in (common / f"{ref}.lock", *(common / ref).rglob("*.lock")):
+        for lock in (common / f"{ref}.lock", *_locks_below(common / ref)):
             with suppress(FileNotFoundError):  # its owner was alive and has ended
                 if time.time() - lock.stat().st_mtime >= age:
                     yield lock.relative_to(common)
@@ -57,3 +57,9 @@ def clear_stale(common: Path, refs: Sequence[str], aside: Path, *, age: float = 
             (common / lock).rename(aside / f"{name.replace('/', '-')}-{time.time_ns()}")
             found.append(name)
     return found
+
+
+def _locks_below(folder: Path) -> Iterator[Path]:
+    # Not rglob: that fails over a folder that a `git pack-refs` removes meanwhile.
+    for parent, _, names in os.walk(folder):
+        yield from (Path(parent, name) for name in names if name.endswith(".lock"))

@@ -32,6 +32,7 @@ BUILD_PRODUCTS = (
 _ADMIN = frozenset({"HEAD", "commondir", "gitdir", "index", "logs", "modules"})
 # And, as git made them: where the user's checkout is sparse, ours are too.
 _SPARSE = ("config.worktree", "info/sparse-checkout")
+_TRIES = 5
 PATIENCE = 10.0  # seconds for the last processes of a killed attempt to end
 
 
@@ -75,9 +76,15 @@ class Slot:
         `holder` names whose work will stand here, for a rescue after a kill.
         """
         _remove(self.side / "tmp")
-        if not self._exists() or not self._reset(commit, keep):
-            self._make(commit)
-        shutil.copy2(self.admin / "index", self.side / "index")
+        for tries in range(_TRIES):
+            # A `git worktree prune` of the user's takes git's entry away when `.git` is not there.
+            with suppress(FileNotFoundError):
+                if tries or not self._exists() or not self._reset(commit, keep):
+                    self._make(commit)
+                shutil.copy2(self.admin / "index", self.side / "index")
+                break
+        else:
+            raise GitFailedError(f"git's entry for {self.path} goes away again and again")
         if holder:
             self._write(self.side / "holder", f"{holder} {commit}\n".encode())
 
@@ -107,11 +114,15 @@ class Slot:
         self.discard()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         repository = Git(self.common, locks=(self.lock,))
-        repository.run(
-            "-c", "checkout.workers=2", "-c", "worktree.useRelativePaths=false",
-            "worktree", "add", "-q", "-f", "--detach",
-            "--", str(self.path), commit,
-        )  # fmt: skip
+        for last in (False, False, True):  # a prune may remove the folder of entries meanwhile
+            done = repository.run(
+                "-c", "checkout.workers=2", "-c", "worktree.useRelativePaths=false",
+                "worktree", "add", "-q", "-f", "--detach",
+                "--", str(self.path), commit, check=last,
+            )  # fmt: skip
+            if done.returncode == 0:
+                break
+            self.discard()
         link = (self.path / ".git").read_bytes().removeprefix(b"gitdir: ").rstrip(b"\n")
         self._write(self.side / "admin", link)
         for name in _SPARSE:
@@ -177,7 +188,18 @@ class Slot:
         known = (self.side / name for name in ("admin", "index"))
         if holder and self.path.is_dir() and all(path.exists() for path in known):
             rescue(self, holder, commit)
+            self.forget(commit)
         self.settle()
+
+    def forget(self, commit: str) -> None:
+        """Let git's entry keep nothing that was made here: it stands at `commit` as before."""
+        head = self.admin / "HEAD"
+        (self.admin / "index").unlink(missing_ok=True)  # the next use begins with a copy of ours
+        if not head.exists() or head.read_bytes() == commit.encode() + b"\n":
+            return
+        git = Git(self.admin, work_tree=self.path, locks=(self.lock,))
+        git.run("update-ref", "--no-deref", "HEAD", commit, check=False)
+        (self.admin / "logs" / "HEAD").unlink(missing_ok=True)
 
     def release(self) -> None:
         """Give the slot back."""
@@ -306,9 +328,13 @@ class Pool:
 
 def _entries(common: Path) -> Iterator[tuple[Path, Path]]:
     """Yield git's entries for worktrees, each with the folder that it is about."""
-    for link in (common / "worktrees").glob("*/gitdir"):
-        with suppress(FileNotFoundError):
-            yield link.parent, Path(os.fsdecode(link.read_bytes().rstrip(b"\n"))).parent
+    entries: list[Path] = []
+    with suppress(FileNotFoundError):
+        entries = sorted((common / "worktrees").iterdir())
+    for entry in entries:
+        with suppress(FileNotFoundError, NotADirectoryError):  # gone meanwhile, or none of git's
+            place = os.fsdecode((entry / "gitdir").read_bytes().rstrip(b"\n"))
+            yield entry, Path(place).parent
 
 
 def _remove_entries_for(common: Path, path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -69,6 +70,17 @@ def test_a_branch_whose_lock_is_held_is_not_taken_for_one_that_is_there(sandbox:
         open_store(repo.path).begin()
     lock.unlink()
     assert open_store(repo.path).begin()
+
+
+def test_a_ref_that_another_git_locks_for_a_moment_is_waited_for(sandbox: Sandbox):
+    repo = sandbox.repo()
+    lock = repo.git_dir / f"{layout.STATE}.lock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    packing = threading.Timer(0.3, lock.unlink)
+    packing.start()
+    assert open_store(repo.path).begin()
+    packing.join()
 
 
 def test_a_branch_that_cannot_be_read_is_no_missing_one(repo: Repo):
