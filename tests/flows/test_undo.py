@@ -611,6 +611,30 @@ def test_the_mark_of_what_was_seen_is_disposable(repo: Repo):
     assert item(repo, second)["status"] == "waiting"
 
 
+def test_what_we_landed_ourselves_is_not_looked_through(repo: Repo):
+    """So a run that only lands costs no git process for it; a commit in between is found."""
+    from gitmill import process
+    from gitmill.flows import reverted
+    from gitmill.mill import Mill
+
+    def looked() -> bool:
+        found, real = [], process.run
+        process.run = lambda argv, **more: (found.append(argv), real(argv, **more))[1]
+        try:
+            reverted.notice(Mill.open(repo.path))
+        finally:
+            process.run = real
+        return any("log" in argv for argv in found)
+
+    first = landed(repo)
+    looked()
+    landed(repo, "echo y > c.txt")
+    assert not looked()
+    by_hand(repo, item(repo, first)["landed"])
+    assert looked()
+    assert item(repo, first)["status"] == "waiting"
+
+
 def test_a_revert_that_was_reverted_is_none(repo: Repo):
     task = landed(repo)
     by_hand(repo, by_hand(repo, item(repo, task)["landed"]))
