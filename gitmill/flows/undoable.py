@@ -130,9 +130,11 @@ def _refuse(mill: Mill, item: Item, last: EventRecord, subject: str) -> None:
     if event == Event.CLAIMED.value:
         lease = item.lease
         if lease is not None and lease.pid:
+            gone = mill.lapsed(lease)
             raise LeasedError(
                 f"{item.id} is being worked on", evidence=_holder(item),
-                hints=["end it with `gitmill stop`"],
+                hints=["its process is gone: `gitmill recover`" if gone
+                       else "end it with `gitmill stop`"],
             )  # fmt: skip
         if lease is None or lease.who != mill.person:
             raise LeasedError(

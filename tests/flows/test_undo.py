@@ -262,6 +262,16 @@ def test_what_runs_is_not_undone(repo: Repo):
     assert said.endswith("hint: end it with `gitmill stop`\n4\n")
 
 
+def test_what_a_dead_process_holds_is_recovered_first(repo: Repo):
+    task = new_task(repo.path, "Dies", "kill -9 $(cut -d' ' -f4 /proc/$PPID/stat); sleep 60")
+    assert gitmill(repo.path, "run", task).code == -9
+    said = gitmill(repo.path, "undo", task)
+    assert said.code == 4
+    assert "hint: its process is gone: `gitmill recover`" in said.err
+    assert gitmill(repo.path, "recover").code == 0
+    assert gitmill(repo.path, "undo", task).code == 1
+
+
 def test_what_is_being_landed_is_not_undone_and_a_wish_to_cancel_is(repo: Repo):
     word = repo.path.parent / "said"
     task = new_task(repo.path, "Lands", "echo x >> a.txt", "--criterion", "$ true")
@@ -593,6 +603,16 @@ def test_a_revert_by_hand_is_noticed(repo: Repo, how: list[str]):
     tip = repo.git("rev-parse", "gitmill/state")
     assert gitmill(repo.path, "recover").out == ""
     assert repo.git("rev-parse", "gitmill/state") == tip
+
+
+def test_what_was_reverted_by_hand_is_not_undone_again(repo: Repo):
+    task = landed(repo)
+    by_hand(repo, item(repo, task)["landed"])
+    tip = repo.git("rev-parse", "main")
+    said = gitmill(repo.path, "undo", task)
+    assert said.code == 1
+    assert f"the last event of {task} is reverted, which cannot be undone" in said.err
+    assert repo.git("rev-parse", "main") == tip
 
 
 def test_the_mark_of_what_was_seen_is_disposable(repo: Repo):
