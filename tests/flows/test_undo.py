@@ -330,6 +330,15 @@ def test_a_commit_by_hand_is_not_overwritten(repo: Repo):
     assert item(repo, task)["title"] == "By hand"
 
 
+def test_trailers_that_mean_nothing_are_no_event_to_undo(repo: Repo):
+    task = new_task(repo.path, "Odd", "true")
+    tree, tip = (repo.git("rev-parse", f"gitmill/state{end}") for end in ("^{tree}", ""))
+    trailers = f"Gitmill-Item: {task}\nGitmill-Event: readied\nGitmill-Id: x\nGitmill-To: odd\n"
+    odd = repo.git("commit-tree", tree, "-p", tip, "-m", f"odd\n\n{trailers}")
+    repo.git("update-ref", "refs/heads/gitmill/state", odd)
+    assert gitmill(repo.path, "undo", task).code == 1
+
+
 def test_an_undo_that_would_close_a_circle_is_refused(repo: Repo):
     first = new_task(repo.path, "First", "true")
     second = new_task(repo.path, "Second", "true", "--after", first)
