@@ -14,7 +14,7 @@ from gitmill.core.verdict import Finding, Verdict, VerdictWord
 from gitmill.flows import secrets
 from tests.support.cli import gitmill, new_task
 from tests.support.repos import Repo, Sandbox
-from tests.support.secrets import made
+from tests.support.planted import made
 
 MADE = made()
 FILLER = "def area(width, height):\n    return width * height  # as on the page before\n"
