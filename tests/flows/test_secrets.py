@@ -13,8 +13,8 @@ from gitmill.core.sanity import ChangedFile, secrets_in
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
 from gitmill.flows import secrets
 from tests.support.cli import gitmill, new_task
-from tests.support.repos import Repo, Sandbox
 from tests.support.planted import made
+from tests.support.repos import Repo, Sandbox
 
 MADE = made()
 FILLER = "def area(width, height):\n    return width * height  # as on the page before\n"
