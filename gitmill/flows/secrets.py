@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # telling name. A text with none is not worth loading them.
 _WORTH = re.compile(
     r"[A-Za-z0-9_+=-]{20}|://[^\s/]{0,128}:[^\s/]{0,128}@"
-    r"|(?i:secret|token|passw|api_?key|credential|private|auth|bearer|curl)"
+    r"|(?i:secret|token|passw|api_?key|credential|private|auth(?!or)|authoriz|bearer|curl)"
 )
 _CONTROLS = dict.fromkeys([*range(9), 11, 12, *range(14, 32), 0x7F, 0xFEFF], " ")
 _HELPER = 20  # what belongs to a key and is shorter is an account's name and the like

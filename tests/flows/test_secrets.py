@@ -13,8 +13,8 @@ from gitmill.core.sanity import ChangedFile, secrets_in
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
 from gitmill.flows import secrets
 from tests.support.cli import gitmill, new_task
+from tests.support.planted import made
 from tests.support.repos import Repo, Sandbox
-from tests.support.secrets import made
 
 MADE = made()
 FILLER = "def area(width, height):\n    return width * height  # as on the page before\n"
@@ -106,6 +106,8 @@ def test_the_detectors_are_loaded_only_when_there_is_something_for_them():
         "from gitmill.flows import secrets\n"
         "assert list(secrets.search('echo x > x\\n')) == []\n"
         "assert secrets.clean('3 passed in 0.01s') == '3 passed in 0.01s'\n"
+        "secrets.clean('T\\n\\nGitmill-Item: t-k3f9x\\nCo-authored-by: shell (gitmill agent) '\n"
+        "              '<shell@agents.gitmill.invalid>\\n')\n"
         "print('kingfisher_sdk' in sys.modules)\n"
         f"list(secrets.search({'_'.join(MADE['vault'])!r}))\n"
         "print('kingfisher_sdk' in sys.modules)\n"
