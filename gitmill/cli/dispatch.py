@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from importlib import import_module
+from itertools import pairwise
 from typing import Any
 
 from gitmill import __version__
@@ -92,6 +93,7 @@ def _main(argv: list[str]) -> int:
             "gitmill does not run on Windows", hints=["run it in WSL, where it does"]
         )
     rest = split_globals(argv)
+    _refuse_bytes(rest)
     if rest[:1] == ["--version"]:
         print(f"gitmill {__version__}")
         return Exit.OK
@@ -135,6 +137,17 @@ def _refuse_present(rest: list[str]) -> None:
         f"{shown} is about the present, so it takes no --at",
         hints=[f"without it: `{shlex.join(['gitmill', *rest])}`"],
     )
+
+
+_FOLDERS = ("--dir", "--bundle")  # options that take a path, which may be any bytes
+
+
+def _refuse_bytes(args: Sequence[str]) -> None:
+    """Raise `UsageError` for an argument that is no text: it would end up in documents."""
+    for before, arg in pairwise(["", *args]):
+        path = before in _FOLDERS or arg.startswith(tuple(f"{name}=" for name in _FOLDERS))
+        if not path and arg.encode("utf-8", "replace").decode() != arg:
+            raise UsageError(f"the argument {arg!r} is not UTF-8 text")
 
 
 def _unknown(name: str) -> UsageError:

@@ -47,7 +47,9 @@ def init(mill: Mill, *, target: str = "") -> Initialized:
     carry_notes(mill)
     checks = detect_checks(repository.top) if repository.top else {}
     policy = _propose(repository.top, checks) if repository.top else None
-    control = mill.snapshot().control
+    snapshot = mill.snapshot()
+    control = snapshot.control
+    mill.target_tip(snapshot)
     return Initialized(control.target, fresh or changed, policy, checks)
 
 

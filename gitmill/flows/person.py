@@ -20,6 +20,7 @@ from gitmill.errors import (
 from gitmill.flows import secrets, work
 from gitmill.flows.attempt import Progress, carry
 from gitmill.flows.compile import plan_for, plan_of
+from gitmill.flows.intake import ready_task
 from gitmill.flows.outcome import Attempted, Working
 from gitmill.git.worktrees import Slot
 from gitmill.mill import Mill, layout
@@ -31,13 +32,16 @@ LEASE = 7 * 24 * 3600.0  # seconds; a person has no process whose death could be
 
 
 def take(mill: Mill, item_id: str) -> tuple[Item, Path]:
-    """Claim a ready item for this person and return it with its worktree.
+    """Claim an item for this person, a draft too, and return it with its worktree.
 
     Taken again, it is the same worktree as it was left. Raises `IllegalTransitionError` when the
     item does not stand at a building stage, `PausedError`, `BadDependencyError`.
     """
     claim, event_id, now = mill.mint(), mill.mint(), mill.now()
     snapshot = mill.snapshot()
+    if snapshot.item(item_id).status is Status.DRAFT:
+        ready_task(mill, item_id, by_hand=True)
+        snapshot = mill.snapshot()
 
     def build(snapshot: Snapshot) -> Draft:
         item = snapshot.item(item_id)

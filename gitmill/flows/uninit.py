@@ -89,7 +89,7 @@ def _reads(path: Path) -> str:
 
 
 def _refs(mill: Mill) -> dict[str, str]:
-    backend = mill.store.backend
+    backend = mill.repository.reader  # git names a ref that cannot be read, libgit2 leaves it out
     found = {ref: oid for own in layout.OWN for ref, oid in backend.refs(own).items()}
     return {ref: oid for ref, oid in found.items() if layout.is_own(ref)}
 

@@ -10,9 +10,9 @@ import pygit2
 from pygit2.enums import ObjectType, Option
 from pygit2.transaction import ReferenceTransaction
 
-from gitmill.errors import RefMovedError
+from gitmill.errors import GitFailedError, RefMovedError
 from gitmill.failpoints import chokepoint
-from gitmill.git.objects import MissingObjectError, Move, unreadable_ref
+from gitmill.git.objects import Move, missing_object, unreadable_ref
 
 _KINDS = {
     "blob": ObjectType.BLOB,
@@ -40,7 +40,9 @@ class Libgit2:
         try:
             kind, data = self._repo.read(pygit2.Oid(hex=oid))[:2]
         except (KeyError, ValueError) as error:
-            raise MissingObjectError(f"there is no object {oid[:12]}") from error
+            raise missing_object(oid) from error
+        except pygit2.GitError as error:
+            raise missing_object(oid, str(error)) from error
         return _NAMES[int(kind)], data
 
     def write(self, kind: str, data: bytes) -> str:
@@ -49,7 +51,10 @@ class Libgit2:
             # A `git gc` removes folders that are empty just now, also between making and using one.
             with suppress(OSError, pygit2.GitError):
                 return str(self._repo.write(_KINDS[kind], data))
-        return str(self._repo.write(_KINDS[kind], data))
+        try:
+            return str(self._repo.write(_KINDS[kind], data))
+        except (pygit2.GitError, OSError) as error:
+            raise GitFailedError(f"a {kind} could not be stored: {error}") from error
 
     def ref(self, name: str) -> str | None:
         """Return the object that a ref names, None when there is no such ref."""

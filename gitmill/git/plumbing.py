@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -9,7 +10,7 @@ from contextlib import suppress
 from gitmill import process
 from gitmill.errors import GitFailedError, RefMovedError
 from gitmill.git.command import Git
-from gitmill.git.objects import MissingObjectError, Move, raw, unreadable_ref
+from gitmill.git.objects import Move, missing_object, raw, unreadable_ref
 
 _FORMAT = "--format=%(objectname) %(refname)"
 
@@ -41,7 +42,7 @@ class Plumbing:
             self.close()
             raise GitFailedError(f"git ended before it had read {oid[:12]}")
         if len(head) != 3:
-            raise MissingObjectError(f"there is no object {oid[:12]}")
+            raise missing_object(oid)
         data = reader.stdout.read(int(head[2]) + 1)[:-1]
         return head[1].decode(), data
 
@@ -79,7 +80,11 @@ class Plumbing:
         """Return all refs that begin with the prefix, sorted by name."""
         # for-each-ref matches whole components, a prefix may end within one
         folder = prefix.rpartition("/")[0]
-        found = _pairs(self._git.run("for-each-ref", _FORMAT, folder).text)
+        done = self._git.run("for-each-ref", _FORMAT, folder)
+        for name in re.findall(r"ignoring broken ref (\S+)", done.error):
+            if name.startswith(prefix):
+                raise unreadable_ref(name)
+        found = _pairs(done.text)
         return {name: oid for name, oid in found.items() if name.startswith(prefix)}
 
     def swap(self, moves: Sequence[Move]) -> None:

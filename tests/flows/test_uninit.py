@@ -201,7 +201,6 @@ def test_not_while_a_person_works_and_their_work_is_saved(repo: Repo, sandbox: S
     begun(repo)
     mill = Mill.open(repo.path)
     task = new_task(mill, NewTask(title="Mine", criteria=["$ true"])).id
-    gitmill(repo.path, "task", "ready", task)
     _, folder = take(mill, task)
     (folder / "mine.txt").write_text("by hand\n")
     said = gitmill(repo.path, "uninit", "--yes")

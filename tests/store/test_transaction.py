@@ -26,6 +26,7 @@ from gitmill.mill import Mill
 from gitmill.store import layout, transaction
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import Draft, Store
+from tests.support import cli
 from tests.support.cli import gitmill
 from tests.support.repos import Repo, Sandbox
 
@@ -269,7 +270,7 @@ def test_the_users_index_head_stash_and_work_tree_are_never_touched(repo: Repo):
     before = facts()
     mill = Mill.open(repo.path)
     open_store(repo.path).commit(lambda _: draft("x", "y"))
-    assert gitmill(repo.path, "task", "new", "T", "--criterion", "$ true", "--ready").code == 0
+    cli.new_task(repo.path, "T", "true")
     assert gitmill(repo.path, "status").code == 0
     assert mill.snapshot().read("x") == b"y"
     assert facts() == before

@@ -43,11 +43,6 @@ REPOSITORY: Mapping[str, Callable[[Mill], Signs]] = {
 STATE: Mapping[str, Callable[[Mill, Snapshot], Signs]] = {
     "state": state.documents,
     "clock": state.clock,
-    "target": state.target,
-    "policy": state.policy,
-    "loops": state.loops,
-    "checks": state.checks,
-    "agents": state.programs,
     "pauses": state.stops,
     "leases": leftovers.leases,
     "orphans": leftovers.orphans,
@@ -55,6 +50,13 @@ STATE: Mapping[str, Callable[[Mill, Snapshot], Signs]] = {
     "refs": leftovers.refs,
     "notes": leftovers.notes,
     "bugs": leftovers.reports,
+}
+
+TARGET: Mapping[str, Callable[[Mill, Snapshot], Signs]] = {
+    "policy": state.policy,
+    "loops": state.loops,
+    "checks": state.checks,
+    "agents": state.programs,
 }
 
 
@@ -72,17 +74,20 @@ def examine(folder: Path) -> list[Told]:
     mill = _open(folder, told)
     if mill is None:
         return told
-    told += [
-        Told(name, sign) for name, look in REPOSITORY.items() for sign in _seen(partial(look, mill))
-    ]
+    told += _all(REPOSITORY, mill)
     now = _state(mill, told)
-    if now is not None:
-        told += [
-            Told(name, sign)
-            for name, look in STATE.items()
-            for sign in _seen(partial(look, mill, now))
-        ]
-    return told
+    if now is None:
+        return told
+    told += _all({"target": state.target}, mill, now)
+    if told[-1].sign.level is not Level.PROBLEM:
+        told += _all(TARGET, mill, now)
+    return told + _all(STATE, mill, now)
+
+
+def _all(looks: Mapping[str, Callable[..., Signs]], *seen: object) -> list[Told]:
+    return [
+        Told(name, sign) for name, look in looks.items() for sign in _seen(partial(look, *seen))
+    ]
 
 
 def mend(told: list[Told]) -> list[str]:
