@@ -78,6 +78,10 @@ _EMPTIES = {
     }),
     E.EDITED: frozenset({"plan", "frozen", "base", "work", "builder"}),
 }  # fmt: skip
+_EARNED = (
+    "stage", "lease", "counters", "attempt", "reviewed", "landed", "checked", "landing", "plan",
+    "frozen", "base", "work", "builder",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +127,7 @@ def judge(turn: Turn) -> Iterator[Fault]:
     yield from _status(turn, event)
     yield from _agreement(turn)
     yield from _claim(turn, event)
-    if before is not None:
-        yield from _fields(before, turn.after, event)
+    yield from _fields(before, turn.after, event) if before is not None else _newborn(turn.after)
     yield from _frozen(turn, event)
 
 
@@ -188,8 +191,20 @@ def _fields(before: Item, after: Item, event: Event) -> Iterator[Fault]:
             continue
         if name not in empties or value:
             yield Fault("wrong-fields", f"{event.value} does not change {name}")
+    again = event is E.REOPENED or (event is E.EDITED and before.frozen and not after.frozen)
+    for name in sorted(empties) if again else ():
+        value = getattr(after, name)
+        if value and value == getattr(before, name):
+            yield Fault("wrong-fields", f"{event.value} leaves {name} as it was")
     if before.document.body != after.document.body and event not in _TEXT:
         yield Fault("wrong-fields", f"{event.value} does not change the text")
+
+
+def _newborn(item: Item) -> Iterator[Fault]:
+    """Refuse an item that begins with what only work on it can give it."""
+    for name in _EARNED:
+        if getattr(item, name):
+            yield Fault("wrong-fields", f"it was created with {name}")
 
 
 def _frozen(turn: Turn, event: Event) -> Iterator[Fault]:

@@ -14,6 +14,7 @@ from gitmill.core.frozen import APPROVED, FrozenPlan, PlannedStage, StageType
 from gitmill.core.item import Item, Reviewed
 from gitmill.core.lifecycle import Event, Status
 from gitmill.core.runlog import Log
+from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Verdict, VerdictWord
 
 E = Event
@@ -76,6 +77,8 @@ def _evidence(turn: Turn, event: Event, before: Item) -> Iterator[Fault]:
         yield Fault("evidence", f"its run log is number {run.number} of {run.item}")
     if run.claim != turn.record.claim:
         yield Fault("evidence", f"its run log was written under {run.claim or 'no claim'}")
+    if one_line(run.by) != turn.record.by:
+        yield Fault("evidence", f"its run log is by {run.by or 'nobody'}")
 
 
 def _passed_through(plan: FrozenPlan, item: Item, run: Log) -> Iterator[Fault]:

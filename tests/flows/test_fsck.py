@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -289,6 +290,19 @@ def a_risk_lowered_before_the_gate(forgery: Forgery, story: Story) -> Written:
     commit = forgery.find("claimed", story.second)
     forgery.amend_item(commit, risk="low")
     return commit
+
+
+@forged("wrong-fields")
+def an_item_born_with_approvals(forgery: Forgery, story: Story) -> Written:
+    commit = forgery.find("created", story.third)
+    entry = {"commit": "0" * 40, "patch": "p", "by": "eve", "run": 1, "stage": "review"}
+    forgery.amend_item(commit, reviewed=[entry])
+    return commit
+
+
+@forged("evidence")
+def a_run_log_by_another(forgery: Forgery, story: Story) -> Written:
+    return forgery.find("returned", story.first).relog(by="eve@elsewhere")
 
 
 @forged("document")
@@ -909,3 +923,36 @@ def test_the_page_has_every_rule_as_it_is():
     page = (Path(__file__).parents[2] / "docs/verify.md").read_text("utf-8")
     assert re.findall(r"^\| `([a-z-]+)` \| (.*) \|$", page, re.MULTILINE) != []
     assert dict(re.findall(r"^\| `([a-z-]+)` \| (.*) \|$", page, re.MULTILINE)) == RULES
+
+
+# -- what gitmill itself wrote ---------------------------------------------------------------------
+
+
+def test_what_is_edited_during_a_landing_stands_in_its_note(sandbox: Sandbox):
+    """The check itself edits the task, as a person would from another terminal."""
+    repo = sandbox.repo(files={"a.txt": "a\n"})
+    mill = Mill.open(repo.path)
+    init(mill)
+    task = NewTask(title="Old", script="echo b > b.txt", criteria=["$ true"])
+    item = new_task(mill, task, ready=True).id
+    run(mill, Order(through="approved"), *_silent())
+    edit = f"{sys.executable} -m gitmill task edit {item} --title New"
+    policy = f"[checks]\ntest = '(cd {repo.path} && {edit})'\n"
+    repo.commit({".gitmill/config.toml": policy})
+    queue.land_queue(mill, lambda _: None)
+    assert found(verify(repo)) == []
+    assert 'title: "New"' in repo.git("notes", "--ref=gitmill", "show", "main")
+
+
+def test_a_pass_names_its_inputs_so_that_its_definition_can_be_computed(sandbox: Sandbox):
+    policy = "[checks.test]\ncommand = 'true'\ninputs = ['a.txt', 'c/*.txt']\n"
+    repo = sandbox.repo(files={"a.txt": "a\n", ".gitmill/config.toml": policy})
+    mill = Mill.open(repo.path)
+    init(mill)
+    task = NewTask(title="One", script="echo b > b.txt", criteria=["$ true"])
+    new_task(mill, task, ready=True)
+    run(mill, Order(), *_silent())
+    verified = verify(repo)
+    assert (verified.holds, verified.landings) == (True, 1)
+    (path,) = repo.git("ls-tree", "-r", "--name-only", STATE, "checks").splitlines()
+    assert 'inputs: ["a.txt", "c/*.txt"]' in repo.git("show", f"{STATE}:{path}")
