@@ -125,6 +125,25 @@ class IllegalTransitionError(GitmillError):
     slug = "illegal-transition"
 
 
+class CannotUndoError(GitmillError):
+    """The last event of an item is not one that can be taken back, or is not its last any more."""
+
+    slug = "cannot-undo"
+
+
+class RevertConflictError(GitmillError):
+    """What landed later stands on what would be taken back; nothing was changed."""
+
+    slug = "revert-conflict"
+    code = Exit.PERSON
+
+
+class NotAStateCommitError(GitmillError):
+    """What `--at` names is not a commit of the state branch."""
+
+    slug = "not-a-state-commit"
+
+
 class NotReadyError(GitmillError):
     """The item lacks something that it needs to become ready."""
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import getpass
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gitmill.core.lease import Lease
+from gitmill.core.verdict import Finding
 from gitmill.engines import leftovers
 from gitmill.errors import UnusableRepositoryError
 from gitmill.git import trees
@@ -51,7 +53,11 @@ class Mill:
         self.now = clock
         self.random = random
         self.store = Store(repository, clock)
+        self._for = ""
         self.patches: dict[tuple[str, str], str] = {}  # identities by commits, which never change
+        self.tampered: dict[
+            str, list[Finding]
+        ] = {}  # by claim: what its code did beside its worktree
 
     @classmethod
     def open(cls, path: Path) -> Mill:
@@ -139,8 +145,17 @@ class Mill:
 
     @property
     def person(self) -> str:
-        """The git identity, for decisions."""
-        return self.repository.person
+        """The git identity, for decisions; or who it is that we write down a decision for."""
+        return self._for or self.repository.person
+
+    @contextmanager
+    def on_behalf_of(self, person: str) -> Iterator[None]:
+        """Write down what somebody else has decided."""
+        self._for = person
+        try:
+            yield
+        finally:
+            self._for = ""
 
     def lease(
         self, who: str, seconds: float, *, claim: str, process: bool = True

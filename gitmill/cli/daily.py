@@ -1,13 +1,18 @@
-"""The verbs of a day: status, run, log, stop, recover, pause, resume."""
+"""The verbs of a day: status, run, log, undo, stop, recover, pause, resume."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gitmill.cli import output, session
-from gitmill.errors import UsageError
+from gitmill.errors import Exit, UsageError
+
+if TYPE_CHECKING:
+    from gitmill.flows.undoable import Taken
+    from gitmill.mill import Mill
 
 verbs = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -28,7 +33,7 @@ def status() -> None:
     board = show.board(snapshot)
     for problem in snapshot.broken.values():
         output.say(f"warning: {problem.message}; it is left out until it is mended")
-    if not snapshot.broken:
+    if not snapshot.broken and not output.past:
         fast.keep(here.repository.private, snapshot.commit, board)
     fast.tell(board)
 
@@ -96,6 +101,85 @@ def log(
     item = snapshot.resolve(item_id).id if item_id else ""
     events = show.story(here, snapshot, item=item, limit=limit)
     output.answer([entry_line(e) for e in events], {"events": [entry_json(e) for e in events]})
+
+
+@verbs.command()
+def undo(
+    item_id: Annotated[
+        str, typer.Argument(help="Of this item; else of your own last event.", metavar="[ID]")
+    ] = "",
+    through: Annotated[
+        str, typer.Option("--through", help="How far to take a revert: approved or landed.")
+    ] = "landed",
+    criterion: Annotated[
+        list[str] | None,
+        typer.Option("--criterion", help="What a revert must pass: `$ command`. Repeatable."),
+    ] = None,
+) -> int:
+    """Take back an item's last event; what has landed is reverted through the queue."""
+    from gitmill.flows.undo import take_back
+    from gitmill.flows.undoable import last_of, last_of_all
+
+    if through not in ("approved", "landed"):
+        raise UsageError(f"--through is approved or landed, not {through}")
+    here = session.mill()
+    found = last_of(here, session.resolve(here, item_id)) if item_id else last_of_all(here)
+    output.say(f"undoing {found.last.subject}")
+    if found.landed:
+        return _undo_landing(here, found, through, criterion or ())
+    if not found.record.item:
+        return _undo_control(here, found)
+    item = take_back(here, found)
+    told = {"undone": list(found.ids), "event": found.record.event, "item": session.as_json(item)}
+    output.answer([], told)
+    place = f" at {item.stage}" if item.stage and not item.is_final else ""
+    before = found.first.record.at if found.first.record else ""
+    as_before = ", as before" if before == item.status.value else ""
+    output.say(f"{item.id} is {item.status.value}{place}{as_before}")
+    if found.record.event == "claimed":
+        output.say(f"what you wrote stays; `gitmill task take {item.id}` goes on with it")
+    output.next_step(*session.after(item))
+    return 0
+
+
+def _undo_control(here: Mill, found: Taken) -> int:
+    from gitmill.flows.control import take_back
+
+    take_back(here, found.last)
+    control = here.snapshot().control
+    told = {"undone": list(found.ids), "event": found.record.event,
+            "paused": control.paused, "queue_paused": control.queue_paused}  # fmt: skip
+    output.answer([], told)
+    work, queue = (("is paused" if on else "goes on") for on in (control.paused,
+                                                                control.queue_paused))  # fmt: skip
+    output.say(f"work {work}; the queue {queue}")
+    output.next_step("gitmill status")
+    return 0
+
+
+def _undo_landing(here: Mill, found: Taken, through: str, criteria: Sequence[str]) -> int:
+    from gitmill.core.lifecycle import Status
+    from gitmill.flows import show
+    from gitmill.flows.queue import land_queue
+    from gitmill.flows.revert import revert
+
+    made = revert(here, found, criteria=criteria)
+    auto = here.policy_at(here.target_tip(here.snapshot())).land.auto
+    if through == "landed" and auto:
+        output.say(f"{made.id} takes {found.record.item} back and lands now")
+        land_queue(here, output.Progress().landing, only=[made.id])
+        show.redraw(here)
+    after = here.snapshot()
+    item, made = after.item(found.record.item), after.item(made.id)
+    ended = made.status in (Status.LANDED, Status.DONE)
+    code = Exit.OK if ended or through == "approved" or not auto else Exit.PERSON
+    told = {"undone": list(found.ids), "event": found.record.event, "item": session.as_json(item),
+            "revert": session.as_json(made), "exit": int(code)}  # fmt: skip
+    output.answer([made.id], told)
+    where = f" as {made.landed[:10]}" if made.landed else f": {made.reason}" if made.reason else ""
+    output.say(f"{made.id} is {made.status.value}{where}; {item.id} is {item.status.value}")
+    output.next_step(*session.after(item if ended else made))
+    return int(code)
 
 
 @verbs.command()

@@ -16,7 +16,7 @@ from gitmill.errors import Exit, GitmillError, UnsupportedPlatformError, UsageEr
 VERBS = {
     "init": "setup", "demo": "setup", "explain": "setup",
     "status": "daily", "run": "daily", "log": "daily", "stop": "daily", "recover": "daily",
-    "pause": "daily", "resume": "daily",
+    "pause": "daily", "resume": "daily", "undo": "daily",
     "compile": "loop", "fsck": "verify",
 }  # fmt: skip
 NOUNS = {"task": "task", "queue": "queue", "loop": "loop", "agent": "setup", "config": "setup"}
@@ -24,7 +24,7 @@ NOUNS = {"task": "task", "queue": "queue", "loop": "loop", "agent": "setup", "co
 HELP = """\
 gitmill carries tasks through loops of coding agents, with all state in git.
 
-usage: gitmill [-C DIR] [-q] [-v] [--json] COMMAND …
+usage: gitmill [-C DIR] [-q] [-v] [--json] [--at COMMIT] COMMAND …
 
 a day
   status            what runs, what waits for you, what is next
@@ -34,6 +34,7 @@ a day
   task approve      say yes to what waits; task return sends it back
   queue land        land what is approved
   log               the story of a task or of everything
+  undo              take back the last thing that happened to a task
   stop              end the work of this machine now
 
 more
@@ -51,8 +52,15 @@ start
   init              start in this repository
   explain           what an error or a word means
 
-`gitmill COMMAND --help` says more. Every command takes --json.
+`gitmill COMMAND --help` says more. Every command takes --json. With --at COMMIT, a
+commit of gitmill/state, what only reads says how it was then.
 """
+
+# What can be asked about another time; a bare noun lists.
+READS = {
+    "status": (), "log": (), "task": ("list", "show", "diff"), "queue": ("list",),
+    "loop": ("list", "show"), "config": ("list",),
+}  # fmt: skip
 
 
 def dispatch(argv: Sequence[str]) -> int:
@@ -86,7 +94,10 @@ def _main(argv: list[str]) -> int:
     if not rest or rest[0] in ("--help", "-h", "help"):
         print(HELP, end="")
         return Exit.OK
-    if rest == ["status"] and fast.status():
+    output.settings.reads = _is_read(rest)
+    if output.settings.at:
+        _refuse_present(rest)
+    elif rest == ["status"] and fast.status():
         return Exit.OK
     name, *args = rest
     if name in NOUNS:
@@ -94,6 +105,32 @@ def _main(argv: list[str]) -> int:
     if name in VERBS:
         return _invoke(VERBS[name], "verbs", [name, *args])
     raise _unknown(name)
+
+
+def _is_read(rest: list[str]) -> bool:
+    """Whether a command only reads."""
+    name, *args = rest
+    verb = _verb(name, args)
+    wanted = READS.get(name)
+    return wanted is not None and not (wanted and verb and verb not in wanted)
+
+
+def _verb(name: str, args: list[str]) -> str:
+    return next((arg for arg in args if not arg.startswith("-")), "") if name in NOUNS else ""
+
+
+def _refuse_present(rest: list[str]) -> None:
+    """Raise `UsageError` when a command is not one that `--at` can be about."""
+    name, *args = rest
+    if "--help" in args or name not in {**VERBS, **NOUNS} or output.settings.reads:
+        return
+    import shlex
+
+    shown = " ".join(filter(None, ["gitmill", name, _verb(name, args)]))
+    raise UsageError(
+        f"{shown} is about the present, so it takes no --at",
+        hints=[f"without it: `{shlex.join(['gitmill', *rest])}`"],
+    )
 
 
 def _unknown(name: str) -> UsageError:
@@ -140,7 +177,7 @@ def split_globals(argv: Sequence[str]) -> list[str]:
             output.settings.json = True
         elif arg == "--no-input":
             output.settings.no_input = True
-        elif arg in ("-C", "--color") or arg.startswith("--color="):
+        elif arg in ("-C", "--color", "--at") or arg.startswith(("--color=", "--at=")):
             _valued(arg, words)
         else:
             rest.append(arg)
@@ -156,6 +193,10 @@ def _valued(arg: str, words: Iterator[str]) -> None:
             raise UsageError(f"{name} needs a value", hints=["see `gitmill --help`"]) from None
     if name == "-C":
         output.settings.directory = os.path.join(output.settings.directory, value)  # noqa: PTH118
+    elif name == "--at":
+        if not value:
+            raise UsageError("--at needs a commit", hints=["see them with `gitmill log`"])
+        output.settings.at = value
     elif value in ("always", "never", "auto"):
         output.settings.color = value
     else:

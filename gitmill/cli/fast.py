@@ -59,7 +59,7 @@ def tell(board: Board) -> None:
     """Print the board and what to type next."""
     from gitmill.cli.show import board_json, board_lines
 
-    now = datetime.now(UTC)
+    now = output.past[0].time if output.past else datetime.now(UTC)
     output.answer(board_lines(board, now), board_json(board, now))
     first = {row.status.value: row.id for row in reversed(board.rows)}
     if "waiting" in first:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,7 +11,9 @@ from gitmill.cli import output, session
 from gitmill.errors import UsageError
 
 if TYPE_CHECKING:
+    from gitmill.core.frozen import FrozenPlan
     from gitmill.core.loop import Loop
+    from gitmill.mill import Mill
 
 loop = typer.Typer(add_completion=False, no_args_is_help=False, help="Loops: the stages of work.")
 verbs = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -30,24 +33,40 @@ def bare(context: typer.Context) -> None:
         list_loops()
 
 
-def _loops() -> dict[str, Loop]:
+def _loops(here: Mill) -> dict[str, Loop]:
     from gitmill.flows.compile import loops_at
 
-    here = session.mill()
     return loops_at(here, here.target_tip(here.snapshot()))
+
+
+def _plan(here: Mill) -> FrozenPlan:
+    """Return the plan as it compiles now; of another time the one that was used last by then."""
+    if output.past:
+        from gitmill.flows.past import plan_then
+
+        return plan_then(here, here.snapshot())
+    from gitmill.flows.compile import compile_at
+
+    return compile_at(here, here.target_tip(here.snapshot()))
 
 
 @loop.command("list")
 def list_loops() -> None:
     """List the loops with their stages."""
-    found = _loops()
+    here = session.mill()
+    found: list[tuple[str, Loop | FrozenPlan]]
+    if output.past:
+        plan = _plan(here)
+        found = [(plan.loop, plan)]
+    else:
+        found = list(_loops(here).items())
     rows = [
         f"{name:<10} {one.serves.value:<9} {' → '.join(stage.name for stage in one.stages)}"
-        for name, one in found.items()
+        for name, one in found
     ]
     told = [
         {"name": name, "serves": one.serves.value, "stages": [s.name for s in one.stages]}
-        for name, one in found.items()
+        for name, one in found
     ]
     output.answer(rows, {"loops": told})
 
@@ -59,11 +78,9 @@ def show(
     mermaid: Annotated[bool, typer.Option("--mermaid", help="As a Mermaid flow chart.")] = False,
 ) -> None:
     """Show the stages of a loop as they compile now, and where each verdict leads."""
-    from gitmill.flows.compile import compile_at
-
     here = session.mill()
-    _known(name)
-    plan = compile_at(here, here.target_tip(here.snapshot()))
+    plan = _plan(here)
+    _known(name, [plan.loop] if output.past else _loops(here))
     if mermaid:
         text = plan.mermaid()
         output.answer(text.splitlines(), {"loop": name, "mermaid": text})
@@ -87,16 +104,13 @@ def show(
 @loop.command()
 def check(name: Name = "deliver") -> None:
     """Compile a loop as it is at the tip of the target, and say what is wrong with it."""
-    from gitmill.flows.compile import compile_at
-
-    _known(name)
     here = session.mill()
-    plan = compile_at(here, here.target_tip(here.snapshot()))
+    _known(name, _loops(here))
+    plan = _plan(here)
     output.answer([f"{name} compiles to {plan.hash12}"], {"loop": name, "plan": plan.hash12})
 
 
-def _known(name: str) -> None:
-    found = _loops()
+def _known(name: str, found: Iterable[str]) -> None:
     if name not in found:
         raise UsageError(f"there is no loop {name}", hints=[f"known: {', '.join(found)}"])
 

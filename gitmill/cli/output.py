@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
 from gitmill.errors import Exit, GitmillError
@@ -42,8 +43,30 @@ class Globals:
     color: str = "auto"
     no_input: bool = False
     json: bool = False
+    at: str = ""
+    reads: bool = False  # the command only reads
 
 
+@dataclass(frozen=True)
+class Past:
+    """The state commit that an answer is about when it is not the newest."""
+
+    commit: str
+    time: datetime
+    subject: str
+
+    @property
+    def line(self) -> str:
+        """What stands above the answer."""
+        return f"as of {self.time:%Y-%m-%d %H:%M} UTC, {self.commit[:10]} {self.subject}"
+
+    def as_json(self) -> dict[str, str]:
+        """Return what `at` has in the answer."""
+        time = self.time.isoformat().replace("+00:00", "Z")
+        return {"commit": self.commit, "time": time, "subject": self.subject}
+
+
+past: list[Past] = []  # the one that `--at` names, once it has been looked up
 settings = Globals()
 
 
@@ -72,9 +95,10 @@ def word(text: str, width: int = 0, stream: TextIO | None = None) -> str:
 def answer(lines: Sequence[str], data: Mapping[str, Any]) -> None:
     """Print the answer: the lines, or with `--json` the one document."""
     if settings.json:
-        print(json.dumps({"schema": SCHEMA, **data}, ensure_ascii=False, default=str))
+        told = {"schema": SCHEMA} | ({"at": past[0].as_json()} if past else {}) | dict(data)
+        print(json.dumps(told, ensure_ascii=False, default=str))
     else:
-        for line in lines:
+        for line in [*(style(one.line, "muted") for one in past), *lines]:
             print(safe(line))
 
 
@@ -94,8 +118,8 @@ def say(text: str) -> None:
 
 
 def next_step(*commands: str) -> None:
-    """End with what to type next."""
-    if commands:
+    """End with what to type next; nothing follows from how it was once."""
+    if commands and not past:
         say("next: " + ", then ".join(f"`{command}`" for command in commands))
 
 

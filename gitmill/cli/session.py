@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,27 @@ if TYPE_CHECKING:
 
 
 def mill() -> Mill:
-    """Open the repository that `-C` or the current folder names."""
+    """Open the repository that `-C` or the current folder names, at the time of `--at`."""
     from gitmill.mill import Mill
 
-    return Mill.open(Path(output.settings.directory))
+    here = Mill.open(Path(output.settings.directory))
+    if output.settings.at:
+        from gitmill.flows.past import look_back
+
+        entry = look_back(here, output.settings.at)
+        time = datetime.fromtimestamp(entry.seconds, UTC)
+        output.past[:] = [output.Past(entry.commit, time, entry.subject)]
+
+    def settle() -> None:
+        from gitmill.flows.reconcile import reconcile
+
+        for told in reconcile(here):
+            output.say(told)
+
+    here.store.settle = settle
+    if not output.settings.reads and here.store.is_begun():
+        settle()
+    return here
 
 
 def resolve(here: Mill, typed: str) -> str:
@@ -48,6 +66,8 @@ def after(item: Item) -> tuple[str, ...]:
         "approved": ("gitmill queue land",),
         "queued": ("gitmill queue land",),
     }
+    if item.status.value == "waiting" and item.reverted:
+        return (f"gitmill task reopen {item.id}", f"gitmill task cancel {item.id}")
     if item.status.value == "waiting" and not item.work:
         return (f'gitmill task answer {item.id} -m "…"',)
     return by_status.get(item.status.value, ())

@@ -93,11 +93,24 @@ def bare_config(context: typer.Context) -> None:
 
 @config.command("list")
 def list_settings() -> None:
-    """List the policy at the tip of the target, defaults included."""
+    """List the policy at the tip of the target, defaults included.
+
+    Of another time (`--at`) it is what the plan that was used last by then had frozen of it.
+    """
     here = session.mill()
+    if output.past:
+        from gitmill.flows.past import plan_then
+
+        plan = plan_then(here, here.snapshot())
+        then = {"mode": plan.mode, "plan": plan.hash12} | plan.settings()
+        output.answer(_rows(then), {"policy": then})
+        return
     policy = here.policy_at(here.target_tip(here.snapshot())).model_dump(mode="json", by_alias=True)
-    rows = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in _flat(policy)]
-    output.answer(rows, {"policy": policy})
+    output.answer(_rows(policy), {"policy": policy})
+
+
+def _rows(table: dict[str, Any]) -> list[str]:
+    return [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in _flat(table)]
 
 
 def _flat(table: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

@@ -161,6 +161,19 @@ class FrozenPlan:
             raise refusal
         return plan
 
+    def settings(self) -> dict[str, Any]:
+        """Return what of the policy stands in the plan."""
+        fields = asdict(self)
+        checks = {
+            check["name"]: {"command": check["command"], "timeout": check["timeout"],
+                            "inputs": list(check["inputs"])}
+            for check in fields["checks"]
+        }  # fmt: skip
+        return {
+            "checks": checks, "sanity": fields["sanity"], "gates": fields["gates"],
+            "limits": fields["limits"],
+        }  # fmt: skip
+
     def _body(self) -> str:
         words = list(VerdictWord)
         rows = [["stage", "type", "agent", "permission", "tries", *words]]

@@ -94,10 +94,12 @@ class Item(BaseModel):
     work: Oid = ""
     reviewed: tuple[Reviewed, ...] = ()
     feedback: str = ""
+    returned: Oid = ""
     bare: bool = False
     landing: Landing | None = None
     landed: Oid = ""
     checked: tuple[Mapping[str, Any], ...] = ()
+    reverted: Oid = ""
     reason: str = ""
     answer: str = ""
     cancel_requested: bool = False
@@ -144,8 +146,8 @@ def frozen_hash(criteria: Sequence[str], script: str, paths: Sequence[str]) -> s
 # Fields whose scalars are text whatever they look like: 1.10, on, 007.
 _TEXT = frozenset({
     "id", "title", "by", "stage", "after", "paths", "labels", "criteria", "script", "parent",
-    "source", "plan", "frozen", "builder", "base", "work", "feedback", "landed", "reason", "answer",
-    "event", "status", "kind", "risk", "created", "since",
+    "source", "plan", "frozen", "builder", "base", "work", "feedback", "returned", "landed",
+    "reverted", "reason", "answer", "event", "status", "kind", "risk", "created", "since",
 })  # fmt: skip
 _LISTS = frozenset({"after", "paths", "labels", "criteria"})
 
@@ -163,6 +165,11 @@ _EXPECTED = {
 }
 
 
+def value_of(document: Document, key: str) -> Any:
+    """Return a field of an item's document as it is meant: text stays what was typed."""
+    return document.text_value(key) if key in _TEXT else document.value(key)
+
+
 def read_item(document: Document) -> Item:
     """Validate a document as an item.
 
@@ -172,7 +179,7 @@ def read_item(document: Document) -> Item:
         raise document.error(0, "expected front matter between two lines `---`")
     values: dict[str, Any] = {}
     for key in document.fields:
-        value = document.text_value(key) if key in _TEXT else document.value(key)
+        value = value_of(document, key)
         if key in _LISTS and isinstance(value, str):
             value = [value]
         if value is not None:

@@ -56,6 +56,7 @@ class Event(StrEnum):
     UNBLOCKED = "unblocked"
     CANCELLED = "cancelled"
     REOPENED = "reopened"
+    UNDONE = "undone"
 
 
 S, E = Status, Event
@@ -95,6 +96,7 @@ def _rows() -> dict[tuple[Status | None, Event], Status]:
         (S.LANDED, E.REVERTED): S.WAITING,
         (S.BLOCKED, E.UNBLOCKED): S.READY,
         (S.BLOCKED, E.REOPENED): S.READY,
+        (S.WAITING, E.REOPENED): S.READY,
     }
     table |= {(status, event): status for status in Status for event in (E.EDITED, E.SPLIT)}
     table |= {(status, E.HELD): S.WAITING for status in _OPEN - {S.LANDING}}
@@ -108,6 +110,21 @@ def _rows() -> dict[tuple[Status | None, Event], Status]:
 
 TRANSITIONS = _rows()
 
+# What `undo` takes back by going the arrow backwards. Left out is what has an opposite of its own
+# (queued, edited, a claim), what nothing was spent on (lapsed, released), and what is a fact about
+# the target (ejected, landed, reverted): a landing is taken back by landing its opposite.
+UNDOABLE = frozenset({
+    E.READIED, E.ADVANCED, E.APPROVAL_COUNTED, E.RETURNED, E.FAILED, E.ASKED, E.ANSWERED,
+    E.APPROVED, E.BLOCKED, E.UNBLOCKED, E.CANCELLED, E.REOPENED,
+})  # fmt: skip
+# From where to where `undone` may lead. What a worker said is undone together with its claim, so
+# that way leads to where the claim found the item and never to a lease that has gone.
+UNDOES = frozenset(
+    (to, S.READY if at is S.RUNNING else at)
+    for (at, event), to in TRANSITIONS.items()
+    if event in UNDOABLE and at is not None
+)
+
 # Only whoever holds the lease may say these; each ends in a transition that carries its claim.
 WORKERS = frozenset({
     E.APPROVAL_COUNTED, E.FAILED, E.RELEASED, E.ASKED,
@@ -117,13 +134,45 @@ WORKERS = frozenset({
 OVERRULES = frozenset({E.BLOCKED, E.CANCELLED, E.HELD, E.LAPSED, E.EDITED})
 
 
-def advance(status: Status | None, event: Event) -> Status:
-    """Return the status after the event; raises `IllegalTransitionError` where there is none."""
+def advance(status: Status | None, event: Event, *, back: Status | None = None) -> Status:
+    """Return the status after the event; raises `IllegalTransitionError` where there is none.
+
+    `back` is for `undone` alone: where the item stood before what is undone.
+    """
+    if event is E.UNDONE and status and back and (status, back) in UNDOES:
+        return back
     try:
         return TRANSITIONS[status, event]
     except KeyError:
         stands = "does not exist" if status is None else f"is {status.value}"
         raise IllegalTransitionError(f"the item {stands}, so it cannot be {event.value}") from None
+
+
+def leads(status: Status | None, event: Event, to: Status) -> bool:
+    """Whether an event leads from one status to another, as a state commit says that it did."""
+    if event is E.UNDONE:
+        return (status, to) in UNDOES
+    return TRANSITIONS.get((status, event)) is to
+
+
+_OPPOSITES = {
+    E.QUEUED: E.DEQUEUED, E.DEQUEUED: E.QUEUED, E.EDITED: E.EDITED, E.CLAIMED: E.RELEASED,
+    E.BLOCKED: E.UNBLOCKED, E.UNBLOCKED: E.BLOCKED, E.CANCELLED: E.REOPENED,
+    E.REOPENED: E.CANCELLED,
+}  # fmt: skip
+
+
+def opposite(event: Event, at: Status | None, to: Status) -> Event | None:
+    """Return the event that leads back from `to` to `at`; None when this cannot be undone.
+
+    That is the one that a person would say where it leads exactly there, else `undone`. What was
+    created is cancelled: no event leads to before it.
+    """
+    if event is E.CREATED:
+        return E.CANCELLED
+    if event in _OPPOSITES and TRANSITIONS.get((to, _OPPOSITES[event])) is at:
+        return _OPPOSITES[event]
+    return E.UNDONE if event in UNDOABLE else None
 
 
 def check_claim(status: Status, event: Event, *, holder: str | None, claim: str | None) -> None:

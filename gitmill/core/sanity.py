@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -17,6 +18,7 @@ _SECRET_FILES = re.compile(
 )
 _MARKERS = re.compile(r"^(<{7}|>{7}|\|{7})( |$)")
 _GITLINK = "160000"
+_SYMLINK = "120000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,8 @@ def _content(
 ) -> Iterable[Finding]:
     if file.new is None or file.new_mode == _GITLINK:
         return
+    if file.new_mode == _SYMLINK and _leads_out(file.path, _decode(file.new)):
+        yield Finding(f"{file.path} is a link that leads out of the repository", file=file.path)
     if file.old is None and _SECRET_FILES.search(file.path):
         yield Finding(f"{file.path} is a kind of file that holds secrets", file=file.path)
     if len(file.new) > rules.max_file_size and len(file.new) > len(file.old or b""):
@@ -107,6 +111,13 @@ def _content(
     for number, line in file.added():
         for what in _line(line, rules, secrets):
             yield Finding(f"{file.path}:{number} {what}", file=file.path, line=number)
+
+
+def _leads_out(path: str, target: str) -> bool:
+    """Whether a symbolic link at a path leads out of the tree that it is in."""
+    if target.startswith("/"):
+        return True
+    return posixpath.normpath(posixpath.join(posixpath.dirname(path), target)).startswith("..")
 
 
 def _decode(data: bytes | None) -> str:

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from gitmill import process
 from gitmill.agents import base as agents
-from gitmill.agents.base import ExitKind, Report
-from gitmill.config import Policy
+from gitmill.agents.base import Report
 from gitmill.core import pipeline
-from gitmill.core.frozen import FrozenPlan, PlannedStage, StageType
-from gitmill.core.item import Item, frozen_hash
+from gitmill.core.frozen import PlannedStage, StageType
+from gitmill.core.item import frozen_hash
 from gitmill.core.lifecycle import Event
-from gitmill.core.pipeline import Settled
-from gitmill.core.redact import redact
-from gitmill.core.runlog import Passage, RunLog
+from gitmill.core.runlog import Passage
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
-from gitmill.errors import BadDocumentError, GitmillError, LeasedError, SetUpError
+from gitmill.errors import (
+    BadDocumentError,
+    GitmillError,
+    LeasedError,
+    SetUpError,
+    UnusableRepositoryError,
+)
 from gitmill.flows import gates, work
 from gitmill.flows.compile import plan_for
-from gitmill.flows.rescue import keep_commit
+from gitmill.flows.outcome import Attempted, Working, record, run_log, tampering
 from gitmill.mill import Mill, layout
 from gitmill.store.events import Step, draft_step, timestamp
 from gitmill.store.snapshot import Snapshot
@@ -45,34 +46,6 @@ class Line:
 
 
 Progress = Callable[[Line], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Attempted:
-    """The item as it stands after an attempt, and the event that the attempt ended with."""
-
-    item: Item
-    event: Event
-
-
-@dataclass
-class Working:
-    """What is known of an attempt under way."""
-
-    item: Item
-    plan: FrozenPlan
-    policy: Policy
-    claim: str
-    base: str = ""
-    work: str = ""
-    kept: str = ""  # the ref that holds the work until it is recorded
-    built: bool = False
-    builder: str = ""  # the person who built it; else the agent of the stage did
-    passages: list[Passage] = field(default_factory=list)
-    results: list[gates.Result] = field(default_factory=list)
-    checked: str = ""
-    report: Report | None = None
-    at: str = ""
 
 
 def run_attempt(
@@ -100,6 +73,8 @@ def carry(
     except SetUpError:
         _release(mill, now, "given back, the set-up failed")
         raise
+    except UnusableRepositoryError:
+        raise  # it is gone: there is nothing left to give the lease back to
     except GitmillError as error:
         evidence = "\n".join([error.message, *error.evidence])
         took = time.monotonic() - clock
@@ -108,8 +83,9 @@ def carry(
     except BaseException:
         _release(mill, now, "given back after an unexpected error")
         raise
-    log = _run_log(mill, now, verdict, started, time.monotonic() - clock)
-    return _record(mill, now, verdict, log)
+    found = mill.tampered.pop(now.claim, [])
+    log = run_log(mill, now, verdict, found, started, time.monotonic() - clock)
+    return record(mill, now, verdict, log, tampered=tampering(found))
 
 
 # -- claim -----------------------------------------------------------------------------------------
@@ -221,151 +197,18 @@ def _verdict(report: Report) -> Verdict:
     return Verdict(VerdictWord.FAIL, f"the agent did not finish: {report.exit.value}")
 
 
-# -- outcome ---------------------------------------------------------------------------------------
-
-
 def _release(mill: Mill, now: Working, why: str) -> None:
     if now.builder:
         return  # a person keeps the lease, and the worktree with the work
+    held = tampering(mill.tampered.pop(now.claim, []))
+    step = Step(
+        event=Event.HELD if held else Event.RELEASED,
+        subject=f"{now.item.stage} {why}{', held' if held else ''}",
+        by=mill.user,
+        claim=now.claim,
+        fields={"reason": one_line(held)} if held else {},
+    )
     try:
-        mill.apply(
-            now.item.id,
-            Step(
-                event=Event.RELEASED,
-                subject=f"{now.item.stage} {why}",
-                by=mill.user,
-                claim=now.claim,
-            ),
-        )
+        mill.apply(now.item.id, step)
     except (LeasedError, GitmillError):
         return  # somebody took the item away meanwhile, so there is nothing to give back
-
-
-def _run_log(mill: Mill, now: Working, verdict: Verdict, started: str, seconds: float) -> RunLog:
-    report = now.report
-    hidden = process.secrets()
-    head = now.plan.stage(now.item.stage)
-    clean = Verdict(
-        verdict.word,
-        redact(verdict.summary, hidden),
-        tuple(replace(f, message=redact(f.message, hidden)) for f in verdict.findings),
-    )
-    return RunLog(
-        item=now.item.id,
-        stage=head.name,
-        verdict=clean,
-        by=f"{head.agent or 'gitmill'}@{mill.host}",
-        agent=head.agent,
-        started=started,
-        seconds=seconds,
-        exit=(report.exit if report else ExitKind.COMPLETED).value,
-        claim=now.claim,
-        plan=now.plan.hash12,
-        passages=tuple(now.passages),
-        facts=_facts(mill, now),
-        checks=tuple(result.as_json() for result in now.results),
-        output=redact(report.output if report else "", hidden),
-    )
-
-
-def _facts(mill: Mill, now: Working) -> Mapping[str, Any]:
-    facts: dict[str, Any] = {}
-    if now.work:
-        facts = {"base": now.base, "work": now.work, "tree": mill.tree_of(now.work)}
-        facts["patch"] = work.patch_of(mill, now.base, now.work)
-    if now.report:
-        usage = now.report.usage
-        told = {"input": usage.input, "output": usage.output, "cached": usage.cached}
-        facts["usage"] = {key: count for key, count in told.items() if count is not None} or None
-        facts |= {"cost": now.report.cost, "session": now.report.session}
-    return facts
-
-
-def _record(mill: Mill, now: Working, verdict: Verdict, log: RunLog) -> Attempted:
-    item = now.item
-    _forget_insane(now, verdict)
-    number = item.attempt + 1
-    run = (item.stage, log.document(number))
-    fields = _work_fields(now)
-    if now.report is not None and now.report.exit in agents.BLAMELESS:
-        exit_kind = now.report.exit.value
-        settled = Settled(Event.RELEASED, item.stage, item.counters, f"{item.stage}: {exit_kind}")
-    else:
-        settled = pipeline.settle(now.plan, item, item.stage, now.at, verdict)
-    if settled.event in (Event.RETURNED, Event.FAILED):
-        fields["feedback"] = layout.run_path(item.id, number, item.stage)
-    if _approves(now, verdict, settled):
-        entry = {
-            "commit": now.work, "patch": log.facts["patch"], "by": log.by, "run": number,
-            "stage": now.at,
-        }  # fmt: skip
-        fields["reviewed"] = [*(r.model_dump() for r in item.reviewed), entry]
-    fields |= {"counters": dict(settled.counters), "reason": one_line(settled.reason) or None}
-    files = gates.passed_files(mill, now.policy, now.checked, now.results) if now.checked else {}
-    step = Step(
-        event=settled.event,
-        subject=_subject(settled, now.at, verdict, log.agent or "gitmill"),
-        by=log.by,
-        claim=now.claim,
-        stage=settled.stage,
-        fields=fields,
-        run=run,
-        files=files,
-        refs=_work_refs(now),
-    )
-    try:
-        return Attempted(mill.apply(item.id, step).item(item.id), settled.event)
-    except LeasedError:
-        # A person or a recovery took the item: the result is not recorded, the work is kept.
-        if now.built and not now.kept:
-            keep_commit(mill, item.id, now.work)
-        return Attempted(mill.snapshot().item(item.id), Event.LAPSED)
-
-
-def _forget_insane(now: Working, verdict: Verdict) -> None:
-    """Let no ref keep what sanity refused, for it may hold a secret."""
-    refused = now.plan.stage(now.at).type is StageType.SANITY
-    if refused and now.built and verdict.word is VerdictWord.RETURN:
-        now.built, now.base, now.work = False, now.item.base, now.item.work
-
-
-def _work_refs(now: Working) -> dict[str, str | None]:
-    if not now.built:
-        return {now.kept: None} if now.kept else {}
-    return {f"{layout.WORK}{now.item.id}": now.work} | ({now.kept: None} if now.kept else {})
-
-
-def _work_fields(now: Working) -> dict[str, Any]:
-    if not now.built:
-        return {}
-    return {
-        "base": now.base,
-        "work": now.work,
-        "builder": now.builder or now.plan.stage(now.item.stage).agent,
-        "reviewed": None,
-        "bare": None,
-        "answer": None,
-        "feedback": None,
-    }
-
-
-def _approves(now: Working, verdict: Verdict, settled: Settled) -> bool:
-    stage = now.plan.stage(now.at)
-    judged = stage.type is StageType.AGENT and not stage.is_authoring
-    return judged and verdict.word is VerdictWord.PASS and settled.event is not Event.RELEASED
-
-
-def _subject(settled: Settled, at: str, verdict: Verdict, who: str) -> str:
-    word = {
-        Event.ADVANCED: "passed",
-        Event.APPROVED: "passed, approved",
-        Event.APPROVAL_COUNTED: "passed, more approvals wanted",
-        Event.RETURNED: "returned",
-        Event.FAILED: "failed",
-        Event.RELEASED: "given back",
-        Event.BLOCKED: "blocked",
-        Event.ASKED: "passed, a person decides next"
-        if verdict.word is VerdictWord.PASS
-        else "asks a person",
-    }[settled.event]
-    return f"{at} {word} ({who})"

@@ -26,16 +26,17 @@ _compiled: dict[tuple[str, str], FrozenPlan] = {}
 def plan_for(mill: Mill, snapshot: Snapshot, item: Item, tip: str) -> FrozenPlan:
     """Return the plan that an item runs under: its own, or for its first claim a new one."""
     if item.plan:
-        return _read(snapshot, item.plan)
+        return read_plan(snapshot, item.plan)
     return compile_at(mill, tip)
 
 
 def plan_of(mill: Mill, item: Item) -> FrozenPlan:
     """Return the plan of an item that has begun. Raises `BadDocumentError` when it is gone."""
-    return _read(mill.snapshot(), item.plan)
+    return read_plan(mill.snapshot(), item.plan)
 
 
-def _read(snapshot: Snapshot, hash12: str) -> FrozenPlan:
+def read_plan(snapshot: Snapshot, hash12: str) -> FrozenPlan:
+    """Return a frozen plan that the state has. Raises `BadDocumentError`."""
     path = layout.plan_path(hash12)
     data = snapshot.read(path)
     if data is None:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from gitmill.core.trailers import EventRecord
+from gitmill.errors import CannotUndoError
 from gitmill.mill import Mill, layout
+from gitmill.store.history import UNDOES, Entry
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import Draft
+
+STEERS = ("paused", "resumed")  # the events of control.md
 
 
 def pause(mill: Mill, reason: str) -> None:
@@ -30,6 +34,33 @@ def pause_queue(mill: Mill, reason: str) -> None:
 def resume_queue(mill: Mill) -> None:
     """Let work land again."""
     _steer(mill, "resumed", {"queue_paused": None, "queue_reason": None}, "queue resumed")
+
+
+def take_back(mill: Mill, last: Entry) -> None:
+    """Append the opposite of a pause or of its end. Raises `CannotUndoError` when more came."""
+    assert last.record is not None
+    record, event_id, person = last.record, mill.mint(), mill.person
+    parent = mill.store.parent(last.commit)
+    assert parent is not None, "the first commit steers nothing"
+    old, new = mill.store.at(parent).control, mill.store.at(last.commit).control
+    keys = old.fields.keys() | new.fields.keys()
+    fields = {key: old.value(key) for key in sorted(keys) if old.value(key) != new.value(key)}
+
+    def build(snapshot: Snapshot) -> Draft:
+        now = snapshot.control
+        if now.text != new.text:
+            raise CannotUndoError(
+                f"{layout.CONTROL} was changed since, so nothing was undone",
+                hints=["see `gitmill status`, then `gitmill pause` or `gitmill resume`"],
+            )
+        data = now.update(fields | {"by": person}).to_bytes()
+        said = EventRecord(
+            event=next(name for name in STEERS if name != record.event),
+            id=event_id, by=person, extra={UNDOES: record.id},
+        )  # fmt: skip
+        return Draft(f"undone, {last.subject}", said, {layout.CONTROL: data})
+
+    mill.store.commit(build)
 
 
 def _steer(mill: Mill, event: str, fields: dict[str, Any], subject: str) -> None:

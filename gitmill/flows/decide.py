@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gitmill.core import pipeline
@@ -19,10 +19,22 @@ from gitmill.flows.intake import require_ready
 from gitmill.mill import Mill, layout
 from gitmill.store.events import Step, timestamp
 
+# What an item has only because work on it has begun.
+BEGUN = (
+    "counters", "reviewed", "landed", "checked", "landing", "reverted", "frozen", "plan", "base",
+    "work", "feedback", "returned", "bare", "reason", "answer", "cancel_requested", "stage",
+    "builder",
+)  # fmt: skip
+
 
 def approve(mill: Mill, item_id: str, why: str = "") -> Item:
     """Say yes to a waiting item: it goes on behind the stage at which it waits."""
-    item = _waiting(mill, item_id, "approved")
+    return _apply(mill, item_id, lambda item: approval(mill, item, why))
+
+
+def approval(mill: Mill, item: Item, why: str = "") -> Step:
+    """Return the step that says yes to an item."""
+    _require_waiting(item, "approved")
     plan = plan_of(mill, item)
     if not item.work:
         raise IllegalTransitionError(
@@ -38,7 +50,7 @@ def approve(mill: Mill, item_id: str, why: str = "") -> Item:
     }  # fmt: skip
     after = pipeline.next_after_pass(plan, item, item.stage)
     done = after == APPROVED
-    step = Step(
+    return Step(
         event=Event.APPROVED if done else Event.ADVANCED,
         subject=f"{item.stage} approved ({_name(mill)})",
         by=mill.person,
@@ -47,16 +59,20 @@ def approve(mill: Mill, item_id: str, why: str = "") -> Item:
         fields={"reason": None, "reviewed": [*(r.model_dump() for r in item.reviewed), entry]},
         run=(item.stage, log),
     )
-    return mill.apply(item_id, step).item(item_id)
 
 
 def send_back(mill: Mill, item_id: str, why: str) -> Item:
     """Return a waiting item to its author with what is wrong."""
     _require(why, "return")
-    item = _waiting(mill, item_id, "returned")
+    return _apply(mill, item_id, lambda item: sending_back(mill, item, why))
+
+
+def sending_back(mill: Mill, item: Item, why: str) -> Step:
+    """Return the step that sends an item back."""
+    _require_waiting(item, "returned")
     plan = plan_of(mill, item)
     verdict = Verdict(VerdictWord.RETURN, why, (Finding(why),))
-    step = Step(
+    return Step(
         event=Event.RETURNED,
         subject=f"{item.stage} returned ({_name(mill)})",
         by=mill.person,
@@ -70,64 +86,93 @@ def send_back(mill: Mill, item_id: str, why: str) -> Item:
         },
         run=(item.stage, _log(mill, item, verdict)),
     )
-    return mill.apply(item_id, step).item(item_id)
 
 
 def answer(mill: Mill, item_id: str, text: str) -> Item:
     """Answer what was asked; the same stage goes on with the answer."""
     _require(text, "answer")
-    item = _waiting(mill, item_id, "answered")
-    fields = {"answer": text, "reason": None}
-    return _say(mill, item, Event.ANSWERED, "answered", fields)
+    return _apply(mill, item_id, lambda item: answering(mill, item, text))
+
+
+def answering(mill: Mill, item: Item, text: str) -> Step:
+    """Return the step that answers an item."""
+    _require_waiting(item, "answered")
+    return _said(mill, item, Event.ANSWERED, "answered", {"answer": text, "reason": None})
 
 
 def block(mill: Mill, item_id: str, why: str) -> Item:
     """Take an item out of work; a worker that has it is told by its lost lease."""
     _require(why, "block")
-    return _say(mill, mill.snapshot().item(item_id), Event.BLOCKED, "blocked", {"reason": why})
+    return _apply(mill, item_id, lambda item: blocking(mill, item, why))
+
+
+def blocking(mill: Mill, item: Item, why: str) -> Step:
+    """Return the step that blocks an item."""
+    return _said(mill, item, Event.BLOCKED, "blocked", {"reason": one_line(why)})
 
 
 def unblock(mill: Mill, item_id: str, *, reset: bool) -> Item:
     """Put a blocked item back; `reset` gives it all its attempts again."""
-    item = mill.snapshot().item(item_id)
+    return _apply(mill, item_id, lambda item: unblocking(mill, item, reset=reset))
+
+
+def unblocking(mill: Mill, item: Item, *, reset: bool) -> Step:
+    """Return the step that puts a blocked item back."""
     require_ready(mill, mill.snapshot(), item.criteria)
-    fields: dict[str, Any] = {"reason": None} | ({"counters": None} if reset else {})
+    fields: dict[str, Any] = {"reason": None}
+    if reset:
+        fields |= {"counters": None, "returned": None}
     word = "retried with counters reset" if reset else "unblocked"
-    return _say(mill, item, Event.UNBLOCKED, word, fields)
+    return _said(mill, item, Event.UNBLOCKED, word, fields)
 
 
 def cancel(mill: Mill, item_id: str, why: str) -> Item:
     """Cancel an item; one that is being landed is cancelled when that ends without landing."""
-    item = mill.snapshot().item(item_id)
+    return _apply(mill, item_id, lambda item: cancelling(mill, item, why))
+
+
+def cancelling(mill: Mill, item: Item, why: str) -> Step:
+    """Return the step that cancels an item, or asks for it while the item is being landed."""
     if item.status is Status.LANDING:
         fields: dict[str, Any] = {"cancel_requested": True, "reason": why or None}
-        return _say(mill, item, Event.EDITED, "cancel requested", fields)
-    return _say(mill, item, Event.CANCELLED, "cancelled", {"reason": why or None})
+        return _said(mill, item, Event.EDITED, "cancel requested", fields)
+    return _said(mill, item, Event.CANCELLED, "cancelled", {"reason": why or None})
 
 
 def reopen(mill: Mill, item_id: str) -> Item:
-    """Begin an ended or blocked item again, from its first stage and the target as it is now."""
-    snapshot = mill.snapshot()
-    require_ready(mill, snapshot, snapshot.item(item_id).criteria)
-    fields = dict.fromkeys(
-        ("counters", "reviewed", "landed", "checked", "landing", "frozen", "plan", "base", "work",
-         "feedback", "bare", "reason", "answer", "cancel_requested", "stage", "builder")
-    )  # fmt: skip
-    return _say(mill, mill.snapshot().item(item_id), Event.REOPENED, "reopened", fields)
+    """Begin an ended, blocked or waiting item again, from its first stage and the target now."""
+    return _apply(mill, item_id, lambda item: reopening(mill, item))
 
 
-def _say(mill: Mill, item: Item, event: Event, subject: str, fields: Mapping[str, Any]) -> Item:
-    step = Step(
+def reopening(mill: Mill, item: Item) -> Step:
+    """Return the step that begins an item again."""
+    require_ready(mill, mill.snapshot(), item.criteria)
+    return _said(mill, item, Event.REOPENED, "reopened", dict.fromkeys(BEGUN))
+
+
+def _apply(mill: Mill, item_id: str, step: Callable[[Item], Step]) -> Item:
+    return mill.apply(item_id, step(mill.snapshot().item(item_id))).item(item_id)
+
+
+def _said(mill: Mill, item: Item, event: Event, subject: str, fields: Mapping[str, Any]) -> Step:
+    return Step(
         event=event, subject=f"{subject} ({_name(mill)})", by=mill.person, after=item.event,
         fields=fields,
     )  # fmt: skip
-    return mill.apply(item.id, step).item(item.id)
 
 
-def _waiting(mill: Mill, item_id: str, word: str) -> Item:
-    item = mill.snapshot().item(item_id)
+def _require_waiting(item: Item, word: str) -> None:
+    if item.reverted and item.status is Status.WAITING:
+        raise IllegalTransitionError(
+            f"{item.id} was reverted, so it cannot be {word}",
+            evidence=[item.reason],
+            hints=[
+                f"begin it again with `gitmill task reopen {item.id}`",
+                f"or give it up with `gitmill task cancel {item.id}`",
+            ],
+        )
     if item.status is Status.WAITING:
-        return item
+        return
     hint = {
         Status.RUNNING: f"follow it with `gitmill log {item.id}`",
         Status.DRAFT: f"make it ready with `gitmill task ready {item.id}`",

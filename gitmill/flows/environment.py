@@ -14,8 +14,10 @@ from gitmill import process
 from gitmill.config import Policy
 from gitmill.engines.local import LocalEngine
 from gitmill.errors import GitmillError, SetUpError
+from gitmill.flows.guard import Guard
 from gitmill.flows.interrupt import breakable
 from gitmill.flows.rescue import keep_worktree
+from gitmill.git.tamper import TRACE
 from gitmill.git.worktrees import Slot
 from gitmill.mill import Mill
 
@@ -28,6 +30,7 @@ class Place:
     engine: LocalEngine
     env: Mapping[str, str]
     findings: Path
+    guard: Guard
     made: str  # tree of the worktree after its set-up: what that made is nobody's work
 
     def shell(self, script: str, *, seconds: float, name: str = "check") -> process.Outcome:
@@ -38,9 +41,15 @@ class Place:
         return self.execute(process.Command(argv, self.slot.path, self.env, b"", seconds, seconds))
 
     def execute(self, command: process.Command) -> process.Outcome:
-        """Run a command to its end, or to ours when we are told to stop."""
-        with breakable():
-            return self.engine.execute(command)
+        """Run a command to its end, or to ours when we are told to stop.
+
+        What it did to the repository beside its worktree is noticed then, and in part undone.
+        """
+        try:
+            with breakable():
+                return self.engine.execute(command)
+        finally:
+            self.guard.check()
 
 
 @contextmanager
@@ -71,7 +80,10 @@ def place(
         env = _environment(policy, slot.path, slot.tmp) | dict(variables or {})
         engine = LocalEngine(marker=claim, lock_fds=(slot.lock,))
         tree = mill.tree_of(commit)
-        here = Place(slot, engine, env | {"GITMILL_FINDINGS": str(findings)}, findings, tree)
+        trace = slot.side / "trace"
+        trace.write_bytes(b"")
+        env |= {"GITMILL_FINDINGS": str(findings), TRACE: str(trace)}
+        here = Place(slot, engine, env, findings, Guard(mill, claim, trace), tree)
         if key and not same:
             _set_up(here, policy, key)
         if key and kind == "build":

@@ -120,10 +120,10 @@ def edit_task(mill: Mill, item_id: str, fields: Mapping[str, Any], *, body: str 
             changes["after"] = [snapshot.resolve(typed).id for typed in changes["after"] or []]
             check_after(snapshot.items, item_id, changes["after"])
         if FROZEN & changes.keys() and item.frozen:
-            _refuse_frozen(item)
+            refuse_frozen(item)
             changes |= dict.fromkeys(
-                ("frozen", "stage", "plan", "base", "work", "reviewed", "feedback", "bare",
-                 "builder", "counters")
+                ("frozen", "stage", "plan", "base", "work", "reviewed", "feedback", "returned",
+                 "bare", "builder", "counters")
             )  # fmt: skip
         names = ", ".join(fields) or "text"
         step = Step(
@@ -134,7 +134,8 @@ def edit_task(mill: Mill, item_id: str, fields: Mapping[str, Any], *, body: str 
     return mill.store.commit(build).item(item_id)
 
 
-def _refuse_frozen(item: Item) -> None:
+def refuse_frozen(item: Item) -> None:
+    """Raise `IllegalTransitionError` while what was frozen at the claim may not change."""
     if item.status in (Status.DRAFT, Status.READY, Status.BLOCKED):
         return
     raise IllegalTransitionError(

@@ -27,7 +27,7 @@ from gitmill.errors import (
     PausedError,
     RefMovedError,
 )
-from gitmill.flows import control, gates, work
+from gitmill.flows import control, gates, reverted, work
 from gitmill.flows.compile import plan_of
 from gitmill.flows.finish import (
     LandLock,
@@ -40,6 +40,7 @@ from gitmill.flows.finish import (
 )
 from gitmill.flows.interrupt import obey
 from gitmill.flows.orphans import settle_under
+from gitmill.flows.outcome import tampering
 from gitmill.git.replay import Conflict
 from gitmill.mill import Mill, layout
 from gitmill.store.events import Step, timestamp
@@ -84,6 +85,7 @@ def land_all(mill: Mill, tell: Tell, *, only: Collection[str] = ()) -> list[Item
                 return done
             with suppress(RefMovedError):  # it was taken out of the queue
                 done.append(_land(mill, lock, item, tell))
+                reverted.settle(mill)
 
 
 def refuse_paused(snapshot: Snapshot) -> None:
@@ -153,6 +155,8 @@ def _started(mill: Mill, lock: LandLock, now: _Landing, moved: object) -> Item:
     if not checks:
         raise NotReadyError("there is no check and no criterion that is a command to land it by")
     results = gates.run_checks(mill, now.policy, checks, now.candidate, claim=now.claim, again=True)
+    if why := tampering(mill.tampered.pop(now.claim, [])):
+        return say(mill, abort(mill, now.item, why, claim=now.claim), Event.HELD, why)
     verdict = gates.verdict_of(results)
     if verdict.word is not VerdictWord.PASS:
         _refuse_red_target(mill, now, results)

@@ -12,6 +12,7 @@ from gitmill.engines import leftovers
 from gitmill.errors import GitmillError, IllegalTransitionError, LandBusyError, LeasedError
 from gitmill.flows import gates
 from gitmill.flows.finish import LandLock, abort, finish, land_lock
+from gitmill.flows.outcome import tampering
 from gitmill.git.checkout import checkout_of, resume
 from gitmill.git.objects import Move
 from gitmill.mill import Mill, layout
@@ -86,12 +87,13 @@ def _settle(mill: Mill, lock: LandLock, item: Item) -> str:
             mill, policy, gates.landing_checks(policy, item), landing.candidate,
             claim=item.lease.claim, again=True,
         )  # fmt: skip
+        seen = tampering(mill.tampered.pop(item.lease.claim, []))
         if gates.verdict_of(results).word is VerdictWord.PASS:
             finish(
                 mill, item, candidate=landing.candidate, onto=landing.onto,
                 claim=item.lease.claim, results=results,
             )  # fmt: skip
-            return f"finished the landing of {item.id}"
+            return f"finished the landing of {item.id}{f'; {seen}' if seen else ''}"
     after = abort(mill, item, "its process is gone", claim=item.lease.claim)
     return f"the landing of {item.id} was given up; it is {after.status.value} again"
 

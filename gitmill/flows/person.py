@@ -17,8 +17,9 @@ from gitmill.errors import (
     PausedError,
 )
 from gitmill.flows import work
-from gitmill.flows.attempt import Attempted, Progress, Working, carry
+from gitmill.flows.attempt import Progress, carry
 from gitmill.flows.compile import plan_for, plan_of
+from gitmill.flows.outcome import Attempted, Working
 from gitmill.git.worktrees import Slot
 from gitmill.mill import Mill, layout
 from gitmill.store.events import Step, draft_step

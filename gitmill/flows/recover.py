@@ -14,7 +14,9 @@ from gitmill.errors import GitmillError, IllegalTransitionError, LeasedError, Re
 from gitmill.flows.finish import say
 from gitmill.flows.interrupt import interruptible, workers
 from gitmill.flows.orphans import settle_orphans
+from gitmill.flows.reconcile import reconcile
 from gitmill.flows.rescue import keep_worktree
+from gitmill.flows.reverted import notice
 from gitmill.git.worktrees import Slot
 from gitmill.mill import Mill, layout
 from gitmill.store.events import Step
@@ -36,10 +38,13 @@ def recover(mill: Mill, tell: Callable[[str], None] = lambda _: None) -> list[st
     with interruptible(mill):
         for path in mill.store.clear_stale():
             did(f"moved the stale lock {path} aside")
+        for told in reconcile(mill):
+            did(told)
         gone = {item.id for item in _lapsed(mill) if _lapse(mill, item, did)}
         settle_orphans(mill, did)
         _rescue(mill, gone, did)
         _cancel(mill, did)
+        notice(mill, did)
         _sweep(mill)
     return done
 

@@ -7,6 +7,7 @@ from itertools import islice
 from gitmill.core.board import Board, build_board, markdown
 from gitmill.core.item import Item
 from gitmill.core.trailers import EventRecord
+from gitmill.git.objects import MissingObjectError
 from gitmill.mill import Mill, layout
 from gitmill.store import history
 from gitmill.store.snapshot import Snapshot
@@ -39,6 +40,12 @@ def diff(mill: Mill, item: Item) -> str:
     """Return the work of an item as a patch for a person, empty when there is none."""
     if not item.work:
         return ""
+    if mill.repository.git.run("cat-file", "-e", item.work, check=False).returncode != 0:
+        raise MissingObjectError(
+            f"the work that {item.id} had is not in this repository any more",
+            evidence=[item.work],
+            hints=[f"see what is left of it: `gitmill task show {item.id}`"],
+        )
     return mill.repository.git.run(
         "diff", "--no-ext-diff", "--stat", "-p", item.base, item.work, "--"
     ).text

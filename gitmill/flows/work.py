@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from gitmill import process
@@ -18,6 +17,7 @@ from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
 from gitmill.flows.environment import Place, place
 from gitmill.flows.gates import outside_paths
+from gitmill.flows.guard import identity
 from gitmill.flows.prompts import prompt_for
 from gitmill.flows.rescue import keep_commit, keep_worktree
 from gitmill.git import trees
@@ -94,7 +94,7 @@ def build(mill: Mill, policy: Policy, item: Item, stage: PlannedStage, *, claim:
     start = start_of(mill, item)
     with place(
         mill, policy, start.commit, kind="build", claim=claim, holder=item.id,
-        variables=_variables(item, stage),
+        variables=_variables(item, stage) | identity(claim),
     ) as here:  # fmt: skip
         text = findings_text(start.findings) + "\n" if start.findings else ""
         here.findings.write_text(text, "utf-8", "surrogateescape")
@@ -145,13 +145,14 @@ def landed_message(item: Item, *, agent: str, summary: str) -> str:
 
 def review(mill: Mill, policy: Policy, item: Item, stage: PlannedStage, *, claim: str) -> Report:
     """Let a reviewer judge a clean checkout of exactly the work; what it writes is thrown away."""
-    with place(
-        mill, policy, item.work, kind="clean", claim=claim, variables=_variables(item, stage)
-    ) as here:
+    variables = _variables(item, stage)
+    if stage.command or getattr(agents.load(stage.agent), "READS_PROMPT", True):
+        variables |= identity(claim)
+    with place(mill, policy, item.work, kind="clean", claim=claim, variables=variables) as here:
         return _run_agent(mill, item, stage, here, ())
 
 
-def _variables(item: Item, stage: PlannedStage) -> Mapping[str, str]:
+def _variables(item: Item, stage: PlannedStage) -> dict[str, str]:
     return {"GITMILL_ITEM": item.id, "GITMILL_ATTEMPT": str(number_of(item, stage))}
 
 

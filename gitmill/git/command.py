@@ -100,6 +100,7 @@ class Git:
         env |= {
             "GIT_DIR": str(self.git_dir),
             "GIT_OPTIONAL_LOCKS": "0",
+            "GIT_NO_REPLACE_OBJECTS": "1",
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_EDITOR": "false",
             "LC_ALL": "C.UTF-8",

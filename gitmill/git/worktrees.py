@@ -135,8 +135,10 @@ class Slot:
         """Return the tree that stands in the worktree now, whatever was done to its git files.
 
         New files that `ignore` names (build products always) are left out.
-        Raises `GitFailedError` when a file cannot be read.
+        Raises `GitFailedError` when the worktree is gone or a file in it cannot be read.
         """
+        if not self.path.is_dir():
+            raise GitFailedError(f"the worktree {self.path} is gone")
         (self.side / "index.lock").unlink(missing_ok=True)  # of a killed one; the slot is ours
         add = ("add", "-A", "--sparse", "--", ".")
         if self.git.run(*add, check=False).returncode != 0:

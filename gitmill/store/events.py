@@ -25,9 +25,10 @@ class Step:
     """What is to happen to an item.
 
     `stage` is where the item stands afterwards (None: where it stood). `fields` sets fields of the
-    document, None removes one. `after`, when given, is the event that must still be its last.
-    `run` is a run log's name and document; its blob becomes the evidence. `refs` are refs of ours
-    that move along, from whatever they are at; `moves` are those whose old value matters.
+    document, None removes one. `back` is where `undone` leads. `after`, when given, is the event
+    that must still be its last. `run` is a run log's name and document; its blob becomes the
+    evidence. `refs` are refs of ours that move along, from whatever they are at; `moves` are those
+    whose old value matters.
     """
 
     event: Event
@@ -37,6 +38,7 @@ class Step:
     stage: str | None = None
     after: str | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
+    back: Status | None = None
     body: str | None = None
     run: tuple[str, Document] | None = None
     files: Mapping[str, bytes | None] = field(default_factory=dict)
@@ -56,17 +58,24 @@ def birthday(now: datetime) -> str:
 
 
 def draft_step(
-    backend: Backend, snapshot: Snapshot, item_id: str, step: Step, *, event_id: str, now: datetime
+    backend: Backend,
+    snapshot: Snapshot,
+    item_id: str,
+    step: Step,
+    *,
+    event_id: str,
+    now: datetime,
+    item: Item | None = None,
 ) -> Draft:
-    """Return the commit for a step on an item as it stands in the snapshot.
+    """Return the commit for a step on an item as it stands in the snapshot, or as `item` says.
 
     Raises `IllegalTransitionError`, `LeasedError`, or `RefMovedError` when `after` is outdated.
     """
-    item = snapshot.item(item_id)
+    item = item or snapshot.item(item_id)
     status = _checked(item, step)
     fields = dict(step.fields) | {"status": status.value, "event": event_id}
     if status is not item.status:
-        fields["since"] = timestamp(now)
+        fields.setdefault("since", timestamp(now))
     if step.stage is not None:
         fields["stage"] = step.stage
     if step.event not in _KEEPS_LEASE:
@@ -82,7 +91,7 @@ def draft_step(
     document = item.document.update(_changed(item.document, fields))
     if step.body is not None:
         document = document.with_body(step.body)
-    read_item(document)  # nothing that cannot be read again is ever written
+    written = read_item(document)  # nothing that cannot be read again is ever written
     files[layout.item_path(item_id)] = document.to_bytes()
     record = EventRecord(
         event=step.event.value,
@@ -91,7 +100,7 @@ def draft_step(
         after=item.event,
         at=item.status.value,
         to=status.value,
-        stage=str(fields.get("stage", item.stage) or ""),
+        stage=written.stage,
         by=step.by,
         claim=step.claim or "",
         plan=str(fields.get("plan") or item.plan),
@@ -109,7 +118,7 @@ def _checked(item: Item, step: Step) -> Status:
         check_claim(item.status, step.event, holder=holder, claim=step.claim)
         if step.after is not None and step.after != item.event:
             raise RefMovedError(f"{item.id} has moved on")
-        return advance(item.status, step.event)
+        return advance(item.status, step.event, back=step.back)
     except IllegalTransitionError as error:
         raise IllegalTransitionError(
             error.message.replace("the item", item.id), hints=[f"see `gitmill task show {item.id}`"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gitmill.core.ids import kind_of
+from gitmill.core.ids import PATTERN, kind_of
 
 STATE = "refs/heads/gitmill/state"
 NOTES = "refs/notes/gitmill"
@@ -36,6 +36,12 @@ def item_path(item_id: str) -> str:
 def runs_folder(item_id: str) -> str:
     """Return the folder of an item's run logs."""
     return f"runs/{shard(item_id)}/{item_id}"
+
+
+def item_of(path: str) -> str:
+    """Return the id of the item whose document is at a path, empty when none belongs there."""
+    name = path.rpartition("/")[2].removesuffix(".md")
+    return name if PATTERN.fullmatch(name) and item_path(name) == path else ""
 
 
 def run_path(item_id: str, number: int, stage: str) -> str:

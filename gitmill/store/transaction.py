@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -19,7 +19,8 @@ from gitmill.errors import NotInitializedError, RefMovedError, StateMovedError
 from gitmill.git import locks, trees
 from gitmill.git.objects import Backend, Commit, Entry, Move, read_commit, write_commit
 from gitmill.git.repo import Repository
-from gitmill.store import layout
+from gitmill.store import hands, layout
+from gitmill.store.journal import Journal, Position
 from gitmill.store.snapshot import Snapshot
 
 DEADLINE = 30.0  # seconds of lost races before giving up
@@ -33,7 +34,7 @@ class Draft:
 
     subject: str
     record: EventRecord
-    files: Mapping[str, bytes | None] = field(default_factory=dict)
+    files: Mapping[str, Entry | bytes | None] = field(default_factory=dict)
     moves: tuple[Move, ...] = ()
 
 
@@ -52,6 +53,11 @@ class Store:
         self._repository = repository
         self._now = now
         self._cache: dict[str, Item] = {}
+        self.journal = Journal(repository.private)
+        self._held = False
+        self._past = ""
+        # Takes up what a person committed by hand, so that nothing is written on top of it before.
+        self.settle: Callable[[], object] | None = None
 
     @property
     def backend(self) -> Backend:
@@ -61,7 +67,7 @@ class Store:
     def snapshot(self, *, writing: bool = True) -> Snapshot:
         """Return the state now. Raises `NotInitializedError` when there is no state branch."""
         backend = self._repository.objects if writing else self._repository.reader
-        tip = backend.ref(layout.STATE)
+        tip = self._past or backend.ref(layout.STATE)
         if tip is None:
             raise NotInitializedError(
                 "this repository has no branch gitmill/state",
@@ -74,13 +80,25 @@ class Store:
         snapshot.require_format()
         return snapshot
 
+    def look_back(self, commit: str) -> None:
+        """From now on be about the state as it was at one of its commits; nothing is written."""
+        self._past = commit
+
+    def at(self, commit: str) -> Snapshot:
+        """Return the state as it was at one of its commits."""
+        return Snapshot(self.backend, commit, self._cache)
+
     def create_root(self) -> str:
         """Write the root commit, the same in every clone, and return its id."""
         return write_commit(self.backend, root_commit(self.backend.write("tree", b"")))
 
+    def is_begun(self) -> bool:
+        """Whether there is a state branch."""
+        return self.backend.ref(layout.STATE) is not None
+
     def begin(self) -> bool:
         """Make the state branch unless it is there; whether it was made."""
-        if self.backend.ref(layout.STATE) is not None:
+        if self.is_begun():
             return False
         try:
             self.move(Move(layout.STATE, self.create_root(), None))
@@ -90,24 +108,30 @@ class Store:
             return False
         return True
 
-    def commit(self, build: Build, *, new: bool = False) -> Snapshot:
+    def commit(self, build: Build, *more: Build, new: bool = False) -> Snapshot:
         """Commit what `build` makes of the current state and return the state after it.
 
         `build` is called again after a lost race; None from it means that there is nothing to do.
+        `more` are commits on top of it, each made of the state that the one before leads to: the
+        branch moves over all of them at once or stays. They must not move the same ref twice.
         `new` skips the format check, for the commit that writes the format. Who is killed here
         leaves refs without the event that they belong to, never an event without its refs.
         Raises `StateMovedError` when races are lost until the deadline.
         """
+        assert not self._past, "the past does not change"
         give_up = time.monotonic() + DEADLINE
         wait = 0.002
         while True:
-            with locks.held(self._repository.private / "write.lock"):
-                before = self._tip() if new else self.snapshot()
-                draft = build(before)
-                if draft is None:
-                    return before
+            with self.still():
+                before = self._tip() if new else self._settled()
+                at, moves = before, list[Move]()
+                for make in (build, *more):
+                    if draft := make(at):
+                        at = Snapshot(self.backend, self._object(at, draft), self._cache)
+                        moves += draft.moves
                 try:
-                    return Snapshot(self.backend, self._write(before, draft), self._cache)
+                    if at is not before:
+                        self._publish(at.commit, before.commit, moves)
                 except RefMovedError as error:
                     self._clear_stale()
                     if time.monotonic() > give_up:
@@ -119,34 +143,52 @@ class Store:
                                 "look for a stale lock: `gitmill recover`",
                             ],
                         ) from error
+                else:
+                    return at
             time.sleep(random.uniform(0, wait))  # noqa: S311  (jitter)
             wait = min(wait * 2, 0.25)
+
+    def _settled(self) -> Snapshot:
+        before, settle = self.snapshot(), self.settle
+        if settle is None or not hands.is_by_hand(self.backend, before.commit):
+            return before
+        self.settle = None  # it commits too
+        try:
+            settle()
+        finally:
+            self.settle = settle
+        return self.snapshot()
 
     def _tip(self) -> Snapshot:
         tip = self.backend.ref(layout.STATE)
         assert tip is not None
         return Snapshot(self.backend, tip, self._cache)
 
-    def _write(self, before: Snapshot, draft: Draft) -> str:
+    def _object(self, before: Snapshot, draft: Draft) -> str:
         backend = self.backend
         changes: dict[str, Entry | bytes | None] = dict(draft.files)
         tree = trees.edit(backend, before.tree, changes)
         ident = self._repository.ident(self._now())
         message = format_message(draft.subject, draft.record)
-        new = write_commit(backend, Commit(tree, (before.commit,), ident, ident, message))
-        set_, removed = _split(draft.moves)
+        return write_commit(backend, Commit(tree, (before.commit,), ident, ident, message))
+
+    def _publish(self, new: str, old: str, moves: Iterable[Move]) -> None:
+        backend = self.backend
+        set_, removed = _split(moves)
         if not all(layout.is_own(move.ref) for move in set_):
             # A lock that we left on a ref of the user's would be theirs to clear; git outlives us.
             backend = self._repository.reader
-        backend.swap([*set_, Move(layout.STATE, new, before.commit)])
+        moves = [*set_, Move(layout.STATE, new, old)]
+        self.journal.write([move for move in (*moves, *removed) if layout.is_own(move.ref)])
+        backend.swap(moves)
         if removed:
             with suppress(RefMovedError):  # it has moved on, or recovery removes it
                 self.backend.swap(removed)
-        return new
 
     def move(self, move: Move) -> None:
         """Move a ref of gitmill's without an event. Raises `RefMovedError`."""
-        with locks.held(self._repository.private / "write.lock"):
+        with self.still():
+            self.journal.write([move])
             try:
                 self.backend.swap([move])
             except RefMovedError:
@@ -154,9 +196,42 @@ class Store:
                     raise
                 self.backend.swap([move])
 
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """Hold off everybody who moves refs of gitmill's: refs and journal agree meanwhile."""
+        if self._held:
+            yield
+            return
+        with locks.held(self._repository.private / "write.lock"):
+            self._held = True
+            try:
+                yield
+            finally:
+                self._held = False
+
+    def put_back(
+        self, seen: Mapping[str, str], since: Position, theirs: Callable[[Move], bool]
+    ) -> list[Move]:
+        """Put refs of gitmill's back that somebody else has moved since they were `seen`.
+
+        `theirs` says of a move to a ref's present value whether it is to be left. Returns the
+        moves that were made. The caller sees to it that all is `still`.
+        """
+        journalled, refs = self.journal.since(since), self.backend.refs("refs/")
+        now = {ref: oid for ref, oid in refs.items() if layout.is_own(ref)}
+        moves: list[Move] = []
+        for ref in sorted({*seen, *now}):
+            given = [seen.get(ref), *journalled.get(ref, [])]
+            if now.get(ref) in given or theirs(Move(ref, now.get(ref), seen.get(ref))):
+                continue
+            moves.append(Move(ref, given[-1], now.get(ref)))
+        for move in moves:
+            self.backend.swap([move])
+        return moves
+
     def clear_stale(self) -> list[str]:
         """Move locks aside that killed processes left on refs of gitmill's; return their names."""
-        with locks.held(self._repository.private / "write.lock"):
+        with self.still():
             return self._clear_stale()
 
     def _clear_stale(self) -> list[str]:

@@ -13,6 +13,8 @@ from gitmill.core.lifecycle import (
     MET,
     OVERRULES,
     TRANSITIONS,
+    UNDOABLE,
+    UNDOES,
     WORKERS,
     WORKING,
     Event,
@@ -20,7 +22,9 @@ from gitmill.core.lifecycle import (
     advance,
     allowed,
     check_claim,
+    leads,
     mermaid,
+    opposite,
 )
 from gitmill.errors import IllegalTransitionError, LeasedError
 
@@ -65,7 +69,8 @@ ROWS = {
         [S.DRAFT, S.READY, S.RUNNING, S.WAITING, S.BLOCKED, S.APPROVED, S.QUEUED],
         S.CANCELLED,
     ),
-    E.REOPENED: ([S.LANDED, S.DONE, S.CANCELLED, S.BLOCKED], S.READY),
+    E.REOPENED: ([S.LANDED, S.DONE, S.CANCELLED, S.BLOCKED, S.WAITING], S.READY),
+    E.UNDONE: ([], None),  # where it leads depends on what is undone, see below
 }
 
 
@@ -205,6 +210,68 @@ def test_no_sequence_of_events_lets_a_late_worker_in(steps):
         assert (holder is not None) == (status in WORKING)
 
 
+# Undoing
+
+
+def undone(at, event):
+    """What undoing an event of the table comes to: the event said, and where it leads."""
+    to = TRANSITIONS[at, event]
+    back = S.READY if at is S.RUNNING and event is not E.EDITED else at
+    said = opposite(event, back, to)
+    return said, said and advance(to, said, back=back), back
+
+
+def test_undoing_leads_to_where_the_event_began_or_to_the_claim_that_it_ended():
+    for at, event in TRANSITIONS:
+        said, to, back = undone(at, event)
+        if event is E.CREATED:
+            assert (said, to) == (E.CANCELLED, S.CANCELLED)
+        elif said is not None:
+            assert to is back
+            assert leads(TRANSITIONS[at, event], said, to)
+
+
+def test_what_a_person_decides_can_be_undone_and_facts_about_the_target_cannot():
+    can = {event for at, event in TRANSITIONS if undone(at, event)[0]}
+    assert set(Event) - can == {
+        E.SPLIT, E.LAPSED, E.RELEASED, E.HELD, E.EXPANDED, E.FINISHED, E.LAND_STARTED,
+        E.LAND_ABORTED, E.EJECTED, E.RE_REVIEW, E.LANDED, E.REVERTED, E.UNDONE,
+    }  # fmt: skip
+    assert can >= UNDOABLE
+
+
+def test_undone_goes_an_arrow_of_the_table_backwards_and_nothing_else():
+    arrows = {
+        (to, S.READY if at is S.RUNNING else at)
+        for (at, event), to in TRANSITIONS.items()
+        if event in UNDOABLE
+    }
+    for now, back in product(Status, Status):
+        assert leads(now, E.UNDONE, back) is ((now, back) in arrows)
+        if (now, back) in arrows:
+            assert advance(now, E.UNDONE, back=back) is back
+        else:
+            with pytest.raises(IllegalTransitionError):
+                advance(now, E.UNDONE, back=back)
+
+
+def test_undone_never_makes_a_lease_or_lands_what_was_not_landed():
+    """Into `landed` and `done` it leads only from what was reopened; never out of them."""
+    assert not {back for _, back in UNDOES} & WORKING
+    assert not {now for now, _ in UNDOES} & (WORKING | MET)
+    assert {now for now, back in UNDOES if back in MET} == {S.READY}
+    assert {now for now, back in UNDOES if now in FINAL} == {S.CANCELLED}
+
+
+@given(statuses, events, statuses)
+def test_a_commit_says_truly_where_its_event_led(status, event, to):
+    try:
+        led = advance(status, event, back=to)
+    except IllegalTransitionError:
+        led = None
+    assert leads(status, event, to) is (led is to)
+
+
 # The diagram and the page about it
 
 
@@ -225,6 +292,11 @@ def test_the_diagram_shows_the_table():
 def test_the_page_about_it_has_this_diagram():
     """To mend it, put what `mermaid()` returns between the fences."""
     assert f"\n```mermaid\n{mermaid()}```\n" in DOCS.read_text()
+
+
+def test_the_page_about_it_says_what_undone_takes_back():
+    told = re.search(r"^`undone` takes back (.*?)\.", DOCS.read_text(), re.MULTILINE | re.DOTALL)[1]
+    assert set(re.findall(r"`([a-z-]+)`", told)) == {event.value for event in UNDOABLE}
 
 
 def test_the_page_about_it_has_this_table():

@@ -70,7 +70,8 @@ def test_scripts_see_no_secrets_no_git_variables_and_their_own_claim(sandbox: Sa
     seen = repo.git("show", "main:seen.txt").splitlines()
     names = {line.partition("=")[0] for line in seen}
     assert "DEPLOY_TOKEN" not in names
-    assert not any(name.startswith("GIT_") for name in names)
+    ours = {"GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL", "GIT_TRACE2_EVENT"}
+    assert {name for name in names if name.startswith("GIT_")} == ours
     assert {"PLAIN", "GITMILL_CLAIM", "GITMILL_ITEM", "GITMILL_ATTEMPT", "TMPDIR"} <= names
     assert f"GITMILL_ITEM={task}" in seen
 

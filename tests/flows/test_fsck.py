@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,8 @@ from gitmill.flows.fsck import Verified, fsck
 from gitmill.flows.init import init
 from gitmill.flows.intake import NewTask, new_task
 from gitmill.flows.run import Order, run
+from gitmill.flows.undo import take_back
+from gitmill.flows.undoable import last_of
 from gitmill.mill import Mill
 from tests.conftest import seal
 from tests.support.cli import gitmill
@@ -34,12 +36,13 @@ EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 
 @dataclass(frozen=True)
 class Story:
-    """A repository in which one task was returned once and landed, one landed, one was dropped."""
+    """A repository in which one task was returned once and landed, one landed, one was dropped, one undone."""
 
     repo: Repo
     first: str  # returned once
     second: str  # landed on a target that had moved
     third: str  # cancelled
+    fourth: str  # blocked, which was undone
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +74,10 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         decide.block(mill, third, "not now")
         decide.unblock(mill, third, reset=True)
         decide.cancel(mill, third, "no")
-        yield Story(repo, first, second, third)
+        fourth = new_task(mill, NewTask(title="Later", criteria=["$ true"]), ready=True).id
+        decide.block(mill, fourth, "not now")
+        take_back(mill, last_of(mill, fourth))
+        yield Story(repo, first, second, third, fourth)
 
 
 def _silent() -> tuple[Callable, Callable]:
@@ -82,7 +88,7 @@ def _silent() -> tuple[Callable, Callable]:
 def story(original: Story, tmp_path: Path) -> Story:
     """A copy that may be spoilt."""
     copy = shutil.copytree(original.repo.path, tmp_path / "repo", symlinks=True)
-    return Story(Repo(copy), original.first, original.second, original.third)
+    return replace(original, repo=Repo(copy))
 
 
 def verify(repo: Repo) -> Verified:
@@ -98,7 +104,7 @@ def test_a_true_history_is_clean(story: Story):
     assert found(verified) == []
     assert verified.account.unknown == verified.account.notices == []
     assert verified.holds
-    assert (len(verified.account.items), verified.landings) == (3, 2)
+    assert (len(verified.account.items), verified.landings) == (4, 2)
     count = int(story.repo.git("rev-list", "--count", STATE))
     assert verified.account.commits == count
 
@@ -563,6 +569,17 @@ def a_commit_landed_twice(forgery: Forgery, story: Story) -> Written:
     return commit
 
 
+@forged("wrong-undo")
+def an_undo_of_what_was_not_the_last(forgery: Forgery, story: Story) -> Written:
+    first = forgery.find("created", story.fourth).trailer("Id")
+    return forgery.find("unblocked", story.fourth).say(Undoes=first)
+
+
+@forged("wrong-undo")
+def an_undo_that_brings_something_new(forgery: Forgery, story: Story) -> Written:
+    return forgery.find("unblocked", story.fourth).set(title="Another")
+
+
 @forged("not-reviewed", before="outcome")
 def a_landed_item_that_was_never_reviewed(forgery: Forgery, story: Story) -> Written:
     a_review_left_out(forgery, story)
@@ -662,7 +679,10 @@ def test_what_landed_may_be_gone_once_that_was_said(story: Story):
     """A landing that an event has called reverted need not be on the target any more."""
     forgery = Forgery(story.repo)
     landed = forgery.find("landed", story.second)
-    document = landed.item.update({"status": "waiting", "event": "feedfeedfeedfeed"})
+    document = landed.item.update(
+        {"status": "waiting", "event": "feedfeedfeedfeed", "landed": None, "checked": None,
+         "reviewed": None, "reverted": "1" * 40}
+    )  # fmt: skip
     message = (
         f"{story.second}: reverted\n\nGitmill-Item: {story.second}\nGitmill-Event: reverted\n"
         f"Gitmill-Id: feedfeedfeedfeed\nGitmill-After: {landed.trailer('Id')}\n"
@@ -875,7 +895,7 @@ def test_the_screen_of_a_clean_history(story: Story):
     said = gitmill(story.repo.path, "fsck")
     count = story.repo.git("rev-list", "--count", STATE)
     assert (said.code, said.out, said.err) == (
-        0, f"{count} commits, 3 items, 2 landings verified\n", "",
+        0, f"{count} commits, 4 items, 2 landings verified\n", "",
     )  # fmt: skip
 
 
@@ -890,7 +910,7 @@ def test_the_screen_of_a_forged_history(story: Story):
     assert said.out.splitlines() == [
         f"error[broken-chain]: {blamed[:10]} {story.first}: it names 0123456789abcdef as the event "
         f"before it, not {before}",
-        f"{len(forgery.oids)} commits, 3 items, 2 landings verified, 1 errors",
+        f"{len(forgery.oids)} commits, 4 items, 2 landings verified, 1 errors",
     ]
     assert said.err == f"next: `gitmill log {story.first}`, then `git show {blamed[:10]}`\n"
     assert said.code == 1
@@ -902,7 +922,7 @@ def test_the_json_of_a_forged_history(story: Story):
     told = said.json
     assert said.code == 1
     assert told["schema"] == 1
-    assert (told["holds"], told["items"], told["landings"]) == (False, 3, 1)
+    assert (told["holds"], told["items"], told["landings"]) == (False, 4, 1)
     short = story.repo.git("rev-parse", "--short=10", "main")
     assert told["faults"] == [
         {"rule": "note", "commit": landed_in(story, story.second), "item": story.second,

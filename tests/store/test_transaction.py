@@ -133,14 +133,21 @@ def test_without_a_branch_or_with_another_format_nothing_is_read_or_written(sand
     assert repo.git("rev-parse", "gitmill/state") == tip
 
 
+def overtake(store: Store, snapshot: Snapshot, draft: Draft) -> str:
+    """Commit past the lock that is only politeness."""
+    new = store._object(snapshot, draft)
+    store._publish(new, snapshot.commit, draft.moves)
+    return new
+
+
 def test_a_lost_race_is_decided_again_on_the_new_tip(repo: Repo):
     ours, theirs = open_store(repo.path), open_store(repo.path)
     seen: list[bytes | None] = []
 
     def build(snapshot: Snapshot) -> Draft:
         seen.append(snapshot.read("count"))
-        if len(seen) == 1:  # somebody is quicker, past the lock that is only politeness
-            new = theirs._write(snapshot, draft("count", "1"))
+        if len(seen) == 1:  # somebody is quicker
+            new = overtake(theirs, snapshot, draft("count", "1"))
             assert repo.git("rev-parse", "gitmill/state") == new
         return draft("count", (snapshot.read("count") or b"0").decode() + "+")
 
@@ -148,6 +155,48 @@ def test_a_lost_race_is_decided_again_on_the_new_tip(repo: Repo):
     assert seen == [None, b"1"]
     assert after.read("count") == b"1+"
     assert repo.git("rev-list", "--count", "gitmill/state") == "4"
+
+
+def test_commits_in_a_row_are_made_of_each_other_and_move_the_branch_once(repo: Repo):
+    ours, theirs = open_store(repo.path), open_store(repo.path)
+    tip, late = repo.git("rev-parse", "gitmill/state"), []
+
+    def last(snapshot: Snapshot) -> Draft:
+        assert repo.git("rev-parse", "gitmill/state") in (tip, *late), "not even half of it is told"
+        if not late:
+            late.append(overtake(theirs, ours.snapshot(), draft("count", "1")))
+        return draft("count", (snapshot.read("count") or b"").decode() + "c")
+
+    after = ours.commit(
+        lambda at: draft("count", (at.read("count") or b"").decode() + "a"),
+        lambda _: None,
+        last,
+    )
+    assert after.read("count") == b"1ac"
+    assert repo.git("rev-list", "--count", f"{late[0]}..gitmill/state") == "2"
+
+
+def test_a_refusal_in_a_row_leaves_none_of_it(repo: Repo):
+    def refuse(_: Snapshot) -> Draft:
+        raise PausedError("no")
+
+    refs = repo.git("for-each-ref")
+    with pytest.raises(PausedError):
+        open_store(repo.path).commit(lambda _: draft("x", "y"), refuse)
+    assert repo.git("for-each-ref") == refs
+
+
+def test_the_past_is_read_and_never_written(repo: Repo):
+    store = open_store(repo.path)
+    then = store.commit(lambda _: draft("count", "1")).commit
+    store.commit(lambda _: draft("count", "2"))
+    assert store.at(then).read("count") == b"1"
+    assert store.snapshot().read("count") == b"2"
+    store.look_back(then)
+    assert store.snapshot().read("count") == b"1"
+    with pytest.raises(AssertionError, match="the past does not change"):
+        store.commit(lambda _: draft("count", "3"))
+    assert repo.git("show", "gitmill/state:count") == "2"
 
 
 def test_nothing_to_write_writes_nothing(repo: Repo):

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from gitmill.core.document import Document
-from gitmill.core.lifecycle import Event, Status, advance
+from gitmill.core.lifecycle import Event, Status, leads
 from gitmill.core.trailers import EventRecord, parse_message
 from gitmill.failpoints import VARIABLE
 from gitmill.flows.fsck import fsck
@@ -239,8 +239,11 @@ def _blobs(out: bytes) -> Iterator[bytes]:
         out = out[size + 1 :]
 
 
-def check_history(case: Case) -> None:
-    """Each event is legal, names the one before it, and agrees with the document."""
+def check_history(case: Case, *, also: Collection[str] = ()) -> None:
+    """Each event is legal, names the one before it, and agrees with the document.
+
+    There are no items but the tasks of the case and these `also`.
+    """
     last: dict[str, EventRecord] = {}
     told = events(case.repo)
     ids = [event.record.id for event in told]
@@ -252,11 +255,12 @@ def check_history(case: Case) -> None:
         before = last.get(record.item)
         assert record.after == (before.id if before else "")
         assert record.at == (before.to if before else "")
-        status = advance(Status(record.at) if record.at else None, Event(record.event))
-        assert record.to == status.value == document.text_value("status")
+        at = Status(record.at) if record.at else None
+        assert leads(at, Event(record.event), Status(record.to))
+        assert record.to == document.text_value("status")
         assert document.text_value("event") == record.id
         last[record.item] = record
-    assert set(last) == set(case.tasks)
+    assert set(last) == {*case.tasks, *also}
 
 
 def story(case: Case, task: str) -> list[str]:

@@ -1,0 +1,166 @@
+"""Around everything that runs an agent's code: what it did to the repository is noticed.
+
+Without a sandbox the git directory is writable for it. What was planted to be executed is put
+aside, refs of gitmill's are put back, anything else is told; the item is held in each case. What
+the user and other attempts do at the same time is theirs: see docs/hostile.md.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from gitmill.core.item import Item
+from gitmill.core.verdict import Finding, Severity
+from gitmill.flows.rescue import keep_commit
+from gitmill.git import tamper
+from gitmill.git.objects import Move
+from gitmill.git.tamper import Picture, RefChange, Who
+from gitmill.mill import Mill, layout
+from gitmill.store.history import entries
+
+_LOGGED = ("refs/heads/", "refs/remotes/", "refs/notes/", "refs/stash")  # a move leaves a line
+
+
+def identity(claim: str) -> dict[str, str]:
+    """Return the variables that make reflogs tell what the code of an attempt has moved.
+
+    Not for checks and criteria: a test may look at who it is that commits.
+    """
+    return {"GIT_COMMITTER_NAME": "gitmill attempt", "GIT_COMMITTER_EMAIL": _mail(claim)}
+
+
+def _mail(claim: str) -> str:
+    return f"{claim}@attempts.gitmill.invalid"
+
+
+class Guard:
+    """Compares the repository with how it stood when this was made or asked last."""
+
+    def __init__(self, mill: Mill, claim: str, trace: Path) -> None:
+        self._mill = mill
+        self._claim = claim
+        self._trace = trace
+        self._common = mill.repository.common
+        self._aside = mill.repository.private / "tampered"
+        self._undone = self._aside / "undone"  # what other guards have put back, one JSON a line
+        self._look()
+
+    def _look(self) -> None:
+        with self._mill.store.still():
+            self._position = self._mill.store.journal.position()
+            self._read = self._undone.stat().st_size if self._undone.exists() else 0
+            self._before = tamper.take(self._common, self._mill.store.backend)
+
+    def check(self) -> None:
+        """Undo and tell what is not as it was; `mill.tampered` gets a finding for each thing.
+
+        Those of high severity hold the item.
+        """
+        with self._mill.store.still():
+            after = tamper.take(self._common, self._mill.store.backend)
+            found = self._seen_by_others()
+            if after != self._before:
+                found += self._compare(after)
+        if found or after != self._before:
+            self._mill.tampered.setdefault(self._claim, []).extend(found)
+            self._look()
+
+    def _compare(self, after: Picture) -> list[Finding]:
+        before = self._before
+        # First what steers git: the calls that follow must not run what was planted.
+        told = tamper.clean(self._mill.repository.git, before, after, self._aside)
+        found = [self._undo(one.text, one.key) for one in told]
+        changes = tamper.moved(self._common, before, after, _mail(self._claim))
+        found += self._own_refs([change for change in changes if layout.is_own(change.ref)])
+        for change in changes:
+            if not layout.is_own(change.ref):
+                found += self._tell(change)
+        return found
+
+    def _own_refs(self, changes: list[RefChange]) -> Iterable[Finding]:
+        who = {change.ref: change.who for change in changes}
+        seen = {ref: oid for ref, oid in self._before.refs.items() if layout.is_own(ref)}
+
+        def theirs(move: Move) -> bool:
+            return who.get(move.ref) is Who.OTHERS
+
+        if changes:
+            for move in self._mill.store.put_back(seen, self._position, theirs):
+                kept = f"; what it had is {self._keep(move.old)}" if move.old else ""
+                text = f"{move.ref} was {_verb(move.new, move.old)}; it was put back{kept}"
+                yield self._undo(text, move.ref, proven=who.get(move.ref) is Who.THEY)
+
+    def _undo(self, text: str, name: str, *, proven: bool = False) -> Finding:
+        """Note what is put back, for the others; who shares the time is not to be blamed for it."""
+        self._aside.mkdir(parents=True, exist_ok=True)
+        with self._undone.open("ab") as file:
+            file.write(json.dumps({"text": text, "name": name}).encode() + b"\n")
+        grave = proven or tamper.named(self._trace, name) or self._is_alone()
+        return Finding(text, Severity.HIGH if grave else Severity.LOW)
+
+    def _seen_by_others(self) -> list[Finding]:
+        """Return what another guard was quicker to put back and our code has done, or may have."""
+        if not self._undone.exists():
+            return []
+        lines = self._undone.read_bytes()[self._read :].splitlines()
+        told = [json.loads(line) for line in lines]
+        named = [(one, tamper.named(self._trace, str(one["name"]))) for one in told]
+        return [
+            Finding(str(one["text"]), Severity.HIGH if ours else Severity.LOW)
+            for one, ours in named
+            if ours or not one["name"]
+        ]
+
+    def _is_alone(self) -> bool:
+        """Whether no other attempt or landing of this repository had its code run since `_before`.
+
+        Of other machines' too: what they run cannot have been here, so this errs to their favour.
+        """
+        snapshot = self._mill.snapshot()
+        claims = {item.lease.claim for item in snapshot.items.values() if item.lease}
+        began = self._before.refs.get(layout.STATE)
+        for entry in entries(self._mill.store.backend, snapshot.commit):
+            if entry.commit == began:
+                break
+            if entry.record is not None and entry.record.claim:
+                claims.add(entry.record.claim)
+        return not claims - {self._claim}
+
+    def _tell(self, change: RefChange) -> Iterable[Finding]:
+        """Tell of a ref of the user's; it stays where it is, and what it had is kept."""
+        if change.who is Who.OTHERS:
+            return
+        kept = ""
+        if change.ref != "HEAD" and change.old is not None:
+            kept = f"; what it had is {self._keep(change.old)}"
+        severity = Severity.HIGH if self._is_tampering(change) else Severity.LOW
+        yield Finding(f"{change.ref} was {_verb(change.old, change.new)}{kept}", severity)
+
+    def _is_tampering(self, change: RefChange) -> bool:
+        """Whether it cannot have been the user, whose git leaves a line in the reflog."""
+        if change.who is Who.THEY:
+            return True
+        kind, _, name = change.ref.removeprefix("refs/").partition("/")
+        if tamper.named(self._trace, "replace" if kind == "replace" else name):
+            return True
+        return change.new is not None and change.ref.startswith(_LOGGED) and self._is_alone()
+
+    def _keep(self, oid: str) -> str:
+        """Keep a commit that no ref may name any more; returns where."""
+        mill = self._mill
+        if mill.store.backend.read(oid)[0] != "commit":
+            return oid[:12]
+        item = next((i for i in mill.snapshot().items.values() if _has(i, self._claim)), None)
+        return keep_commit(mill, item.id if item else self._claim, oid)
+
+
+def _has(item: Item, claim: str) -> bool:
+    return item.lease is not None and item.lease.claim == claim
+
+
+def _verb(old: str | None, new: str | None) -> str:
+    if old is None:
+        return f"made, at {(new or '')[:12]}"
+    return "removed" if new is None else f"moved from {old[:12]} to {new[:12]}"

@@ -1,0 +1,227 @@
+"""How an attempt ends: its run log, and the one event that records its outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from gitmill import process
+from gitmill.agents import base as agents
+from gitmill.agents.base import ExitKind, Report
+from gitmill.config import Policy
+from gitmill.core import pipeline
+from gitmill.core.frozen import FrozenPlan, StageType
+from gitmill.core.item import Item
+from gitmill.core.lifecycle import Event
+from gitmill.core.pipeline import Settled
+from gitmill.core.redact import redact
+from gitmill.core.runlog import Passage, RunLog
+from gitmill.core.trailers import one_line
+from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
+from gitmill.errors import LeasedError
+from gitmill.flows import gates, work
+from gitmill.flows.rescue import keep_commit
+from gitmill.mill import Mill, layout
+from gitmill.store.events import Step
+
+
+@dataclass(frozen=True, slots=True)
+class Attempted:
+    """The item as it stands after an attempt, and the event that the attempt ended with."""
+
+    item: Item
+    event: Event
+
+
+@dataclass
+class Working:
+    """What is known of an attempt under way."""
+
+    item: Item
+    plan: FrozenPlan
+    policy: Policy
+    claim: str
+    base: str = ""
+    work: str = ""
+    kept: str = ""  # the ref that holds the work until it is recorded
+    built: bool = False
+    builder: str = ""  # the person who built it; else the agent of the stage did
+    passages: list[Passage] = field(default_factory=list)
+    results: list[gates.Result] = field(default_factory=list)
+    checked: str = ""
+    report: Report | None = None
+    at: str = ""
+
+
+def tampering(found: Sequence[Finding]) -> str:
+    """Return why an item is held after what was found beside its worktree, empty when it is not."""
+    grave = [finding.message for finding in found if finding.severity is Severity.HIGH]
+    more = f", and {len(grave) - 1} more" if len(grave) > 1 else ""
+    return f"tampering: {grave[0]}{more}" if grave else ""
+
+
+def run_log(
+    mill: Mill,
+    now: Working,
+    verdict: Verdict,
+    found: Sequence[Finding],
+    started: str,
+    seconds: float,
+) -> RunLog:
+    """Return the record of an attempt, free of secrets."""
+    report = now.report
+    hidden = process.secrets()
+    head = now.plan.stage(now.item.stage)
+    clean = Verdict(
+        verdict.word,
+        redact(verdict.summary, hidden),
+        tuple(replace(f, message=redact(f.message, hidden)) for f in (*verdict.findings, *found)),
+    )
+    return RunLog(
+        item=now.item.id,
+        stage=head.name,
+        verdict=clean,
+        by=f"{head.agent or 'gitmill'}@{mill.host}",
+        agent=head.agent,
+        started=started,
+        seconds=seconds,
+        exit=(report.exit if report else ExitKind.COMPLETED).value,
+        claim=now.claim,
+        plan=now.plan.hash12,
+        passages=tuple(now.passages),
+        facts=_facts(mill, now),
+        checks=tuple(result.as_json() for result in now.results),
+        output=redact(report.output if report else "", hidden),
+    )
+
+
+def _facts(mill: Mill, now: Working) -> Mapping[str, Any]:
+    facts: dict[str, Any] = {}
+    if now.work:
+        facts = {"base": now.base, "work": now.work, "tree": mill.tree_of(now.work)}
+        facts["patch"] = work.patch_of(mill, now.base, now.work)
+    if now.report:
+        usage = now.report.usage
+        told = {"input": usage.input, "output": usage.output, "cached": usage.cached}
+        facts["usage"] = {key: count for key, count in told.items() if count is not None} or None
+        facts |= {"cost": now.report.cost, "session": now.report.session}
+    return facts
+
+
+def record(
+    mill: Mill, now: Working, verdict: Verdict, log: RunLog, *, tampered: str = ""
+) -> Attempted:
+    """Commit what an attempt came to. The work is kept when somebody took the item meanwhile.
+
+    `tampered` says why the item is held, whatever came out.
+    """
+    item = now.item
+    tree = mill.tree_of(now.work) if now.work else ""
+    _forget_insane(now, verdict)
+    number = item.attempt + 1
+    run = (item.stage, log.document(number))
+    fields = _work_fields(now)
+    if tampered:
+        settled = _held(now, verdict, tampered)
+    elif now.report is not None and now.report.exit in agents.BLAMELESS:
+        exit_kind = now.report.exit.value
+        settled = Settled(Event.RELEASED, item.stage, item.counters, f"{item.stage}: {exit_kind}")
+    else:
+        settled = pipeline.settle(now.plan, item, item.stage, now.at, verdict)
+    if settled.event is Event.RETURNED:
+        if tree and tree == item.returned:
+            why = f"no progress, the same work was returned twice: {settled.reason}"
+            settled = replace(settled, event=Event.BLOCKED, reason=why)
+        fields["returned"] = tree or None
+    if settled.event in (Event.RETURNED, Event.FAILED):
+        fields["feedback"] = layout.run_path(item.id, number, item.stage)
+    if _approves(now, verdict, settled):
+        entry = {
+            "commit": now.work, "patch": log.facts["patch"], "by": log.by, "run": number,
+            "stage": now.at,
+        }  # fmt: skip
+        fields["reviewed"] = [*(r.model_dump() for r in item.reviewed), entry]
+    fields |= {"counters": dict(settled.counters), "reason": one_line(settled.reason) or None}
+    files = gates.passed_files(mill, now.policy, now.checked, now.results) if now.checked else {}
+    step = Step(
+        event=settled.event,
+        subject=_subject(settled, now.at, verdict, log.agent or "gitmill"),
+        by=log.by,
+        claim=now.claim,
+        stage=settled.stage,
+        fields=fields,
+        run=run,
+        files=files,
+        refs=_work_refs(now),
+    )
+    try:
+        return Attempted(mill.apply(item.id, step).item(item.id), settled.event)
+    except LeasedError:
+        # A person or a recovery took the item: the result is not recorded, the work is kept.
+        if now.built and not now.kept:
+            keep_commit(mill, item.id, now.work)
+        return Attempted(mill.snapshot().item(item.id), Event.LAPSED)
+
+
+def _held(now: Working, verdict: Verdict, why: str) -> Settled:
+    """Hold the item: a person may say yes to what has passed, else the stage is tried again."""
+    item = now.item
+    counters = dict(item.counters) | {item.stage: item.count(item.stage) + 1}
+    passed = verdict.word is VerdictWord.PASS
+    if not passed and verdict.summary:
+        why = f"{why}; and {now.at}: {verdict.summary}"
+    return Settled(Event.HELD, now.at if passed else item.stage, counters, why)
+
+
+def _forget_insane(now: Working, verdict: Verdict) -> None:
+    """Let no ref keep what sanity refused, for it may hold a secret."""
+    refused = now.plan.stage(now.at).type is StageType.SANITY
+    if refused and now.built and verdict.word is VerdictWord.RETURN:
+        now.built, now.base, now.work = False, now.item.base, now.item.work
+
+
+def _work_refs(now: Working) -> dict[str, str | None]:
+    if not now.built:
+        return {now.kept: None} if now.kept else {}
+    return {f"{layout.WORK}{now.item.id}": now.work} | ({now.kept: None} if now.kept else {})
+
+
+def _work_fields(now: Working) -> dict[str, Any]:
+    if not now.built:
+        return {}
+    return {
+        "base": now.base,
+        "work": now.work,
+        "builder": now.builder or now.plan.stage(now.item.stage).agent,
+        "reviewed": None,
+        "bare": None,
+        "answer": None,
+        "feedback": None,
+    }
+
+
+def _approves(now: Working, verdict: Verdict, settled: Settled) -> bool:
+    stage = now.plan.stage(now.at)
+    judged = stage.type is StageType.AGENT and not stage.is_authoring
+    return judged and verdict.word is VerdictWord.PASS and settled.event not in _NO_YES
+
+
+_NO_YES = frozenset({Event.RELEASED, Event.HELD})
+
+
+def _subject(settled: Settled, at: str, verdict: Verdict, who: str) -> str:
+    word = {
+        Event.ADVANCED: "passed",
+        Event.APPROVED: "passed, approved",
+        Event.APPROVAL_COUNTED: "passed, more approvals wanted",
+        Event.RETURNED: "returned",
+        Event.FAILED: "failed",
+        Event.RELEASED: "given back",
+        Event.BLOCKED: "blocked",
+        Event.HELD: "held, tampering was seen",
+        Event.ASKED: "passed, a person decides next"
+        if verdict.word is VerdictWord.PASS
+        else "asks a person",
+    }[settled.event]
+    return f"{at} {word} ({who})"

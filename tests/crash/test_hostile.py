@@ -1,0 +1,285 @@
+"""What clumsy and hostile agents do to a repository: one test for each row of docs/hostile.md.
+
+All without a sandbox. Beside each, another attempt is under way and the user works in the checkout:
+neither is blamed for what the agent did, and nothing of theirs is undone.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from tests.support.crash_cases import Server
+from tests.support.crash_live import Live
+from tests.support.repos import Sandbox
+
+MAKE_X = "echo x > x.txt; "
+GIT_DIR = '"$(git rev-parse --git-common-dir)"'
+HOOK = f"h={GIT_DIR}/hooks/post-commit; printf '#!/bin/sh\\ntouch WORD/pwned\\n' > $h; chmod +x $h"
+STATE = "refs/heads/gitmill/state"
+FORGE = (
+    "i=$(mktemp -u); export GIT_INDEX_FILE=$i; git read-tree gitmill/state;"
+    " f=$(git ls-files 'tasks/*' | head -1);"
+    " b=$(git cat-file blob gitmill/state:$f | sed 's/test -e x.txt/true/' | git hash-object -w --stdin);"
+    " git update-index --cacheinfo 100644,$b,$f;"
+    " c=$(git commit-tree -m forged -p gitmill/state $(git write-tree));"
+    f" git update-ref {STATE} $c; unset GIT_INDEX_FILE; "
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What an agent does, where its item stands afterwards, and what is said of it."""
+
+    name: str
+    script: str
+    status: str = "approved"
+    reason: str = ""
+    made: dict[str, str] = field(default_factory=dict)  # what its work has, by path
+    then: Callable[[Live, str], None] = lambda live, task: None
+    told: str = ""  # in the run log, of what does not hold it
+    alone: bool = False  # without another attempt under way
+    late: bool = False  # once the user has worked: it stops git, or runs with the user's
+
+
+def ref_is_left(ref: str) -> Callable[[Live, str], None]:
+    return lambda live, task: live.repo.git("rev-parse", "--verify", ref) and None
+
+
+def config_is_clean(key: str) -> Callable[[Live, str], None]:
+    def check(live: Live, task: str) -> None:
+        assert live.repo.git("config", "--get-all", key, check=False) == ""
+        assert not (live.word / "pwned").exists()
+        kept = list((live.repo.git_dir / "gitmill/tampered").iterdir())
+        assert any(key.rpartition(".")[2] in path.read_text().lower() for path in kept)
+
+    return check
+
+
+def hook_is_gone(live: Live, task: str) -> None:
+    assert not (live.repo.git_dir / "hooks/post-commit").exists()
+    live.repo.commit({"again.txt": "again\n"})
+    assert not (live.word / "pwned").exists()
+    kept = (live.repo.git_dir / "gitmill/tampered").glob("*-post-commit")
+    assert all("pwned" in path.read_text() for path in kept)
+
+
+def state_is_put_back(live: Live, task: str) -> None:
+    (document,) = re.findall(rf"tasks/\S+/{task}\.md", live.repo.git("ls-tree", "-r", STATE))
+    assert "test -e x.txt" in live.repo.git("show", f"{STATE}:{document}")
+    assert "forged" not in live.repo.git("log", "--format=%s", STATE)
+    kept = live.repo.git("for-each-ref", "--format=%(subject)", f"refs/gitmill/rescue/{task}")
+    assert "forged" in kept.splitlines()
+
+
+def main_is_left(live: Live, task: str) -> None:
+    """The agent's commit stays on the target, below the user's, and the item is held for it."""
+    assert live.repo.git("log", "--format=%s", "main").split() == [
+        "user",
+        "sneaked",
+        "first",
+        "first",
+    ]
+
+
+def branch_is_kept(live: Live, task: str) -> None:
+    kept = live.repo.git("for-each-ref", "--format=%(objectname)", f"refs/gitmill/rescue/{task}")
+    assert live.repo.git("ls-remote", "origin", "precious").split()[0] in kept.splitlines()
+
+
+ROWS = [
+    Row("commits", MAKE_X + "git add .; git commit -qm mine", made={"x.txt": "x\n"}),
+    Row("amends", MAKE_X + "git add .; git commit -q --amend -m mine", made={"x.txt": "x\n"}),
+    Row("resets", "git reset -q --soft HEAD~1; git reset -q; " + MAKE_X, made={"x.txt": "x\n"}),
+    Row("rebases", MAKE_X + "git add .; git commit -qm a; git rebase -q --force-rebase HEAD~1",
+        made={"x.txt": "x\n"}),
+    Row("stashes", "echo y > y.txt; git add .; git stash -q; " + MAKE_X,
+        "waiting", "refs/stash was made", {"x.txt": "x\n"}),
+    Row("switches branch", "git switch -q -c agents-own; " + MAKE_X + "git add .; git commit -qm a",
+        "waiting", "refs/heads/agents-own was made", {"x.txt": "x\n"},
+        ref_is_left("refs/heads/agents-own")),
+    Row("tags", MAKE_X + "git tag -a -m x v9", "waiting", "refs/tags/v9 was made", {"x.txt": "x\n"},
+        ref_is_left("refs/tags/v9")),
+    Row("tags lightly", MAKE_X + "git tag v9", "waiting", "refs/tags/v9 was made",
+        {"x.txt": "x\n"}, ref_is_left("refs/tags/v9")),
+    Row("tags, untold", MAKE_X + "env -u GIT_TRACE2_EVENT git tag v9", made={"x.txt": "x\n"},
+        then=ref_is_left("refs/tags/v9"), told="refs/tags/v9 was made"),
+    Row("pushes", MAKE_X + "git push -q origin HEAD:refs/heads/evil",
+        "waiting", "refs/remotes/origin/evil was made", {"x.txt": "x\n"}),
+    Row("moves the target", MAKE_X + "git update-ref refs/heads/main $(git commit-tree -m sneaked"
+        " -p main main^{tree})",
+        "waiting", "refs/heads/main was moved", then=main_is_left),
+    Row("deletes a branch", MAKE_X + "git branch -q -D precious",
+        "waiting", "refs/heads/precious was removed; what it had is refs/gitmill/rescue/",
+        {"x.txt": "x\n"}, branch_is_kept),
+    Row("deletes a branch, untold", MAKE_X + f"rm {GIT_DIR}/refs/heads/precious",
+        made={"x.txt": "x\n"}, then=branch_is_kept,
+        told="refs/heads/precious was removed; what it had is refs/gitmill/rescue/"),
+    Row("replaces an object", MAKE_X + "git replace HEAD HEAD~1",
+        "waiting", "refs/replace/[0-9a-f]+ was made"),
+    Row("edits configuration", MAKE_X + "git config user.email evil@example.com",
+        "waiting", "user.email was changed", {"x.txt": "x\n"}),
+    Row("breaks configuration", MAKE_X + f"echo '[' >> {GIT_DIR}/config",
+        "waiting", "could not be read any more; it was put back", {"x.txt": "x\n"},
+        late=True, alone=True),
+    Row("plants a hook", MAKE_X + HOOK, "waiting", "the hook .* was planted; it was put aside",
+        {"x.txt": "x\n"}, hook_is_gone, late=True, alone=True),
+    Row("plants a hook beside others", MAKE_X + HOOK, made={"x.txt": "x\n"}, then=hook_is_gone,
+        told="the hook .* was planted; it was put aside", late=True),
+    Row("plants a filter", "git config filter.evil.clean 'touch WORD/pwned; cat';"
+        " echo 'x.txt filter=evil' > .gitattributes; " + MAKE_X,
+        "waiting", "filter.evil.clean was planted", {"x.txt": "x\n"},
+        config_is_clean("filter.evil.clean")),
+    Row("plants a driver", "git config merge.evil.driver 'touch WORD/pwned'; " + MAKE_X,
+        "waiting", "merge.evil.driver was planted", {"x.txt": "x\n"},
+        config_is_clean("merge.evil.driver")),
+    Row("plants an alias", "git config alias.st '!touch WORD/pwned'; " + MAKE_X,
+        "waiting", "alias.st was planted", {"x.txt": "x\n"}, config_is_clean("alias.st")),
+    Row("plants fsmonitor", "git config core.fsmonitor 'touch WORD/pwned'; " + MAKE_X,
+        "waiting", "core.fsmonitor was planted", {"x.txt": "x\n"},
+        config_is_clean("core.fsmonitor"), late=True),
+    Row("plants an alias for all", "git config --global alias.st '!touch WORD/pwned'; " + MAKE_X,
+        "waiting", "alias.st was planted", {"x.txt": "x\n"}, config_is_clean("alias.st")),
+    Row("deletes .git of its worktree", "rm .git; " + MAKE_X, made={"x.txt": "x\n"}),
+    Row("deletes its worktree", 'rm -rf "$PWD"', "blocked", "the worktree .* is gone"),
+    Row("rewrites its criteria", FORGE + MAKE_X, "waiting",
+        f"{STATE} was moved .*; it was put back", {"x.txt": "x\n"}, state_is_put_back),
+    Row("removes its own history", MAKE_X + f"git update-ref -d {STATE}",
+        "waiting", f"{STATE} was removed; it was put back", {"x.txt": "x\n"}),
+    Row("moves a note", MAKE_X + "git update-ref refs/notes/gitmill HEAD",
+        "waiting", "refs/notes/gitmill was made.*; it was put back", {"x.txt": "x\n"}),
+    Row("rewrites the policy", "mkdir -p .gitmill; echo 'x = 1' > .gitmill/config.toml",
+        "waiting", "protected path .gitmill/config.toml: a person must allow it"),
+    Row("edits a check's script", "echo 'exit 0' > check.sh",
+        "waiting", "protected path check.sh: a person must allow it"),
+    Row("links out of the tree", "ln -s /etc/passwd link", "blocked",
+        "link is a link that leads out of the repository"),
+    Row("adds a submodule", "git init -q sub; cd sub; git commit -q --allow-empty -m a",
+        "waiting", "sub is another repository: a person must allow it"),
+    Row("makes a nested repository", "git init -q sub; echo x > sub/x.txt",
+        made={"sub/x.txt": "x\n"}),
+    Row("makes a huge file", "head -c 200000000 /dev/zero > huge", "blocked",
+        "huge has 200000000 bytes"),
+    Row("names a file like an option", "echo x > --help; echo x > -rf; echo x > ./--",
+        made={"--help": "x\n", "-rf": "x\n", "--": "x\n"}),
+    Row("leaves a daemon", MAKE_X + "setsid sh -c 'sleep 1; echo late > late.txt' > /dev/null 2>&1 &",
+        made={"x.txt": "x\n"}),
+]  # fmt: skip
+
+
+@pytest.fixture
+def live(sandbox: Sandbox, server: Server) -> Iterator[Live]:
+    repo = sandbox.repo(files={"README.md": "hello\n", "check.sh": "test -e README.md\n"})
+    repo.commit({"dirty.txt": "before\n"}, "first")
+    repo.git("branch", "precious")
+    bare = repo.path.parent / "origin.git"
+    subprocess.run(["git", "clone", "-q", "--bare", str(repo.path), str(bare)], check=True)
+    repo.git("remote", "add", "origin", str(bare))
+    live = Live(repo, server)
+    assert live.gitmill("init").code == 0
+    policy = '[checks.it]\ncommand = "sh check.sh"\ninputs = ["check.sh"]\n'
+    repo.commit({".gitmill/config.toml": policy}, "policy")
+    # The history is two commits long, whatever came before.
+    repo.git("reset", "-q", "--soft", "HEAD~1")
+    repo.git("commit", "-q", "--amend", "-m", "first")
+    yield live
+    live.close()
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_row(live: Live, row: Row):
+    begun, wait = (f"touch {live.word}/%s", f"until test -e {live.word}/go; do sleep 0.02; done")
+    script = row.script.replace("WORD", str(live.word))
+    parts = [begun % "hostile", wait, f"({script}\n)"]
+    parts = parts if row.late else [parts[2], *parts[:2]]
+    task = live.new_task("Hostile", "\n".join(parts))
+    other = live.new_task("Other", f"echo o > other.txt\n{begun % 'other'}\n{wait}")
+    runs = [("hostile", task)] if row.alone else [("other", other), ("hostile", task)]
+    through = ("--through", "approved")
+    processes = [live.start_until(name, "run", item, *through) for name, item in runs]
+    the_user_works(live)
+    live.go()
+    said = [process.communicate(timeout=60)[1] for process in processes]
+
+    item = live.item(task)
+    assert item["status"] == row.status, [item["reason"], *said]
+    assert re.search(row.reason, item["reason"] or "")
+    for path, content in row.made.items():
+        assert live.repo.git("show", f"refs/gitmill/work/{task}:{path}") + "\n" == content
+    assert re.search(row.told, build_log(live, task))
+    row.then(live, task)
+    if not row.alone:
+        assert live.item(other)["status"] == "approved", live.item(other)["reason"]
+    the_users_work_is_there(live)
+    assert live.repo.git("fsck", "--no-dangling") == ""
+
+
+def build_log(live: Live, task: str) -> str:
+    return live.repo.git("show", f"{STATE}:runs/{task[2:4]}/{task}/001-build.md")
+
+
+def the_user_works(live: Live) -> None:
+    repo = live.repo
+    repo.write({"dirty.txt": "mine\n"})
+    repo.git("stash")
+    repo.write({"user.txt": "mine\n"})
+    repo.git("add", "user.txt")
+    repo.git("commit", "-q", "-m", "user")
+    repo.git("branch", "topic")
+
+
+def the_users_work_is_there(live: Live) -> None:
+    assert "user" in live.repo.git("log", "--format=%s", "topic").split()
+    live.repo.git("merge-base", "--is-ancestor", "topic", "main")
+    assert "mine" in live.repo.git("show", "stash@{0}:dirty.txt")
+
+
+def test_what_is_written_into_another_worktree_is_part_of_that_change(live: Live):
+    wait = f"until test -e {live.word}/go; do sleep 0.02; done"
+    other = live.new_task("Other", f"echo o > other.txt; pwd > {live.word}/place;"
+                          f" touch {live.word}/other; {wait}", "--path", "other.txt")  # fmt: skip
+    run = live.start_until("other", "run", other, "--through", "approved", "--limit", "1")
+    task = live.new_task("Hostile", f"{MAKE_X} echo evil > $(cat {live.word}/place)/evil.txt")
+    assert live.gitmill("run", task, "--through", "approved").code == 0
+    live.go()
+    run.communicate(timeout=60)
+    assert "evil.txt is outside of the declared paths" in build_log(live, other)
+    names = live.repo.git("diff", "--name-only", "main", f"refs/gitmill/work/{task}")
+    assert names == "x.txt"
+
+
+def test_what_is_written_into_the_checkout_does_not_land(live: Live):
+    task = live.new_task("Hostile", f"{MAKE_X} echo evil > {live.repo.path}/evil.txt")
+    assert live.gitmill("run").code == 0
+    assert live.item(task)["status"] == "landed"
+    assert live.repo.git("status", "--porcelain") == "?? evil.txt"
+    assert live.repo.git("diff", "--name-only", "main~1", "main") == "x.txt"
+
+
+def test_a_deleted_repository_ends_everything_with_an_error(live: Live):
+    live.new_task("Hostile", f"rm -rf {GIT_DIR}")
+    said = live.gitmill("run")
+    assert said.code == 1
+    assert f"error[unusable-repository]: the repository {live.repo.git_dir} is gone" in said.err
+
+
+def test_an_edited_test_is_part_of_the_change(live: Live):
+    task = live.new_task("Hostile", "mkdir tests; echo 'def test(): pass' > tests/test_it.py")
+    assert live.gitmill("run", "--through", "approved").code == 0
+    assert "+def test(): pass" in live.gitmill("task", "diff", task).out
+
+
+def test_the_same_work_returned_twice_is_no_progress(live: Live):
+    task = live.new_task("Stubborn", "echo x > x.txt", "--path", "other.txt")
+    assert live.gitmill("run").code == 1
+    item = live.item(task)
+    assert item["status"] == "blocked"
+    assert item["reason"].startswith("no progress, the same work was returned twice: x.txt is")
+    assert live.story(task).count("claimed") == 2
+    assert live.gitmill("task", "retry", task).code == 0
+    assert live.gitmill("run").code == 1
+    assert live.story(task).count("claimed") == 4

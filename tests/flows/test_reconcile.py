@@ -1,0 +1,251 @@
+"""Hand edits: what people commit to the state branch with plain git."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+
+from tests.support.cli import gitmill, new_task
+from tests.support.repos import Repo, Sandbox
+
+STATE = "refs/heads/gitmill/state"
+BOB = {"GIT_AUTHOR_NAME": "Bob", "GIT_AUTHOR_EMAIL": "bob@example.com"}
+
+
+@pytest.fixture
+def repo(sandbox: Sandbox) -> Repo:
+    repo = sandbox.repo()
+    assert gitmill(repo.path, "init").code == 0
+    return repo
+
+
+def by_hand(repo: Repo, changes: dict[str, str | None], *, parent: str = STATE) -> str:
+    """Commit files to the state branch as a person would, in a worktree of it."""
+    place = repo.path.parent / "by-hand"
+    repo.git("worktree", "add", "-q", "--detach", str(place), parent)
+    for name, text in changes.items():
+        path = place / name
+        if text is None:
+            path.unlink()
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+    for argv in (("add", "-A"), ("commit", "-q", "-m", "by hand")):
+        subprocess.run(["git", *argv], cwd=place, check=True, env=os.environ | BOB)
+    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=place, capture_output=True, check=True)
+    commit = done.stdout.decode().strip()
+    repo.git("worktree", "remove", "--force", str(place))
+    if parent == STATE:
+        repo.git("update-ref", STATE, commit)
+    return commit
+
+
+def path_of(task: str) -> str:
+    return f"tasks/{task[2:4]}/{task}.md"
+
+
+def text_of(repo: Repo, task: str) -> str:
+    return repo.git("show", f"{STATE}:{path_of(task)}") + "\n"
+
+
+def item(repo: Repo, task: str) -> dict:
+    return gitmill(repo.path, "task", "show", task, "--json").json["item"]
+
+
+def story(repo: Repo, task: str) -> list[tuple[str, str]]:
+    told = gitmill(repo.path, "log", task, "--json").json["events"]
+    return [(event["event"], event["by"].partition(" <")[0]) for event in told[::-1]]
+
+
+def recover(repo: Repo) -> str:
+    said = gitmill(repo.path, "recover")
+    assert said.code == 0, said.err
+    return said.out + said.err
+
+
+def edited(text: str, **fields: str) -> str:
+    """Return a document with lines of its front matter replaced or added, as typed."""
+    head, rest = text.removeprefix("---\n").split("\n---\n", 1)
+    lines = head.split("\n")
+    for key, value in fields.items():
+        lines = [line for line in lines if not line.startswith(f"{key}:")]
+        lines.append(f"{key}: {value}")
+    return "---\n" + "\n".join(lines) + "\n---\n" + rest
+
+
+def test_free_fields_and_text_become_an_event_of_its_author(repo: Repo):
+    task = new_task(repo.path, "Before", "true")
+    text = edited(text_of(repo, task), title="After  # better", priority="1", mine="[kept, too]")
+    by_hand(repo, {path_of(task): text + "\nMore about it.\n"})
+    assert f"{task}: edited by hand (Bob)" in recover(repo)
+    after = item(repo, task)
+    assert (after["title"], after["priority"], after["body"]) == ("After", 1, "More about it.")
+    assert "title: After  # better\n" in text_of(repo, task)
+    assert "mine: [kept, too]\n" in text_of(repo, task)
+    assert story(repo, task)[-1] == ("edited", "Bob")
+    assert recover(repo).startswith("there was nothing to put right")
+
+
+@pytest.mark.parametrize("key", ["event", "stage", "work", "attempt", "counters", "lease", "id"])
+def test_what_only_gitmill_writes_is_put_back_and_the_rest_is_taken_up(repo: Repo, key: str):
+    task = new_task(repo.path, "Before", "true")
+    before = item(repo, task)
+    value = {"attempt": "7", "counters": '{"build": 2}', "work": "a" * 40, "lease": LEASE,
+             "id": "t-00000"}.get(key, "other")  # fmt: skip
+    by_hand(repo, {path_of(task): edited(text_of(repo, task), **{key: value, "title": "New"})})
+    said = recover(repo)
+    assert f"put back {key} (only gitmill writes it)" in said
+    after = item(repo, task)
+    ignored = {"event", "title"}
+    assert after["title"] == "New"
+    assert {k: v for k, v in after.items() if k not in ignored} == {
+        k: v for k, v in before.items() if k not in ignored
+    }
+    assert "Gitmill-Put-Back: " in repo.git("log", "-1", "--format=%B", STATE)
+
+
+LEASE = '{"claim": "c", "who": "w", "until": "2999-01-01T00:00:00Z"}'
+
+
+@pytest.mark.parametrize(
+    ("steps", "fields", "status", "event"),
+    [
+        ((), {"status": "blocked", "reason": "wait for Eve"}, "blocked", "blocked"),
+        ((), {"status": "cancelled"}, "cancelled", "cancelled"),
+        ((("cancel",),), {"status": "ready"}, "ready", "reopened"),
+        ((("block", "-m", "x"),), {"status": "ready"}, "ready", "unblocked"),
+    ],
+)
+def test_a_status_that_a_person_may_set_is_that_event(
+    repo: Repo, steps: tuple, fields: dict[str, str], status: str, event: str
+):
+    task = new_task(repo.path, "Task", "true")
+    for verb, *more in steps:
+        assert gitmill(repo.path, "task", verb, task, *more).code == 0
+    by_hand(repo, {path_of(task): edited(text_of(repo, task), title="Too", **fields)})
+    recover(repo)
+    after = item(repo, task)
+    assert (after["status"], after["title"]) == (status, "Too")
+    assert after.get("reason", "") == (fields.get("reason") or "")
+    assert story(repo, task)[-2:] == [("edited", "Bob"), (event, "Bob")]
+
+
+def waiting(repo: Repo) -> str:
+    """Return a task whose work is done and that waits for a person."""
+    task = new_task(repo.path, "Risky", "echo x > x.txt", "--criterion", "It is nice",
+                    "--criterion", "$ true")  # fmt: skip
+    assert gitmill(repo.path, "run").code == 3
+    assert item(repo, task)["status"] == "waiting"
+    return task
+
+
+def test_approve_by_hand_and_it_lands(repo: Repo):
+    task = waiting(repo)
+    by_hand(repo, {path_of(task): edited(text_of(repo, task), status="approved")})
+    assert gitmill(repo.path, "run").code == 0
+    assert item(repo, task)["status"] == "landed"
+    assert ("approved", "Bob") in story(repo, task)
+    assert "Bob <bob@example.com>" in repo.git("notes", "--ref", "gitmill", "show", "main")
+
+
+@pytest.mark.parametrize(
+    ("fields", "event"), [({"answer": "yes, do"}, "answered"), ({"reason": "too ugly"}, "returned")]
+)
+def test_answer_and_return_by_hand(repo: Repo, fields: dict[str, str], event: str):
+    task = waiting(repo)
+    by_hand(repo, {path_of(task): edited(text_of(repo, task), status="ready", **fields)})
+    recover(repo)
+    assert item(repo, task)["status"] == "ready"
+    assert story(repo, task)[-1] == (event, "Bob")
+
+
+def test_a_status_that_nobody_may_set_is_put_back_with_the_reason(repo: Repo):
+    task = new_task(repo.path, "Task", "echo x > y.txt")
+    by_hand(repo, {path_of(task): edited(text_of(repo, task), status="landed")})
+    assert "put back status (nobody makes it landed from ready)" in recover(repo)
+    assert item(repo, task)["status"] == "ready"
+    assert gitmill(repo.path, "task", "cancel", task).code == 0
+    other = waiting(repo)
+    by_hand(repo, {path_of(other): edited(text_of(repo, other), status="ready")})
+    assert "put back status (set `answer` to answer it, or `reason`" in recover(repo)
+
+
+def test_a_malformed_file_is_named_and_blocks_nothing_else(repo: Repo):
+    broken, other = (new_task(repo.path, name, "echo x > x.txt") for name in ("One", "Two"))
+    good = text_of(repo, broken)
+    by_hand(repo, {path_of(broken): edited(good, priority="urgent")})
+    said = gitmill(repo.path, "run")
+    assert said.code == 0
+    line = 1 + edited(good, priority="urgent").split("\n").index("priority: urgent")
+    assert f"{path_of(broken)}:{line}: priority must be a whole number" in said.err
+    assert item(repo, other)["status"] == "landed"
+    by_hand(repo, {path_of(broken): edited(good, priority="1")})
+    assert f"{broken}: edited by hand (Bob)" in recover(repo)
+    assert item(repo, broken)["priority"] == 1
+
+
+def test_a_new_document_becomes_an_item(repo: Repo):
+    by_hand(repo, {
+        "tasks/ab/t-abcde.md": '---\ntitle: By hand\nstatus: ready\nscript: "echo x > x.txt"\n'
+        'criteria: ["$ true"]\nattempt: 9\n---\n\nText.\n',
+    })  # fmt: skip
+    assert gitmill(repo.path, "run").code == 0
+    assert item(repo, "t-abcde")["status"] == "landed"
+    assert story(repo, "t-abcde")[:2] == [("created", "Bob"), ("readied", "Bob")]
+
+
+def test_a_removed_document_and_evidence_are_put_back(repo: Repo):
+    task = new_task(repo.path, "Task", "echo x > x.txt")
+    assert gitmill(repo.path, "run").code == 0
+    names = repo.git("ls-tree", "-r", "--name-only", STATE).split()
+    mine = [n for n in names if n.startswith(("runs/", "checks/", "frozen/"))] + [path_of(task)]
+    before = [repo.git("show", f"{STATE}:{name}") for name in mine[:-1]]
+    by_hand(repo, dict.fromkeys(mine, None) | {"NOTES.md": "ours\n"})
+    said = recover(repo)
+    assert "put back its document (an item is cancelled, not removed)" in said
+    assert [repo.git("show", f"{STATE}:{name}") for name in mine[:-1]] == before
+    assert item(repo, task)["status"] == "landed"
+    assert repo.git("show", f"{STATE}:NOTES.md") == "ours"
+
+
+def test_anyone_can_stop_everything_by_a_commit(repo: Repo):
+    new_task(repo.path, "Task", "true")
+    control = repo.git("show", f"{STATE}:control.md") + "\n"
+    by_hand(repo, {"control.md": edited(control, paused="true", reason="fire")})
+    said = gitmill(repo.path, "run")
+    assert (said.code, "fire" in said.err) == (3, True)
+    told = gitmill(repo.path, "log", "--json").json["events"][0]
+    assert (told["event"], told["by"]) == ("paused", "Bob <bob@example.com>")
+    assert gitmill(repo.path, "resume").code == 0
+    assert gitmill(repo.path, "run").code != 3
+
+
+def test_several_commits_and_a_merged_pull_request_are_taken_up_at_once(repo: Repo):
+    one, two = (new_task(repo.path, name, "true") for name in ("One", "Two"))
+    base = repo.git("rev-parse", STATE)
+    side = by_hand(repo, {path_of(one): edited(text_of(repo, one), priority="0")}, parent=base)
+    by_hand(repo, {path_of(two): edited(text_of(repo, two), status="cancelled")})
+    tree = repo.git("merge-tree", "--write-tree", STATE, side)
+    merge = repo.git("commit-tree", "-m", "pull request", "-p", STATE, "-p", side, tree)
+    repo.git("update-ref", STATE, merge)
+    recover(repo)
+    assert item(repo, one)["priority"] == 0
+    assert item(repo, two)["status"] == "cancelled"
+    assert repo.git("merge-base", "--is-ancestor", side, STATE) == ""
+
+
+def test_what_is_frozen_stays_while_somebody_works(repo: Repo):
+    task = waiting(repo)
+    by_hand(repo, {path_of(task): edited(text_of(repo, task), script="echo y > y.txt")})
+    assert f"put back script ({task} is waiting" in recover(repo)
+    assert item(repo, task)["script"] == "echo x > x.txt"
+
+
+def test_any_writing_command_takes_up_first_what_hands_did(repo: Repo):
+    task = new_task(repo.path, "Task", "true")
+    by_hand(repo, {path_of(task): edited(text_of(repo, task), priority="0")})
+    assert gitmill(repo.path, "task", "block", task, "-m", "x").code == 0
+    assert [event for event, _ in story(repo, task)[-2:]] == ["edited", "blocked"]
+    assert item(repo, task)["priority"] == 0

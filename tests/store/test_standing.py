@@ -1,0 +1,44 @@
+"""Which events still count after some were undone."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gitmill.core.trailers import EventRecord
+from gitmill.store.history import UNDOES, Entry, standing
+
+
+def entry(name: str, undoes: str = "") -> Entry:
+    extra = {UNDOES: undoes} if undoes else {}
+    return Entry(name, 0, "Ada", name, EventRecord(event="edited", id=name, extra=extra))
+
+
+def counted(told: list[Entry]) -> list[str]:
+    return [one.commit for one in standing(reversed(told))][::-1]
+
+
+def test_what_was_undone_and_the_undoing_do_not_count():
+    told = [entry("a"), entry("b"), entry("u", "b")]
+    assert counted(told) == ["a"]
+    assert counted([*told, entry("v", "a")]) == []
+    assert counted([*told, entry("c")]) == ["a", "c"]
+    assert counted([entry("a"), entry("b"), entry("c"), entry("u", "b c")]) == ["a"]
+
+
+def test_a_commit_by_hand_is_no_event():
+    assert counted([entry("a"), Entry("h", 0, "Bo", "by hand", None), entry("b")]) == ["a", "b"]
+
+
+@given(st.lists(st.integers(0, 3)))
+def test_it_is_a_stack(moves: list[int]):
+    """Zero undoes the last that counts, if there is one; anything else is a new event."""
+    told: list[Entry] = []
+    stack: list[str] = []
+    for number, move in enumerate(moves):
+        if move == 0 and stack:
+            told.append(entry(f"u{number}", stack.pop()))
+        else:
+            told.append(entry(f"e{number}"))
+            stack.append(f"e{number}")
+    assert counted(told) == stack
