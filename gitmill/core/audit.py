@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gitmill.core.frozen import FrozenPlan
+from gitmill.core.ids import Kind, derived_id
 from gitmill.core.item import Item, frozen_hash
 from gitmill.core.lifecycle import WORKING, Event, Status, advance, check_claim
 from gitmill.core.runlog import Log
@@ -48,16 +49,18 @@ RULES = {
     "not-on-target": "what landed is on the target, unless it was reverted",
     "wrong-patch": "what landed is the patch that was reviewed",
     "not-reviewed": "every review that the frozen plan asks for was passed by the landed patch",
+    "wrong-undo": "an undo takes back the last events that count, and brings back what was before",
     "note": "a landed commit, and no other, has a note, and it is what the state says",
     "work-ref": "the ref of an item's work is at the item's work",
 }
 
+REVERT = "revert:"  # what the source of a task begins with that takes a landing back
 E = Event
 _EVENTS = {event.value: event for event in Event}
 _TEXT = frozenset({E.EDITED, E.SPLIT})
 _MAKES_WORK = frozenset({
     E.ADVANCED, E.APPROVAL_COUNTED, E.APPROVED, E.RETURNED, E.FAILED, E.ASKED, E.BLOCKED,
-    E.FINISHED, E.RE_REVIEW,
+    E.FINISHED, E.RE_REVIEW, E.HELD,
 })  # fmt: skip
 # Which events may change a field; those that begin the item again may only empty what follows.
 _MAY = {
@@ -76,8 +79,13 @@ _EMPTIES = {
     E.REOPENED: frozenset({
         "landed", "checked", "landing", "plan", "frozen", "base", "work", "builder",
     }),
+    E.REVERTED: frozenset({"landed", "checked"}),
     E.EDITED: frozenset({"plan", "frozen", "base", "work", "builder"}),
 }  # fmt: skip
+_EARNED = (
+    "stage", "lease", "counters", "attempt", "reviewed", "landed", "checked", "landing", "plan",
+    "frozen", "base", "work", "builder",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +101,8 @@ class Turn:
     """One event of an item as a commit has it.
 
     `claimed` is the item as it was when the lease of `before` was taken, `plan` the frozen plan
-    that it runs under, `run` the run log that the commit adds and `run_oid` that log's blob.
+    that it runs under, `run` the run log that the commit adds and `run_oid` that log's blob. For an
+    undo `undone` is the item as it was before what is taken back, None when that is not the last.
     """
 
     record: EventRecord
@@ -103,6 +112,12 @@ class Turn:
     plan: FrozenPlan | None = None
     run: Log | None = None
     run_oid: str = ""
+    undone: Item | None = None
+
+    @property
+    def is_undo(self) -> bool:
+        """Whether it takes events back."""
+        return "Undoes" in self.record.extra
 
     @property
     def event(self) -> Event | None:
@@ -123,7 +138,11 @@ def judge(turn: Turn) -> Iterator[Fault]:
     yield from _status(turn, event)
     yield from _agreement(turn)
     yield from _claim(turn, event)
-    if before is not None:
+    if before is None:
+        yield from _newborn(turn.after)
+    elif turn.is_undo:
+        yield from _undo(before, turn.after, turn.undone)
+    else:
         yield from _fields(before, turn.after, event)
     yield from _frozen(turn, event)
 
@@ -138,7 +157,7 @@ def _status(turn: Turn, event: Event) -> Iterator[Fault]:
             "wrong-status", f"it says to {turn.record.to}, and it is {turn.after.status.value}"
         )
     try:
-        leads = advance(before, event)
+        leads = advance(before, event, back=turn.after.status)
     except IllegalTransitionError as error:
         yield Fault("illegal-event", error.message)
         return
@@ -186,10 +205,43 @@ def _fields(before: Item, after: Item, event: Event) -> Iterator[Fault]:
         value: Any = getattr(after, name)
         if value == getattr(before, name) or event in events:
             continue
+        if event is E.CLAIMED and takes_back(before) and (name == "criteria" or not value):
+            continue  # it is made anew, whatever became of it before
         if name not in empties or value:
             yield Fault("wrong-fields", f"{event.value} does not change {name}")
+    again = event in (E.REOPENED, E.REVERTED) or (
+        event is E.EDITED and before.frozen and not after.frozen
+    )
+    for name in sorted(empties) if again else ():
+        value = getattr(after, name)
+        if value and value == getattr(before, name):
+            yield Fault("wrong-fields", f"{event.value} leaves {name} as it was")
     if before.document.body != after.document.body and event not in _TEXT:
         yield Fault("wrong-fields", f"{event.value} does not change the text")
+
+
+def takes_back(item: Item) -> bool:
+    """Whether an item is the one task that takes a certain landing back."""
+    return item.source.startswith(REVERT) and item.id == derived_id(Kind.TASK, item.source)
+
+
+def _undo(before: Item, after: Item, undone: Item | None) -> Iterator[Fault]:
+    """Let each field be as it is or as it was before what is undone, and nothing else."""
+    if undone is None:
+        yield Fault("wrong-undo", "what it takes back are not the last events that count")
+        return
+    for name in (*_MAY, "stage", "counters", "reviewed"):
+        if getattr(after, name) not in (getattr(before, name), getattr(undone, name)):
+            yield Fault("wrong-undo", f"{name} is not what it was before")
+    if after.document.body not in (before.document.body, undone.document.body):
+        yield Fault("wrong-undo", "the text is not what it was before")
+
+
+def _newborn(item: Item) -> Iterator[Fault]:
+    """Refuse an item that begins with what only work on it can give it."""
+    for name in _EARNED:
+        if getattr(item, name):
+            yield Fault("wrong-fields", f"it was created with {name}")
 
 
 def _frozen(turn: Turn, event: Event) -> Iterator[Fault]:
@@ -197,7 +249,8 @@ def _frozen(turn: Turn, event: Event) -> Iterator[Fault]:
     before, after = turn.before, turn.after
     if not after.frozen:
         rests = before is None or before.status in (Status.DRAFT, Status.READY, Status.BLOCKED)
-        if event is E.EDITED and before is not None and before.frozen and not rests:
+        taken = event is E.EDITED and not turn.is_undo
+        if taken and before is not None and before.frozen and not rests:
             yield Fault("criteria-changed", f"edited while it was {before.status.value}")
         return
     if before is not None and before.frozen == after.frozen and _asked(before) == _asked(after):

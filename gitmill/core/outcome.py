@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from gitmill.core import pipeline
-from gitmill.core.audit import Fault, Turn
+from gitmill.core.audit import Fault, Turn, takes_back
 from gitmill.core.frozen import APPROVED, FrozenPlan, PlannedStage, StageType
 from gitmill.core.item import Item, Reviewed
 from gitmill.core.lifecycle import Event, Status
 from gitmill.core.runlog import Log
+from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Verdict, VerdictWord
 
 E = Event
@@ -45,6 +46,12 @@ def judge_outcome(turn: Turn) -> Iterator[Fault]:
         return  # of what lands nothing, the loop alone knows
     if turn.plan is None and (run is not None or event is E.CLAIMED):
         return  # told where the plan is missing
+    if turn.is_undo:
+        return  # how it has to stand then, `judge` has seen
+    if "Reverts" in turn.record.extra:
+        yield from _work(turn, event, before)
+        yield from _compare(turn, event, _opposite(turn, before))
+        return
     worked = run is not None and before.status is Status.RUNNING and event is not E.RELEASED
     if worked:
         assert run is not None
@@ -76,6 +83,8 @@ def _evidence(turn: Turn, event: Event, before: Item) -> Iterator[Fault]:
         yield Fault("evidence", f"its run log is number {run.number} of {run.item}")
     if run.claim != turn.record.claim:
         yield Fault("evidence", f"its run log was written under {run.claim or 'no claim'}")
+    if one_line(run.by) != turn.record.by:
+        yield Fault("evidence", f"its run log is by {run.by or 'nobody'}")
 
 
 def _passed_through(plan: FrozenPlan, item: Item, run: Log) -> Iterator[Fault]:
@@ -128,14 +137,38 @@ def _settled(turn: Turn, before: Item) -> Iterator[Expected]:
     verdict = Verdict(run.verdict, "")
     for stage in _ended_at(plan, run):
         settled = pipeline.settle(plan, item, run.stage, stage.name, verdict)
+        event = settled.event
+        if event is E.RETURNED and run.tree and run.tree == item.returned:
+            event = E.BLOCKED  # the same work once more is no progress
+        if turn.event is E.HELD:
+            yield from _held(turn, run, item, stage)
+            continue
         reviewed = before.reviewed
         if stage.type is StageType.AGENT and not stage.is_authoring and run.verdict is _PASS:
             reviewed = (*reviewed, _approval(run, run.work, stage.name))
         if turn.after.work != before.work:
             reviewed = ()
-        yield Expected(settled.event, settled.stage, settled.counters, reviewed)
+        yield Expected(event, settled.stage, settled.counters, reviewed)
         if plan.stage(run.stage).is_authoring:  # the same work, made once more in that second
-            yield Expected(settled.event, settled.stage, settled.counters, ())
+            yield Expected(event, settled.stage, settled.counters, ())
+
+
+def _held(turn: Turn, run: Log, item: Item, stage: PlannedStage) -> Iterator[Expected]:
+    """Yield what tampering leaves, whatever the verdict was: a try is spent, nothing approved."""
+    counters = dict(item.counters) | {item.stage: item.count(item.stage) + 1}
+    to = stage.name if run.verdict is _PASS else item.stage
+    yield Expected(E.HELD, to, counters, item.reviewed)
+    if turn.plan is not None and turn.plan.stage(run.stage).is_authoring:
+        yield Expected(E.HELD, to, counters, ())
+
+
+def _opposite(turn: Turn, before: Item) -> list[Expected]:
+    """Return what making the opposite of a landing leaves: approved by who asked for it."""
+    run, landed = turn.run, turn.record.extra["Reverts"]
+    if run is None or not takes_back(before) or not before.source.endswith(f":{landed}"):
+        return []
+    reviewed = (_approval(run, run.work, run.stage),)
+    return [Expected(E.APPROVED, run.stage, before.counters, reviewed)]
 
 
 def _ended_at(plan: FrozenPlan, run: Log) -> list[PlannedStage]:
@@ -153,8 +186,9 @@ def _decided(turn: Turn, event: Event, before: Item) -> Iterator[Expected]:
     """Yield what a decision, a landing or a claim may leave."""
     plan, run = turn.plan, turn.run
     stage, counters, reviewed = before.stage, before.counters, before.reviewed
-    if event is E.REOPENED:
-        yield Expected(event, "", {}, ())
+    if event in (E.REOPENED, E.REVERTED):
+        again = event is E.REOPENED
+        yield Expected(event, "" if again else stage, {} if again else counters, ())
         return
     if event in (E.APPROVED, E.ADVANCED) and plan is not None and run is not None:
         leads = pipeline.next_after_pass(plan, before, stage)
@@ -175,6 +209,8 @@ def _decided(turn: Turn, event: Event, before: Item) -> Iterator[Expected]:
     if event is E.CLAIMED and plan is not None:
         stage = stage or plan.first.name
     yield Expected(event, stage, counters, reviewed)
+    if event is E.CLAIMED and plan is not None and takes_back(before):
+        yield Expected(event, plan.first.name, {}, ())
     if event is E.LAND_ABORTED:
         more = dict(counters) | {"aborts": before.count("aborts") + 1}
         yield Expected(event, stage, more, reviewed)

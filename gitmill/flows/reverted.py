@@ -63,7 +63,7 @@ def _say(mill: Mill, item: Item, sha: str, who: str, did: Callable[[str], None])
         subject=f"reverted by {sha[:10]}",
         by=who,
         after=item.event,
-        fields={"landed": None, "reviewed": None, "reverted": sha, "reason": why},
+        fields={"landed": None, "checked": None, "reviewed": None, "reverted": sha, "reason": why},
         extra={"Reverted-By": sha},
     )
     with suppress(RefMovedError):  # somebody else has noticed it too

@@ -9,20 +9,26 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
+from gitmill.core.document import Document
 from gitmill.core.ids import PATTERN
+from gitmill.core.item import read_item
 from gitmill.core.trailers import EventRecord, parse_message
-from gitmill.errors import GitFailedError
+from gitmill.errors import BadDocumentError, GitFailedError
+from gitmill.git import trees
 from gitmill.git.differ import Differ
 from gitmill.git.objects import Backend, Entry, MissingObjectError, read_commit
 from gitmill.git.trees import Change
 from gitmill.store import layout
 from gitmill.store.account import Account, Found
+from gitmill.store.records import KEPT
 from gitmill.store.transaction import root_commit
-from gitmill.store.turns import INBOX, Turns
+from gitmill.store.turns import FOLDERS, Turns
 
+EVALS = "evals/"
 _TRAILER = re.compile(r"^(Gitmill-[A-Za-z-]+): ", re.MULTILINE)
-# What anyone may change by hand without gitmill having to take it up.
-_FREE = (layout.CONTROL, layout.BOARD, INBOX)
+# What gitmill has to take up or put back when it was changed by hand. It takes up `control.md` as
+# well; but that holds at once, whoever wrote it.
+_OURS = (*FOLDERS, *KEPT, EVALS, layout.FORMAT_FILE)
 
 
 def is_hand_edit(message: str, record: EventRecord | None) -> bool:
@@ -95,7 +101,7 @@ class _Replay:
 
     def _by_hand(self, oid: str, changes: Mapping[str, Change]) -> None:
         for path, change in changes.items():
-            if not path.startswith(_FREE):
+            if path.startswith(_OURS):
                 _, stood = self._hand.get(path, ("", change.old))
                 self._hand[path] = (oid, stood)
 
@@ -114,16 +120,29 @@ class _Replay:
         return left
 
     def end(self, line: list[str]) -> None:
-        """Tell what hands changed and nobody took up; before gitmill has gone on, as a notice."""
+        """Tell what hands changed and nobody took up; before gitmill has gone on, as a notice.
+
+        A document that cannot be read stays as it is, and gitmill goes on around it.
+        """
         by_commit: dict[str, list[str]] = {}
         for path, (commit, _) in self._hand.items():
             by_commit.setdefault(commit, []).append(path)
+        after = line.index(self._since) if self._since else 0
         for commit, paths in by_commit.items():
-            after = line.index(self._since) if self._since else 0
+            late = line.index(commit) > after or all(map(self._is_broken, paths))
             what = f"changed by hand and not taken up: {', '.join(sorted(paths)[:4])}"
             found = Found("hand-edit", commit, "", what)
-            late = line.index(commit) > after
             (self._out.notices if late else self._out.faults).append(found)
+
+    def _is_broken(self, path: str) -> bool:
+        data = trees.read_file(self._backend, self._tree, path)
+        if not layout.item_of(path) or data is None:
+            return False
+        try:
+            read_item(Document.from_bytes(data, path))
+        except BadDocumentError:
+            return True
+        return False
 
 
 def _clear(message: str, record: EventRecord) -> bool:

@@ -18,6 +18,7 @@ from gitmill.git.objects import GITLINK, TREE, Backend, Entry, read_commit
 from gitmill.git.trees import Change
 from gitmill.store import layout
 from gitmill.store.account import Account, Landed
+from gitmill.store.past import Past
 from gitmill.store.records import CHECKS, FROZEN, NewLog, Records
 
 INBOX = "inbox/"
@@ -28,6 +29,7 @@ BRANCH_EVENTS: Mapping[str, tuple[str, ...]] = {
     "resumed": (layout.CONTROL, layout.BOARD),
     "compiled": (FROZEN,),
     "checked": (CHECKS,),
+    "put-back": (),  # what is put back counts as never touched
     "upgraded": (layout.FORMAT_FILE, layout.CONTROL, layout.BOARD),
 }
 # Events whose commit may make the items that come from theirs.
@@ -45,6 +47,7 @@ class Turns:
         self._events: set[str] = set()
         self._claims: set[str] = set()
         self._claimed: dict[str, Item] = {}  # as they were when the lease was taken
+        self._past = Past(backend)
         self.at = ""
 
     def _fault(self, rule: str, what: str, item: str = "") -> None:
@@ -90,16 +93,22 @@ class Turns:
         path = layout.item_path(record.item)
         change = changes.pop(path, None)
         after = self._read(path, change.new) if change is not None else None
+        undone = self._past.event(record, change.old if change is not None else None)
         logs = self._records.new_logs(changes.values())
         if after is not None:
-            self._turn(record, after, logs, changes)
+            self._turn(record, after, logs, changes, undone)
         elif change is None or change.new is None:
             self._fault("disagrees", f"it does not write {path}", record.item)
         allowed = (f"{layout.runs_folder(record.item)}/", FROZEN, CHECKS, layout.BOARD, INBOX)
         self._refuse_others(changes, allowed, record)
 
     def _turn(
-        self, record: EventRecord, after: Item, logs: list[NewLog], changes: Mapping[str, Change]
+        self,
+        record: EventRecord,
+        after: Item,
+        logs: list[NewLog],
+        changes: Mapping[str, Change],
+        undone: Item | None,
     ) -> None:
         name, before = record.item, self._out.items.get(record.item)
         run = logs[0].log if len(logs) == 1 else None
@@ -108,7 +117,7 @@ class Turns:
         turn = Turn(
             record=record, before=before, after=after, run=run,
             run_oid=logs[0].oid if logs else "",
-            claimed=self._claimed.get(name),
+            claimed=self._claimed.get(name), undone=undone,
             plan=self._records.plans.get(after.plan or (before.plan if before else "")),
         )  # fmt: skip
         if after.plan and turn.plan is None and (before is None or before.plan != after.plan):

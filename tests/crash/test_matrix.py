@@ -121,7 +121,7 @@ def goes_on(case: Case) -> None:
 
 @pytest.mark.parametrize("room", [0, 50, 150, 400, 1000, 5000])
 @CHECKED_OUT
-def test_a_disk_that_fills_up(tmp_path, server: Server, room: int, checked_out: bool):
+def test_a_disk_that_fills_up(tmp_path, server: Server, checked_out, room: int):
     made = template(server, checked_out=checked_out)
     with copied(made, tmp_path / "case", server) as case:
         code = case.run("run", room=room)

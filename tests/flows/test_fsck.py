@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ from gitmill.flows.fsck import Verified, fsck
 from gitmill.flows.init import init
 from gitmill.flows.intake import NewTask, new_task
 from gitmill.flows.run import Order, run
+from gitmill.flows.undo import take_back
+from gitmill.flows.undoable import last_of
 from gitmill.mill import Mill
 from tests.conftest import seal
 from tests.support.cli import gitmill
@@ -33,12 +36,13 @@ EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 
 @dataclass(frozen=True)
 class Story:
-    """A repository in which one task was returned once and landed, one landed, one was dropped."""
+    """A repository in which one task was returned once and landed, one landed, one was dropped, one undone."""
 
     repo: Repo
     first: str  # returned once
     second: str  # landed on a target that had moved
     third: str  # cancelled
+    fourth: str  # blocked, which was undone
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +74,10 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         decide.block(mill, third, "not now")
         decide.unblock(mill, third, reset=True)
         decide.cancel(mill, third, "no")
-        yield Story(repo, first, second, third)
+        fourth = new_task(mill, NewTask(title="Later", criteria=["$ true"]), ready=True).id
+        decide.block(mill, fourth, "not now")
+        take_back(mill, last_of(mill, fourth))
+        yield Story(repo, first, second, third, fourth)
 
 
 def _silent() -> tuple[Callable, Callable]:
@@ -81,7 +88,7 @@ def _silent() -> tuple[Callable, Callable]:
 def story(original: Story, tmp_path: Path) -> Story:
     """A copy that may be spoilt."""
     copy = shutil.copytree(original.repo.path, tmp_path / "repo", symlinks=True)
-    return Story(Repo(copy), original.first, original.second, original.third)
+    return replace(original, repo=Repo(copy))
 
 
 def verify(repo: Repo) -> Verified:
@@ -97,7 +104,7 @@ def test_a_true_history_is_clean(story: Story):
     assert found(verified) == []
     assert verified.account.unknown == verified.account.notices == []
     assert verified.holds
-    assert (len(verified.account.items), verified.landings) == (3, 2)
+    assert (len(verified.account.items), verified.landings) == (4, 2)
     count = int(story.repo.git("rev-list", "--count", STATE))
     assert verified.account.commits == count
 
@@ -289,6 +296,19 @@ def a_risk_lowered_before_the_gate(forgery: Forgery, story: Story) -> Written:
     commit = forgery.find("claimed", story.second)
     forgery.amend_item(commit, risk="low")
     return commit
+
+
+@forged("wrong-fields")
+def an_item_born_with_approvals(forgery: Forgery, story: Story) -> Written:
+    commit = forgery.find("created", story.third)
+    entry = {"commit": "0" * 40, "patch": "p", "by": "eve", "run": 1, "stage": "review"}
+    forgery.amend_item(commit, reviewed=[entry])
+    return commit
+
+
+@forged("evidence")
+def a_run_log_by_another(forgery: Forgery, story: Story) -> Written:
+    return forgery.find("returned", story.first).relog(by="eve@elsewhere")
 
 
 @forged("document")
@@ -549,6 +569,17 @@ def a_commit_landed_twice(forgery: Forgery, story: Story) -> Written:
     return commit
 
 
+@forged("wrong-undo")
+def an_undo_of_what_was_not_the_last(forgery: Forgery, story: Story) -> Written:
+    first = forgery.find("created", story.fourth).trailer("Id")
+    return forgery.find("unblocked", story.fourth).say(Undoes=first)
+
+
+@forged("wrong-undo")
+def an_undo_that_brings_something_new(forgery: Forgery, story: Story) -> Written:
+    return forgery.find("unblocked", story.fourth).set(title="Another")
+
+
 @forged("not-reviewed", before="outcome")
 def a_landed_item_that_was_never_reviewed(forgery: Forgery, story: Story) -> Written:
     a_review_left_out(forgery, story)
@@ -648,7 +679,10 @@ def test_what_landed_may_be_gone_once_that_was_said(story: Story):
     """A landing that an event has called reverted need not be on the target any more."""
     forgery = Forgery(story.repo)
     landed = forgery.find("landed", story.second)
-    document = landed.item.update({"status": "waiting", "event": "feedfeedfeedfeed"})
+    document = landed.item.update(
+        {"status": "waiting", "event": "feedfeedfeedfeed", "landed": None, "checked": None,
+         "reviewed": None, "reverted": "1" * 40}
+    )  # fmt: skip
     message = (
         f"{story.second}: reverted\n\nGitmill-Item: {story.second}\nGitmill-Event: reverted\n"
         f"Gitmill-Id: feedfeedfeedfeed\nGitmill-After: {landed.trailer('Id')}\n"
@@ -861,7 +895,7 @@ def test_the_screen_of_a_clean_history(story: Story):
     said = gitmill(story.repo.path, "fsck")
     count = story.repo.git("rev-list", "--count", STATE)
     assert (said.code, said.out, said.err) == (
-        0, f"{count} commits, 3 items, 2 landings verified\n", "",
+        0, f"{count} commits, 4 items, 2 landings verified\n", "",
     )  # fmt: skip
 
 
@@ -876,7 +910,7 @@ def test_the_screen_of_a_forged_history(story: Story):
     assert said.out.splitlines() == [
         f"error[broken-chain]: {blamed[:10]} {story.first}: it names 0123456789abcdef as the event "
         f"before it, not {before}",
-        f"{len(forgery.oids)} commits, 3 items, 2 landings verified, 1 errors",
+        f"{len(forgery.oids)} commits, 4 items, 2 landings verified, 1 errors",
     ]
     assert said.err == f"next: `gitmill log {story.first}`, then `git show {blamed[:10]}`\n"
     assert said.code == 1
@@ -888,7 +922,7 @@ def test_the_json_of_a_forged_history(story: Story):
     told = said.json
     assert said.code == 1
     assert told["schema"] == 1
-    assert (told["holds"], told["items"], told["landings"]) == (False, 3, 1)
+    assert (told["holds"], told["items"], told["landings"]) == (False, 4, 1)
     short = story.repo.git("rev-parse", "--short=10", "main")
     assert told["faults"] == [
         {"rule": "note", "commit": landed_in(story, story.second), "item": story.second,
@@ -909,3 +943,36 @@ def test_the_page_has_every_rule_as_it_is():
     page = (Path(__file__).parents[2] / "docs/verify.md").read_text("utf-8")
     assert re.findall(r"^\| `([a-z-]+)` \| (.*) \|$", page, re.MULTILINE) != []
     assert dict(re.findall(r"^\| `([a-z-]+)` \| (.*) \|$", page, re.MULTILINE)) == RULES
+
+
+# -- what gitmill itself wrote ---------------------------------------------------------------------
+
+
+def test_what_is_edited_during_a_landing_stands_in_its_note(sandbox: Sandbox):
+    """The check itself edits the task, as a person would from another terminal."""
+    repo = sandbox.repo(files={"a.txt": "a\n"})
+    mill = Mill.open(repo.path)
+    init(mill)
+    task = NewTask(title="Old", script="echo b > b.txt", criteria=["$ true"])
+    item = new_task(mill, task, ready=True).id
+    run(mill, Order(through="approved"), *_silent())
+    edit = f"{sys.executable} -m gitmill task edit {item} --title New"
+    policy = f"[checks]\ntest = '(cd {repo.path} && {edit})'\n"
+    repo.commit({".gitmill/config.toml": policy})
+    queue.land_queue(mill, lambda _: None)
+    assert found(verify(repo)) == []
+    assert 'title: "New"' in repo.git("notes", "--ref=gitmill", "show", "main")
+
+
+def test_a_pass_names_its_inputs_so_that_its_definition_can_be_computed(sandbox: Sandbox):
+    policy = "[checks.test]\ncommand = 'true'\ninputs = ['a.txt', 'c/*.txt']\n"
+    repo = sandbox.repo(files={"a.txt": "a\n", ".gitmill/config.toml": policy})
+    mill = Mill.open(repo.path)
+    init(mill)
+    task = NewTask(title="One", script="echo b > b.txt", criteria=["$ true"])
+    new_task(mill, task, ready=True)
+    run(mill, Order(), *_silent())
+    verified = verify(repo)
+    assert (verified.holds, verified.landings) == (True, 1)
+    (path,) = repo.git("ls-tree", "-r", "--name-only", STATE, "checks").splitlines()
+    assert 'inputs: ["a.txt", "c/*.txt"]' in repo.git("show", f"{STATE}:{path}")

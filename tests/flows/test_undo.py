@@ -462,6 +462,7 @@ def test_a_revert_can_be_undone_too(repo: Repo):
     assert item(repo, back)["status"] == "waiting"
 
 
+@pytest.mark.forges
 def test_what_was_reopened_has_landed_again_only_where_it_still_has(repo: Repo):
     task = landed(repo)
     was, since = document(repo, task), item(repo, task)["since"]
@@ -582,6 +583,7 @@ def test_a_landing_is_undone_in_a_repository_that_libgit2_cannot_open(sandbox: S
     assert gitmill(repo.path, "status", "--at", "gitmill/state~4").code == 0
 
 
+@pytest.mark.forges
 def test_two_clones_that_undo_at_once_make_one_item(repo: Repo, sandbox: Sandbox):
     """The id of a revert is of the landed commit, whoever makes it."""
     task = landed(repo)

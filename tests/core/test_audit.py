@@ -1,0 +1,234 @@
+"""The judgement of one event, where a whole history would be a long way round."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gitmill.core.audit import Turn, judge
+from gitmill.core.item import Item, frozen_hash
+from gitmill.core.outcome import judge_outcome
+from gitmill.core.runlog import Log
+from gitmill.core.trailers import EventRecord
+from gitmill.core.verdict import VerdictWord
+from tests.support.items import LEASE, deliver, item
+
+PLAN = deliver("[checks]\ntest = 'true'\n")
+FROZEN = frozen_hash((), "", ())
+WORK, BASE = "a" * 40, "b" * 40
+ENTRY = {"commit": WORK, "patch": "p", "by": "rules@host", "run": 2, "stage": "review"}
+RUNNING: dict[str, Any] = {"status": "running", "stage": "build", "lease": LEASE, "frozen": FROZEN}
+REVIEWED: dict[str, Any] = {
+    "stage": "review", "work": WORK, "base": BASE, "frozen": FROZEN, "reviewed": [ENTRY],
+    "counters": {"build": 1, "review": 1}, "attempt": 2, "plan": PLAN.hash12,
+}  # fmt: skip
+LANDING = {"candidate": "c" * 40, "onto": "d" * 40, "target": "refs/heads/main"}
+
+
+def turn(event: str, before: Item, after: Item, *, run: Log | None = None, **record: str) -> Turn:
+    """Return an event whose trailers say what the documents say, unless told otherwise."""
+    told = {
+        "event": event, "id": after.event, "item": after.id, "after": before.event,
+        "at": before.status.value, "to": after.status.value, "stage": after.stage,
+        "plan": after.plan or before.plan, "by": run.by if run else "ada",
+        "evidence": "e" * 40 if run else "",
+    }  # fmt: skip
+    return Turn(
+        record=EventRecord(**(told | record)), before=before, after=after, claimed=before,
+        plan=PLAN, run=run, run_oid="e" * 40 if run else "",
+    )  # fmt: skip
+
+
+def log(**fields: Any) -> Log:
+    told: dict[str, Any] = {
+        "item": "t-k3f9x", "number": 1, "stage": "build", "passages": (), "exit": "completed",
+        "verdict": VerdictWord.PASS, "by": "shell@host", "claim": "c1", "base": BASE, "work": WORK,
+        "tree": "", "patch": "p", "passed": (),
+    }  # fmt: skip
+    return Log(**(told | fields))
+
+
+def rules(one: Turn) -> list[str]:
+    return [fault.rule for fault in (*judge(one), *judge_outcome(one))]
+
+
+def event(name: str, before: dict[str, Any], after: dict[str, Any], **more: Any) -> list[str]:
+    return rules(turn(name, item(**before), item(**({"event": "e1"} | after)), **more))
+
+
+def test_a_lease_is_not_exchanged_while_it_is_held():
+    other = RUNNING | {"lease": LEASE | {"who": "eve"}}
+    assert event("edited", RUNNING, RUNNING) == []
+    assert event("edited", RUNNING, other) == ["wrong-lease"]
+
+
+def test_a_claim_is_the_one_in_the_lease():
+    ready = {"status": "ready"}
+    taken = RUNNING | {"plan": PLAN.hash12}
+    assert event("claimed", ready, taken, claim="c1") == []
+    assert event("claimed", ready, taken, claim="c2") == ["wrong-claim"]
+
+
+def test_the_text_is_changed_by_edits_only():
+    before, after = (
+        item(**REVIEWED, status="approved"),
+        item(**REVIEWED, status="queued", event="e1"),
+    )
+    other = after.model_copy(update={"document": after.document.with_body("Other.\n")})
+    assert rules(turn("queued", before, after)) == []
+    assert rules(turn("queued", before, other)) == ["wrong-fields"]
+
+
+@pytest.mark.parametrize(
+    ("status", "found"),
+    [("ready", []), ("blocked", []), ("approved", ["criteria-changed"])],
+)
+def test_what_was_frozen_is_taken_back_where_work_rests(status: str, found: list[str]):
+    before = REVIEWED | {"status": status}
+    after = {"status": status, "criteria": ["$ true"], "attempt": 2}
+    assert event("edited", before, after) == found
+
+
+def test_what_is_taken_back_is_taken_back_whole():
+    before = REVIEWED | {"status": "blocked"}
+    after = {"status": "blocked", "criteria": ["$ true"], "attempt": 2}
+    kept = after | {"work": "f" * 40, "base": BASE}
+    assert event("edited", before, kept) == ["wrong-fields", "wrong-fields", "wrong-work"]
+    assert event("edited", before, after | {"reviewed": [ENTRY]}) == ["wrong-review"]
+
+
+def test_reopening_empties_all_that_was_earned():
+    before = REVIEWED | {"status": "landed", "landed": "c" * 40}
+    assert event("reopened", before, {"attempt": 2}) == []
+    assert event("reopened", before, {"attempt": 2, "counters": {"build": 1}}) == ["counters"]
+    assert event("reopened", before, {"attempt": 2, "reviewed": [ENTRY]}) == ["wrong-review"]
+    assert event("reopened", before, {"attempt": 2, "stage": "review"}) == ["outcome"]
+    assert event("reopened", before, {"attempt": 2, "landed": "c" * 40}) == ["wrong-fields"]
+
+
+def test_retrying_resets_counters_wholly_or_not_at_all():
+    before = REVIEWED | {"status": "blocked"}
+    ready = REVIEWED | {"status": "ready"}
+    assert event("unblocked", before, ready) == []
+    assert event("unblocked", before, ready | {"counters": None}) == []
+    assert event("unblocked", before, ready | {"counters": {"build": 1}}) == ["counters"]
+
+
+def test_giving_up_a_landing_counts_one_or_none():
+    before = REVIEWED | {"status": "landing", "landing": LANDING, "lease": LEASE}
+    queued = REVIEWED | {"status": "queued"}
+    counted = REVIEWED["counters"]
+    assert event("land-aborted", before, queued, claim="c1") == []
+    one = queued | {"counters": counted | {"aborts": 1}}
+    assert event("land-aborted", before, one, claim="c1") == []
+    two = queued | {"counters": counted | {"aborts": 2}}
+    assert event("land-aborted", before, two, claim="c1") == ["counters"]
+
+
+def ejected(name: str, **after: Any) -> list[str]:
+    before = REVIEWED | {"status": "landing", "landing": LANDING, "lease": LEASE}
+    to = REVIEWED | {
+        "status": "ready", "stage": "build", "counters": {"returns": 1}, "reviewed": None,
+        "attempt": 3,
+    }  # fmt: skip
+    run = log(number=3, stage="land", verdict=VerdictWord.RETURN, by="root@host")
+    return event(name, before, to | after, run=run, claim="c1")
+
+
+def test_an_ejected_item_goes_back_to_its_author_with_no_approval_left():
+    assert ejected("ejected") == []
+    assert ejected("ejected", stage="review") == ["outcome"]
+    assert ejected("ejected", counters=REVIEWED["counters"]) == ["counters"]
+    assert ejected("ejected", reviewed=[ENTRY]) == ["wrong-review"]
+
+
+def test_a_changed_patch_goes_to_review_as_it_would_land():
+    moved = {"stage": "sanity", "work": "c" * 40, "base": "d" * 40}
+    assert ejected("re-review", **moved) == []
+    assert ejected("re-review", **moved | {"work": "f" * 40}) == ["wrong-work"]
+    assert ejected("re-review", **moved | {"stage": "approve"}) == ["outcome"]
+
+
+def decided(name: str, run: Log, **after: Any) -> list[str]:
+    before = REVIEWED | {"status": "waiting", "stage": "approve"}
+    return event(name, before, before | {"attempt": 3} | after, run=run)
+
+
+def test_a_persons_yes_is_an_approval_of_the_work_as_it_is():
+    run = log(number=3, stage="approve", by="ada", claim="", patch="")
+    mine = ENTRY | {"by": "ada", "run": 3, "stage": "approve"}
+    yes = {"status": "approved", "reviewed": [ENTRY, mine]}
+    assert decided("approved", run, **yes) == []
+    assert decided("approved", run, **yes | {"reviewed": [ENTRY]}) == ["wrong-review"]
+    other = [ENTRY, mine | {"commit": "f" * 40}]
+    assert decided("approved", run, **yes | {"reviewed": other}) == ["wrong-review"]
+    assert decided("advanced", run, **yes | {"status": "ready"}) == ["outcome"]
+
+
+def test_a_persons_no_begins_a_new_round():
+    run = log(number=3, stage="approve", by="ada", claim="", verdict=VerdictWord.RETURN)
+    no = {"status": "ready", "stage": "build", "reviewed": None, "counters": {"returns": 1}}
+    assert decided("returned", run, **no) == []
+    assert decided("returned", run, **no | {"counters": None}) == ["counters"]
+    assert decided("returned", run, **no | {"stage": "approve"}) == ["outcome"]
+
+
+GATES = (("sanity", "pass"), ("checks", "pass"))
+PASSED = (("true", "0" * 12),)
+
+
+def built(run: Log, **after: Any) -> list[str]:
+    before = RUNNING | {"plan": PLAN.hash12}
+    to = {
+        "status": "ready", "stage": "review", "frozen": FROZEN, "plan": PLAN.hash12,
+        "counters": {"build": 1}, "attempt": 1, "work": WORK, "base": BASE,
+    }  # fmt: skip
+    return event(after.pop("name", "advanced"), before, to | after, run=run, claim="c1")
+
+
+def test_an_attempt_goes_through_all_of_its_stages():
+    passages = (("build", "pass"), *GATES)
+    assert built(log(passages=passages, passed=PASSED)) == []
+    assert built(log(passages=GATES, passed=PASSED)) == []  # built by a person
+    assert built(log(passages=passages)) == ["missing-check"]
+    assert "outcome" in built(log(passages=passages[:2], passed=PASSED))
+    assert "outcome" in built(log(passages=(passages[0], passages[2]), passed=PASSED))
+    assert "outcome" in built(log(passages=(passages[1], passages[0]), passed=PASSED))
+    red = (("build", "fail"), *GATES)
+    assert "outcome" in built(log(passages=red, passed=PASSED))
+    assert "outcome" in built(log(passages=(), passed=PASSED))
+    assert "outcome" in built(log(stage="nowhere", passages=passages, passed=PASSED))
+
+
+def test_a_stage_that_broke_leaves_no_passage_and_is_the_one_that_failed():
+    run = log(passages=(("build", "pass"),), verdict=VerdictWord.FAIL)
+    assert built(run, name="failed", stage="sanity") == []
+    assert built(run, name="failed", stage="build") == ["outcome"]
+    assert built(log(verdict=VerdictWord.FAIL), name="failed", stage="build") == []
+
+
+def test_an_attempt_given_back_had_a_reason_and_costs_nothing():
+    out = {"name": "released", "stage": "build", "counters": None, "work": None, "base": None}
+    assert built(log(exit="rate-limited"), **out) == []
+    assert built(log(), **out) == ["outcome"]
+    assert built(log(exit="rate-limited"), **out | {"counters": {"build": 1}}) == ["counters"]
+
+
+def test_a_run_log_is_the_next_one_of_its_item():
+    passages = (("build", "pass"), *GATES)
+    assert built(log(passages=passages, passed=PASSED, number=2)) == ["evidence"]
+    assert built(log(passages=passages, passed=PASSED, item="t-00000")) == ["evidence"]
+    assert built(log(passages=passages, passed=PASSED), attempt=2) == ["evidence"]
+
+
+def test_an_attempt_is_not_counted_without_a_run_log():
+    before = REVIEWED | {"status": "approved"}
+    assert event("queued", before, REVIEWED | {"status": "queued", "attempt": 9}) == ["evidence"]
+
+
+def test_the_work_is_what_the_attempt_made():
+    passages = (("build", "pass"), *GATES)
+    run = log(passages=passages, passed=PASSED)
+    assert built(run, work="f" * 40) == ["wrong-work"]
+    assert built(run, base="f" * 40) == ["wrong-work"]
