@@ -303,27 +303,29 @@ class Pool:
                 slot.release()
 
     def leftover_entries(self) -> list[Path]:
-        """Return git's entries for worktrees of this pool that are not there."""
-        return [entry for entry, path in _entries(self._common) if self._is_left(path)]
+        """Return git's entries for worktrees of this pool that are not there, or half made."""
+        return [entry for entry, path in _entries(self._common) if self._is_left(entry, path)]
 
     def drop_leftover_entries(self) -> list[str]:
-        """Remove git's entries for worktrees of this pool that are not there; return their names.
+        """Remove git's entries for worktrees that are not there or half made; return their names.
 
         A worktree that somebody just makes is left alone.
         """
         dropped = []
         for entry, path in _entries(self._common):
-            slot = self._try(path.name) if self._is_left(path) else None
+            slot = self._try(path.name) if self._is_left(entry, path) else None
             if slot is None:
                 continue
-            if not path.exists():
-                _remove_entry(self._common, entry)
+            if self._is_left(entry, path):
+                slot.discard()
                 dropped.append(entry.name)
             slot.release()
         return dropped
 
-    def _is_left(self, path: Path) -> bool:
-        return path.parent == self.folder.resolve() and not path.exists()
+    def _is_left(self, entry: Path, path: Path) -> bool:
+        # Git locks an entry for as long as it makes the worktree.
+        ours = path.parent == self.folder.resolve()
+        return ours and (not path.exists() or (entry / "locked").exists())
 
 
 def _entries(common: Path) -> Iterator[tuple[Path, Path]]:
