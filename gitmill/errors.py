@@ -203,6 +203,13 @@ class SetUpError(AttemptError):
     slug = "set-up-failed"
 
 
+class HoldsSecretError(GitmillError):
+    """What was to be recorded holds a secret; what is none goes into `[sanity] allow_secrets`."""
+
+    slug = "holds-secret"
+    code = Exit.PERSON
+
+
 class CheckoutBlockedError(GitmillError):
     """The checkout of the target cannot follow; nothing in it was changed."""
 

@@ -191,7 +191,8 @@ class Mill:
 
         home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
         root = Path(self.repository.preferences.get("worktreeroot") or f"{home}/gitmill")
-        return Pool(root.expanduser() / self.repository.name, self.repository.common)
+        folder = root.expanduser() / self.repository.name
+        return Pool(folder, self.repository.common, options=self.repository.writer.options)
 
 
 def shipped_loops() -> Mapping[str, dict[str, str]]:

@@ -22,7 +22,9 @@ PERMISSIONS = frozenset({"read-only", "workspace", "full"})
 
 def run(attempt: Attempt, execute: Execute) -> Report:
     """Start the program in the worktree and read its verdict."""
-    outcome = execute(attempt.command(_argv(attempt.settings), stdin=attempt.prompt.encode()))
+    outcome = execute(
+        attempt.command(_argv(attempt.settings), stdin=attempt.prompt.encode("utf-8", "replace"))
+    )
     output = outcome.tail()
     if kind := failure_kind(outcome):
         return Report(exit=kind, output=output)

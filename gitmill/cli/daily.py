@@ -162,7 +162,11 @@ def _undo_landing(here: Mill, found: Taken, through: str, criteria: Sequence[str
     from gitmill.flows import show
     from gitmill.flows.queue import land_queue
     from gitmill.flows.revert import revert
+    from gitmill.flows.reverted import notice
+    from gitmill.flows.undoable import last_of
 
+    notice(here)  # it may have been taken back already
+    found = last_of(here, found.record.item)
     made = revert(here, found, criteria=criteria)
     auto = here.policy_at(here.target_tip(here.snapshot())).land.auto
     if through == "landed" and auto:

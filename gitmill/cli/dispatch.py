@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from importlib import import_module
+from itertools import pairwise
 from typing import Any
 
 from gitmill import __version__
@@ -17,7 +18,7 @@ VERBS = {
     "init": "setup", "demo": "setup", "explain": "setup",
     "status": "daily", "run": "daily", "log": "daily", "stop": "daily", "recover": "daily",
     "pause": "daily", "resume": "daily", "undo": "daily",
-    "compile": "loop", "fsck": "verify",
+    "compile": "loop", "fsck": "verify", "doctor": "care", "uninit": "care",
 }  # fmt: skip
 NOUNS = {"task": "task", "queue": "queue", "loop": "loop", "agent": "setup", "config": "setup"}
 
@@ -46,11 +47,13 @@ more
   pause, resume     no new attempt begins, in any clone
   recover           put right what killed processes left; `run` begins with it
   fsck              verify the whole history offline: state, landings, notes, refs
+  doctor            what is wrong here and what to type; --fix does what is safe
 
 start
   demo              see it work in a small project of its own
   init              start in this repository
   explain           what an error or a word means
+  uninit            take gitmill out again, everything of it in a bundle
 
 `gitmill COMMAND --help` says more. Every command takes --json. With --at COMMIT, a
 commit of gitmill/state, what only reads says how it was then.
@@ -61,6 +64,8 @@ READS = {
     "status": (), "log": (), "task": ("list", "show", "diff"), "queue": ("list",),
     "loop": ("list", "show"), "config": ("list",),
 }  # fmt: skip
+# What looks only as well, and only at the present.
+LOOKS = frozenset({"fsck", "doctor", "explain", "uninit"})
 
 
 def dispatch(argv: Sequence[str]) -> int:
@@ -88,13 +93,14 @@ def _main(argv: list[str]) -> int:
             "gitmill does not run on Windows", hints=["run it in WSL, where it does"]
         )
     rest = split_globals(argv)
+    _refuse_bytes(rest)
     if rest[:1] == ["--version"]:
         print(f"gitmill {__version__}")
         return Exit.OK
     if not rest or rest[0] in ("--help", "-h", "help"):
         print(HELP, end="")
         return Exit.OK
-    output.settings.reads = _is_read(rest)
+    output.settings.reads = rest[0] in LOOKS or _is_read(rest)
     if output.settings.at:
         _refuse_present(rest)
     elif rest == ["status"] and fast.status():
@@ -122,7 +128,7 @@ def _verb(name: str, args: list[str]) -> str:
 def _refuse_present(rest: list[str]) -> None:
     """Raise `UsageError` when a command is not one that `--at` can be about."""
     name, *args = rest
-    if "--help" in args or name not in {**VERBS, **NOUNS} or output.settings.reads:
+    if "--help" in args or name not in {**VERBS, **NOUNS} or _is_read(rest):
         return
     import shlex
 
@@ -131,6 +137,17 @@ def _refuse_present(rest: list[str]) -> None:
         f"{shown} is about the present, so it takes no --at",
         hints=[f"without it: `{shlex.join(['gitmill', *rest])}`"],
     )
+
+
+_FOLDERS = ("--dir", "--bundle")  # options that take a path, which may be any bytes
+
+
+def _refuse_bytes(args: Sequence[str]) -> None:
+    """Raise `UsageError` for an argument that is no text: it would end up in documents."""
+    for before, arg in pairwise(["", *args]):
+        path = before in _FOLDERS or arg.startswith(tuple(f"{name}=" for name in _FOLDERS))
+        if not path and arg.encode("utf-8", "replace").decode() != arg:
+            raise UsageError(f"the argument {arg!r} is not UTF-8 text")
 
 
 def _unknown(name: str) -> UsageError:

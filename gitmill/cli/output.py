@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gitmill.flows.land import Told
 
 SCHEMA = 1
+_NO_TEXT = re.compile("[\ud800-\udfff]")
 _COLOR = re.compile("(\x1b\\[[0-9;]*m)")
 _ROLES = {"ok": "32", "warn": "33", "fail": "31", "accent": "1", "muted": "2"}
 _WORDS = {
@@ -96,10 +97,16 @@ def answer(lines: Sequence[str], data: Mapping[str, Any]) -> None:
     """Print the answer: the lines, or with `--json` the one document."""
     if settings.json:
         told = {"schema": SCHEMA} | ({"at": past[0].as_json()} if past else {}) | dict(data)
-        print(json.dumps(told, ensure_ascii=False, default=str))
+        print(_json(told))
     else:
         for line in [*(style(one.line, "muted") for one in past), *lines]:
             print(safe(line))
+
+
+def _json(data: Mapping[str, Any]) -> str:
+    """Return one line of JSON; a byte that is no text, as in a file's name, stays an escape."""
+    text = json.dumps(data, ensure_ascii=False, default=str)
+    return _NO_TEXT.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def safe(text: str) -> str:
@@ -130,7 +137,7 @@ def error(problem: GitmillError) -> Exit:
             "schema": SCHEMA, "error": problem.slug, "message": problem.message,
             "evidence": problem.evidence, "hints": problem.hints, "exit": int(problem.code),
         }  # fmt: skip
-        print(json.dumps(told, ensure_ascii=False), file=sys.stderr)
+        print(_json(told), file=sys.stderr)
         return problem.code
     head = style(f"error[{problem.slug}]", "fail", sys.stderr)
     print(f"{head}: {safe(problem.message)}", file=sys.stderr)

@@ -65,9 +65,10 @@ def after(item: Item) -> tuple[str, ...]:
         "blocked": (f"gitmill task show {item.id}", f"gitmill task retry {item.id}"),
         "approved": ("gitmill queue land",),
         "queued": ("gitmill queue land",),
+        "landing": ("gitmill queue",),
     }
     if item.status.value == "waiting" and item.reverted:
         return (f"gitmill task reopen {item.id}", f"gitmill task cancel {item.id}")
     if item.status.value == "waiting" and not item.work:
         return (f'gitmill task answer {item.id} -m "…"',)
-    return by_status.get(item.status.value, ())
+    return by_status.get(item.status.value, ("gitmill status",))

@@ -81,12 +81,16 @@ def board_lines(board: Board, now: datetime) -> list[str]:
         stage = row.stage if row.status not in (Status.QUEUED, Status.APPROVED) else ""
         who = row.who.partition(" <")[0].partition("@")[0]
         lines.append(
-            f"  {word(row.status.value, 8)}  {row.id}  {stage:<10}  {row.title:<40.60}  "
+            f"  {word(row.status.value, 8)}  {row.id}  {stage:<10}  {_fit(row.title, 40):<40}  "
             f"{who:<8}  {age(row.since, now)}"
         )
         if row.reason and row.status in (Status.WAITING, Status.BLOCKED, Status.READY):
             lines.append(f"            {style(row.reason, 'muted')}")
     return lines
+
+
+def _fit(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1].rstrip() + "…"
 
 
 def board_json(board: Board, now: datetime) -> dict[str, Any]:

@@ -126,7 +126,8 @@ def show(item_id: Id) -> None:
     logs = list(evidence.run_logs(snapshot, item))
     told = {"item": session.as_json(item), "attempts": [run_json(log) for log in logs]}
     output.answer(item_lines(item, logs), told)
-    output.next_step(*session.after(item))
+    shown = f"gitmill task show {item.id}"
+    output.next_step(*(command for command in session.after(item) if command != shown))
 
 
 @task.command()
@@ -288,7 +289,12 @@ def _decide(name: str, item_id: str, *args: str, **more: bool) -> None:
 
 
 def _text(given: str | None) -> str | None:
-    return sys.stdin.read() if given == "-" else given
+    if given != "-":
+        return given
+    try:
+        return sys.stdin.buffer.read().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the text is not UTF-8: {error}") from None
 
 
 def _script(given: str | None) -> str | None:

@@ -21,6 +21,7 @@ from pydantic.fields import FieldInfo
 from gitmill.config.problems import explain, keys, not_toml, to_toml
 from gitmill.config.values import (
     Bytes,
+    Digest,
     Name,
     Path,
     Permission,
@@ -123,6 +124,11 @@ class Sanity(_Model):
         ),
         "regular expressions that no added line may match",
         [r"\beval\("],
+    )
+    allow_secrets: tuple[Digest, ...] = _key(
+        (),
+        "digests, as findings name them, of values that look like secrets and are none",
+        ["1a2b3c4d5e6f7a8b"],
     )
 
 

@@ -116,5 +116,6 @@ Name = Annotated[
 Variable = Annotated[
     str, _matches(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")
 ]
+Digest = Annotated[str, _matches(r"[0-9a-f]{16}", "16 digits such as a finding names")]
 Regex = Annotated[str, _checked(_regex)]
 Value = Annotated[str, _checked(_placeholders)]

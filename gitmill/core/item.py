@@ -98,8 +98,8 @@ class Item(BaseModel):
     bare: bool = False
     landing: Landing | None = None
     landed: Oid = ""
-    checked: tuple[Mapping[str, Any], ...] = ()
     reverted: Oid = ""
+    checked: tuple[Mapping[str, Any], ...] = ()
     reason: str = ""
     answer: str = ""
     cancel_requested: bool = False

@@ -23,7 +23,7 @@ class Pass:
 def definition_of(command: str, inputs: Sequence[str], setup: str, platform: str) -> str:
     """Return 12 digits that name what a pass means, see docs/formats.md."""
     text = "\n".join((command, *inputs, setup, platform))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
 
 def read_pass(document: Document) -> Pass:

@@ -1,28 +1,92 @@
-"""Cuts secrets out of text before it is recorded."""
+"""Finds secrets in text by value and by shape, and cuts them out before anything is recorded."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from urllib.parse import quote
 
 MARK = "[redacted]"
-# Shapes of keys that announce themselves.
+# Keys that announce themselves. The library's detectors want to see where a key ends, and some
+# look at its entropy; these are found wherever they stand. All run in linear time.
 _SHAPES = re.compile(
-    r"(?<![A-Za-z0-9])(?:sk-[A-Za-z0-9_-]{20,}|gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,}"
-    r"|AKIA[0-9A-Z]{16}|xox[abprs]-[A-Za-z0-9-]{10,}|AIza[0-9A-Za-z_-]{30,}"
-    r"|eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{5,})"
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
+    r"(?<![A-Za-z0-9])(?:"
+    r"(?P<ai_key>sk-[A-Za-z0-9_-]{20,})"
+    r"|(?P<github_token>gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,})"
+    r"|(?P<gitlab_token>gl(?:pat|dt|rt|ptt|cbt)-[A-Za-z0-9_-]{20,})"
+    r"|(?P<aws_key_id>(?:AKIA|ASIA)[0-9A-Z]{16})"
+    r"|(?P<slack_token>xox[abeoprs]-[A-Za-z0-9-]{10,}"
+    r"|hooks\.slack\.com/services/T[A-Za-z0-9_]+/B[A-Za-z0-9_]+/[A-Za-z0-9_]+)"
+    r"|(?P<stripe_key>[rs]k_live_[A-Za-z0-9]{16,})"
+    r"|(?P<google_key>AIza[0-9A-Za-z_-]{30,}|GOCSPX-[0-9A-Za-z_-]{20,})"
+    r"|(?P<package_index_token>npm_[A-Za-z0-9]{36}|pypi-AgE[A-Za-z0-9_-]{40,})"
+    r"|(?P<azure_key>AccountKey=[A-Za-z0-9+/]{40,}={0,2})"
+    r"|(?P<hugging_face_token>hf_[A-Za-z0-9]{30,})"
+    r"|(?P<json_web_token>eyJ[A-Za-z0-9_-]{10,1000}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{5,})"
+    r")"
+    r"|(?P<private_key>-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----"
+    r"(?:.*?-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----|(?P<cut>.*)\Z))",
     re.DOTALL,
 )
+_SHORT = 8  # a value below this has no other spellings: they would be found in words
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A secret that was found: its value as it stands in the text, and what it seems to be.
+
+    `guessable` when a person may have chosen it: its digest would tell a guesser that he is right.
+    """
+
+    value: str
+    what: str
+    guessable: bool = False
+
+    @property
+    def digest(self) -> str:
+        """16 digits that name the value, for a list of what a project allows."""
+        return hashlib.sha256(self.value.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def known_in(text: str, secrets: Iterable[str]) -> Iterator[Secret]:
+    """Yield which of these secret values stand in a text, however they are spelled."""
+    for secret in filter(None, secrets):
+        for spelled in _spellings(secret):
+            if spelled in text:
+                yield Secret(spelled, "a secret of the environment", guessable=True)
+
+
+def shapes_in(text: str) -> Iterator[Secret]:
+    """Yield the keys of well-known shapes in a text."""
+    for match in _SHAPES.finditer(text):
+        value, kind = match[0], match.lastgroup or ""
+        if match["cut"] is not None:  # without its end nobody can say how far it goes
+            value = value[: match.start("cut") - match.start()]
+        yield Secret(value, kind.replace("_", " "))
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
     """Return the text with known secret values and well-known shapes of keys cut out."""
-    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+    spelled = {spelling for secret in filter(None, secrets) for spelling in _spellings(secret)}
+    for secret in sorted(spelled, key=len, reverse=True):
         text = text.replace(secret, MARK)
     return _SHAPES.sub(MARK, text)
 
 
-def has_secret(text: str, secrets: Iterable[str]) -> bool:
-    """Whether there is anything that `redact` would cut."""
-    return redact(text, secrets) != text
+def _spellings(secret: str) -> set[str]:
+    """Return a value as it is, and as JSON, a URL and base64 write it."""
+    if len(secret) < _SHORT:
+        return {secret}
+    data = secret.encode("utf-8", "surrogateescape")
+    plain = secret.encode("utf-8", "replace").decode("utf-8", "replace")
+    return {
+        secret,
+        json.dumps(plain)[1:-1],
+        quote(plain, safe=""),
+        # Its last digits depend on what follows the value.
+        base64.b64encode(data[: len(data) // 3 * 3]).decode(),
+    }

@@ -111,9 +111,9 @@ def findings_text(findings: Sequence[Finding]) -> str:
     for found in findings:
         head, *rest = found.message.splitlines() or [""]
         file = one_line(found.file)
-        where = f"{file}:{found.line}: " if file and found.line else ""
-        if file and not found.line and not head.startswith(file):
-            where = f"{file}: "
+        where = f"{file}:{found.line}: " if file and found.line else f"{file}: " if file else ""
+        if file and head.startswith((f"{file}:{found.line} ", f"{file} ")):
+            where = ""
         lines.append(f"- {found.severity.value}: {where}{head}")
         lines += [f"      {line}" for line in rest]
     return "\n".join(lines)

@@ -63,6 +63,30 @@ def end_bearing(variable: str, value: str) -> int:
     return procfs.end_bearing(f"{variable}={value}".encode(), clean=2)
 
 
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """A process that works under a claim: which one, and the folder of ours that it was given."""
+
+    pid: int
+    name: str
+    claim: str
+    folder: str
+
+
+def marked() -> list[Marked]:
+    """Return the processes that work under some claim, as far as they may be looked at."""
+    import psutil  # noqa: PLC0415
+
+    found = []
+    for process in psutil.process_iter() if procfs.usable() or not procfs.LINUX else ():
+        with suppress(psutil.Error, OSError):
+            env = process.environ()
+            if CLAIM in env and process.status() != psutil.STATUS_ZOMBIE:
+                one = Marked(process.pid, process.name(), env[CLAIM], env.get("TMPDIR", ""))
+                found.append(one)
+    return found
+
+
 def _boot() -> str:
     if procfs.LINUX:
         return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()

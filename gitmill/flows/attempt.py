@@ -22,7 +22,7 @@ from gitmill.errors import (
     SetUpError,
     UnusableRepositoryError,
 )
-from gitmill.flows import gates, work
+from gitmill.flows import gates, secrets, work
 from gitmill.flows.compile import plan_for
 from gitmill.flows.outcome import Attempted, Working, record, run_log, tampering
 from gitmill.mill import Mill, layout
@@ -83,6 +83,7 @@ def carry(
     except BaseException:
         _release(mill, now, "given back after an unexpected error")
         raise
+    verdict = secrets.clean_verdict(verdict)
     found = mill.tampered.pop(now.claim, [])
     log = run_log(mill, now, verdict, found, started, time.monotonic() - clock)
     return record(mill, now, verdict, log, tampered=tampering(found))

@@ -13,7 +13,7 @@ from gitmill.core.runlog import RunLog
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
 from gitmill.errors import IllegalTransitionError, UsageError
-from gitmill.flows import work
+from gitmill.flows import secrets, work
 from gitmill.flows.compile import plan_of
 from gitmill.flows.intake import require_ready
 from gitmill.mill import Mill, layout
@@ -42,7 +42,7 @@ def approval(mill: Mill, item: Item, why: str = "") -> Step:
             evidence=[item.reason],
             hints=[f'answer it: `gitmill task answer {item.id} -m "…"`'],
         )
-    verdict = Verdict(VerdictWord.PASS, why or "approved")
+    verdict = Verdict(VerdictWord.PASS, secrets.clean(why) or "approved")
     log, patch = _log(mill, item, verdict), work.patch_of(mill, item.base, item.work)
     entry = {
         "commit": item.work, "patch": patch, "by": mill.person, "run": item.attempt + 1,
@@ -69,6 +69,7 @@ def send_back(mill: Mill, item_id: str, why: str) -> Item:
 
 def sending_back(mill: Mill, item: Item, why: str) -> Step:
     """Return the step that sends an item back."""
+    why = secrets.clean(why)
     _require_waiting(item, "returned")
     plan = plan_of(mill, item)
     verdict = Verdict(VerdictWord.RETURN, why, (Finding(why),))
@@ -97,7 +98,8 @@ def answer(mill: Mill, item_id: str, text: str) -> Item:
 def answering(mill: Mill, item: Item, text: str) -> Step:
     """Return the step that answers an item."""
     _require_waiting(item, "answered")
-    return _said(mill, item, Event.ANSWERED, "answered", {"answer": text, "reason": None})
+    fields = {"answer": secrets.clean(text), "reason": None}
+    return _said(mill, item, Event.ANSWERED, "answered", fields)
 
 
 def block(mill: Mill, item_id: str, why: str) -> Item:
@@ -108,7 +110,7 @@ def block(mill: Mill, item_id: str, why: str) -> Item:
 
 def blocking(mill: Mill, item: Item, why: str) -> Step:
     """Return the step that blocks an item."""
-    return _said(mill, item, Event.BLOCKED, "blocked", {"reason": one_line(why)})
+    return _said(mill, item, Event.BLOCKED, "blocked", {"reason": one_line(secrets.clean(why))})
 
 
 def unblock(mill: Mill, item_id: str, *, reset: bool) -> Item:
@@ -133,6 +135,7 @@ def cancel(mill: Mill, item_id: str, why: str) -> Item:
 
 def cancelling(mill: Mill, item: Item, why: str) -> Step:
     """Return the step that cancels an item, or asks for it while the item is being landed."""
+    why = secrets.clean(why)
     if item.status is Status.LANDING:
         fields: dict[str, Any] = {"cancel_requested": True, "reason": why or None}
         return _said(mill, item, Event.EDITED, "cancel requested", fields)

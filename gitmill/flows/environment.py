@@ -14,6 +14,7 @@ from gitmill import process
 from gitmill.config import Policy
 from gitmill.engines.local import LocalEngine
 from gitmill.errors import GitmillError, SetUpError
+from gitmill.flows import secrets
 from gitmill.flows.guard import Guard
 from gitmill.flows.interrupt import breakable
 from gitmill.flows.rescue import keep_worktree
@@ -43,13 +44,21 @@ class Place:
     def execute(self, command: process.Command) -> process.Outcome:
         """Run a command to its end, or to ours when we are told to stop.
 
+        What it printed comes back without secrets, before anybody cuts it down to its last lines.
         What it did to the repository beside its worktree is noticed then, and in part undone.
         """
         try:
             with breakable():
-                return self.engine.execute(command)
+                outcome = self.engine.execute(command)
         finally:
             self.guard.check()
+        return replace(outcome, stdout=_clean(outcome.stdout), stderr=_clean(outcome.stderr))
+
+
+def _clean(output: bytes) -> bytes:
+    text = output.decode("utf-8", "surrogateescape")
+    cut = secrets.clean(text)
+    return output if cut == text else cut.encode("utf-8", "surrogateescape")
 
 
 @contextmanager
@@ -95,6 +104,8 @@ def place(
             slot.rescue(lambda *left: keep_worktree(mill, *left))
         raise
     finally:
+        with suppress(GitmillError, OSError):
+            slot.forget(commit)
         slot.release()
 
 

@@ -82,7 +82,8 @@ def move_target(
         raise RefMovedError(f"{ref} moved while {item.id} was being checked")
     changed = [change.path for change in mill.changes(onto, candidate)]
     refuse_overlap(place, changed)
-    fast_forward(place, candidate, lock=lock.descriptor)
+    options = mill.repository.writer.options
+    fast_forward(place, candidate, lock=lock.descriptor, options=options)
 
 
 def finish(

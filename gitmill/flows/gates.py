@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from gitmill import process
 from gitmill.config import Policy
-from gitmill.core import redact, sanity
+from gitmill.core import sanity
 from gitmill.core.document import Document
 from gitmill.core.frozen import FrozenPlan
 from gitmill.core.item import Item
 from gitmill.core.passes import definition_of
 from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
+from gitmill.flows import secrets
 from gitmill.flows.environment import place, platform_name, setup_key
-from gitmill.git.objects import GITLINK, Entry
 from gitmill.git.paths import Patterns
 from gitmill.mill import Mill, layout
 from gitmill.store.events import timestamp
@@ -148,10 +148,9 @@ def _cached(check: Check, d: str) -> Result:
 
 
 def _result(check: Check, d: str, outcome: process.Outcome, *, flaky: bool = False) -> Result:
-    output = redact.redact(outcome.tail(), process.secrets())
     return Result(
         check, d, outcome.passed, outcome.status, outcome.ended, outcome.seconds,
-        cached=False, output=output, flaky=flaky,
+        cached=False, output=outcome.tail(), flaky=flaky,
     )  # fmt: skip
 
 
@@ -200,32 +199,12 @@ def inspect_change(mill: Mill, plan: FrozenPlan, item: Item, old: str, new: str)
         )
         return Verdict(VerdictWord.RETURN, findings[0].message, findings)
     return sanity.inspect(
-        changed_files(mill, old, new),
+        secrets.changed_files(mill, mill.changes(old, new)),
         plan.sanity,
         protected=protected.match,
-        secrets=process.secrets(),
+        search=secrets.search,
+        allowed=secrets.allowed_now(mill),
     )
-
-
-def changed_files(mill: Mill, old: str, new: str) -> list[sanity.ChangedFile]:
-    """Return the changed files of two commits with their contents."""
-    backend = mill.store.backend
-
-    def content(entry: Entry | None) -> bytes | None:
-        if entry is None:
-            return None
-        return b"" if entry.mode == GITLINK else backend.read(entry.oid)[1]
-
-    return [
-        sanity.ChangedFile(
-            change.path,
-            content(change.old),
-            content(change.new),
-            change.old.mode if change.old else "",
-            change.new.mode if change.new else "",
-        )
-        for change in mill.changes(old, new)
-    ]
 
 
 def outside_paths(mill: Mill, item: Item, old: str, new: str) -> tuple[str, ...]:

@@ -44,10 +44,12 @@ def init(mill: Mill, *, target: str = "") -> Initialized:
     _ = mill.person  # without an identity nothing could be committed; say so before anything is
     fresh = mill.store.begin()
     changed = _first_commit(mill, branch, explicit=bool(target))
-    _carry_notes(mill)
+    carry_notes(mill)
     checks = detect_checks(repository.top) if repository.top else {}
     policy = _propose(repository.top, checks) if repository.top else None
-    control = mill.snapshot().control
+    snapshot = mill.snapshot()
+    control = snapshot.control
+    mill.target_tip(snapshot)
     return Initialized(control.target, fresh or changed, policy, checks)
 
 
@@ -87,15 +89,26 @@ def _first_commit(mill: Mill, branch: str, *, explicit: bool) -> bool:
     return mill.store.commit(build, new=True).commit != before
 
 
-def _carry_notes(mill: Mill) -> None:
-    """Let the user's own rebase carry notes along, and `git log` show them."""
+# A pattern that only this ref matches: of a plain ref git warns until the first note is there.
+NOTES_PATTERN = f"{layout.NOTES[:-1]}[{layout.NOTES[-1]}]"
+NOTES_KEYS = ("notes.rewriteRef", "notes.displayRef")
+
+
+def notes_settings(mill: Mill) -> list[str]:
+    """Return the settings of git's that do not name our notes yet."""
     git = mill.repository.git
-    # A pattern that only this ref matches: of a plain ref git warns until the first note is there.
-    pattern = f"{layout.NOTES[:-1]}[{layout.NOTES[-1]}]"
-    for key in ("notes.rewriteRef", "notes.displayRef"):
-        have = git.run("config", "--local", "--get-all", key, check=False).text.split()
-        if not {layout.NOTES, pattern} & set(have):
-            git.run("config", "--local", "--add", key, pattern)
+    return [
+        key
+        for key in NOTES_KEYS
+        if not {layout.NOTES, NOTES_PATTERN}
+        & set(git.run("config", "--local", "--get-all", key, check=False).text.split())
+    ]
+
+
+def carry_notes(mill: Mill) -> None:
+    """Let the user's own rebase carry notes along, and `git log` show them."""
+    for key in notes_settings(mill):
+        mill.repository.git.run("config", "--local", "--add", key, NOTES_PATTERN)
 
 
 # -- the proposed policy ---------------------------------------------------------------------------
@@ -105,6 +118,13 @@ def _propose(top: Path, checks: dict[str, str]) -> Path | None:
     path = top / POLICY
     if path.exists():
         return None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(proposal(checks), "utf-8")
+    return path
+
+
+def proposal(checks: dict[str, str]) -> str:
+    """Return the policy that `init` proposes for a project with these checks."""
     lines = [
         "# gitmill reads this file at the tip of the target branch, so it counts once committed.",
         "# Every key is in docs/reference/settings.md of gitmill.",
@@ -119,9 +139,7 @@ def _propose(top: Path, checks: dict[str, str]) -> Path | None:
             "# [checks]",
             '# test = "make test"',
         ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n", "utf-8")
-    return path
+    return "\n".join(lines) + "\n"
 
 
 def detect_checks(top: Path) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,8 @@ from gitmill.core.graph import check_after
 from gitmill.core.ids import Kind, new_id
 from gitmill.core.item import Item, Risk, is_command
 from gitmill.core.lifecycle import Event, Status
-from gitmill.errors import IllegalTransitionError, NotReadyError, UsageError
+from gitmill.errors import CannotCompileError, IllegalTransitionError, NotReadyError, UsageError
+from gitmill.flows.compile import compile_at
 from gitmill.mill import Mill
 from gitmill.store import layout
 from gitmill.store.events import Step, birthday, draft_created, draft_step, timestamp
@@ -47,8 +49,7 @@ def new_task(mill: Mill, task: NewTask, *, ready: bool = False) -> Item:
 
     Raises `BadDependencyError`, `NotReadyError` (nothing is created then) and `BadDocumentError`.
     """
-    if not task.title.strip():
-        raise UsageError("a task needs a title", hints=['`gitmill task new "What to do" …`'])
+    refuse_fields({"title": task.title, "paths": task.paths, "labels": task.labels})
     event_id, random, now, person = mill.mint(), mill.random(16), mill.now(), mill.person
     made: list[str] = []
 
@@ -59,6 +60,7 @@ def new_task(mill: Mill, task: NewTask, *, ready: bool = False) -> Item:
         check_after(snapshot.items, item_id, after)
         if ready:
             require_ready(mill, snapshot, task.criteria)
+            require_builder(mill, snapshot, task.script, "ID")
         fields = {
             "id": item_id,
             "kind": Kind.TASK.value,
@@ -99,14 +101,66 @@ def require_ready(mill: Mill, snapshot: Snapshot, criteria: Sequence[str]) -> No
     )
 
 
-def ready_task(mill: Mill, item_id: str) -> Item:
-    """Make a draft ready."""
-    snapshot = mill.snapshot()
-    item = snapshot.item(item_id)
-    require_ready(mill, snapshot, item.criteria)
-    return mill.apply(
-        item_id, Step(event=Event.READIED, subject="ready", by=mill.person, after=item.event)
-    ).item(item_id)
+def require_builder(mill: Mill, snapshot: Snapshot, script: str, item_id: str) -> None:
+    """Raise `NotReadyError` when the agent `shell` would build this and has no script to run."""
+    if script.strip():
+        return
+    try:
+        first = compile_at(mill, mill.target_tip(snapshot)).first
+    except CannotCompileError:
+        return  # a run says so
+    if first.agent == "shell":
+        raise NotReadyError(
+            "the agent shell runs the script of a task, and this one has none",
+            hints=[
+                f"give it one: `gitmill task edit {item_id} --script 'make fmt'`, or `@FILE`",
+                f"or build it yourself: `gitmill task take {item_id}`",
+            ],
+        )
+
+
+_BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_TITLE = 300  # characters
+
+
+def refuse_fields(fields: Mapping[str, Any]) -> None:
+    """Raise `UsageError` for a title, a path or a label that no document could have."""
+    title = fields.get("title")
+    if title is not None and not title.strip():
+        raise UsageError("a task needs a title", hints=['`gitmill task new "What to do" …`'])
+    if title is not None and (_BREAKS.search(title.strip()) or len(title.strip()) > _TITLE):
+        raise UsageError(
+            f"a title is one line of at most {_TITLE} characters",
+            hints=["put the rest into the text: `-m TEXT`, or `-m -` to read it"],
+        )
+    for name in ("paths", "labels"):
+        for value in fields.get(name) or ():
+            if not value.strip() or _BREAKS.search(value):
+                raise UsageError(f"one of the {name} is not one line of text: {value!r}")
+    for path in fields.get("paths") or ():
+        if ".." in path.split("/"):
+            raise UsageError(
+                f"the path {path} leads out of the repository",
+                hints=["a path is as in .gitignore, from the top of the repository: `src/*.py`"],
+            )
+
+
+def ready_task(mill: Mill, item_id: str, *, by_hand: bool = False) -> Item:
+    """Make a draft ready, as it is when that is saved: an edit meanwhile is no obstacle.
+
+    What a person builds (`by_hand`) needs nothing for an agent to run.
+    """
+    event_id, now = mill.mint(), mill.now()
+    step = Step(event=Event.READIED, subject="ready", by=mill.person)
+
+    def build(snapshot: Snapshot) -> Draft:
+        item = snapshot.item(item_id)
+        require_ready(mill, snapshot, item.criteria)
+        if not by_hand:
+            require_builder(mill, snapshot, item.script, item_id)
+        return draft_step(mill.store.backend, snapshot, item_id, step, event_id=event_id, now=now)
+
+    return mill.store.commit(build).item(item_id)
 
 
 def edit_task(mill: Mill, item_id: str, fields: Mapping[str, Any], *, body: str | None) -> Item:
@@ -116,6 +170,7 @@ def edit_task(mill: Mill, item_id: str, fields: Mapping[str, Any], *, body: str 
     work so far is then void, and the item begins again at its first stage.
     Raises `IllegalTransitionError`, `BadDependencyError`, `BadDocumentError`.
     """
+    refuse_fields(fields)
     event_id, now, person = mill.mint(), mill.now(), mill.person
 
     def build(snapshot: Snapshot) -> Draft:

@@ -106,7 +106,8 @@ def _on_target(mill: Mill, lock: LandLock, item: Item) -> bool:
         return False
     place = checkout_of(mill.repository, landing.target, pool=mill.pool.folder)
     if place is not None and _tested(mill, item):
-        resume(place, landing.onto, landing.candidate, lock=lock.descriptor)
+        options = mill.repository.writer.options
+        resume(place, landing.onto, landing.candidate, lock=lock.descriptor, options=options)
     git = mill.repository.git
     argv = ("merge-base", "--is-ancestor", landing.candidate, landing.target)
     return git.run(*argv, check=False).returncode == 0

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gitmill import process
 from gitmill.agents import base as agents
 from gitmill.agents.base import ExitKind, Report
 from gitmill.config import Policy
@@ -15,12 +14,11 @@ from gitmill.core.frozen import FrozenPlan, StageType
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import Event
 from gitmill.core.pipeline import Settled
-from gitmill.core.redact import redact
 from gitmill.core.runlog import Passage, RunLog
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
 from gitmill.errors import LeasedError
-from gitmill.flows import gates, work
+from gitmill.flows import gates, secrets, work
 from gitmill.flows.rescue import keep_commit
 from gitmill.mill import Mill, layout
 from gitmill.store.events import Step
@@ -69,19 +67,13 @@ def run_log(
     started: str,
     seconds: float,
 ) -> RunLog:
-    """Return the record of an attempt, free of secrets."""
+    """Return the record of an attempt; what its verdict says is free of secrets already."""
     report = now.report
-    hidden = process.secrets()
     head = now.plan.stage(now.item.stage)
-    clean = Verdict(
-        verdict.word,
-        redact(verdict.summary, hidden),
-        tuple(replace(f, message=redact(f.message, hidden)) for f in (*verdict.findings, *found)),
-    )
     return RunLog(
         item=now.item.id,
         stage=head.name,
-        verdict=clean,
+        verdict=replace(verdict, findings=(*verdict.findings, *found)),
         by=f"{head.agent or 'gitmill'}@{mill.host}",
         agent=head.agent,
         started=started,
@@ -92,7 +84,7 @@ def run_log(
         passages=tuple(now.passages),
         facts=_facts(mill, now),
         checks=tuple(result.as_json() for result in now.results),
-        output=redact(report.output if report else "", hidden),
+        output=secrets.clean(report.output if report else ""),
     )
 
 

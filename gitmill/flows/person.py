@@ -11,14 +11,16 @@ from gitmill.core.item import Item, frozen_hash
 from gitmill.core.lifecycle import Event, Status
 from gitmill.errors import (
     BadDependencyError,
+    HoldsSecretError,
     IllegalTransitionError,
     LeasedError,
     NotReadyError,
     PausedError,
 )
-from gitmill.flows import work
+from gitmill.flows import secrets, work
 from gitmill.flows.attempt import Progress, carry
 from gitmill.flows.compile import plan_for, plan_of
+from gitmill.flows.intake import ready_task
 from gitmill.flows.outcome import Attempted, Working
 from gitmill.git.worktrees import Slot
 from gitmill.mill import Mill, layout
@@ -30,13 +32,16 @@ LEASE = 7 * 24 * 3600.0  # seconds; a person has no process whose death could be
 
 
 def take(mill: Mill, item_id: str) -> tuple[Item, Path]:
-    """Claim a ready item for this person and return it with its worktree.
+    """Claim an item for this person, a draft too, and return it with its worktree.
 
     Taken again, it is the same worktree as it was left. Raises `IllegalTransitionError` when the
     item does not stand at a building stage, `PausedError`, `BadDependencyError`.
     """
     claim, event_id, now = mill.mint(), mill.mint(), mill.now()
     snapshot = mill.snapshot()
+    if snapshot.item(item_id).status is Status.DRAFT:
+        ready_task(mill, item_id, by_hand=True)
+        snapshot = mill.snapshot()
 
     def build(snapshot: Snapshot) -> Draft:
         item = snapshot.item(item_id)
@@ -105,7 +110,8 @@ def worktree_of(mill: Mill, item: Item) -> Path:
 def submit(mill: Mill, item_id: str, summary: str, progress: Progress) -> Attempted:
     """Record the tree of a person's worktree as the work, and take it through the checks.
 
-    The worktree goes when the work has been recorded. Raises `LeasedError` when it is another's.
+    The worktree goes when the work has been recorded. Raises `LeasedError` when it is another's,
+    and `HoldsSecretError`, with nothing changed, when what stands there brings a secret.
     """
     item = mill.snapshot().item(item_id)
     path = worktree_of(mill, item)
@@ -133,8 +139,23 @@ def _commit(mill: Mill, item: Item, slot: Slot, summary: str) -> Working:
     onto = (slot.side / "onto").read_text()
     policy = mill.policy_at(onto)
     tree = slot.take_tree(mill.store.backend, mill.tree_of(onto), policy.worktree.ignore)
+    _refuse_secrets(mill, item, tree, onto)
     made = work.commit_work(mill, item, tree, onto, summary=summary)
     now = Working(item, plan_of(mill, item), policy, item.lease.claim)
     now.base, now.work, now.built, now.builder = onto, made, True, mill.person
     now.at = item.stage
     return now
+
+
+def _refuse_secrets(mill: Mill, item: Item, tree: str, onto: str) -> None:
+    findings = secrets.sweep(mill, mill.tree_of(onto), tree).findings
+    if findings:
+        raise HoldsSecretError(
+            f"what you made for {item.id} brings a secret, so nothing was recorded",
+            evidence=[finding.message for finding in findings],
+            hints=[
+                f"take it out, then `gitmill task submit {item.id}`",
+                "if it is none, add its digest to `[sanity] allow_secrets` on the target; "
+                "see `gitmill explain holds-secret`",
+            ],
+        )

@@ -1,7 +1,11 @@
-"""Nothing that an agent or a person wrote is thrown away: it goes under a rescue ref first."""
+"""Nothing that an agent or a person wrote is thrown away: it goes under a rescue ref first.
+
+Nothing, but for files that hold secrets: those stay where they are, and in git as they were.
+"""
 
 from __future__ import annotations
 
+from gitmill.flows import secrets
 from gitmill.git.objects import Commit, Move, write_commit
 from gitmill.git.worktrees import Slot
 from gitmill.mill import Mill, layout
@@ -13,14 +17,21 @@ def keep_worktree(mill: Mill, slot: Slot, item_id: str, commit: str) -> str:
     Nothing is kept, and the answer is empty, when it holds no more than `commit`, which was checked
     out there, or the work of the item.
     """
-    backend = mill.store.backend
     base = mill.tree_of(commit)
-    tree = slot.take_tree(backend, base)
+    tree = slot.take_tree(mill.store.backend, base)
+    return keep_tree(mill, item_id, secrets.sweep(mill, base, tree), commit)
+
+
+def keep_tree(mill: Mill, item_id: str, swept: secrets.Swept, commit: str) -> str:
+    """Put a tree that began from `commit` under a rescue ref, as `keep_worktree` does."""
+    backend, tree = mill.store.backend, swept.tree
     work = backend.ref(f"{layout.WORK}{item_id}")
-    if tree == base or (work is not None and mill.tree_of(work) == tree):
+    if tree == mill.tree_of(commit) or (work is not None and mill.tree_of(work) == tree):
         return ""
     ident = mill.repository.ident(mill.now())
-    message = f"rescued from a worktree of {item_id}\n\nGitmill-Item: {item_id}\n"
+    left = [f"left out: {finding.message}" for finding in swept.findings]
+    lines = [f"rescued from a worktree of {item_id}", "", *left, *([""] if left else [])]
+    message = "\n".join([*lines, f"Gitmill-Item: {item_id}", ""])
     return keep_commit(
         mill, item_id, write_commit(backend, Commit(tree, (commit,), ident, ident, message))
     )

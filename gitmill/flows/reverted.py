@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 
 from gitmill.core.item import Item
@@ -15,6 +15,7 @@ from gitmill.core.lifecycle import MET, Event, Status
 from gitmill.core.trailers import one_line
 from gitmill.errors import RefMovedError
 from gitmill.flows.revert import SOURCE
+from gitmill.git.objects import read_commit
 from gitmill.mill import Mill
 from gitmill.store.events import Step
 
@@ -34,7 +35,7 @@ def notice(mill: Mill, did: Callable[[str], None] = lambda _: None) -> None:
     if tip is None or tip == seen:
         return
     landed = {item.landed: item for item in snapshot.items.values() if item.status is Status.LANDED}
-    if landed:
+    if landed and not _only_ours(mill, tip, seen, landed):
         for commit, (sha, who) in _by_hand(mill, tip, seen, landed).items():
             _say(mill, landed[commit], sha, who, did)
     if not any(item.status is Status.LANDING for item in snapshot.items.values()):
@@ -68,6 +69,17 @@ def _say(mill: Mill, item: Item, sha: str, who: str, did: Callable[[str], None])
     with suppress(RefMovedError):  # somebody else has noticed it too
         mill.apply(item.id, step)
         did(f"{item.id} waits: {why}")
+
+
+def _only_ours(mill: Mill, tip: str, seen: str, landed: Collection[str]) -> bool:
+    """Whether nothing but what we have landed came onto the target since."""
+    at = tip
+    while at != seen:
+        parents = read_commit(mill.store.backend, at).parents if at in landed else ()
+        if len(parents) != 1:
+            return False
+        at = parents[0]
+    return True
 
 
 def _by_hand(

@@ -56,7 +56,7 @@ def redraw(mill: Mill) -> None:
     event_id = mill.mint()
 
     def build(snapshot: Snapshot) -> Draft | None:
-        text = markdown(board(snapshot)).encode()
+        text = markdown(board(snapshot)).encode("utf-8", "replace")
         if snapshot.read(layout.BOARD) == text:
             return None
         record = EventRecord(event="board", id=event_id, by=mill.user)

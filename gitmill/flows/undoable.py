@@ -130,25 +130,29 @@ def _refuse(mill: Mill, item: Item, last: EventRecord, subject: str) -> None:
     if event == Event.CLAIMED.value:
         lease = item.lease
         if lease is not None and lease.pid:
+            gone = mill.lapsed(lease)
             raise LeasedError(
                 f"{item.id} is being worked on", evidence=_holder(item),
-                hints=["end it with `gitmill stop`"],
+                hints=["its process is gone: `gitmill recover`" if gone
+                       else "end it with `gitmill stop`"],
             )  # fmt: skip
         if lease is None or lease.who != mill.person:
             raise LeasedError(
                 f"somebody else has taken {item.id}", evidence=_holder(item),
                 hints=[f"see `gitmill task show {item.id}`"],
             )  # fmt: skip
-    known = event in {one.value for one in Event}
-    if not known or (
-        event != Event.LANDED.value
-        and opposite(Event(event), _status(last.at), Status(last.to)) is None
-    ):
+    if not _leads_back(last):
         raise cannot(item, last, subject)
 
 
-def _status(text: str) -> Status | None:
-    return Status(text) if text else None
+def _leads_back(last: EventRecord) -> bool:
+    if last.event == Event.LANDED.value:
+        return True
+    try:
+        at = Status(last.at) if last.at else None
+        return opposite(Event(last.event), at, Status(last.to)) is not None
+    except ValueError:  # a commit by hand can say anything
+        return False
 
 
 def _holder(item: Item) -> list[str]:

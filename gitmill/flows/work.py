@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from gitmill import process
 from gitmill.agents import base as agents
 from gitmill.agents.base import Attempt, Report
 from gitmill.config import Policy
 from gitmill.core.document import Document
 from gitmill.core.frozen import PlannedStage
 from gitmill.core.item import Item
-from gitmill.core.redact import redact
 from gitmill.core.runlog import findings_text, read_findings
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
+from gitmill.flows import secrets
 from gitmill.flows.environment import Place, place
 from gitmill.flows.gates import outside_paths
 from gitmill.flows.guard import identity
 from gitmill.flows.prompts import prompt_for
-from gitmill.flows.rescue import keep_commit, keep_worktree
+from gitmill.flows.rescue import keep_commit, keep_tree, keep_worktree
 from gitmill.git import trees
 from gitmill.git.objects import Commit, Entry, write_commit
 from gitmill.git.patch import patch_identity
@@ -75,7 +74,7 @@ def replayed(mill: Mill, item: Item, onto: str) -> Replayed | Conflict:
     scratch = mill.repository.private / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
     return replay(
-        mill.repository.git, base=item.base, tip=item.work, onto=onto, scratch=scratch,
+        mill.repository.writer, base=item.base, tip=item.work, onto=onto, scratch=scratch,
         committer=mill.repository.ident(mill.now()),
     )  # fmt: skip
 
@@ -89,7 +88,8 @@ def conflict_finding(conflict: Conflict) -> Finding:
 def build(mill: Mill, policy: Policy, item: Item, stage: PlannedStage, *, claim: str) -> Built:
     """Let the builder work in a worktree and commit the tree that it leaves, whatever git says.
 
-    Without a pass what stands in the worktree goes under a rescue ref.
+    Without a pass what stands in the worktree goes under a rescue ref, and so does what is left of
+    a tree that brings secrets: that is never a commit, whatever the agent says.
     """
     start = start_of(mill, item)
     with place(
@@ -106,9 +106,19 @@ def build(mill: Mill, policy: Policy, item: Item, stage: PlannedStage, *, claim:
         base_tree = mill.tree_of(start.commit)
         tree = here.slot.take_tree(mill.store.backend, base_tree, policy.worktree.ignore)
         tree = _without_set_up(mill, base_tree, here.made, tree)
+        swept = secrets.sweep(mill, mill.tree_of(start.onto), tree)
+        if swept.findings:
+            kept = keep_tree(mill, item.id, secrets.sweep(mill, base_tree, tree), start.commit)
+            return Built(start.onto, "", replace(report, verdict=_refused(swept.findings, kept)))
         made = commit_work(mill, item, tree, start.onto, agent=stage.agent, summary=said.summary)
         kept = keep_commit(mill, item.id, made)
     return Built(start.onto, made, report, kept)
+
+
+def _refused(findings: tuple[Finding, ...], kept: str) -> Verdict:
+    """Return the verdict on work that brings secrets."""
+    told = [Finding(f"without those files the work is kept as {kept}")] if kept else []
+    return Verdict(VerdictWord.FAIL, findings[0].message, (*findings, *told))
 
 
 def _without_set_up(mill: Mill, base: str, made: str, tree: str) -> str:
@@ -128,7 +138,7 @@ def commit_work(
 ) -> str:
     """Make the one commit of a task on its base and return its id."""
     ident = mill.repository.ident(mill.now())
-    message = landed_message(item, agent=agent, summary=summary)
+    message = secrets.clean(landed_message(item, agent=agent, summary=summary))
     return write_commit(mill.store.backend, Commit(tree, (base,), ident, ident, message))
 
 
@@ -188,16 +198,8 @@ def _run_agent(
         settings={"command": stage.command},
     )
     report = agent.run(attempt, here.execute)
-    return replace(report, verdict=_redacted(report.verdict))
-
-
-def _redacted(verdict: Verdict | None) -> Verdict | None:
-    """Cut secrets out of what an agent says, before it stands in a document or a commit."""
-    if verdict is None:
-        return None
-    hidden = process.secrets()
-    findings = tuple(replace(f, message=redact(f.message, hidden)) for f in verdict.findings)
-    return replace(verdict, summary=redact(verdict.summary, hidden), findings=findings)
+    said = report.verdict
+    return report if said is None else replace(report, verdict=secrets.clean_verdict(said))
 
 
 def patch_of(mill: Mill, base: str, work: str) -> str:

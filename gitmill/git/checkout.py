@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from gitmill.errors import CheckoutBlockedError
@@ -32,7 +33,9 @@ def current_branch(repository: Repository) -> str:
 
 def refuse_busy(repository: Repository, ref: str) -> None:
     """Raise `CheckoutBlockedError` when a rebase or bisect of the branch is under way anywhere."""
-    folders = [repository.common, *(repository.common / "worktrees").glob("*")]
+    folders = [repository.common]
+    with suppress(FileNotFoundError):  # there is none, or the last one went just now
+        folders += (repository.common / "worktrees").iterdir()
     for folder in folders:
         for name in ("rebase-merge/head-name", "rebase-apply/head-name", "BISECT_START"):
             try:
@@ -48,13 +51,13 @@ def refuse_busy(repository: Repository, ref: str) -> None:
                 )
 
 
-def git_at(place: Checkout, *, locks: Sequence[int] = ()) -> Git:
+def git_at(place: Checkout, *, locks: Sequence[int] = (), options: Sequence[str] = ()) -> Git:
     """Return git on a work tree of the user's, with that work tree's own index."""
     git_dir = place.path / ".git"
     if not git_dir.is_dir():
         link = git_dir.read_text("utf-8", "surrogateescape")
         git_dir = Path(link.removeprefix("gitdir: ").strip())
-    return Git(git_dir, work_tree=place.path, locks=locks)
+    return Git(git_dir, work_tree=place.path, locks=locks, options=options)
 
 
 def refuse_overlap(place: Checkout, changed: Iterable[str]) -> None:
@@ -109,16 +112,17 @@ def _standing(top: Path, path: str) -> str:
     return ""
 
 
-def fast_forward(place: Checkout, commit: str, *, lock: int) -> None:
+def fast_forward(place: Checkout, commit: str, *, lock: int, options: Sequence[str] = ()) -> None:
     """Move the checkout's branch, index and files to a descendant, or raise and move nothing.
 
     The git process inherits the file descriptor `lock`: when we are killed, what waits for that
-    lock waits until the move has ended. Raises `CheckoutBlockedError` with git's own reason.
+    lock waits until the move has ended. `options` are git's, as `FLUSH`. Raises
+    `CheckoutBlockedError` with git's own reason.
     """
     # the user's options for merges may say --squash, which moves files and not the branch
-    options = f"branch.{place.branch.removeprefix('refs/heads/')}.mergeOptions="
-    done = git_at(place, locks=(lock,)).run(
-        "-c", "merge.stat=false", "-c", options,
+    none = f"branch.{place.branch.removeprefix('refs/heads/')}.mergeOptions="
+    done = git_at(place, locks=(lock,), options=options).run(
+        "-c", "merge.stat=false", "-c", none,
         "merge", "-q", "--ff-only", "--no-autostash", "--no-verify-signatures",
         "--no-overwrite-ignore", commit, check=False,
     )  # fmt: skip
@@ -130,7 +134,7 @@ def fast_forward(place: Checkout, commit: str, *, lock: int) -> None:
         )
 
 
-def resume(place: Checkout, old: str, new: str, *, lock: int) -> bool:
+def resume(place: Checkout, old: str, new: str, *, lock: int, options: Sequence[str] = ()) -> bool:
     """Finish a fast-forward that was killed after it had written the index; whether it has moved.
 
     Then the index already equals the new commit while HEAD is still the old one: no user of git
@@ -141,5 +145,5 @@ def resume(place: Checkout, old: str, new: str, *, lock: int) -> bool:
         return False
     if git.run("diff-index", "--cached", "--quiet", new, "--", check=False).returncode != 0:
         return False
-    fast_forward(place, new, lock=lock)
+    fast_forward(place, new, lock=lock, options=options)
     return True

@@ -23,6 +23,8 @@ _OFF = (
 
 # The first since git 2.45, the second always: a partial clone fetches what it lacks.
 _OFFLINE = {"GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none"}
+# Has git flush what it writes: objects, which it does not by itself, and refs.
+FLUSH = ("-c", "core.fsync=committed,loose-object,reference", "-c", "core.fsyncMethod=fsync")
 
 
 class Place(TypedDict):
@@ -37,7 +39,7 @@ class Git:
 
     With `offline` an object that is not here is missing, also where git would fetch it.
     Each process inherits the descriptors `locks`, so that these locks are held until it has ended,
-    also when we are killed before it.
+    also when we are killed before it. `options` stand before the command, such as `FLUSH`.
     """
 
     def __init__(
@@ -48,12 +50,14 @@ class Git:
         index: Path | None = None,
         locks: Sequence[int] = (),
         offline: bool = False,
+        options: Sequence[str] = (),
     ) -> None:
         self.git_dir = git_dir
         self.work_tree = work_tree
         self._index = index
         self._locks = tuple(locks)
         self._offline = offline
+        self.options = tuple(options)
 
     def run(
         self,
@@ -89,7 +93,7 @@ class Git:
 
     def argv(self, *args: str) -> tuple[str, ...]:
         """Return the whole command line of `git ARGS`, for a process that stays open."""
-        return ("git", *_OFF, *args)
+        return ("git", *_OFF, *self.options, *args)
 
     def place(self) -> Place:
         """Return the folder and environment that such a process runs in."""

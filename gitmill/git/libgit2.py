@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pygit2
 from pygit2.enums import ObjectType, Option
 from pygit2.transaction import ReferenceTransaction
 
-from gitmill.errors import RefMovedError
+from gitmill.errors import GitFailedError, RefMovedError
 from gitmill.failpoints import chokepoint
-from gitmill.git.objects import MissingObjectError, Move, unreadable_ref
+from gitmill.git.objects import Move, missing_object, unreadable_ref
 
 _KINDS = {
     "blob": ObjectType.BLOB,
@@ -20,6 +20,7 @@ _KINDS = {
     "commit": ObjectType.COMMIT,
     "tag": ObjectType.TAG,
 }
+_TRIES = 20
 _NAMES = {int(number): name for name, number in _KINDS.items()}
 
 
@@ -30,6 +31,8 @@ class Libgit2:
 
     def __init__(self, common: Path, *, fsync: bool = True) -> None:
         pygit2.option(Option.ENABLE_FSYNC_GITDIR, fsync)
+        # git has found the repository, so it trusts its owner, by settings that libgit2 cannot see
+        pygit2.option(Option.SET_OWNER_VALIDATION, False)
         self._repo = pygit2.Repository(str(common), pygit2.enums.RepositoryOpenFlag.NO_SEARCH)
 
     def read(self, oid: str) -> tuple[str, bytes]:
@@ -37,12 +40,21 @@ class Libgit2:
         try:
             kind, data = self._repo.read(pygit2.Oid(hex=oid))[:2]
         except (KeyError, ValueError) as error:
-            raise MissingObjectError(f"there is no object {oid[:12]}") from error
+            raise missing_object(oid) from error
+        except pygit2.GitError as error:
+            raise missing_object(oid, str(error)) from error
         return _NAMES[int(kind)], data
 
     def write(self, kind: str, data: bytes) -> str:
         """Store an object and return its id."""
-        return str(self._repo.write(_KINDS[kind], data))
+        for _ in range(_TRIES):
+            # A `git gc` removes folders that are empty just now, also between making and using one.
+            with suppress(OSError, pygit2.GitError):
+                return str(self._repo.write(_KINDS[kind], data))
+        try:
+            return str(self._repo.write(_KINDS[kind], data))
+        except (pygit2.GitError, OSError) as error:
+            raise GitFailedError(f"a {kind} could not be stored: {error}") from error
 
     def ref(self, name: str) -> str | None:
         """Return the object that a ref names, None when there is no such ref."""

@@ -6,7 +6,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -34,6 +34,15 @@ def try_lock(path: Path) -> int | None:
     return descriptor
 
 
+def stale(common: Path, refs: Sequence[str], *, age: float = 5.0) -> Iterator[Path]:
+    """Yield the old `.lock` files of these refs and of those below them, by their paths in git."""
+    for ref in refs:
+        for lock in (common / f"{ref}.lock", *_locks_below(common / ref)):
+            with suppress(FileNotFoundError):  # its owner was alive and has ended
+                if time.time() - lock.stat().st_mtime >= age:
+                    yield lock.relative_to(common)
+
+
 def clear_stale(common: Path, refs: Sequence[str], aside: Path, *, age: float = 5.0) -> list[str]:
     """Move old `.lock` files of these refs and of those below them aside; return their names.
 
@@ -41,15 +50,16 @@ def clear_stale(common: Path, refs: Sequence[str], aside: Path, *, age: float = 
     other writer, like a fetch of the user's, holds such a lock for milliseconds.
     """
     found: list[str] = []
-    for ref in refs:
-        for lock in (common / f"{ref}.lock", *(common / ref).rglob("*.lock")):
-            try:
-                if time.time() - lock.stat().st_mtime < age:
-                    continue
-                name = str(lock.relative_to(common))
-                aside.mkdir(parents=True, exist_ok=True)
-                lock.rename(aside / f"{name.replace('/', '-')}-{time.time_ns()}")
-            except FileNotFoundError:
-                continue  # its owner was alive after all and has ended
+    for lock in stale(common, refs, age=age):
+        name = str(lock)
+        aside.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            (common / lock).rename(aside / f"{name.replace('/', '-')}-{time.time_ns()}")
             found.append(name)
     return found
+
+
+def _locks_below(folder: Path) -> Iterator[Path]:
+    # Not rglob: that fails over a folder that a `git pack-refs` removes meanwhile.
+    for parent, _, names in os.walk(folder):
+        yield from (Path(parent, name) for name in names if name.endswith(".lock"))

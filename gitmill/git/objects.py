@@ -25,6 +25,14 @@ class MissingObjectError(GitmillError):
     slug = "missing-object"
 
 
+def missing_object(oid: str, why: str = "") -> MissingObjectError:
+    """Return the error for an object that is not there, or that is there and damaged."""
+    what = (
+        f"the object {oid[:12]} cannot be read: {why}" if why else f"there is no object {oid[:12]}"
+    )
+    return MissingObjectError(what, hints=["see what else is damaged: `git fsck`"])
+
+
 def unreadable_ref(name: str) -> GitFailedError:
     """Return the error for a ref that is there and broken, which is not the same as absent."""
     return GitFailedError(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from gitmill import process
 from gitmill.errors import GitFailedError, RefMovedError
 from gitmill.git.command import Git
-from gitmill.git.objects import MissingObjectError, Move, raw, unreadable_ref
+from gitmill.git.objects import Move, missing_object, raw, unreadable_ref
 
 _FORMAT = "--format=%(objectname) %(refname)"
 
@@ -17,9 +18,12 @@ _FORMAT = "--format=%(objectname) %(refname)"
 class Plumbing:
     """Objects and refs through the git executable; one `cat-file --batch` serves all reads."""
 
-    def __init__(self, git: Git, *, digits: int = 40) -> None:
+    def __init__(
+        self, git: Git, *, digits: int = 40, writer: Callable[[], Git] | None = None
+    ) -> None:
         self.digits = digits
         self._git = git
+        self._writer = writer or (lambda: git)  # asked for at the first write: reads need none
         self._reader: subprocess.Popen[bytes] | None = None
 
     def read(self, oid: str) -> tuple[str, bytes]:
@@ -38,7 +42,7 @@ class Plumbing:
             self.close()
             raise GitFailedError(f"git ended before it had read {oid[:12]}")
         if len(head) != 3:
-            raise MissingObjectError(f"there is no object {oid[:12]}")
+            raise missing_object(oid)
         data = reader.stdout.read(int(head[2]) + 1)[:-1]
         return head[1].decode(), data
 
@@ -62,7 +66,7 @@ class Plumbing:
 
     def write(self, kind: str, data: bytes) -> str:
         """Store an object and return its id."""
-        return self._git.out("hash-object", "-w", "-t", kind, "--stdin", stdin=data)
+        return self._writer().out("hash-object", "-w", "-t", kind, "--stdin", stdin=data)
 
     def ref(self, name: str) -> str | None:
         """Return the object that a ref names, None when there is no such ref."""
@@ -76,7 +80,11 @@ class Plumbing:
         """Return all refs that begin with the prefix, sorted by name."""
         # for-each-ref matches whole components, a prefix may end within one
         folder = prefix.rpartition("/")[0]
-        found = _pairs(self._git.run("for-each-ref", _FORMAT, folder).text)
+        done = self._git.run("for-each-ref", _FORMAT, folder)
+        for name in re.findall(r"ignoring broken ref (\S+)", done.error):
+            if name.startswith(prefix):
+                raise unreadable_ref(name)
+        found = _pairs(done.text)
         return {name: oid for name, oid in found.items() if name.startswith(prefix)}
 
     def swap(self, moves: Sequence[Move]) -> None:
@@ -91,7 +99,7 @@ class Plumbing:
             else:
                 lines.append(f"verify {move.ref} {zero}")
         lines += ["prepare", "commit", ""]
-        done = self._git.run(
+        done = self._writer().run(
             "update-ref", "--stdin", "-m", "gitmill", stdin=raw("\n".join(lines)), check=False
         )
         if done.returncode != 0:

@@ -201,7 +201,12 @@ class _Bench:
         self._folder = folder
         self._place = folder / "tree"
         self._place.mkdir()
-        self._git = Git(git.git_dir.absolute(), work_tree=self._place, index=folder / "index")
+        self._git = Git(
+            git.git_dir.absolute(),
+            work_tree=self._place,
+            index=folder / "index",
+            options=git.options,
+        )
         self._quoted = '"{}"'.format(re.sub(r'(["\\])', r"\\\1", str(folder / "objects")))
         self._laid_out: str | None = None
 

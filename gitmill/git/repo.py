@@ -11,8 +11,14 @@ from functools import cached_property
 from pathlib import Path
 
 from gitmill import process
-from gitmill.errors import GitMissingError, NotARepositoryError, UnusableRepositoryError
-from gitmill.git.command import Git, leads_astray
+from gitmill.errors import (
+    BadConfigError,
+    GitmillError,
+    GitMissingError,
+    NotARepositoryError,
+    UnusableRepositoryError,
+)
+from gitmill.git.command import FLUSH, Git, leads_astray
 from gitmill.git.objects import Backend
 from gitmill.git.plumbing import Plumbing
 
@@ -44,10 +50,11 @@ class Repository:
     def open(cls, path: Path) -> Repository:
         """Find the repository that a folder belongs to, whichever work tree that is.
 
-        Raises `NotARepositoryError`, `GitMissingError`.
+        Raises `NotARepositoryError`, `GitMissingError`, `UnusableRepositoryError`.
         """
         asked = ("--path-format=absolute", "--git-common-dir", "--show-object-format")
         env = {name: value for name, value in os.environ.items() if not leads_astray(name)}
+        env["LC_ALL"] = "C.UTF-8"  # the reasons of a refusal are told apart by their words
         argv = ("git", "-C", str(path), "rev-parse", *asked, "--is-bare-repository")
         try:
             done = process.run(argv, env=env, check=False)
@@ -56,11 +63,7 @@ class Repository:
                 "there is no git on PATH", hints=["install git 2.38 or newer"]
             ) from error
         if done.returncode != 0:
-            raise NotARepositoryError(
-                f"{path} is not in a git repository",
-                evidence=done.error.splitlines()[:3],
-                hints=["make one with `git init`, or name one with `gitmill -C DIR …`"],
-            )
+            raise _refusal(path, done.error)
         # from the right: a folder's name may hold line breaks
         common, object_format, bare = done.text.removesuffix("\n").rsplit("\n", 2)
         digits = 64 if object_format == "sha256" else 40
@@ -76,11 +79,23 @@ class Repository:
     @cached_property
     def objects(self) -> Backend:
         """The backend for work that reads and writes much."""
+        durable = self.durable  # whichever backend it is: a wrong setting is an error
         if self.digits != 40 or self._needs_plumbing:
             return self.reader
         from gitmill.git.libgit2 import Libgit2  # noqa: PLC0415  (91 ms that a read never needs)
 
-        return Libgit2(self.common, fsync=self.preferences.get("durability") != "none")
+        return Libgit2(self.common, fsync=durable)
+
+    @cached_property
+    def durable(self) -> bool:
+        """Whether what we write is flushed to the disk. Raises `BadConfigError`."""
+        value = self.preferences.get("durability", "full")
+        if value not in ("full", "none"):
+            raise BadConfigError(
+                f"gitmill.durability in git's configuration is full or none, not {value}",
+                hints=["`git config gitmill.durability full`"],
+            )
+        return value == "full"
 
     @cached_property
     def preferences(self) -> dict[str, str]:
@@ -92,7 +107,12 @@ class Repository:
     @cached_property
     def reader(self) -> Backend:
         """The backend for one short read."""
-        return Plumbing(self.git, digits=self.digits)
+        return Plumbing(self.git, digits=self.digits, writer=lambda: self.writer)
+
+    @cached_property
+    def writer(self) -> Git:
+        """Git for what it writes itself: flushed to the disk where the user wants that."""
+        return Git(self.common, options=FLUSH if self.durable else ())
 
     @cached_property
     def _needs_plumbing(self) -> bool:
@@ -182,6 +202,31 @@ class Repository:
         link = self.top / ".git" if self.top else self.common
         leads = link.read_bytes().removeprefix(b"gitdir: ").strip() if link.is_file() else b""
         return self.top if os.fsencode(self.common) == leads else None
+
+
+def _refusal(path: Path, said: str) -> GitmillError:
+    """Return the error for a folder that git would not work in; some are repositories."""
+    evidence = said.splitlines()[:3]
+    if "dubious ownership" in said:
+        command = re.search(r"git config --global --add safe\.directory .*", said)
+        return UnusableRepositoryError(
+            f"git refuses the repository of {path}: another user owns it",
+            evidence=evidence[:1],
+            hints=[f"if you trust it: `{command[0].strip()}`"] if command else [],
+        )
+    if "unknown repository extension" in said or "git repo version" in said:
+        return GitMissingError(
+            f"the repository of {path} has a format that this git does not know",
+            evidence=[line.strip() for line in evidence],
+            hints=["see which git it is with `git version`, and install a newer one"],
+        )
+    if "cannot change to" in said:
+        return NotARepositoryError(f"there is no folder {path}", evidence=evidence)
+    return NotARepositoryError(
+        f"{path} is not in a git repository",
+        evidence=evidence,
+        hints=["make one with `git init`, or name one with `gitmill -C DIR …`"],
+    )
 
 
 def _top(path: Path) -> Path | None:

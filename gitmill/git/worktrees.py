@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ BUILD_PRODUCTS = (
 _ADMIN = frozenset({"HEAD", "commondir", "gitdir", "index", "logs", "modules"})
 # And, as git made them: where the user's checkout is sparse, ours are too.
 _SPARSE = ("config.worktree", "info/sparse-checkout")
+_TRIES = 5
 PATIENCE = 10.0  # seconds for the last processes of a killed attempt to end
 
 
@@ -47,6 +48,7 @@ class Slot:
     side: Path
     lock: int
     common: Path
+    options: Sequence[str] = ()  # git's, for what it writes into the repository
 
     @property
     def admin(self) -> Path:
@@ -57,7 +59,9 @@ class Slot:
     def git(self) -> Git:
         """Git on this worktree with an index of ours; it does not need git's entry for it."""
         index = self.side / "index"
-        return Git(self.common, work_tree=self.path, index=index, locks=(self.lock,))
+        return Git(
+            self.common, work_tree=self.path, index=index, locks=(self.lock,), options=self.options
+        )
 
     @property
     def tmp(self) -> Path:
@@ -72,9 +76,15 @@ class Slot:
         `holder` names whose work will stand here, for a rescue after a kill.
         """
         _remove(self.side / "tmp")
-        if not self._exists() or not self._reset(commit, keep):
-            self._make(commit)
-        shutil.copy2(self.admin / "index", self.side / "index")
+        for tries in range(_TRIES):
+            # A `git worktree prune` of the user's takes git's entry away when `.git` is not there.
+            with suppress(FileNotFoundError):
+                if tries or not self._exists() or not self._reset(commit, keep):
+                    self._make(commit)
+                shutil.copy2(self.admin / "index", self.side / "index")
+                break
+        else:
+            raise GitFailedError(f"git's entry for {self.path} goes away again and again")
         if holder:
             self._write(self.side / "holder", f"{holder} {commit}\n".encode())
 
@@ -104,11 +114,15 @@ class Slot:
         self.discard()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         repository = Git(self.common, locks=(self.lock,))
-        repository.run(
-            "-c", "checkout.workers=2", "-c", "worktree.useRelativePaths=false",
-            "worktree", "add", "-q", "-f", "--detach",
-            "--", str(self.path), commit,
-        )  # fmt: skip
+        for last in (False, False, True):  # a prune may remove the folder of entries meanwhile
+            done = repository.run(
+                "-c", "checkout.workers=2", "-c", "worktree.useRelativePaths=false",
+                "worktree", "add", "-q", "-f", "--detach",
+                "--", str(self.path), commit, check=last,
+            )  # fmt: skip
+            if done.returncode == 0:
+                break
+            self.discard()
         link = (self.path / ".git").read_bytes().removeprefix(b"gitdir: ").rstrip(b"\n")
         self._write(self.side / "admin", link)
         for name in _SPARSE:
@@ -174,7 +188,18 @@ class Slot:
         known = (self.side / name for name in ("admin", "index"))
         if holder and self.path.is_dir() and all(path.exists() for path in known):
             rescue(self, holder, commit)
+            self.forget(commit)
         self.settle()
+
+    def forget(self, commit: str) -> None:
+        """Let git's entry keep nothing that was made here: it stands at `commit` as before."""
+        head = self.admin / "HEAD"
+        (self.admin / "index").unlink(missing_ok=True)  # the next use begins with a copy of ours
+        if not head.exists() or head.read_bytes() == commit.encode() + b"\n":
+            return
+        git = Git(self.admin, work_tree=self.path, locks=(self.lock,))
+        git.run("update-ref", "--no-deref", "HEAD", commit, check=False)
+        (self.admin / "logs" / "HEAD").unlink(missing_ok=True)
 
     def release(self) -> None:
         """Give the slot back."""
@@ -196,9 +221,10 @@ def holder_of(side: Path) -> tuple[str, str]:
 class Pool:
     """The slots of one repository below one folder."""
 
-    def __init__(self, folder: Path, common: Path) -> None:
+    def __init__(self, folder: Path, common: Path, *, options: Sequence[str] = ()) -> None:
         self.folder = folder
         self._common = common
+        self._options = tuple(options)
 
     def acquire(self, kind: str, rescue: Rescue) -> Slot:
         """Take the first free slot of a kind; what a killed process left in it goes to `rescue`.
@@ -224,7 +250,7 @@ class Pool:
             return None
         side = self.folder / f"{name}.d"
         side.mkdir(parents=True, exist_ok=True)
-        return Slot(self.folder / name, side, lock, self._common)
+        return Slot(self.folder / name, side, lock, self._common, self._options)
 
     def own(self, name: str) -> Slot:
         """Take a slot by its name, one that `acquire` never gives to anybody else.
@@ -235,6 +261,22 @@ class Pool:
         if slot is None:
             raise GitFailedError(f"another process uses the worktree {name}")
         return slot
+
+    def hold_all(self) -> list[Slot]:
+        """Take every slot that there is. Raises `GitFailedError`, holding none, when one is in use.
+
+        As long as they are held nobody else works in this pool.
+        """
+        held: list[Slot] = []
+        names = {path.stem for end in ("lock", "d") for path in self.folder.glob(f"*.{end}")}
+        for name in sorted(names):
+            try:
+                held.append(self.own(name))
+            except GitFailedError:
+                for slot in held:
+                    slot.release()
+                raise
+        return held
 
     def rescue_all(
         self, rescue: Rescue, failed: Callable[[Slot, GitmillError], None], *, gone: Collection[str]
@@ -260,13 +302,46 @@ class Pool:
             finally:
                 slot.release()
 
+    def leftover_entries(self) -> list[Path]:
+        """Return git's entries for worktrees of this pool that are not there."""
+        return [entry for entry, path in _entries(self._common) if self._is_left(path)]
+
+    def drop_leftover_entries(self) -> list[str]:
+        """Remove git's entries for worktrees of this pool that are not there; return their names.
+
+        A worktree that somebody just makes is left alone.
+        """
+        dropped = []
+        for entry, path in _entries(self._common):
+            slot = self._try(path.name) if self._is_left(path) else None
+            if slot is None:
+                continue
+            if not path.exists():
+                _remove_entry(self._common, entry)
+                dropped.append(entry.name)
+            slot.release()
+        return dropped
+
+    def _is_left(self, path: Path) -> bool:
+        return path.parent == self.folder.resolve() and not path.exists()
+
+
+def _entries(common: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield git's entries for worktrees, each with the folder that it is about."""
+    entries: list[Path] = []
+    with suppress(FileNotFoundError):
+        entries = sorted((common / "worktrees").iterdir())
+    for entry in entries:
+        with suppress(FileNotFoundError, NotADirectoryError):  # gone meanwhile, or none of git's
+            place = os.fsdecode((entry / "gitdir").read_bytes().rstrip(b"\n"))
+            yield entry, Path(place).parent
+
 
 def _remove_entries_for(common: Path, path: Path) -> None:
     """Remove git's entries for a worktree path, those of a killed `worktree add` included."""
-    wanted = os.fsencode(path.parent.resolve() / path.name / ".git")
-    for entry in (common / "worktrees").glob("*/gitdir"):
-        if entry.read_bytes().rstrip(b"\n") == wanted:
-            _remove_entry(common, entry.parent)
+    for entry, place in _entries(common):
+        if place == path.parent.resolve() / path.name:
+            _remove_entry(common, entry)
 
 
 def _remove_entry(common: Path, entry: Path) -> None:

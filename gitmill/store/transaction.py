@@ -24,6 +24,7 @@ from gitmill.store.journal import Journal, Position
 from gitmill.store.snapshot import Snapshot
 
 DEADLINE = 30.0  # seconds of lost races before giving up
+LOCKED = 2.0  # seconds that a ref may be locked by another git before giving up
 _ROOT_IDENT = "gitmill <gitmill@localhost> 0 +0000"
 _ROOT_MESSAGE = "gitmill state\n"
 
@@ -186,15 +187,21 @@ class Store:
                 self.backend.swap(removed)
 
     def move(self, move: Move) -> None:
-        """Move a ref of gitmill's without an event. Raises `RefMovedError`."""
-        with self.still():
-            self.journal.write([move])
-            try:
-                self.backend.swap([move])
-            except RefMovedError:
-                if not self._clear_stale():
-                    raise
-                self.backend.swap([move])
+        """Move a ref of gitmill's without an event.
+
+        Raises `RefMovedError` when it is elsewhere, or locked for too long.
+        """
+        give_up = time.monotonic() + LOCKED
+        while True:
+            with self.still():
+                self.journal.write([move])
+                try:
+                    return self.backend.swap([move])
+                except RefMovedError:
+                    late = not self._clear_stale() and time.monotonic() > give_up
+                    if late or self.backend.ref(move.ref) != move.old:
+                        raise
+            time.sleep(random.uniform(0, 0.05))  # noqa: S311  (jitter)
 
     @contextmanager
     def still(self) -> Iterator[None]:

@@ -94,6 +94,34 @@ def transitions(repo: Repo) -> None:
     row(f"transition ({event_ms:.2f} ms) against a bare commit", event_ms / bare_ms, "x", "3")
 
 
+def durabilities(repo: Repo) -> None:
+    """An event with `durability = full` against one with `none`, by the clock, by each backend."""
+    from gitmill.core.lifecycle import Event
+    from gitmill.flows.intake import NewTask, new_task
+    from gitmill.mill import Mill
+    from gitmill.store.events import Step
+
+    sha256 = Sandbox(repo.path.parent).repo("sha256", object_format="sha256")
+    run(sys.executable, "-m", "gitmill", "-C", str(sha256.path), "init")()
+    for name, place in (("libgit2", repo), ("git", sha256)):
+        took = {}
+        for value in ("none", "full"):
+            place.git("config", "gitmill.durability", value)
+            mill = Mill.open(place.path)
+            item = new_task(mill, NewTask(title="Bench"))
+
+            def events(mill: Mill = mill, item_id: str = item.id) -> None:
+                for _ in range(20):
+                    label = os.urandom(4).hex()
+                    mill.apply(item_id, Step(event=Event.EDITED, subject="x", by="b",
+                                             fields={"labels": [label]}))  # fmt: skip
+
+            took[value] = median(wall, events) / 20
+        place.git("config", "--unset", "gitmill.durability")
+        told = f"{took['full']:.1f} / {took['none']:.1f} ms"
+        row(f"flushed transition through {name} ({told})", took["full"] / took["none"], "x", "-")
+
+
 def a_task(repo: Repo) -> None:
     """One task with a script, a check and a criterion that cost nothing, to landed."""
     from gitmill import process
@@ -176,7 +204,7 @@ def main() -> None:
             [sys.executable, "-m", "gitmill", "-C", str(repo.path), "init"],
             check=True, capture_output=True,
         )  # fmt: skip
-        for part in (starts, transitions, a_task, replays):
+        for part in (starts, transitions, durabilities, a_task, replays):
             part(repo)
 
 

@@ -49,6 +49,7 @@ max_lines = 100
 max_file_size = "1MiB"
 protected = ["infra/"]
 forbidden_lines = ['eval\(']
+allow_secrets = ["0123456789abcdef"]
 
 [limits]
 returns = 2
@@ -94,7 +95,7 @@ def test_every_key_is_read_into_the_model():
     }  # fmt: skip
     assert policy.sanity.model_dump() == {
         "max_files": 10, "max_lines": 100, "max_file_size": 1048576, "protected": ("infra/",),
-        "forbidden_lines": (r"eval\(",),
+        "forbidden_lines": (r"eval\(",), "allow_secrets": ("0123456789abcdef",),
     }  # fmt: skip
     assert policy.limits.model_dump() == {"returns": 2, "attempts": 4, "aborts": 5}
     assert policy.agents["mine"].model_dump() == {
@@ -480,5 +481,5 @@ def test_the_page_of_the_settings_names_every_key_that_a_policy_can_have():
                 yield ".".join(here)
 
     named = set(flat(tomllib.loads(FULL))) - {"checks.NAME"}  # the short form of a check
-    page = PAGE.read_text(encoding="utf-8")
+    page = PAGE.read_text(encoding="utf-8").partition("## The policy")[2]
     assert {line.split("`")[1] for line in page.splitlines() if line.startswith("| `")} == named

@@ -8,27 +8,34 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gitmill.core.frozen import PlannedSanity
-from gitmill.core.sanity import ChangedFile, inspect
-from gitmill.core.verdict import Finding, Verdict, VerdictWord
+from gitmill.core.redact import known_in, shapes_in
+from gitmill.core.sanity import ChangedFile, inspect, secrets_in
+from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
 from tests.support.items import deliver
 
 RULES = PlannedSanity(
     max_files=5, max_lines=20, max_file_size=1000, protected=(), forbidden_lines=(r"\beval\(",)
 )
 KEY = b"AKIA" + b"ABCDEFGHIJKLMNOP"
-SECRET = "correct horse battery"
+DIGEST = "457643f44d19aed8"
+SECRET = "correct horse"
 
 
 def changed(new, old=None, path="a.txt", **more):
     return ChangedFile(path, old, new, **more)
 
 
-def judged(*files, rules=RULES, protected=lambda path: path.startswith(".github/")):
-    return inspect(files, rules, protected=protected, secrets=[SECRET])
+def search(text):
+    yield from known_in(text, [SECRET])
+    yield from shapes_in(text)
 
 
-def returned(*messages, file="a.txt", line=None):
-    findings = tuple(Finding(message, file=file, line=line) for message in messages)
+def judged(*files, rules=RULES, protected=lambda path: path.startswith(".github/"), **more):
+    return inspect(files, rules, protected=protected, search=search, **more)
+
+
+def returned(*messages, file="a.txt", line=None, severity=Severity.MEDIUM):
+    findings = tuple(Finding(message, severity, file=file, line=line) for message in messages)
     return Verdict(VerdictWord.RETURN, messages[0], findings)
 
 
@@ -93,7 +100,9 @@ def new_more(one, other):
 )  # fmt: skip
 def test_a_new_file_that_is_made_for_secrets(path):
     finding = f"{path} is a kind of file that holds secrets"
-    assert judged(changed(b"x\n", path=path)) == returned(finding, file=path)
+    assert judged(changed(b"x\n", path=path)) == returned(
+        finding, file=path, severity=Severity.HIGH
+    )
     assert judged(changed(None, b"x\n", path=path)).word is VerdictWord.PASS
     assert judged(changed(b"y\n", b"x\n", path=path)).word is VerdictWord.PASS
 
@@ -107,12 +116,23 @@ def test_a_file_that_only_looks_like_one(path):
     assert judged(changed(b"x\n", path=path)).word is VerdictWord.PASS
 
 
+KEY_ID = f"holds a secret: aws key id (digest {DIGEST})"
+
+
 @pytest.mark.parametrize(
-    "line", [b"key = " + KEY, SECRET.encode(), b"-----BEGIN RSA PRIVATE KEY-----", b"\xff" + KEY]
-)
-def test_a_secret_in_a_line(line):
-    assert judged(changed(b"one\n" + line + b"\n")) == returned("a.txt:2 holds a secret", line=2)
-    assert judged(changed(b"\r\n" + line + b"\r\n")) == returned("a.txt:2 holds a secret", line=2)
+    ("line", "what"),
+    [
+        (b"key = " + KEY, KEY_ID),
+        (b"\xff" + KEY, KEY_ID),
+        (SECRET.encode(), "holds a secret: a secret of the environment"),
+        (b"-----BEGIN RSA PRIVATE KEY-----",
+         "holds a secret: private key (digest 8bcac7908eb95041)"),
+    ],
+)  # fmt: skip
+def test_a_secret_in_a_line(line, what):
+    refused = returned(f"a.txt:2 {what}", line=2, severity=Severity.HIGH)
+    assert judged(changed(b"one\n" + line + b"\n")) == refused
+    assert judged(changed(b"\r\n" + line + b"\r\n")) == refused
     old = b"one\n" + line + b"\n"
     assert judged(changed(old + b"more\n", old)).word is VerdictWord.PASS
     assert judged(changed(b"one\n", old)).word is VerdictWord.PASS
@@ -120,9 +140,40 @@ def test_a_secret_in_a_line(line):
 
 def test_a_secret_in_a_binary():
     data = b"\0\1\2" + KEY + b"\0"
-    assert judged(changed(data, path="x.bin")) == returned("x.bin holds a secret", file="x.bin")
+    assert judged(changed(data, path="x.bin")) == returned(
+        f"x.bin {KEY_ID}", file="x.bin", severity=Severity.HIGH
+    )
     assert judged(changed(data + b"more", data, path="x.bin")).word is VerdictWord.PASS
     assert judged(changed(b"\0", data, path="x.bin")).word is VerdictWord.PASS
+    wide = KEY.decode().encode("utf-16-le")
+    assert judged(changed(wide, path="x.bin")).word is VerdictWord.RETURN
+
+
+def test_a_secret_that_only_moved_is_not_brought_by_the_change():
+    old, new = changed(None, KEY, "old.txt"), changed(KEY + b"\nmore\n", path="new.txt")
+    assert judged(old, new).word is VerdictWord.PASS
+    assert judged(changed(b"", b"x", "old.txt"), new).word is VerdictWord.RETURN
+
+
+def test_a_secret_in_a_name_is_told_without_the_name():
+    verdict = judged(changed(b"x\n", path=f"keys/{KEY.decode()}.txt"))
+    assert verdict.findings == (Finding(f"the name of a file {KEY_ID}", Severity.HIGH),)
+    assert judged(changed(b"x\n", b"y\n", f"{KEY.decode()}.txt")).word is VerdictWord.PASS
+
+
+def test_a_value_that_people_allow_is_no_secret():
+    file = changed(b"a\n" + KEY + b"\n")
+    assert judged(file, allowed=[DIGEST]).word is VerdictWord.PASS
+    assert judged(file, allowed=["0" * 16]).word is VerdictWord.RETURN
+    other = changed(b"a\n" + KEY + b"\nAKIA" + b"ZYXWVUTSRQPONMLK\n")
+    assert len(judged(other, allowed=[DIGEST]).findings) == 1
+
+
+def test_every_secret_is_told_once_and_not_without_end():
+    told = secrets_in([changed((KEY + b"\n") * 5)], search)["a.txt"]
+    assert len(told) == 1
+    many = b"".join(b"AKIA%016d\n" % number for number in range(1000))
+    assert len(secrets_in([changed(many)], search)["a.txt"]) == 20
 
 
 @pytest.mark.parametrize("marker", ["<<<<<<< HEAD", ">>>>>>> topic", "<<<<<<<", "||||||| base"])
@@ -197,7 +248,8 @@ def test_a_long_line_is_judged_in_no_time():
         "from gitmill.core.sanity import ChangedFile, inspect\n"
         "from tests.support.items import deliver\n"
         "file = ChangedFile('a', None, (b'rm -rf ' * 20_000 + b'sk-' + b'-' * 99_999) + b'\\n')\n"
-        "print(inspect([file], deliver().sanity, protected=bool).word.value)\n"
+        "from gitmill.core.redact import shapes_in\n"
+        "print(inspect([file], deliver().sanity, protected=bool, search=shapes_in).word.value)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True

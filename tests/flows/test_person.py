@@ -24,7 +24,8 @@ def status(repo: Repo, task: str) -> tuple[str, str]:
 
 
 def test_a_person_builds_and_the_same_gates_judge(repo: Repo):
-    task = new_task(repo.path, "By hand", "", "--criterion", "$ grep -q mine a.txt")
+    said = gitmill(repo.path, "task", "new", "By hand", "--criterion", "$ grep -q mine a.txt")
+    task = said.out.strip()
     taken = gitmill(repo.path, "task", "take", task)
     assert taken.code == 0
     folder = Path(taken.out.strip())

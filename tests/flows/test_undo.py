@@ -262,6 +262,16 @@ def test_what_runs_is_not_undone(repo: Repo):
     assert said.endswith("hint: end it with `gitmill stop`\n4\n")
 
 
+def test_what_a_dead_process_holds_is_recovered_first(repo: Repo):
+    task = new_task(repo.path, "Dies", "kill -9 $(cut -d' ' -f4 /proc/$PPID/stat); sleep 60")
+    assert gitmill(repo.path, "run", task).code == -9
+    said = gitmill(repo.path, "undo", task)
+    assert said.code == 4
+    assert "hint: its process is gone: `gitmill recover`" in said.err
+    assert gitmill(repo.path, "recover").code == 0
+    assert gitmill(repo.path, "undo", task).code == 1
+
+
 def test_what_is_being_landed_is_not_undone_and_a_wish_to_cancel_is(repo: Repo):
     word = repo.path.parent / "said"
     task = new_task(repo.path, "Lands", "echo x >> a.txt", "--criterion", "$ true")
@@ -318,6 +328,15 @@ def test_a_commit_by_hand_is_not_overwritten(repo: Repo):
     assert said.code == 1
     assert "was edited by hand since its last event" in said.err
     assert item(repo, task)["title"] == "By hand"
+
+
+def test_trailers_that_mean_nothing_are_no_event_to_undo(repo: Repo):
+    task = new_task(repo.path, "Odd", "true")
+    tree, tip = (repo.git("rev-parse", f"gitmill/state{end}") for end in ("^{tree}", ""))
+    trailers = f"Gitmill-Item: {task}\nGitmill-Event: readied\nGitmill-Id: x\nGitmill-To: odd\n"
+    odd = repo.git("commit-tree", tree, "-p", tip, "-m", f"odd\n\n{trailers}")
+    repo.git("update-ref", "refs/heads/gitmill/state", odd)
+    assert gitmill(repo.path, "undo", task).code == 1
 
 
 def test_an_undo_that_would_close_a_circle_is_refused(repo: Repo):
@@ -597,6 +616,16 @@ def test_a_revert_by_hand_is_noticed(repo: Repo, how: list[str]):
     assert repo.git("rev-parse", "gitmill/state") == tip
 
 
+def test_what_was_reverted_by_hand_is_not_undone_again(repo: Repo):
+    task = landed(repo)
+    by_hand(repo, item(repo, task)["landed"])
+    tip = repo.git("rev-parse", "main")
+    said = gitmill(repo.path, "undo", task)
+    assert said.code == 1
+    assert f"the last event of {task} is reverted, which cannot be undone" in said.err
+    assert repo.git("rev-parse", "main") == tip
+
+
 def test_the_mark_of_what_was_seen_is_disposable(repo: Repo):
     first = landed(repo)
     gitmill(repo.path, "recover")
@@ -611,6 +640,30 @@ def test_the_mark_of_what_was_seen_is_disposable(repo: Repo):
     by_hand(repo, item(repo, second)["landed"])
     gitmill(repo.path, "recover")
     assert item(repo, second)["status"] == "waiting"
+
+
+def test_what_we_landed_ourselves_is_not_looked_through(repo: Repo):
+    """So a run that only lands costs no git process for it; a commit in between is found."""
+    from gitmill import process
+    from gitmill.flows import reverted
+    from gitmill.mill import Mill
+
+    def looked() -> bool:
+        found, real = [], process.run
+        process.run = lambda argv, **more: (found.append(argv), real(argv, **more))[1]
+        try:
+            reverted.notice(Mill.open(repo.path))
+        finally:
+            process.run = real
+        return any("log" in argv for argv in found)
+
+    first = landed(repo)
+    looked()
+    landed(repo, "echo y > c.txt")
+    assert not looked()
+    by_hand(repo, item(repo, first)["landed"])
+    assert looked()
+    assert item(repo, first)["status"] == "waiting"
 
 
 def test_a_revert_that_was_reverted_is_none(repo: Repo):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 
 import pytest
@@ -59,6 +60,30 @@ def test_what_is_written_is_read_and_has_gits_id(repo, backend, kind, data):
     assert len(oid) == kind.digits == backend.digits
     assert oid == repo.git("hash-object", "--stdin", stdin=data)
     assert backend.read(oid) == ("blob", data)
+
+
+def test_writing_goes_on_while_a_gc_removes_folders_that_are_empty(repo, backend, kind):
+    code = (
+        "import os, sys\n"
+        "from contextlib import suppress\n"
+        "print('ready', flush=True)\n"
+        "while True:\n"
+        "    for number in range(256):\n"
+        "        with suppress(OSError):\n"
+        "            os.rmdir(f'{sys.argv[1]}/{number:02x}')\n"
+    )
+    gc = subprocess.Popen(
+        [sys.executable, "-c", code, repo.git_dir / "objects"], stdout=subprocess.PIPE
+    )
+    try:
+        assert gc.stdout.readline() == b"ready\n"
+        times = 2000 if kind.backend == "libgit2" else 20
+        ids = [backend.write("blob", b"%d" % number) for number in range(times)]
+    finally:
+        gc.kill()
+        gc.wait()
+        gc.stdout.close()
+    assert [backend.read(oid)[1] for oid in ids] == [b"%d" % number for number in range(times)]
 
 
 def test_objects_of_every_type_and_size(repo, backend):

@@ -608,3 +608,52 @@ def test_a_lock_goes_with_its_last_holder(repo, pool):
     assert descriptor is not None
     os.close(descriptor)
     assert isinstance(slot, Slot)
+
+
+def test_a_users_prune_at_any_time_costs_a_worktree_and_no_more(repo, pool):
+    """Its `.git` is gone, so that git's entry for it goes with each prune, or in the middle."""
+    code = (
+        "import subprocess, sys\n"
+        "print('ready', flush=True)\n"
+        "while True:\n"
+        "    subprocess.run(['git', 'worktree', 'prune'], cwd=sys.argv[1])\n"
+    )
+    prune = subprocess.Popen([sys.executable, "-c", code, repo.path], stdout=subprocess.PIPE)
+    head = repo.git("rev-parse", "HEAD")
+    try:
+        assert prune.stdout.readline() == b"ready\n"
+        for _ in range(40):
+            slot = acquire(pool)
+            slot.prepare(head)
+            assert (slot.path / "a.txt").read_text() == "a\n"
+            (slot.path / ".git").unlink()
+            slot.forget(head)
+            slot.release()
+    finally:
+        prune.kill()
+        prune.wait()
+        prune.stdout.close()
+
+
+def test_entries_that_come_and_go_are_in_nobodys_way(repo, pool):
+    """Other processes add and remove worktrees of their own meanwhile."""
+    code = (
+        "import os, shutil, sys\n"
+        "print('ready', flush=True)\n"
+        "while True:\n"
+        "    os.makedirs(sys.argv[1] + '/other')\n"
+        "    open(sys.argv[1] + '/other/gitdir', 'w').write('/nowhere/.git\\n')\n"
+        "    shutil.rmtree(sys.argv[1] + '/other')\n"
+    )
+    folder = repo.git_dir / "worktrees"
+    others = subprocess.Popen([sys.executable, "-c", code, folder], stdout=subprocess.PIPE)
+    try:
+        assert others.stdout.readline() == b"ready\n"
+        slot = acquire(pool)
+        for _ in range(300):
+            slot.discard()
+        slot.release()
+    finally:
+        others.kill()
+        others.wait()
+        others.stdout.close()

@@ -37,7 +37,7 @@ def mill(repo: Repo) -> Mill:
 
 @pytest.fixture
 def task(mill: Mill) -> str:
-    return new_task(mill, NewTask(title="T", criteria=["$ true"]), ready=True).id
+    return new_task(mill, NewTask(title="T", script="true", criteria=["$ true"]), ready=True).id
 
 
 def claim(mill: Mill, task: str, token: str = "c1") -> None:

@@ -48,7 +48,7 @@ def story(mill: Mill, item: str = "") -> list[tuple[str, str]]:
 
 
 def test_the_story_is_told_newest_first_and_by_item(mill: Mill):
-    one = new_task(mill, NewTask(title="One", criteria=["$ true"]), ready=True).id
+    one = new_task(mill, NewTask(title="One", script="true", criteria=["$ true"]), ready=True).id
     two = new_task(mill, NewTask(title="Two")).id
     assert story(mill) == [
         ("created", f"{two}: created, Two"),
@@ -86,7 +86,7 @@ def test_a_merge_is_told_along_its_first_parent(mill: Mill, repo: Repo):
 
 
 def test_each_event_names_the_one_before_it(mill: Mill, repo: Repo):
-    task = new_task(mill, NewTask(title="One", criteria=["$ true"]), ready=True).id
+    task = new_task(mill, NewTask(title="One", script="true", criteria=["$ true"]), ready=True).id
     assert gitmill(repo.path, "task", "edit", task, "--priority", "0").code == 0
     entries = list(history.entries(mill.store.backend, mill.snapshot().commit, task))
     records = [entry.record for entry in entries]

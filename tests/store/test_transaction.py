@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from gitmill.mill import Mill
 from gitmill.store import layout, transaction
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import Draft, Store
+from tests.support import cli
 from tests.support.cli import gitmill
 from tests.support.repos import Repo, Sandbox
 
@@ -69,6 +71,17 @@ def test_a_branch_whose_lock_is_held_is_not_taken_for_one_that_is_there(sandbox:
         open_store(repo.path).begin()
     lock.unlink()
     assert open_store(repo.path).begin()
+
+
+def test_a_ref_that_another_git_locks_for_a_moment_is_waited_for(sandbox: Sandbox):
+    repo = sandbox.repo()
+    lock = repo.git_dir / f"{layout.STATE}.lock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    packing = threading.Timer(0.3, lock.unlink)
+    packing.start()
+    assert open_store(repo.path).begin()
+    packing.join()
 
 
 def test_a_branch_that_cannot_be_read_is_no_missing_one(repo: Repo):
@@ -257,7 +270,7 @@ def test_the_users_index_head_stash_and_work_tree_are_never_touched(repo: Repo):
     before = facts()
     mill = Mill.open(repo.path)
     open_store(repo.path).commit(lambda _: draft("x", "y"))
-    assert gitmill(repo.path, "task", "new", "T", "--criterion", "$ true", "--ready").code == 0
+    cli.new_task(repo.path, "T", "true")
     assert gitmill(repo.path, "status").code == 0
     assert mill.snapshot().read("x") == b"y"
     assert facts() == before

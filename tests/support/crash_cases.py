@@ -364,16 +364,17 @@ def check_leftovers(case: Case) -> None:
     assert eventually(lambda: running(case) == []), running(case)
 
 
-def running(case: Case) -> list[str]:
-    """Return the command lines of processes that live with the environment of this case."""
+def running(case: Case) -> list[tuple[int, str]]:
+    """Return the processes that live with the environment of this case, and what they run."""
     wanted = os.fsencode(case.folder) + b"/"
-    found = []
+    found: list[tuple[int, str]] = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         try:
             if wanted in (entry / "environ").read_bytes():
-                found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+                argv = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                found.append((int(entry.name), argv))
         except OSError:
             continue
     return found

@@ -2,7 +2,8 @@
 
 One JSON object on a line of standard input says what to run, one number on a line of standard
 output how it ended: exit status, or the negative number of the signal. With `lifetime` the child is
-killed after so many seconds; with `interrupt` it gets a Ctrl-C at that failpoint and does not die.
+killed after so many seconds; with `interrupt` it gets a Ctrl-C at that failpoint and does not die;
+with `room` no file that it or a child of its writes may grow beyond so many bytes.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import gc
 import json
 import os
 import pkgutil
+import resource
 import signal
 import sys
 import time
@@ -45,6 +47,8 @@ def become(wanted: dict[str, Any]) -> NoReturn:
     if "interrupt" in wanted:
         failpoints._die_if = interrupt_if
         wanted["env"][failpoints.VARIABLE] = wanted["interrupt"]
+    if "room" in wanted:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (wanted["room"], wanted["room"]))
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(wanted["env"])

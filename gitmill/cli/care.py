@@ -1,0 +1,125 @@
+"""Look after gitmill itself: doctor, uninit."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gitmill.cli import output, session
+from gitmill.errors import Exit, UsageError
+
+if TYPE_CHECKING:
+    from gitmill.flows.doctor import Told
+    from gitmill.flows.uninit import Traces
+
+verbs = typer.Typer(add_completion=False, no_args_is_help=True)
+
+_LEVELS = {"ok": "ok", "note": "muted", "warning": "warn", "problem": "fail"}
+
+
+@verbs.callback()
+def _verbs() -> None:
+    """Commands that are one word."""
+
+
+@verbs.command()
+def doctor(
+    *,
+    fix: Annotated[bool, typer.Option("--fix", help="Do what is safe of what would help.")] = False,
+) -> int:
+    """Look at everything that can be wrong here and say what to type; changes nothing by itself."""
+    from gitmill.flows import doctor as flow
+
+    folder = Path(output.settings.directory)
+    told = flow.examine(folder)
+    done = flow.mend(told) if fix else []
+    if done:
+        told = flow.examine(folder)
+    for sentence in done:
+        output.say(sentence)
+    counts = {level: sum(one.sign.level == level for one in told) for level in _LEVELS}
+    code = Exit.FAILED if counts["problem"] else Exit.OK
+    output.answer(
+        [line for one in told for line in _lines(one)],
+        {"checks": [_json(one) for one in told], "done": done, "exit": int(code)},
+    )
+    output.say(", ".join(f"{count} {level}" for level, count in counts.items() if count))
+    if any(one.sign.fix for one in told) and not fix:
+        output.next_step("gitmill doctor --fix")
+    elif code is Exit.OK:
+        output.next_step("gitmill status")
+    return int(code)
+
+
+def _lines(one: Told) -> list[str]:
+    level = output.style(f"{one.sign.level.value:<8}", _LEVELS[one.sign.level.value])
+    hint = output.style("hint", "accent")
+    return [
+        f"{level} {one.name:<14} {one.sign.text}",
+        *(f"{'':<8} {'':<14} {hint}: {text}" for text in one.sign.hints),
+    ]
+
+
+def _json(one: Told) -> dict[str, Any]:
+    return {
+        "name": one.name, "level": one.sign.level.value, "text": one.sign.text,
+        "hints": list(one.sign.hints), "fixable": one.sign.fix is not None,
+    }  # fmt: skip
+
+
+@verbs.command()
+def uninit(
+    bundle: Annotated[
+        str, typer.Option("--bundle", help="Where to; beside the repository when left out.")
+    ] = "",
+    *,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> int:
+    """Take gitmill out of this repository, everything of it saved in a bundle first."""
+    from gitmill.flows import uninit as flow
+
+    here = session.mill()
+    traces = flow.survey(here)
+    if not yes and not _confirmed(_told(traces)):
+        output.say("nothing was removed")
+        return Exit.OK
+    done = flow.uninit(here, to=Path(bundle) if bundle else None)
+    output.answer(
+        [str(done.bundle)] if done.bundle else [],
+        {
+            "bundle": str(done.bundle) if done.bundle else None,
+            "refs": done.traces.refs,
+            "settings": done.traces.settings,
+        },
+    )
+    output.say("removed " + ", ".join(_told(done.traces)))
+    if done.traces.committed:
+        output.say(
+            "the committed folder .gitmill is yours; take it out with a commit when you like"
+        )
+    if done.bundle:
+        output.say("everything is in that bundle, and comes back with it")
+        name = shlex.quote(str(done.bundle))
+        output.next_step(f"git fetch {name} 'refs/*:refs/*'", "gitmill init")
+    return Exit.OK
+
+
+def _told(traces: Traces) -> list[str]:
+    told = [f"{len(traces.refs)} refs", *traces.settings]
+    return told + [str(p) for p in (traces.worktrees, traces.private, traces.proposal) if p]
+
+
+def _confirmed(what: list[str]) -> bool:
+    if output.settings.no_input or output.settings.json or not sys.stdin.isatty():
+        raise UsageError(
+            "uninit asks before it removes anything, and there is nobody to ask",
+            evidence=what,
+            hints=["say `--yes` when you mean it; see `gitmill uninit --help`"],
+        )
+    for line in what:
+        output.say(f"    {line}")
+    return typer.confirm("remove this, after a bundle of it was written?", err=True)

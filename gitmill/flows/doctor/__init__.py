@@ -1,0 +1,147 @@
+"""Look at everything that keeps tasks from getting landed, and say what to type.
+
+Each look is a small function that yields what it saw; the tables below are all of them, in the
+order in which they are told. What needs a repository or its state is left out where there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from gitmill.errors import GitmillError, NotInitializedError
+from gitmill.flows.doctor import leftovers, machine, repository, state
+from gitmill.flows.doctor.sign import Level, Sign, Signs, problem, problem_of
+from gitmill.mill import Mill
+from gitmill.store.snapshot import Snapshot
+
+MACHINE: Mapping[str, Callable[[], Signs]] = {
+    "system": machine.system,
+    "python": machine.python,
+    "git": machine.git,
+    "libgit2": machine.libgit2,
+    "home": machine.home,
+    "processes": machine.processes,
+    "sandbox": machine.sandbox,
+}
+REPOSITORY: Mapping[str, Callable[[Mill], Signs]] = {
+    "repository": repository.checkout,
+    "backend": repository.backend,
+    "identity": repository.identity,
+    "git directory": repository.folder,
+    "durability": repository.durability,
+    "pruning": repository.pruning,
+    "hooks": repository.hooks,
+    "configuration": repository.programs,
+    "file system": repository.file_system,
+    "worktrees": repository.worktrees,
+    "git's locks": repository.git_locks,
+    "our locks": repository.own_locks,
+}
+STATE: Mapping[str, Callable[[Mill, Snapshot], Signs]] = {
+    "state": state.documents,
+    "clock": state.clock,
+    "pauses": state.stops,
+    "leases": leftovers.leases,
+    "orphans": leftovers.orphans,
+    "entries": leftovers.worktree_entries,
+    "refs": leftovers.refs,
+    "notes": leftovers.notes,
+    "bugs": leftovers.reports,
+}
+
+TARGET: Mapping[str, Callable[[Mill, Snapshot], Signs]] = {
+    "policy": state.policy,
+    "loops": state.loops,
+    "checks": state.checks,
+    "agents": state.programs,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What was seen of one thing."""
+
+    name: str
+    sign: Sign
+
+
+def examine(folder: Path) -> list[Told]:
+    """Look at everything; changes nothing."""
+    told = [Told(name, sign) for name, look in MACHINE.items() for sign in _seen(look)]
+    mill = _open(folder, told)
+    if mill is None:
+        return told
+    told += _all(REPOSITORY, mill)
+    now = _state(mill, told)
+    if now is None:
+        return told
+    told += _all({"target": state.target}, mill, now)
+    if told[-1].sign.level is not Level.PROBLEM:
+        told += _all(TARGET, mill, now)
+    return told + _all(STATE, mill, now)
+
+
+def _all(looks: Mapping[str, Callable[..., Signs]], *seen: object) -> list[Told]:
+    return [
+        Told(name, sign) for name, look in looks.items() for sign in _seen(partial(look, *seen))
+    ]
+
+
+def mend(told: list[Told]) -> list[str]:
+    """Do what is safe of what would help; returns one sentence for each thing done or not."""
+    return [f"{one.name}: {_mended(one.sign)}" for one in told if one.sign.fix is not None]
+
+
+def _mended(sign: Sign) -> str:
+    assert sign.fix is not None
+    try:
+        return sign.fix()
+    except (GitmillError, OSError) as error:
+        return f"could not be mended: {error}"
+
+
+def _open(folder: Path, told: list[Told]) -> Mill | None:
+    if any(one.name == "git" and one.sign.level is Level.PROBLEM for one in told):
+        return None
+    try:
+        return Mill.open(folder)
+    except GitmillError as error:
+        told.append(Told("repository", problem_of(error)))
+        return None
+
+
+def _state(mill: Mill, told: list[Told]) -> Snapshot | None:
+    """Return the state; where there is none that can be read, say so."""
+    if any(one.name == "backend" and one.sign.level is Level.PROBLEM for one in told):
+        return None
+    try:
+        return mill.snapshot()
+    except NotInitializedError as error:
+        told.append(Told("state", problem_of(error)))
+    except (GitmillError, ValueError, KeyError) as error:
+        known = isinstance(error, GitmillError)
+        sign = problem_of(error) if known else problem(f"it cannot be read: {error}")  # type: ignore[arg-type]
+        told.append(Told("state", sign))
+    return None
+
+
+def _seen(look: Callable[[], Signs]) -> Iterator[Sign]:
+    """Yield what a look comes to; that it could not be made is a problem like any other."""
+    signs = iter(look())
+    while True:
+        try:
+            yield next(signs)
+        except StopIteration:
+            return
+        except GitmillError as error:
+            yield problem_of(error)
+            return
+        except (OSError, ValueError, RuntimeError) as error:
+            yield problem(f"could not be looked at: {error}")
+            return
+
+
+__all__ = ["Level", "Sign", "Told", "examine", "mend"]

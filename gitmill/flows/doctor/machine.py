@@ -1,0 +1,95 @@
+"""What a machine can have wrong, whatever repository it is about."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+from pathlib import Path
+
+from gitmill import process
+from gitmill.engines import procfs
+from gitmill.flows.doctor.sign import Signs, note, ok, problem, warning
+from gitmill.git.repo import MINIMUM_GIT
+
+MINIMUM_PYTHON = (3, 11)
+
+
+def system() -> Signs:
+    """Linux in full, macOS without what needs /proc and a sandbox."""
+    name = f"{platform.system()} {platform.release()}"
+    if sys.platform == "linux":
+        yield ok(name)
+    elif sys.platform == "darwin":
+        yield note(f"{name}: gitmill works here, without the sandbox")
+    else:
+        yield problem(f"{name}: gitmill runs on Linux and macOS", "on Windows, run it in WSL")
+
+
+def python() -> Signs:
+    """Look at the interpreter that runs gitmill."""
+    found = f"{platform.python_version()} at {sys.executable}"
+    if sys.version_info < MINIMUM_PYTHON:
+        yield problem(f"{found} is too old", "install Python 3.11 or newer")
+        return
+    yield ok(found)
+
+
+def git() -> Signs:
+    """Look at the git on PATH."""
+    try:
+        said = process.run(("git", "version"), check=False).text.strip()
+    except OSError as error:
+        yield problem(f"there is no git on PATH: {error}", "install git 2.38 or newer")
+        return
+    numbers = tuple(int(number) for number in re.findall(r"\d+", said)[:3])
+    found = ".".join(map(str, numbers)) or said or "a git that does not say its version"
+    if numbers < MINIMUM_GIT:
+        yield problem(f"{found} is too old", "install git 2.38 or newer")
+    else:
+        yield ok(found)
+
+
+def libgit2() -> Signs:
+    """Look at the library that writes objects and refs in process."""
+    try:
+        import pygit2  # noqa: PLC0415  (whether it can be loaded is the question)
+    except ImportError as error:
+        hint = f"`{sys.executable} -m pip install --force-reinstall pygit2`"
+        yield problem(f"pygit2 cannot be loaded: {error}", hint)
+        return
+    yield ok(f"{pygit2.LIBGIT2_VERSION} (pygit2 {pygit2.__version__})")
+
+
+def home() -> Signs:
+    """Look at the home folder, where git and agents keep what is theirs."""
+    folder = Path(os.environ.get("HOME") or "~").expanduser()
+    if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
+        yield ok(str(folder))
+        return
+    why = "cannot be written" if folder.is_dir() else "is not there"
+    yield warning(
+        f"HOME is {folder}, which {why}; agents and tools keep their files there",
+        'name a folder that can be written: `export HOME="$(mktemp -d)"`',
+    )
+
+
+def processes() -> Signs:
+    """Whether dead processes can be told from living ones."""
+    if procfs.usable() or not procfs.LINUX:
+        yield ok("dead ones are told from living ones")
+        return
+    yield warning(
+        "/proc does not show this process: work of killed processes is only taken over when its "
+        "lease has run out",
+        "mount a /proc of its own in this container or namespace",
+    )
+
+
+def sandbox() -> Signs:
+    """Say what keeps agents and scripts within their worktree: nothing yet."""
+    yield note(
+        "not enforced: agents, scripts and checks run as you and can reach all that you can",
+        "run what you trust, or run gitmill as a user of its own or in a container",
+    )

@@ -1,0 +1,131 @@
+"""Secrets in what an agent or a person left: no commit, ref or document ever holds one.
+
+Three searches add up: the values of the environment's secret variables, keys of well-known shapes,
+and the detectors of a library. The library is loaded when a text could hold something for it, works
+in this process, knows no comment that would silence it, and never asks a provider.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING
+
+from gitmill import process
+from gitmill.core import redact, sanity
+from gitmill.core.redact import Secret
+from gitmill.core.verdict import Finding, Verdict
+from gitmill.errors import GitmillError
+from gitmill.git import trees
+from gitmill.git.objects import GITLINK, Entry
+from gitmill.mill import Mill
+
+if TYPE_CHECKING:
+    from kingfisher_sdk import Scanner
+
+# What the detectors look for has one of these: a long word, an address with a password in it, or a
+# telling name. A text with none is not worth loading them.
+_WORTH = re.compile(
+    r"[A-Za-z0-9_+=-]{20}|://[^\s/]{0,128}:[^\s/]{0,128}@"
+    r"|(?i:secret|token|passw|api_?key|credential|private|auth(?!or)|authoriz|bearer|curl)"
+)
+_CONTROLS = dict.fromkeys([*range(9), 11, 12, *range(14, 32), 0x7F, 0xFEFF], " ")
+_HELPER = 20  # what belongs to a key and is shorter is an account's name and the like
+
+
+def search(text: str) -> Iterator[Secret]:
+    """Yield every secret in a text, the surest first."""
+    yield from redact.known_in(text, process.secrets())
+    yield from redact.shapes_in(text)
+    yield from _detected(text)
+
+
+def clean(text: str) -> str:
+    """Return a text with every secret cut out, for what is about to be recorded."""
+    return redact.redact(text, [*process.secrets(), *(s.value for s in _detected(text))])
+
+
+def clean_verdict(verdict: Verdict) -> Verdict:
+    """Cut the secrets out of what a verdict says."""
+    findings = tuple(
+        replace(found, message=clean(found.message), file=clean(found.file))
+        for found in verdict.findings
+    )
+    return replace(verdict, summary=clean(verdict.summary), findings=findings)
+
+
+def _detected(text: str) -> Iterator[Secret]:
+    if not _WORTH.search(text):
+        return
+    # What a key ends at is a space or a quote to them, not the NUL of a binary or a colour's code.
+    data = text.translate(_CONTROLS).encode("utf-8", "replace")
+    for found in _scanner().scan(data):
+        at = found.location
+        value = data[at["start_offset"] : at["end_offset"]].decode("utf-8", "replace")
+        if found.confidence != "low" and (found.visible or len(value) >= _HELPER):
+            yield Secret(value, _name(found.rule_id))
+
+
+def _name(rule: str) -> str:
+    name = rule.partition(".")[2].removeprefix("secrets/")
+    return re.sub(r"\.\d+$", "", name).replace("-", " ")
+
+
+@cache
+def _scanner() -> Scanner:
+    """Load the detectors: 0.3 s, and 4 s once a machine, for their compiled form is kept."""
+    from kingfisher_sdk import Scanner  # noqa: PLC0415  (most commands inspect nothing)
+
+    return Scanner()
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """A tree without the files that bring secrets, and what was found in those."""
+
+    tree: str
+    findings: tuple[Finding, ...]
+
+
+def sweep(mill: Mill, base: str, tree: str) -> Swept:
+    """Take out of a tree what brings secrets; such files are left as they are in tree `base`."""
+    changes = list(trees.changes(mill.store.backend, base, tree))
+    found = sanity.secrets_in(changed_files(mill, changes), search, allowed_now(mill))
+    undo: dict[str, Entry | bytes | None] = {c.path: c.old for c in changes if c.path in found}
+    if undo:
+        tree = trees.edit(mill.store.backend, tree, undo)
+    return Swept(tree, tuple(finding for told in found.values() for finding in told))
+
+
+def allowed_now(mill: Mill) -> tuple[str, ...]:
+    """Return the digests that the policy allows at the tip of the target; none if unreadable.
+
+    Not from the frozen plan: it is how a person helps an item that is under way.
+    """
+    try:
+        return mill.policy_at(mill.target_tip(mill.snapshot())).sanity.allow_secrets
+    except GitmillError:
+        return ()
+
+
+def changed_files(mill: Mill, changes: Iterable[trees.Change]) -> list[sanity.ChangedFile]:
+    """Return changed files with their contents."""
+    backend = mill.store.backend
+
+    def content(entry: Entry | None) -> bytes | None:
+        if entry is None:
+            return None
+        return b"" if entry.mode == GITLINK else backend.read(entry.oid)[1]
+
+    return [
+        sanity.ChangedFile(
+            change.path,
+            content(change.old),
+            content(change.new),
+            change.old.mode if change.old else "",
+            change.new.mode if change.new else "",
+        )
+        for change in changes
+    ]

@@ -1,0 +1,48 @@
+"""Bundles: refs and all that they reach in one file, which needs no other repository."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from gitmill.errors import GitFailedError
+from gitmill.failpoints import chokepoint
+from gitmill.git.command import Git
+
+
+def write(git: Git, path: Path, refs: Mapping[str, str]) -> None:
+    """Write refs into a new bundle and verify it; the file is there whole or not at all.
+
+    Raises `GitFailedError`, also where a ref has moved meanwhile.
+    """
+    new = path.with_name(f".{path.name}.new")
+    for left in (new, new.with_name(f"{new.name}.lock")):
+        left.unlink(missing_ok=True)  # of somebody who was killed here
+    try:
+        names = "".join(f"{ref}\n" for ref in refs).encode("utf-8", "surrogateescape")
+        git.run("bundle", "create", "-q", str(new), "--stdin", stdin=names)
+        if not holds(git, new, refs):
+            raise GitFailedError(f"{path} would not hold what it should")
+        _flush(new)
+        with chokepoint(f"write {path.name}"):
+            new.rename(path)
+    finally:
+        new.unlink(missing_ok=True)
+    _flush(path.parent)
+
+
+def holds(git: Git, path: Path, refs: Mapping[str, str]) -> bool:
+    """Whether a file is a bundle with exactly these refs, and git could fetch from it here."""
+    if git.run("bundle", "verify", "-q", str(path), check=False).returncode != 0:
+        return False
+    lines = git.out("bundle", "list-heads", str(path)).split("\n")
+    return {name: oid for oid, _, name in (line.partition(" ") for line in lines)} == dict(refs)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

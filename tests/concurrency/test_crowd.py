@@ -1,0 +1,150 @@
+"""Many processes at once on one machine: nothing is lost, nothing is done twice, nobody waits."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from gitmill.core.lifecycle import Status
+from gitmill.mill import Mill, layout
+from gitmill.store import history
+from tests.support.cli import gitmill, new_task
+from tests.support.crowd import crowd
+from tests.support.repos import Repo, Sandbox
+
+# What a user, an editor or a scheduler does to a repository at any time.
+NUISANCES = [
+    ("nuisance", "commit", "-q", "--allow-empty", "-m", "mine"),
+    ("nuisance", "gc", "-q"),
+    ("nuisance", "pack-refs", "--all"),
+    ("nuisance", "worktree", "prune"),
+]
+
+
+@pytest.fixture
+def repo(sandbox: Sandbox) -> Repo:
+    repo = sandbox.repo(files={"a.txt": "a\n"})
+    assert gitmill(repo.path, "init").code == 0
+    return repo
+
+
+def healthy(repo: Repo) -> None:
+    repo.git("fsck", "--strict", "--no-dangling")
+    private = repo.git_dir / "gitmill"
+    assert not list((private / "stale").glob("*"))  # no lock had to be moved aside
+    assert not list(repo.git_dir.rglob("refs/**/*.lock"))
+
+
+def chain(mill: Mill) -> Counter[str]:
+    """Check that each item's events follow each other; return how often each kind happened."""
+    last: dict[str, tuple[str, str]] = {}
+    kinds: Counter[str] = Counter()
+    for entry in reversed(list(history.entries(mill.store.backend, mill.snapshot().commit))):
+        record = entry.record
+        if record is None or not record.item:
+            continue
+        assert (record.after, record.at) == last.get(record.item, ("", ""))
+        last[record.item] = (record.id, record.to)
+        kinds[record.event] += 1
+    items = mill.snapshot().items
+    assert {n: (item.event, item.status.value) for n, item in items.items()} == last
+    return kinds
+
+
+@pytest.mark.parametrize(
+    "seconds", [5, pytest.param(60, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
+)
+def test_sixteen_processes_do_everything_at_once(repo: Repo, seconds: int):
+    for number in range(4):
+        new_task(repo.path, f"T{number}", "true")
+    members = [("member", str(number)) for number in range(16)]
+    with crowd(repo.path, seconds, [*members, *NUISANCES]) as did:
+        pass
+    by = {what: [d for d in did if d["did"] == what] for what in ("created", "edited", "claimed")}
+    mill = Mill.open(repo.path)
+    items = mill.snapshot().items
+    # No update is lost: each label that was told is there, once, and in no other place.
+    labels = Counter((item.id, label) for item in items.values() for label in item.labels)
+    assert labels == Counter((d["item"], d["label"]) for d in by["edited"])
+    assert items.keys() >= {d["item"] for d in by["created"]}
+    assert len(items) == 4 + len(by["created"])
+    # Each item is claimed once, by one.
+    claims = Counter(d["item"] for d in by["claimed"])
+    assert set(claims.values()) <= {1}
+    assert {n for n, item in items.items() if item.status is Status.DONE} == set(claims)
+    kinds = chain(mill)
+    assert (kinds["claimed"], kinds["finished"]) == (len(claims), len(claims))
+    assert kinds["edited"] == len(by["edited"])
+    # Politeness keeps retries rare; a user's `gc` may hold a ref for a moment.
+    assert max(d["tries"] for d in by["edited"]) <= 20
+    assert {d["argv"][0] for d in did if d["did"] == "ran" and d["runs"] > d["failed"]} == {
+        "commit", "gc", "pack-refs", "worktree",
+    }  # fmt: skip
+    assert by["claimed"]
+    assert len(by["edited"]) > 16
+    healthy(repo)
+
+
+def test_two_hundred_writers_leave_two_hundred_notes(repo: Repo):
+    tree = repo.tree()
+    lines = [
+        f"commit refs/heads/many\ncommitter A <a@b> {n} +0000\ndata 1\nx\n" for n in range(200)
+    ]
+    repo.git("fast-import", "--quiet", stdin="".join(lines).encode())
+    commits = repo.git("rev-list", "many").split()
+    assert (len(commits), tree) == (200, repo.tree())
+    calls = [("writers", layout.NOTES, *commits[n::8]) for n in range(8)]
+    with crowd(repo.path, 100, calls) as did:
+        pass
+    assert len(did) == 200
+    listed = repo.git("notes", "--ref=gitmill", "list").splitlines()
+    assert sorted(line.split()[1] for line in listed) == sorted(commits)
+    for commit in (commits[0], commits[99], commits[199]):
+        assert repo.git("notes", "--ref=gitmill", "show", commit) == f"on {commit}"
+    assert repo.git("rev-list", "--count", layout.NOTES) == "200"
+    healthy(repo)
+
+
+@pytest.mark.parametrize(
+    "count", [6, pytest.param(30, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
+)
+def test_two_runs_and_two_landings_share_the_work(repo: Repo, count: int):
+    """While the user's git does its own, and agents throw away what makes a worktree one."""
+    tasks = [
+        new_task(repo.path, f"T{n}", f"echo {n} > f{n}; test {n} != 1 || rm -f .git")
+        for n in range(count)
+    ]
+    calls = [("command", "run")] * 2 + [("command", "queue", "land")] * 2
+    quiet = [call for call in NUISANCES if "commit" not in call]
+    with crowd(repo.path, 60 + 10 * count, [*calls, *quiet]) as did:
+        pass
+    # A landing beside another one says that it is busy, or finds nothing.
+    assert all(d["code"] in (0, 4, 5) for d in did if "code" in d), did
+    shared(repo, tasks)
+    assert len(repo.git("rev-list", "main").split()) == 1 + count
+
+
+def test_a_users_git_harms_no_run(repo: Repo):
+    """Commits on another branch, gc, pack-refs and worktree prune in loops beside a run."""
+    repo.git("switch", "-q", "-c", "mine")
+    tasks = [new_task(repo.path, f"T{n}", f"echo {n} > f{n}; rm -f .git") for n in range(4)]
+    with crowd(repo.path, 120, [("command", "run"), *NUISANCES]) as did:
+        pass
+    assert [d["code"] for d in did if "code" in d] == [0], did
+    assert {d["argv"][0] for d in did if d.get("runs", 0) > d.get("failed", 0)} == {
+        "commit", "gc", "pack-refs", "worktree",
+    }  # fmt: skip
+    shared(repo, tasks)
+
+
+def shared(repo: Repo, tasks: list[str]) -> None:
+    """Each task landed once and whole, whoever did it."""
+    mill = Mill.open(repo.path)
+    items = mill.snapshot().items
+    assert {items[task].status for task in tasks} == {Status.LANDED}
+    assert chain(mill)["landed"] == len(tasks)
+    for number in range(len(tasks)):
+        assert repo.git("show", f"main:f{number}") == str(number)
+    assert len(repo.git("notes", "--ref=gitmill", "list").splitlines()) == len(tasks)
+    healthy(repo)

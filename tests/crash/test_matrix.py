@@ -1,0 +1,208 @@
+"""Every flow that writes, and every way to end it: nothing is lost, nothing is done twice."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from itertools import count
+
+import pytest
+
+from tests.crash.test_chokepoints import CHECKED_OUT, sweep
+from tests.support.crash_cases import (
+    Case,
+    Server,
+    age_locks,
+    check_checkout,
+    check_everything,
+    check_history,
+    check_leftovers,
+    copied,
+    document,
+    eventually,
+    running,
+    statuses,
+    template,
+)
+from tests.support.crash_four import survives
+from tests.support.crash_live import Live
+from tests.support.repos import Sandbox
+
+
+def every() -> Iterator[str]:
+    for number in count(1):
+        yield f"before:{number}"
+        yield f"after:{number}"
+
+
+def is_sound(case: Case) -> None:
+    check_checkout(case)
+    check_leftovers(case)
+    assert case.run("fsck") == 0, case.said[-1]
+
+
+# -- flows that only write state -------------------------------------------------------------------
+
+
+def init_dies(case: Case, failpoint: str) -> bool:
+    for ref in case.repo.git("for-each-ref", "--format=%(refname)").split():
+        if "gitmill" in ref:
+            case.repo.git("update-ref", "-d", ref)
+    code = case.run("init", failpoint=failpoint)
+    age_locks(case)
+    assert case.run("init") == 0
+    assert case.run("status") == 0
+    shutil.rmtree(case.repo.path / ".gitmill")
+    is_sound(case)
+    return code == -signal.SIGKILL
+
+
+def new_dies(case: Case, failpoint: str) -> bool:
+    argv = ("task", "new", "Third", "--script", "true", "--criterion", "$ true", "--ready")
+    code = case.run(*argv, failpoint=failpoint)
+    age_locks(case)
+    names = case.repo.git("ls-tree", "-r", "--name-only", "gitmill/state", "tasks").split()
+    made = {name[9:-3] for name in names} - set(case.tasks)
+    assert len(made) <= 1
+    stands = [document(case, task).text_value("status") for task in made]
+    assert stands in ([], ["draft"], ["ready"])
+    check_history(case, also=made)
+    is_sound(case)
+    return code == -signal.SIGKILL
+
+
+def edit_dies(case: Case, failpoint: str) -> bool:
+    task = case.tasks[0]
+    code = case.run("task", "edit", task, "--title", "Renamed", failpoint=failpoint)
+    age_locks(case)
+    assert document(case, task).text_value("title") in ("First", "Renamed")
+    assert case.run("task", "edit", task, "--title", "First") == 0
+    check_history(case)
+    is_sound(case)
+    return code == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("dies", [init_dies, new_dies, edit_dies])
+def test_a_small_flow_dies_anywhere(tmp_path, server: Server, dies):
+    assert sweep(template(server, checked_out=True), tmp_path, server, every(), dies) > 3
+
+
+# -- four tasks, killed at random --------------------------------------------------------------------
+
+
+def test_four_tasks_survive(tmp_path, server: Server):
+    assert survives(tmp_path, server, 1) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("share", range(6))
+def test_four_tasks_survive_sixty_times(tmp_path, server: Server, share: int):
+    seeds = range(1000 + share * 10, 1010 + share * 10)
+    assert sum(survives(tmp_path, server, seed) for seed in seeds) > len(seeds)
+
+
+# -- other ways to get hurt --------------------------------------------------------------------------
+
+
+def goes_on(case: Case) -> None:
+    """A plain run finishes what is left, without a person."""
+    age_locks(case)
+    landed = statuses(case) == ["landed", "landed"]
+    assert case.run("run") == (5 if landed else 0), case.said[-1]
+    check_everything(case, deaths=12)
+    assert case.run("fsck") == 0, case.said[-1]
+
+
+@pytest.mark.parametrize("room", [0, 50, 150, 400, 1000, 5000])
+@CHECKED_OUT
+def test_a_disk_that_fills_up(tmp_path, server: Server, checked_out, room: int):
+    made = template(server, checked_out=checked_out)
+    with copied(made, tmp_path / "case", server) as case:
+        code = case.run("run", room=room)
+        assert code != 70, case.said[-1]
+        retried(case)
+        goes_on(case)
+
+
+def retried(case: Case) -> None:
+    """Give back the attempts that a full disk has used up, as a person would."""
+    for task, status in zip(case.tasks, statuses(case), strict=True):
+        if status == "blocked":
+            assert case.run("task", "retry", task) == 0
+
+
+def test_a_git_directory_that_cannot_be_written(tmp_path, server: Server):
+    if os.geteuid() != 0:
+        pytest.skip("needs root to mount a read-only folder")
+    made = template(server, checked_out=True)
+    with copied(made, tmp_path / "case", server) as case:
+        git = case.repo.git_dir
+        before = case.repo.git("for-each-ref")
+        script = f'mount --bind {git} {git} && mount -o remount,ro,bind {git} && exec "$@"'
+        for argv in (("run",), ("task", "cancel", case.tasks[0]), ("recover",), ("status",)):
+            done = subprocess.run(
+                ["unshare", "-m", "sh", "-c", script, "sh", "gitmill", *argv],
+                cwd=case.repo.path, env=case.env, capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            said = done.stdout + done.stderr
+            assert done.returncode == (0 if argv == ("status",) else 1), said
+            assert "internal" not in said
+            assert argv == ("status",) or "error[" in said
+        assert case.repo.git("for-each-ref") == before
+        goes_on(case)
+
+
+def test_killed_children_of_git(tmp_path, server: Server):
+    """Each child that is a git is killed at some moments; what it was for is done again."""
+    made = template(server, checked_out=True)
+    chance = random.Random(7)
+    with copied(made, tmp_path / "case", server) as case:
+        for _ in range(3):
+            process = subprocess.Popen(
+                ["gitmill", "run"], cwd=case.repo.path, env=case.env,
+                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            )  # fmt: skip
+            while process.poll() is None:
+                for pid, argv in running(case):
+                    if argv.startswith("git ") and chance.random() < 0.2:
+                        os.kill(pid, signal.SIGKILL)
+                time.sleep(0.02)
+            assert process.communicate()[1].count("internal error") == 0
+            age_locks(case)
+        retried(case)
+        age_locks(case)
+        case.run("run")
+        assert statuses(case) == ["landed", "landed"], case.said[-1]
+        is_sound(case)
+
+
+@pytest.fixture
+def live(sandbox: Sandbox, server: Server) -> Iterator[Live]:
+    live = Live(sandbox.repo(files={"a.txt": "one\n"}), server)
+    assert live.gitmill("init").code == 0
+    (live.repo.path / ".gitmill/config.toml").unlink()
+    yield live
+    live.close()
+
+
+def test_stopped_for_longer_than_its_lease_it_goes_on(live: Live):
+    """As long as its process is there, nobody takes the item away."""
+    task = live.new_task("Slow", f"{live.lasting('build')}\necho two >> a.txt")
+    process = live.start_until("build", "run")
+    os.kill(process.pid, signal.SIGSTOP)
+    assert live.gitmill("recover").code == 0
+    assert live.gitmill("run").code == 5
+    assert live.item(task)["status"] == "running"
+    live.go()
+    assert not eventually(lambda: live.item(task)["status"] != "running", seconds=1.0)
+    os.kill(process.pid, signal.SIGCONT)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert live.item(task)["status"] == "landed"
+    assert live.story(task).count("claimed") == 2

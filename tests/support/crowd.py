@@ -1,0 +1,210 @@
+"""Many processes on one repository: `python -m tests.support.crowd ROLE REPO SECONDS ARGS…`.
+
+Each says `ready`, waits for a line, does its part for some seconds and prints what it did: one JSON
+object a line.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from gitmill.core.lifecycle import Event, Status
+from gitmill.errors import IllegalTransitionError, LeasedError, RefMovedError
+from gitmill.flows.intake import NewTask, new_task
+from gitmill.git.notes import write_note
+from gitmill.git.repo import Repository
+from gitmill.mill import Mill
+from gitmill.store.events import Step, draft_step
+from gitmill.store.snapshot import Snapshot
+from gitmill.store.transaction import Draft
+
+ROOT = Path(__file__).parents[2]
+IDENT = "Ada <ada@example.com> 0 +0000"
+ENOUGH = ".git/enough"
+MINE = 3  # items of one's own that a member makes at most, so that all meet on the same ones
+
+
+class Member:
+    """One of the crowd: does anything that may be done to an item, and says what it did."""
+
+    def __init__(self, mill: Mill, number: int) -> None:
+        self.mill, self.number, self.count, self.tries = mill, number, 0, 0
+        self.held: list[tuple[str, str]] = []
+        self.made = 0
+
+    def act(self, dice: random.Random) -> None:
+        snapshot = self.mill.snapshot()
+        assert snapshot.broken == {}
+        if self.made < MINE and dice.random() < 0.2:
+            self.create()
+        elif self.held and dice.random() < 0.3:
+            self.finish(*self.held.pop())
+        else:
+            item = dice.choice(sorted(snapshot.items.values(), key=lambda item: item.id))
+            if item.status is Status.READY and dice.random() < 0.5:
+                self.claim(item.id, item.event)
+            else:
+                self.edit(item.id)
+
+    def create(self) -> None:
+        self.made += 1
+        item = new_task(self.mill, NewTask(title=f"of {self.number}", criteria=["$ true"]),
+                        ready=True)  # fmt: skip
+        tell(did="created", item=item.id)
+
+    def edit(self, item_id: str) -> None:
+        """Add one's own label to those that are there: a lost update would lose another's."""
+        self.count += 1
+        label, event_id = f"{self.number}-{self.count}", self.mill.mint()
+        tries = 0
+
+        def build(snapshot: Snapshot) -> Draft:
+            nonlocal tries
+            tries += 1
+            labels = [*snapshot.item(item_id).labels, label]
+            step = Step(event=Event.EDITED, subject="label", by="me", fields={"labels": labels})
+            return draft_step(self.mill.store.backend, snapshot, item_id, step,
+                              event_id=event_id, now=self.mill.now())  # fmt: skip
+
+        self.mill.store.commit(build)
+        tell(did="edited", item=item_id, label=label, tries=tries)
+
+    def claim(self, item_id: str, after: str) -> None:
+        claim = self.mill.mint()
+        lease = self.mill.lease("me", 3600, claim=claim)
+        step = Step(event=Event.CLAIMED, subject="claimed", by="me", claim=claim, stage="build",
+                    after=after, fields={"lease": lease})  # fmt: skip
+        with suppress(RefMovedError, LeasedError, IllegalTransitionError):
+            self.mill.apply(item_id, step)
+            self.held.append((item_id, claim))
+            tell(did="claimed", item=item_id, claim=claim)
+
+    def finish(self, item_id: str, claim: str) -> None:
+        step = Step(event=Event.FINISHED, subject="finished", by="me", claim=claim)
+        self.mill.apply(item_id, step)
+        tell(did="finished", item=item_id, claim=claim)
+
+
+def tell(**what: object) -> None:
+    sys.stdout.write(json.dumps(what) + "\n")
+
+
+def member(repo: Path, seconds: float, number: str) -> None:
+    """Create, edit, claim, finish and read until the time is over."""
+    mill = Mill.open(repo)
+    who, dice = Member(mill, int(number)), random.Random(int(number))
+    end = begin() + seconds
+    while time.monotonic() < end:
+        who.act(dice)
+    for held in who.held:
+        who.finish(*held)
+
+
+def nuisance(repo: Path, seconds: float, *argv: str) -> None:
+    """Run a git command of the user's again and again, until a `gitmill run` beside it is over."""
+    end, runs, failed = begin() + seconds, 0, 0
+    while time.monotonic() < end and not (repo / ENOUGH).exists():
+        runs += 1
+        done = subprocess.run(["git", *argv], cwd=repo, capture_output=True, check=False)
+        failed += done.returncode != 0
+    tell(did="ran", argv=argv, runs=runs, failed=failed)
+
+
+def writers(repo: Path, seconds: float, ref: str, *commits: str) -> None:
+    """One thread for each commit, all at once: write a note on it, again after each lost race."""
+
+    def write(commit: str) -> None:
+        backend = Repository.open(repo).objects
+        backend.ref(ref)
+        together.wait()
+        tries = 0
+        while time.monotonic() < end:
+            tries += 1
+            with suppress(RefMovedError):
+                backend.swap([write_note(backend, ref, commit, f"on {commit}\n".encode(),
+                                         ident=IDENT)])  # fmt: skip
+                said.append({"did": "noted", "commit": commit, "tries": tries})
+                return
+            time.sleep(random.uniform(0, 0.02))
+
+    said: list[dict[str, object]] = []
+    together = threading.Barrier(len(commits))
+    threads = [threading.Thread(target=write, args=(commit,)) for commit in commits]
+    end = begin() + seconds
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for what in said:
+        tell(**what)
+
+
+def command(repo: Path, seconds: float, *argv: str) -> None:
+    """Run a command of gitmill once, as users do; say how it ended."""
+    begin()
+    done = subprocess.run(
+        [sys.executable, "-m", "gitmill", *argv], cwd=repo, capture_output=True, text=True,
+        check=False, timeout=seconds,
+    )  # fmt: skip
+    if argv[0] == "run":
+        (repo / ENOUGH).touch()
+    tell(did="ran", argv=argv, code=done.returncode, err=done.stderr)
+
+
+def begin() -> float:
+    """Say that imports are done and wait for the others; return the time."""
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    sys.stdin.readline()
+    return time.monotonic()
+
+
+ROLES: dict[str, Callable[..., None]] = {
+    "member": member, "nuisance": nuisance, "writers": writers, "command": command,
+}  # fmt: skip
+
+
+@contextmanager
+def crowd(repo: Path, seconds: float, calls: list[tuple[str, ...]]) -> Iterator[list[dict]]:
+    """Start all calls, each a role and its arguments, at once; yield what they did in the end."""
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.support.crowd", role, str(repo), str(seconds), *args],
+            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for role, *args in calls
+    ]  # fmt: skip
+    try:
+        for process in started:
+            assert process.stdout.readline() == b"ready\n", process.stderr.read().decode()
+        for process in started:
+            process.stdin.write(b"go\n")
+            process.stdin.flush()
+        did: list[dict] = []
+        for process in started:
+            out, errors = process.communicate(timeout=seconds + 120)
+            assert process.returncode == 0, errors.decode()
+            did += [json.loads(line) for line in out.splitlines()]
+        yield did
+    finally:
+        for process in started:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+
+def main() -> None:
+    role, repo, seconds, *args = sys.argv[1:]
+    ROLES[role](Path(repo), float(seconds), *args)
+
+
+if __name__ == "__main__":
+    main()
