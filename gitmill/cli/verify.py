@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from gitmill.cli import output, session
+from gitmill.cli import output
 from gitmill.errors import Exit
 
 if TYPE_CHECKING:
@@ -25,8 +26,10 @@ def _verbs() -> None:
 def fsck() -> int:
     """Verify the whole history offline: every event, landing, note and ref. Writes nothing."""
     from gitmill.flows.fsck import fsck as fsck_flow
+    from gitmill.mill import Mill
 
-    found = fsck_flow(session.mill())
+    # Not by the session: what hands wrote is looked at here, and taken up by what writes.
+    found = fsck_flow(Mill.open(Path(output.settings.directory)))
     output.answer(_lines(found), found.as_json())
     bad = [*found.account.faults, *found.account.unknown]
     if found.account.faults:

@@ -22,6 +22,11 @@ from gitmill.store.transaction import Draft
 
 # What is frozen by the claim: it cannot change while work on it is under way.
 FROZEN = frozenset({"criteria", "script", "paths"})
+# What is void when that changes after all, where nothing is under way.
+VOIDED = (
+    "frozen", "stage", "plan", "base", "work", "reviewed", "feedback", "returned", "bare",
+    "builder", "counters",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,10 +181,7 @@ def edit_task(mill: Mill, item_id: str, fields: Mapping[str, Any], *, body: str 
             check_after(snapshot.items, item_id, changes["after"])
         if FROZEN & changes.keys() and item.frozen:
             refuse_frozen(item)
-            changes |= dict.fromkeys(
-                ("frozen", "stage", "plan", "base", "work", "reviewed", "feedback", "returned",
-                 "bare", "builder", "counters")
-            )  # fmt: skip
+            changes |= dict.fromkeys(VOIDED)
         names = ", ".join(fields) or "text"
         step = Step(
             event=Event.EDITED, subject=f"edited {names}", by=person, fields=changes, body=body

@@ -7,7 +7,7 @@ the branch: either everything is taken up or nothing yet.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from gitmill.core.document import Document
@@ -17,7 +17,7 @@ from gitmill.core.item import Item, read_item, value_of
 from gitmill.core.lifecycle import Event, Status
 from gitmill.core.trailers import EventRecord
 from gitmill.errors import BadDocumentError, GitmillError, RefMovedError, StateMovedError
-from gitmill.flows.intake import FROZEN, refuse_frozen
+from gitmill.flows.intake import FROZEN, VOIDED, refuse_frozen
 from gitmill.flows.wishes import Words, wish_for
 from gitmill.mill import Mill, layout
 from gitmill.store import hands
@@ -140,7 +140,9 @@ def _judge_item(
             back["status"], wish = error.message, None
     edited = item.document.text != old.document.text or bool(back)
     if edited:
-        _edited(mill, item, back, edit, found)
+        asked = any(value_of(item.document, k) != value_of(old.document, k) for k in FROZEN)
+        void = VOIDED if asked and old.frozen else ()
+        _edited(mill, item, back, edit, found, void=void)
     if wish is not None:
         _wanted(mill, item, wish, edit, found, fresh=edited)
 
@@ -190,12 +192,24 @@ def _words(old: Item, new: Document) -> Words:
     return Words(**told)
 
 
-def _edited(mill: Mill, item: Item, back: Mapping[str, str], edit: HandEdit, found: _Found) -> None:
-    """Take an edit up, without what is put `back`, key by key with the reason."""
+def _edited(
+    mill: Mill,
+    item: Item,
+    back: Mapping[str, str],
+    edit: HandEdit,
+    found: _Found,
+    *,
+    void: Collection[str] = (),
+) -> None:
+    """Take an edit up, without what is put `back`, key by key with the reason.
+
+    `void` are fields that hold no longer after it.
+    """
     reasons = ", ".join(f"{key} ({why})" for key, why in sorted(back.items()))
     subject = f"edited by hand ({_name(edit.person)})" + (f"; put back {reasons}" if back else "")
     extra = {**_by_hand(edit), **({"Put-Back": reasons} if back else {})}
-    step = Step(event=Event.EDITED, subject=subject, by=edit.person, extra=extra)
+    fields = dict.fromkeys(void)
+    step = Step(event=Event.EDITED, subject=subject, by=edit.person, fields=fields, extra=extra)
     event_id, now, backend = mill.mint(), mill.now(), mill.store.backend
 
     def build(snapshot: Snapshot) -> Draft:

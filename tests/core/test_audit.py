@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from gitmill.core.audit import Turn, judge
+from gitmill.core.ids import Kind, derived_id
 from gitmill.core.item import Item, frozen_hash
 from gitmill.core.outcome import judge_outcome
 from gitmill.core.runlog import Log
@@ -232,3 +234,103 @@ def test_the_work_is_what_the_attempt_made():
     run = log(passages=passages, passed=PASSED)
     assert built(run, work="f" * 40) == ["wrong-work"]
     assert built(run, base="f" * 40) == ["wrong-work"]
+
+
+def undo(
+    name: str, after: dict[str, Any], undone: dict[str, Any] | None, body: str = ""
+) -> list[str]:
+    before = REVIEWED | {"status": "blocked"}
+    back = item(**undone) if undone is not None else None
+    made = item(**({"event": "e1"} | after))
+    made = made.model_copy(update={"document": made.document.with_body(body)})
+    told = turn(name, item(**before), made)
+    told.record.extra["Undoes"] = "e0"
+    return rules(replace(told, undone=back))
+
+
+def test_an_undo_brings_back_what_was_and_nothing_else():
+    was = REVIEWED | {"status": "ready", "title": "Before"}
+    assert undo("unblocked", was, was) == []
+    assert undo("unblocked", REVIEWED | {"status": "ready"}, was) == []
+    assert undo("unblocked", was | {"title": "New"}, was) == ["wrong-undo"]
+    assert undo("unblocked", was | {"reviewed": [ENTRY, ENTRY]}, was) == ["wrong-undo"]
+    assert undo("unblocked", was | {"counters": {}}, was) == ["wrong-undo"]
+    assert undo("unblocked", was, was, body="New.\n") == ["wrong-undo"]
+    assert undo("unblocked", was, None) == ["wrong-undo"]
+
+
+def test_undone_leads_only_where_an_event_came_from():
+    was = REVIEWED | {"status": "waiting"}
+    assert undo("undone", was, was) == []
+    landed = REVIEWED | {"status": "landed"}
+    assert undo("undone", landed, landed) == ["illegal-event"]
+
+
+def test_a_lease_is_there_while_somebody_works_and_at_no_other_time():
+    ready = {"status": "ready"}
+    assert "wrong-lease" in event("claimed", ready, RUNNING | {"lease": None}, claim="c1")
+    assert event("blocked", ready, {"status": "blocked", "lease": LEASE}) == ["wrong-lease"]
+
+
+def test_a_stage_that_the_plan_does_not_have_leads_nowhere():
+    before = REVIEWED | {"status": "waiting", "stage": "nowhere"}
+    run = log(number=3, stage="nowhere", by="ada", claim="", patch="")
+    found = event("approved", before, before | {"status": "approved", "attempt": 3}, run=run)
+    assert found == ["outcome"]
+
+
+def test_a_review_judges_the_work_that_the_item_has():
+    run = log(number=3, stage="approve", by="ada", claim="", patch="", work="f" * 40)
+    mine = ENTRY | {"by": "ada", "run": 3, "stage": "approve"}
+    assert decided("approved", run, status="approved", reviewed=[ENTRY, mine]) == ["wrong-review"]
+
+
+def test_tampering_spends_a_try_and_approves_nothing():
+    passages = (("build", "pass"), *GATES)
+    run = log(passages=passages, passed=PASSED)
+    held = {"name": "held", "status": "waiting", "stage": "checks"}
+    assert built(run, **held) == []
+    assert built(run, **held | {"stage": "review"}) == ["outcome"]
+    assert built(run, **held | {"counters": None}) == ["counters"]
+    assert built(run, **held | {"reviewed": [ENTRY]}) == ["wrong-review"]
+
+
+def test_the_same_work_returned_twice_is_blocked():
+    before = REVIEWED | {
+        "status": "running", "lease": LEASE, "reviewed": None, "returned": "9" * 40,
+        "counters": {"build": 1}, "attempt": 1,
+    }  # fmt: skip
+    run = log(
+        number=2, stage="review", passages=(("review", "return"),), verdict=VerdictWord.RETURN,
+        tree="9" * 40,
+    )  # fmt: skip
+    after = before | {
+        "lease": None, "stage": "build", "attempt": 2, "counters": {"returns": 1},
+    }  # fmt: skip
+    assert event("blocked", before, after | {"status": "blocked"}, run=run, claim="c1") == []
+    assert event("returned", before, after | {"status": "ready"}, run=run, claim="c1") == [
+        "outcome"
+    ]
+
+
+def test_only_the_task_that_takes_a_landing_back_is_approved_unseen():
+    landed = "7" * 40
+    source = f"revert:t-k3f9x:{landed}"
+    name = derived_id(Kind.TASK, source)
+    run = log(item=name, stage="review", by="ada")
+    entry = {"commit": WORK, "patch": "p", "by": "ada", "run": 1, "stage": "review"}
+    after = {
+        "status": "approved", "stage": "review", "plan": PLAN.hash12, "frozen": FROZEN,
+        "attempt": 1, "work": WORK, "base": BASE, "reviewed": [entry],
+    }  # fmt: skip
+
+    def found(item_id: str, source: str) -> list[str]:
+        before = item(item_id, **RUNNING | {"plan": PLAN.hash12, "source": source})
+        then = item(item_id, **after | {"event": "e1", "source": source})
+        told = turn("approved", before, then, run=replace(run, item=item_id), claim="c1")
+        told.record.extra["Reverts"] = landed
+        return rules(told)
+
+    assert found(name, source) == []
+    assert found("t-00000", source) == ["outcome"]
+    assert found(name, "") == ["outcome"]

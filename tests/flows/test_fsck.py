@@ -891,6 +891,15 @@ def test_it_writes_nothing(story: Story):
     assert everything(story.repo.path) == before
 
 
+def test_it_does_not_take_up_what_hands_wrote(story: Story):
+    path = f"tasks/{story.third[2:4]}/{story.third}.md"
+    by_hand(story, path, lambda document: document.set("priority", 0)).write()
+    before = everything(story.repo.path)
+    said = gitmill(story.repo.path, "fsck")
+    assert (said.code, said.out.splitlines()[0].split()[0]) == (0, "notice[hand-edit]:")
+    assert everything(story.repo.path) == before
+
+
 def test_the_screen_of_a_clean_history(story: Story):
     said = gitmill(story.repo.path, "fsck")
     count = story.repo.git("rev-list", "--count", STATE)

@@ -243,6 +243,17 @@ def test_what_is_frozen_stays_while_somebody_works(repo: Repo):
     assert item(repo, task)["script"] == "echo x > x.txt"
 
 
+def test_what_is_frozen_voids_the_work_so_far_where_nothing_is_under_way(repo: Repo):
+    task = new_task(repo.path, "Task", "exit 3")
+    assert gitmill(repo.path, "run").code == 1
+    assert item(repo, task)["status"] == "blocked"
+    text = edited(text_of(repo, task), script="echo x > x.txt", status="ready")
+    by_hand(repo, {path_of(task): text})
+    assert gitmill(repo.path, "run").code == 0
+    assert item(repo, task)["status"] == "landed"
+    assert repo.git("show", "main:x.txt") == "x"
+
+
 def test_any_writing_command_takes_up_first_what_hands_did(repo: Repo):
     task = new_task(repo.path, "Task", "true")
     by_hand(repo, {path_of(task): edited(text_of(repo, task), priority="0")})
