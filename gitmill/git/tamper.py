@@ -192,8 +192,12 @@ def _who(common: Path, ref: str, old: str | None, new: str | None, marker: str) 
         return Who.UNKNOWN
     if new is None or not lines:
         return Who.UNKNOWN
-    if ref != "HEAD" and lines[-1].split(b" ")[1:2] != [new.encode()]:
-        return Who.UNKNOWN  # the file was written, not the ref moved
+    if ref != "HEAD":
+        # Whoever moved it since then is no matter; no line at all means that the file was written.
+        ends = [n for n, line in enumerate(lines, 1) if line.split(b" ")[1:2] == [new.encode()]]
+        if not ends:
+            return Who.UNKNOWN
+        lines = lines[: ends[-1]]
     for line in reversed(lines):
         if f"<{marker}>".encode() in line.partition(b"\t")[0]:
             return Who.THEY

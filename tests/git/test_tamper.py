@@ -1,0 +1,87 @@
+"""Who has moved a ref, as its reflog tells it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+
+from gitmill.git import tamper
+from gitmill.git.repo import Repository
+from gitmill.git.tamper import Who
+from tests.support.repos import Repo, Sandbox
+
+MARKER = "claim@attempts.gitmill.invalid"
+
+
+@pytest.fixture
+def repo(sandbox: Sandbox) -> Repo:
+    return sandbox.repo()
+
+
+def picture(repo: Repo) -> tamper.Picture:
+    return tamper.take(repo.git_dir, Repository.open(repo.path).reader)
+
+
+def as_they(repo: Repo, *argv: str) -> None:
+    env = os.environ | {"GIT_COMMITTER_NAME": "it", "GIT_COMMITTER_EMAIL": MARKER}
+    subprocess.run(["git", *argv], cwd=repo.path, env=env, check=True)
+
+
+def seen(repo: Repo, before: tamper.Picture, after: tamper.Picture) -> dict[str, Who]:
+    moved = tamper.moved(repo.git_dir, before, after, MARKER)
+    return {change.ref: change.who for change in moved}
+
+
+def test_commits_of_others_are_theirs_also_when_they_go_on(repo: Repo):
+    before = picture(repo)
+    repo.commit({"a": "1"})
+    after = picture(repo)
+    repo.commit({"a": "2"})  # between the look at the refs and the one at the reflog
+    assert seen(repo, before, after) == {"refs/heads/main": Who.OTHERS}
+
+
+def test_one_move_among_those_of_others_is_enough(repo: Repo):
+    before = picture(repo)
+    repo.commit({"a": "1"})
+    as_they(repo, "commit", "-q", "--allow-empty", "-m", "theirs")
+    repo.commit({"a": "2"})
+    assert seen(repo, before, picture(repo)) == {"refs/heads/main": Who.THEY}
+
+
+def test_what_they_did_before_is_no_matter(repo: Repo):
+    as_they(repo, "commit", "-q", "--allow-empty", "-m", "theirs")
+    before = picture(repo)
+    repo.commit({"a": "2"})
+    assert seen(repo, before, picture(repo)) == {"refs/heads/main": Who.OTHERS}
+
+
+def test_a_file_that_was_written_and_no_ref_moved(repo: Repo):
+    before = picture(repo)
+    other = repo.git("commit-tree", "-m", "x", "HEAD^{tree}")
+    (repo.git_dir / "refs/heads/main").write_text(f"{other}\n")
+    assert seen(repo, before, picture(repo)) == {"refs/heads/main": Who.UNKNOWN}
+
+
+def test_heads_and_refs_that_go(repo: Repo):
+    repo.git("branch", "gone")
+    before = picture(repo)
+    repo.git("switch", "-q", "-c", "topic")
+    repo.git("branch", "-D", "gone")
+    assert seen(repo, before, picture(repo)) == {
+        "HEAD": Who.OTHERS, "refs/heads/gone": Who.UNKNOWN, "refs/heads/topic": Who.OTHERS,
+    }  # fmt: skip
+
+
+def test_names_stand_as_words_in_a_trace(tmp_path):
+    trace = tmp_path / "trace"
+    trace.write_text(
+        '{"event":"version"}\n{"event":"start","argv":["git","branch","-D","topic/one"]}\n'
+        '{"event":"start","argv":["git","config","Alias.st","x"]}\n{"event":"start","argv":["gi'
+    )
+    assert tamper.named(trace, "topic/one")
+    assert tamper.named(trace, "alias.st")
+    assert not tamper.named(trace, "top")
+    assert not tamper.named(trace, "")
+    assert not tamper.named(tmp_path / "none", "topic/one")
