@@ -126,14 +126,15 @@ def test_two_runs_and_two_landings_share_the_work(repo: Repo, count: int):
 
 
 def test_a_users_git_harms_no_run(repo: Repo):
-    """Commits on another branch, gc, pack-refs and worktree prune in loops beside a run."""
+    """Loops of gc, pack-refs and worktree prune beside a run that lands without a checkout."""
     repo.git("switch", "-q", "-c", "mine")
     tasks = [new_task(repo.path, f"T{n}", f"echo {n} > f{n}; rm -f .git") for n in range(4)]
-    with crowd(repo.path, 120, [("command", "run"), *NUISANCES]) as did:
+    quiet = [call for call in NUISANCES if "commit" not in call]
+    with crowd(repo.path, 120, [("command", "run"), *quiet]) as did:
         pass
     assert [d["code"] for d in did if "code" in d] == [0], did
     assert {d["argv"][0] for d in did if d.get("runs", 0) > d.get("failed", 0)} == {
-        "commit", "gc", "pack-refs", "worktree",
+        "gc", "pack-refs", "worktree",
     }  # fmt: skip
     shared(repo, tasks)
 
