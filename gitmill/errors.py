@@ -157,6 +157,12 @@ class LeasedError(GitmillError):
     code = Exit.BUSY
 
 
+class StorageError(GitmillError):
+    """The machine refuses to write or read a file: no space, no right to, or a broken disk."""
+
+    slug = "storage"
+
+
 class StateMovedError(GitmillError):
     """The state branch moved more often than retries allow."""
 

@@ -28,7 +28,7 @@ from gitmill.store.transaction import Store
 
 if TYPE_CHECKING:
     from gitmill.config import Policy
-    from gitmill.git.worktrees import Pool
+    from gitmill.git.pool import Pool
 
 POLICY = ".gitmill/config.toml"
 LOOPS = ".gitmill/loops"
@@ -187,7 +187,7 @@ class Mill:
     @cached_property
     def pool(self) -> Pool:
         """The worktrees of this repository."""
-        from gitmill.git.worktrees import Pool  # noqa: PLC0415  (reads need none)
+        from gitmill.git.pool import Pool  # noqa: PLC0415  (reads need none)
 
         home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
         root = Path(self.repository.preferences.get("worktreeroot") or f"{home}/gitmill")

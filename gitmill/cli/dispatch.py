@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,13 @@ from typing import Any
 
 from gitmill import __version__
 from gitmill.cli import fast, output
-from gitmill.errors import Exit, GitmillError, UnsupportedPlatformError, UsageError
+from gitmill.errors import (
+    Exit,
+    GitmillError,
+    StorageError,
+    UnsupportedPlatformError,
+    UsageError,
+)
 
 # Which module of this package has which word; a word is a verb or a noun, never both.
 VERBS = {
@@ -64,8 +71,9 @@ READS = {
     "status": (), "log": (), "task": ("list", "show", "diff"), "queue": ("list",),
     "loop": ("list", "show"), "config": ("list",),
 }  # fmt: skip
-# What looks only as well, and only at the present.
-LOOKS = frozenset({"fsck", "doctor", "explain", "uninit"})
+# What does not begin with taking up what hands have committed: it only looks, at the present, or
+# there may be nothing whole to look at yet.
+LOOKS = frozenset({"fsck", "doctor", "explain", "uninit", "init", "demo"})
 
 
 def dispatch(argv: Sequence[str]) -> int:
@@ -81,10 +89,30 @@ def dispatch(argv: Sequence[str]) -> int:
         # Whoever read our output has enough; a second error while closing would say nothing.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.OK
-    except Exception as bug:  # noqa: BLE001  (the one boundary: a bug becomes a report)
-        from gitmill.cli.bug import report
+    except Exception as problem:  # noqa: BLE001  (the one boundary: a bug becomes a report)
+        return _unexpected(problem)
 
-        return report(bug)
+
+# What the machine refuses: read-only, not allowed, no space, over a quota or limit, a broken disk.
+_DENIED = frozenset({
+    errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO,
+})  # fmt: skip
+
+
+def _denied(error: OSError) -> GitmillError:
+    what = error.filename if isinstance(error.filename, str) else "a file"
+    return StorageError(
+        f"{what} cannot be written or read: {(error.strerror or 'refused').lower()}",
+        hints=["see what is wrong here with `gitmill doctor`", "then go on with `gitmill run`"],
+    )
+
+
+def _unexpected(problem: Exception) -> int:
+    if isinstance(problem, OSError) and problem.errno in _DENIED:
+        return output.error(_denied(problem))
+    from gitmill.cli.bug import report
+
+    return report(problem)
 
 
 def _main(argv: list[str]) -> int:

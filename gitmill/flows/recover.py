@@ -43,6 +43,8 @@ def recover(mill: Mill, tell: Callable[[str], None] = lambda _: None) -> list[st
         gone = {item.id for item in _lapsed(mill) if _lapse(mill, item, did)}
         settle_orphans(mill, did)
         _rescue(mill, gone, did)
+        for name in mill.pool.drop_leftover_entries():
+            did(f"removed git's entry for the half-made worktree {name}")
         _cancel(mill, did)
         notice(mill, did)
         _sweep(mill)

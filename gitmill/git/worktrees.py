@@ -1,4 +1,4 @@
-"""A pool of detached worktrees outside of the repository, reused because making one is slow.
+"""One detached worktree of the pool, outside of the repository, reused because making one is slow.
 
 A slot is a worktree and, beside it, files of ours that whoever works in the worktree does not
 have: its lock, the index as it was checked out, whose work it holds. `build` slots are given to
@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from gitmill.errors import GitFailedError, GitmillError
+from gitmill.errors import GitFailedError
 from gitmill.failpoints import chokepoint
 from gitmill.git import trees
 from gitmill.git.command import Git
-from gitmill.git.locks import try_lock
+from gitmill.git.entries import remove, remove_entries_for, remove_entry
 from gitmill.git.objects import Backend, Entry
 from gitmill.git.paths import Patterns
 
@@ -33,7 +32,6 @@ _ADMIN = frozenset({"HEAD", "commondir", "gitdir", "index", "logs", "modules"})
 # And, as git made them: where the user's checkout is sparse, ours are too.
 _SPARSE = ("config.worktree", "info/sparse-checkout")
 _TRIES = 5
-PATIENCE = 10.0  # seconds for the last processes of a killed attempt to end
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +73,7 @@ class Slot:
 
         `holder` names whose work will stand here, for a rescue after a kill.
         """
-        _remove(self.side / "tmp")
+        remove(self.side / "tmp")
         for tries in range(_TRIES):
             # A `git worktree prune` of the user's takes git's entry away when `.git` is not there.
             with suppress(FileNotFoundError):
@@ -96,7 +94,7 @@ class Slot:
     def _reset(self, commit: str, keep: Sequence[str]) -> bool:
         for left in self.admin.iterdir():  # stale locks, a merge or rebase under way …
             if left.name not in _ADMIN:
-                _remove(left)
+                remove(left)
         for name in _SPARSE:
             _copy(self.side / Path(name).name, self.admin / name)
         shutil.copy2(self.side / "index", self.admin / "index")
@@ -139,10 +137,10 @@ class Slot:
         """Remove the worktree and git's entry for it; also after a kill half-way."""
         with chokepoint(f"discard {self.path.name}"):
             if (self.side / "admin").exists():
-                _remove_entry(self.common, self.admin)
-            _remove_entries_for(self.common, self.path)
-            _remove(self.path)
-            _remove(self.side)
+                remove_entry(self.common, self.admin)
+            remove_entries_for(self.common, self.path)
+            remove(self.path)
+            remove(self.side)
             self.side.mkdir(parents=True, exist_ok=True)
 
     def take_tree(self, backend: Backend, commit_tree: str, ignore: Sequence[str] = ()) -> str:
@@ -176,7 +174,7 @@ class Slot:
             if ".git" in below and repository.parent != self.path:
                 packed = (repository / "packed-refs").exists()
                 if not packed and not any(p.is_file() for p in (repository / "refs").rglob("*")):
-                    _remove(repository)
+                    remove(repository)
 
     def settle(self) -> None:
         """Say that what stands here has been recorded or does not matter."""
@@ -218,164 +216,8 @@ def holder_of(side: Path) -> tuple[str, str]:
     return holder, commit
 
 
-class Pool:
-    """The slots of one repository below one folder."""
-
-    def __init__(self, folder: Path, common: Path, *, options: Sequence[str] = ()) -> None:
-        self.folder = folder
-        self._common = common
-        self._options = tuple(options)
-
-    def acquire(self, kind: str, rescue: Rescue) -> Slot:
-        """Take the first free slot of a kind; what a killed process left in it goes to `rescue`.
-
-        `rescue` is called with the slot, its holder and the commit that its work began from. A slot
-        whose content it cannot save is left alone.
-        """
-        for number in range(1, 1000):
-            slot = self._try(f"{kind}-{number}")
-            if slot is None:
-                continue
-            try:
-                slot.rescue(rescue)
-            except GitmillError:
-                slot.release()
-            else:
-                return slot
-        raise GitFailedError(f"no free worktree in {self.folder}")
-
-    def _try(self, name: str) -> Slot | None:
-        lock = try_lock(self.folder / f"{name}.lock")
-        if lock is None:
-            return None
-        side = self.folder / f"{name}.d"
-        side.mkdir(parents=True, exist_ok=True)
-        return Slot(self.folder / name, side, lock, self._common, self._options)
-
-    def own(self, name: str) -> Slot:
-        """Take a slot by its name, one that `acquire` never gives to anybody else.
-
-        Raises `GitFailedError` when another process has it just now.
-        """
-        slot = self._try(name)
-        if slot is None:
-            raise GitFailedError(f"another process uses the worktree {name}")
-        return slot
-
-    def hold_all(self) -> list[Slot]:
-        """Take every slot that there is. Raises `GitFailedError`, holding none, when one is in use.
-
-        As long as they are held nobody else works in this pool.
-        """
-        held: list[Slot] = []
-        names = {path.stem for end in ("lock", "d") for path in self.folder.glob(f"*.{end}")}
-        for name in sorted(names):
-            try:
-                held.append(self.own(name))
-            except GitFailedError:
-                for slot in held:
-                    slot.release()
-                raise
-        return held
-
-    def rescue_all(
-        self, rescue: Rescue, failed: Callable[[Slot, GitmillError], None], *, gone: Collection[str]
-    ) -> None:
-        """Hand whatever killed processes left in idle slots to `rescue`; `failed` hears of errors.
-
-        Slots with the work of holders that are `gone` are waited for: what is left of their
-        processes is about to end.
-        """
-        patience = time.monotonic() + PATIENCE
-        for side in sorted(self.folder.glob("build-*.d")):
-            holder, _ = holder_of(side)
-            slot = self._try(side.stem) if holder else None
-            while slot is None and holder in gone and time.monotonic() < patience:
-                time.sleep(0.01)
-                slot = self._try(side.stem)
-            if slot is None:
-                continue
-            try:
-                slot.rescue(rescue)
-            except GitmillError as error:
-                failed(slot, error)
-            finally:
-                slot.release()
-
-    def leftover_entries(self) -> list[Path]:
-        """Return git's entries for worktrees of this pool that are not there."""
-        return [entry for entry, path in _entries(self._common) if self._is_left(path)]
-
-    def drop_leftover_entries(self) -> list[str]:
-        """Remove git's entries for worktrees of this pool that are not there; return their names.
-
-        A worktree that somebody just makes is left alone.
-        """
-        dropped = []
-        for entry, path in _entries(self._common):
-            slot = self._try(path.name) if self._is_left(path) else None
-            if slot is None:
-                continue
-            if not path.exists():
-                _remove_entry(self._common, entry)
-                dropped.append(entry.name)
-            slot.release()
-        return dropped
-
-    def _is_left(self, path: Path) -> bool:
-        return path.parent == self.folder.resolve() and not path.exists()
-
-
-def _entries(common: Path) -> Iterator[tuple[Path, Path]]:
-    """Yield git's entries for worktrees, each with the folder that it is about."""
-    entries: list[Path] = []
-    with suppress(FileNotFoundError):
-        entries = sorted((common / "worktrees").iterdir())
-    for entry in entries:
-        with suppress(FileNotFoundError, NotADirectoryError):  # gone meanwhile, or none of git's
-            place = os.fsdecode((entry / "gitdir").read_bytes().rstrip(b"\n"))
-            yield entry, Path(place).parent
-
-
-def _remove_entries_for(common: Path, path: Path) -> None:
-    """Remove git's entries for a worktree path, those of a killed `worktree add` included."""
-    for entry, place in _entries(common):
-        if place == path.parent.resolve() / path.name:
-            _remove_entry(common, entry)
-
-
-def _remove_entry(common: Path, entry: Path) -> None:
-    """Remove one of git's entries at once: nobody could tell whose half of one is."""
-    scratch = common / "gitmill" / "scratch"
-    scratch.mkdir(parents=True, exist_ok=True)
-    aside = scratch / f"{entry.name}-{time.time_ns()}"
-    with suppress(FileNotFoundError):
-        entry.rename(aside)
-        _remove(aside)
-
-
 def _copy(old: Path, new: Path) -> None:
     """Copy a file if it is there."""
     if old.exists():
         new.parent.mkdir(exist_ok=True)
         shutil.copy2(old, new)
-
-
-def _remove(path: Path) -> None:
-    """Remove whatever stands at a path, a link but not what it leads to."""
-    if path.is_symlink() or not path.is_dir():
-        path.unlink(missing_ok=True)
-        return
-    shutil.rmtree(path, ignore_errors=True)
-    if path.exists():
-        _unlock(path)
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def _unlock(folder: Path) -> None:
-    """Make folders removable: a module cache of Go is read-only, for one."""
-    with suppress(OSError):
-        folder.chmod(0o700)
-        for entry in os.scandir(folder):
-            if entry.is_dir(follow_symlinks=False):
-                _unlock(Path(entry))

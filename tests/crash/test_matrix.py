@@ -41,6 +41,7 @@ def every() -> Iterator[str]:
 
 
 def is_sound(case: Case) -> None:
+    assert case.run("recover") == 0, case.said[-1]
     check_checkout(case)
     check_leftovers(case)
     assert case.run("fsck") == 0, case.said[-1]

@@ -254,7 +254,7 @@ def test_a_person_may_allow_a_value_on_the_target_and_an_agent_may_not(repo: Rep
 
 
 def test_a_person_is_told_before_anything_is_recorded(repo: Repo):
-    task = new_task(repo.path, "Mine", "")
+    task = new_task(repo.path, "Mine", "true")
     folder = Path(gitmill(repo.path, "task", "take", task).out.strip())
     (folder / "conf.txt").write_text(f"KEY={MADE['anthropic'][0]}\n")
     (folder / "mine.txt").write_text("work\n")

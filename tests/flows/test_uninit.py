@@ -18,6 +18,8 @@ from gitmill.mill import Mill
 from tests.support.cli import gitmill
 from tests.support.repos import Repo, Sandbox
 
+pytestmark = pytest.mark.forges  # what is damaged here is no true history
+
 
 @pytest.fixture
 def repo(sandbox: Sandbox) -> Repo:

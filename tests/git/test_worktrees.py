@@ -16,7 +16,8 @@ from gitmill.errors import GitFailedError
 from gitmill.git import trees
 from gitmill.git.libgit2 import Libgit2
 from gitmill.git.locks import try_lock
-from gitmill.git.worktrees import BUILD_PRODUCTS, Pool, Slot
+from gitmill.git.pool import Pool
+from gitmill.git.worktrees import BUILD_PRODUCTS, Slot
 from tests.support.repos import Repo
 
 FILES = {

@@ -56,7 +56,7 @@ class Member:
 
     def create(self) -> None:
         self.made += 1
-        item = new_task(self.mill, NewTask(title=f"of {self.number}", criteria=["$ true"]),
+        item = new_task(self.mill, NewTask(title=f"of {self.number}", criteria=["$ true"], script="true"),
                         ready=True)  # fmt: skip
         tell(did="created", item=item.id)
 

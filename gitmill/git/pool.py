@@ -1,0 +1,124 @@
+"""The pool of a repository's worktrees: who may use which, and what killed processes left there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+from gitmill.errors import GitFailedError, GitmillError
+from gitmill.git.entries import entries
+from gitmill.git.locks import try_lock
+from gitmill.git.worktrees import Rescue, Slot, holder_of
+
+PATIENCE = 10.0  # seconds for the last processes of a killed attempt to end
+
+
+class Pool:
+    """The slots of one repository below one folder."""
+
+    def __init__(self, folder: Path, common: Path, *, options: Sequence[str] = ()) -> None:
+        self.folder = folder
+        self._common = common
+        self._options = tuple(options)
+
+    def acquire(self, kind: str, rescue: Rescue) -> Slot:
+        """Take the first free slot of a kind; what a killed process left in it goes to `rescue`.
+
+        `rescue` is called with the slot, its holder and the commit that its work began from. A slot
+        whose content it cannot save is left alone.
+        """
+        for number in range(1, 1000):
+            slot = self._try(f"{kind}-{number}")
+            if slot is None:
+                continue
+            try:
+                slot.rescue(rescue)
+            except GitmillError:
+                slot.release()
+            else:
+                return slot
+        raise GitFailedError(f"no free worktree in {self.folder}")
+
+    def _try(self, name: str) -> Slot | None:
+        lock = try_lock(self.folder / f"{name}.lock")
+        if lock is None:
+            return None
+        side = self.folder / f"{name}.d"
+        side.mkdir(parents=True, exist_ok=True)
+        return Slot(self.folder / name, side, lock, self._common, self._options)
+
+    def own(self, name: str) -> Slot:
+        """Take a slot by its name, one that `acquire` never gives to anybody else.
+
+        Raises `GitFailedError` when another process has it just now.
+        """
+        slot = self._try(name)
+        if slot is None:
+            raise GitFailedError(f"another process uses the worktree {name}")
+        return slot
+
+    def hold_all(self) -> list[Slot]:
+        """Take every slot that there is. Raises `GitFailedError`, holding none, when one is in use.
+
+        As long as they are held nobody else works in this pool.
+        """
+        held: list[Slot] = []
+        names = {path.stem for end in ("lock", "d") for path in self.folder.glob(f"*.{end}")}
+        for name in sorted(names):
+            try:
+                held.append(self.own(name))
+            except GitFailedError:
+                for slot in held:
+                    slot.release()
+                raise
+        return held
+
+    def rescue_all(
+        self, rescue: Rescue, failed: Callable[[Slot, GitmillError], None], *, gone: Collection[str]
+    ) -> None:
+        """Hand whatever killed processes left in idle slots to `rescue`; `failed` hears of errors.
+
+        Slots with the work of holders that are `gone` are waited for: what is left of their
+        processes is about to end.
+        """
+        patience = time.monotonic() + PATIENCE
+        for side in sorted(self.folder.glob("build-*.d")):
+            holder, _ = holder_of(side)
+            slot = self._try(side.stem) if holder else None
+            while slot is None and holder in gone and time.monotonic() < patience:
+                time.sleep(0.01)
+                slot = self._try(side.stem)
+            if slot is None:
+                continue
+            try:
+                slot.rescue(rescue)
+            except GitmillError as error:
+                failed(slot, error)
+            finally:
+                slot.release()
+
+    def leftover_entries(self) -> list[Path]:
+        """Return git's entries for worktrees of this pool that are not there, or half made."""
+        return [entry for entry, path in entries(self._common) if self._is_left(entry, path)]
+
+    def drop_leftover_entries(self) -> list[str]:
+        """Remove git's entries for worktrees that are not there or half made; return their names.
+
+        A worktree that somebody just makes is left alone.
+        """
+        dropped = []
+        for entry, path in entries(self._common):
+            slot = self._try(path.name) if self._is_left(entry, path) else None
+            if slot is None:
+                continue
+            if self._is_left(entry, path):
+                slot.discard()
+                dropped.append(entry.name)
+            slot.release()
+        return dropped
+
+    def _is_left(self, entry: Path, path: Path) -> bool:
+        # Git locks an entry for as long as it makes the worktree.
+        ours = path.parent == self.folder.resolve()
+        return ours and (not path.exists() or (entry / "locked").exists())
