@@ -209,6 +209,12 @@ def _decided(turn: Turn, event: Event, before: Item) -> Iterator[Expected]:
     if event is E.CLAIMED and plan is not None:
         stage = stage or plan.first.name
     yield Expected(event, stage, counters, reviewed)
+    yield from _alternatives(turn, event, before)
+
+
+def _alternatives(turn: Turn, event: Event, before: Item) -> Iterator[Expected]:
+    """Yield what else an event may leave than the item as it stood."""
+    plan, stage, counters, reviewed = turn.plan, before.stage, before.counters, before.reviewed
     if event is E.CLAIMED and plan is not None and takes_back(before):
         yield Expected(event, plan.first.name, {}, ())
     if event is E.LAND_ABORTED:

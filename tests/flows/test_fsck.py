@@ -70,11 +70,15 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         run(mill, Order(through="approved"), *_silent())
         repo.commit({"c.txt": "c\n"}, "a person's own")
         queue.land_queue(mill, lambda _: None)
-        third = new_task(mill, NewTask(title="Never", criteria=["$ true"]), ready=True).id
+        third = new_task(
+            mill, NewTask(title="Never", script="true", criteria=["$ true"]), ready=True
+        ).id
         decide.block(mill, third, "not now")
         decide.unblock(mill, third, reset=True)
         decide.cancel(mill, third, "no")
-        fourth = new_task(mill, NewTask(title="Later", criteria=["$ true"]), ready=True).id
+        fourth = new_task(
+            mill, NewTask(title="Later", script="true", criteria=["$ true"]), ready=True
+        ).id
         decide.block(mill, fourth, "not now")
         take_back(mill, last_of(mill, fourth))
         yield Story(repo, first, second, third, fourth)
