@@ -191,9 +191,6 @@ def test_an_item_that_is_garbage(repo: Repo, server: Server):
         assert slug == ("bad-document" if " T" in verb else wanted), verb
         if verb == "run":
             assert item(server, repo, other)["status"] == "landed"
-        server.gitmill(repo.path, "resume")
-        server.gitmill(repo.path, "queue", "resume")
-        ready(server, repo, f"echo {time.time_ns()} >> b.txt")
 
 
 def test_control_that_is_garbage_stops_work(repo: Repo, server: Server):
