@@ -56,7 +56,7 @@ def tampering(found: Sequence[Finding]) -> str:
     """Return why an item is held after what was found beside its worktree, empty when it is not."""
     grave = [finding.message for finding in found if finding.severity is Severity.HIGH]
     more = f", and {len(grave) - 1} more" if len(grave) > 1 else ""
-    return f"tampering: {grave[0]}{more}" if grave else ""
+    return secrets.clean(f"tampering: {grave[0]}{more}") if grave else ""
 
 
 def run_log(

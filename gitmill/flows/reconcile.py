@@ -30,7 +30,6 @@ _TRIES = 20
 # What a person may write into a document; keys that gitmill does not know are theirs too.
 _FREE = FROZEN | {"title", "priority", "risk", "labels", "after"}
 _WISH = frozenset({"status", "reason", "answer"})  # together they say what is wanted
-_OURS = ("runs/", "checks/", "frozen/", "evals/", layout.FORMAT_FILE)
 
 
 @dataclass
@@ -82,7 +81,7 @@ def _judge(mill: Mill, snapshot: Snapshot, base: str, edit: HandEdit, found: _Fo
             found.told.append(f"{error.message}; it stays as {edit.person} left it")
     elif edit.path == layout.CONTROL:
         _judge_control(mill, snapshot, edit, found)
-    elif edit.path.startswith(_OURS):
+    elif hands.is_ours(edit.path):
         why = f"put back {edit.path}, only gitmill writes it"
         record = _record(mill, "put-back", edit)
         found.builds.append(lambda _: Draft(why, record, {edit.path: edit.old}))

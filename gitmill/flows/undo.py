@@ -114,13 +114,18 @@ def _refuse_gone(mill: Mill, fields: dict[str, Any], at: Status | None) -> None:
 
 
 def _as_before(mill: Mill, taken: Taken) -> tuple[dict[str, Any], str | None]:
-    """Return the fields that the event has changed as they were, and the body if it has."""
+    """Return the fields that the event has changed as they were, and the body if it has.
+
+    That is how the item's event before left it: right below the event may be a commit by hand that
+    it has taken up.
+    """
     item_id = taken.record.item
     parent = mill.store.parent(taken.first.commit)
+    before = next(entries(mill.store.backend, parent, item_id), None) if parent else None
     begun = taken.record.event == Event.CREATED.value or taken.record.extra.get("Reverts")
-    if begun or parent is None:
+    if begun or before is None:
         return {"reason": "undone"}, None
-    old = mill.store.at(parent).item(item_id).document
+    old = mill.store.at(before.commit).item(item_id).document
     new = mill.store.at(taken.last.commit).item(item_id).document
     changed = {
         key: value_of(old, key)

@@ -28,7 +28,7 @@ EVALS = "evals/"
 _TRAILER = re.compile(r"^(Gitmill-[A-Za-z-]+): ", re.MULTILINE)
 # What gitmill has to take up or put back when it was changed by hand. It takes up `control.md` as
 # well; but that holds at once, whoever wrote it.
-_OURS = (*FOLDERS, *KEPT, EVALS, layout.FORMAT_FILE)
+_OURS = (*FOLDERS, *KEPT, EVALS)
 
 
 def is_hand_edit(message: str, record: EventRecord | None) -> bool:
@@ -101,7 +101,7 @@ class _Replay:
 
     def _by_hand(self, oid: str, changes: Mapping[str, Change]) -> None:
         for path, change in changes.items():
-            if path.startswith(_OURS):
+            if path == layout.FORMAT_FILE or path.startswith(_OURS):
                 _, stood = self._hand.get(path, ("", change.old))
                 self._hand[path] = (oid, stood)
 

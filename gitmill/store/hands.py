@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from gitmill.core.trailers import parse_message
 from gitmill.git import trees
 from gitmill.git.objects import Backend, Commit, Entry, read_commit
+from gitmill.store import layout
+
+_RECORDS = ("runs/", "checks/", "frozen/", "evals/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +22,11 @@ class HandEdit:
     new: Entry | None
     person: str
     commit: str
+
+
+def is_ours(path: str) -> bool:
+    """Whether only gitmill writes a file, so that a change by hand is put back."""
+    return path == layout.FORMAT_FILE or path.startswith(_RECORDS)
 
 
 def is_by_hand(backend: Backend, commit: str) -> bool:
@@ -52,12 +60,12 @@ def edits(backend: Backend, tip: str) -> tuple[str, list[HandEdit]]:
 
 
 def versions(backend: Backend, commit: str, path: str) -> Iterator[bytes]:
-    """Yield the contents that a file has had, from a commit down along first parents."""
+    """Yield the contents that gitmill has left a file with, from a commit down."""
     at, seen = commit, ""
     while at:
         found = read_commit(backend, at)
         entry = trees.find(backend, found.tree, path)
-        if entry is not None and entry.oid != seen:
+        if entry is not None and entry.oid != seen and not is_by_hand(backend, at):
             seen = entry.oid
             yield backend.read(entry.oid)[1]
         at = found.parents[0] if found.parents else ""

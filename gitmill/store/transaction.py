@@ -150,15 +150,18 @@ class Store:
             wait = min(wait * 2, 0.25)
 
     def _settled(self) -> Snapshot:
+        """Return the state with what hands did taken up; only what cannot be read is left."""
         before, settle = self.snapshot(), self.settle
-        if settle is None or not hands.is_by_hand(self.backend, before.commit):
-            return before
-        self.settle = None  # it commits too
-        try:
-            settle()
-        finally:
-            self.settle = settle
-        return self.snapshot()
+        while settle is not None and hands.is_by_hand(self.backend, before.commit):
+            self.settle = None  # it commits too
+            try:
+                settle()
+            finally:
+                self.settle = settle
+            seen, before = before, self.snapshot()
+            if before.commit == seen.commit:
+                break
+        return before
 
     def _tip(self) -> Snapshot:
         tip = self.backend.ref(layout.STATE)

@@ -63,7 +63,9 @@ def stands(mill: Mill, task: str) -> dict[str, Any]:
 
 def waiting(mill: Mill) -> str:
     """Make a task with work by a person that waits for another person's judgement."""
-    task = new_task(mill, NewTask(title="T", criteria=["$ true", "prose"]), ready=True).id
+    task = new_task(
+        mill, NewTask(title="T", script="true", criteria=["$ true", "prose"]), ready=True
+    ).id
     _, folder = person.take(mill, task)
     Path(folder, "b.txt").write_text(task)
     person.submit(mill, task, "made", lambda _: None)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import re
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+from tests.support.server import Server
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,9 @@ def plain(text: str) -> str:
 
 
 def gitmill(folder: Path, *args: str, stdin: str = "", env: dict[str, str] | None = None) -> Said:
-    """Run `gitmill ARGS` in a folder."""
+    """Run `gitmill ARGS` in a folder; without an input in a child of a process that is kept."""
+    if not stdin:
+        return Said(*_server().said(folder, args, os.environ | (env or {})))
     done = subprocess.run(
         [sys.executable, "-m", "gitmill", *args],
         cwd=folder,
@@ -59,6 +65,13 @@ def gitmill(folder: Path, *args: str, stdin: str = "", env: dict[str, str] | Non
         check=False,
     )
     return Said(done.returncode, done.stdout, done.stderr)
+
+
+@cache
+def _server() -> Server:
+    server = Server()
+    atexit.register(server.close)
+    return server
 
 
 def new_task(folder: Path, title: str, script: str, *more: str) -> str:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import atexit
-import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -16,7 +13,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from gitmill.core.document import Document
 from gitmill.core.lifecycle import Event, Status, leads
@@ -28,6 +24,7 @@ from gitmill.git.patch import patch_identity
 from gitmill.mill import Mill
 from tests.support.cli import Said
 from tests.support.repos import Repo, Sandbox
+from tests.support.server import Server as BaseServer
 
 DIRTY = "mine, not committed\n"
 # What an item goes through when nobody dies. A death may put one of these pairs in between.
@@ -38,30 +35,12 @@ STORY = (
 RETRIED = {"lapsed": "claimed", "released": "claimed", "land-aborted": "land-started"}
 
 
-class Server:
-    """Runs gitmill in forked children of one process that has imported everything."""
-
-    def __init__(self) -> None:
-        path = Path(__file__).with_name("crash_server.py")
-        self._process = subprocess.Popen(
-            [sys.executable, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def run(self, wanted: dict[str, Any]) -> int:
-        """Return the exit status, or the negative number of the signal that ended it."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(wanted) + "\n")
-        self._process.stdin.flush()
-        return int(self._process.stdout.readline())
+class Server(BaseServer):
+    """The same, and what crash tests ask of it most."""
 
     def gitmill(self, folder: Path, *args: str) -> Said:
-        """Run gitmill as `tests.support.cli` does, only faster."""
-        with tempfile.TemporaryDirectory(prefix="gitmill-said-") as said:
-            out, err = Path(said, "out"), Path(said, "err")
-            code = self.run({"cwd": str(folder), "argv": args, "env": dict(os.environ),
-                             "out": str(out), "err": str(err)})  # fmt: skip
-            return Said(code, out.read_text(), err.read_text())
+        """Run gitmill as `tests.support.cli` does."""
+        return Said(*self.said(folder, args, dict(os.environ)))
 
     def new_task(self, folder: Path, title: str, script: str, *more: str) -> str:
         """Make a ready task, with a criterion that always holds unless others are given."""
@@ -70,13 +49,6 @@ class Server:
         said = self.gitmill(folder, "task", "new", title, "--script", script, "--ready", *more)
         assert said.code == 0, said.err
         return said.out.strip()
-
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait()
-        self._process.stdout.close()
 
 
 @dataclass

@@ -1,0 +1,46 @@
+"""Runs gitmill commands fast: in forked children of one process that has imported everything."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+class Server:
+    """Runs gitmill in forked children of one process that has imported everything."""
+
+    def __init__(self) -> None:
+        path = Path(__file__).with_name("crash_server.py")
+        self._process = subprocess.Popen(
+            [sys.executable, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def run(self, wanted: dict[str, Any]) -> int:
+        """Return the exit status, or the negative number of the signal that ended it."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(wanted) + "\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+    def said(self, folder: Path, args: Sequence[str], env: dict[str, str]) -> tuple[int, str, str]:
+        """Run gitmill in a folder; return its exit code and both outputs."""
+        with tempfile.TemporaryDirectory(prefix="gitmill-said-") as place:
+            out, err = Path(place, "out"), Path(place, "err")
+            out.touch()
+            err.touch()
+            code = self.run({"cwd": str(folder), "argv": list(args), "env": env,
+                             "out": str(out), "err": str(err)})  # fmt: skip
+            return code, out.read_text("utf-8"), err.read_text("utf-8")
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
