@@ -72,8 +72,8 @@ READS = {
     "loop": ("list", "show"), "config": ("list",),
 }  # fmt: skip
 # What does not begin with taking up what hands have committed: it only looks, at the present, or
-# there may be nothing whole to look at yet.
-LOOKS = frozenset({"fsck", "doctor", "explain", "uninit", "init", "demo"})
+# there may be nothing whole to look at yet, or it does so itself.
+LOOKS = frozenset({"fsck", "doctor", "explain", "uninit", "init", "demo", "recover"})
 
 
 def dispatch(argv: Sequence[str]) -> int:

@@ -9,10 +9,15 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from itertools import count
 
+import psutil
 import pytest
 
+from gitmill.flows.recover import recover
+from gitmill.git.repo import Repository
+from gitmill.mill import Mill
 from tests.crash.test_chokepoints import CHECKED_OUT, sweep
 from tests.support.crash_cases import (
     Case,
@@ -192,12 +197,18 @@ def live(sandbox: Sandbox, server: Server) -> Iterator[Live]:
     live.close()
 
 
+def later(live: Live) -> Mill:
+    """Return a mill for which every lease of now has run out."""
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    return Mill(Repository.open(live.repo.path), clock=lambda: tomorrow)
+
+
 def test_stopped_for_longer_than_its_lease_it_goes_on(live: Live):
-    """As long as its process is there, nobody takes the item away."""
+    """As long as its process is there, nobody on this machine takes the item away."""
     task = live.new_task("Slow", f"{live.lasting('build')}\necho two >> a.txt")
     process = live.start_until("build", "run")
     os.kill(process.pid, signal.SIGSTOP)
-    assert live.gitmill("recover").code == 0
+    assert recover(later(live)) == []
     assert live.gitmill("run").code == 5
     assert live.item(task)["status"] == "running"
     live.go()
@@ -207,3 +218,26 @@ def test_stopped_for_longer_than_its_lease_it_goes_on(live: Live):
     assert process.returncode == 0
     assert live.item(task)["status"] == "landed"
     assert live.story(task).count("claimed") == 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make a pid namespace")
+def test_stopped_where_nobody_sees_it_it_comes_too_late(live: Live):
+    """In a container whose lease has run out: another takes over, and the late result is refused."""
+    task = live.new_task("Slow", f"{live.lasting('build')}\necho two >> a.txt")
+    process = live.start("run", under=("unshare", "-pf", "--mount-proc"))
+    assert eventually((live.word / "build").exists, seconds=60.0)
+    inside = psutil.Process(process.pid).children()[0]
+    inside.suspend()
+    assert live.gitmill("recover").code == 0
+    assert live.item(task)["status"] == "running", "its time is not over"
+    assert f"{task} goes on at build" in recover(later(live))
+    live.go()
+    assert live.gitmill("run").code == 0
+    assert live.item(task)["status"] == "landed"
+    tip = live.repo.git("rev-parse", "gitmill/state", "main")
+    inside.resume()
+    process.communicate(timeout=60)
+    assert live.item(task)["status"] == "landed"
+    assert live.repo.git("rev-parse", "gitmill/state", "main") == tip
+    assert live.story(task).count("landed") == 1
+    assert live.gitmill("fsck").code == 0
