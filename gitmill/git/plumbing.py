@@ -14,6 +14,8 @@ from gitmill.git.objects import Move, missing_object, raw, unreadable_ref
 
 _FORMAT = "--format=%(objectname) %(refname)"
 
+_TRIES = 5  # to write an object, before the error is told
+
 
 class Plumbing:
     """Objects and refs through the git executable; one `cat-file --batch` serves all reads."""
@@ -66,7 +68,13 @@ class Plumbing:
 
     def write(self, kind: str, data: bytes) -> str:
         """Store an object and return its id."""
-        return self._writer().out("hash-object", "-w", "-t", kind, "--stdin", stdin=data)
+        argv = ("hash-object", "-w", "-t", kind, "--stdin")
+        for _ in range(_TRIES):
+            # A `git gc` removes folders that are empty just now; git makes one anew only once.
+            done = self._writer().run(*argv, stdin=data, check=False)
+            if done.returncode == 0:
+                return done.text.strip()
+        return self._writer().out(*argv, stdin=data)
 
     def ref(self, name: str) -> str | None:
         """Return the object that a ref names, None when there is no such ref."""

@@ -14,6 +14,8 @@ from tests.support.crash_cases import Server
 from tests.support.crash_live import Live
 from tests.support.repos import Sandbox
 
+EVENT = "made up\n\nGitmill-Event: edited\nGitmill-Id: 0123456789abcdef\n"
+
 
 @pytest.fixture
 def live(sandbox: Sandbox, server: Server) -> Iterator[Live]:
@@ -101,10 +103,12 @@ def test_stop_kills_nobody_who_only_has_the_same_number(live: Live):
         text = live.repo.git("show", f"gitmill/state:{path}") + "\n"
         text = text.replace('status: "ready"', f'status: "running"\nlease: {json.dumps(lease)}')
         write_state(live, path, text)
-        assert live.gitmill("stop").code == 0
-        assert stranger.poll() is None
-        assert live.item(task)["status"] == "running"
-        stranger.kill()
+        try:
+            assert live.gitmill("stop").code == 0
+            assert stranger.poll() is None
+            assert live.item(task)["status"] == "running"
+        finally:
+            stranger.kill()
 
 
 def pool(live: Live) -> Path:
@@ -118,7 +122,7 @@ def build_log(live: Live, task: str) -> str:
 
 
 def write_state(live: Live, path: str, text: str) -> None:
-    """Commit a file to the state branch, by hand."""
+    """Commit a file to the state branch as gitmill would: what hands commit is put back."""
     repo = live.repo
     blob = repo.git("hash-object", "-w", "--stdin", stdin=text.encode())
     index = {"GIT_INDEX_FILE": str(repo.path.parent / "index")}
@@ -131,5 +135,5 @@ def write_state(live: Live, path: str, text: str) -> None:
         ["git", "write-tree"], cwd=repo.path, env=os.environ | index, check=True,
         capture_output=True, text=True,
     ).stdout.strip()  # fmt: skip
-    new = repo.git("commit-tree", "-p", "gitmill/state", "-m", "by hand", tree)
+    new = repo.git("commit-tree", "-p", "gitmill/state", "-m", EVENT, tree)
     repo.git("update-ref", "refs/heads/gitmill/state", new)

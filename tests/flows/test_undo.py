@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from datetime import UTC, datetime
 from functools import cache
@@ -197,7 +198,7 @@ def test_a_yes_of_a_review_can_be_taken_back_before_it_lands(repo: Repo):
 
 def test_an_attempt_given_back_keeps_what_a_person_edited_while_it_ran(repo: Repo):
     task = new_task(repo.path, "Edited", "true")
-    mine = f'cd {repo.path} && python -m gitmill task edit {task} --priority "$GITMILL_ATTEMPT"'
+    mine = f'cd {repo.path} && {sys.executable} -m gitmill task edit {task} --priority "$GITMILL_ATTEMPT"'
     gitmill(repo.path, "task", "edit", task, "--script", f"{mine}; exit 3")
     assert gitmill(repo.path, "run", task).code == 1
     assert events(repo, task)[-3:] == ["claimed", "edited", "blocked"]
@@ -255,7 +256,7 @@ def test_a_pause_is_undone_like_anything(repo: Repo):
 def test_what_runs_is_not_undone(repo: Repo):
     word = repo.path.parent / "said"
     task = new_task(repo.path, "Runs", "true")
-    script = f"cd {repo.path}; python -m gitmill undo {task} 2> {word} || echo $? >> {word}; exit 3"
+    script = f"cd {repo.path}; {sys.executable} -m gitmill undo {task} 2> {word} || echo $? >> {word}; exit 3"
     gitmill(repo.path, "task", "edit", task, "--script", script)
     gitmill(repo.path, "run", task, "-n", "1")
     said = word.read_text()
@@ -277,7 +278,7 @@ def test_what_is_being_landed_is_not_undone_and_a_wish_to_cancel_is(repo: Repo):
     word = repo.path.parent / "said"
     task = new_task(repo.path, "Lands", "echo x >> a.txt", "--criterion", "$ true")
     assert gitmill(repo.path, "run", task, "--through", "approved").code == 0
-    mine = f"cd {repo.path}; python -m gitmill"
+    mine = f"cd {repo.path}; {sys.executable} -m gitmill"
     check = (
         f"{mine} undo {task} 2> {word} || echo $? >> {word}; {mine} task cancel {task};"
         f" {mine} undo {task} 2>> {word}; cd -"
