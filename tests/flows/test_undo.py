@@ -6,37 +6,15 @@ import re
 import sys
 import time
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 
 import pytest
 
 from gitmill.core.document import Document
-from tests.support import cli
-from tests.support.crash_cases import Server
+from tests.support.cli import gitmill, new_task
 from tests.support.repos import Repo, Sandbox
 
 BOOKS = {"event", "since", "attempt"}
-
-
-@cache
-def server() -> Server:
-    """Return a process that serves all these tests: each command of theirs costs no imports."""
-    return Server()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _served():
-    yield
-    server().close()
-
-
-def gitmill(folder: Path, *args: str, env: dict[str, str] | None = None) -> cli.Said:
-    return cli.gitmill(folder, *args, env=env) if env else server().gitmill(folder, *args)
-
-
-def new_task(folder: Path, title: str, script: str, *more: str) -> str:
-    return server().new_task(folder, title, script, *more)
 
 
 @pytest.fixture
