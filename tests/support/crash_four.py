@@ -77,7 +77,7 @@ def survives(folder: Path, server: Server, seed: int) -> int:
         try:
             for _ in range(DEATHS):
                 tree = chance.random() < 0.5
-                if case.run("run", lifetime=chance.uniform(0.05, 1.5)) != -signal.SIGKILL:
+                if case.run("run", lifetime=chance.uniform(0.05, 0.8)) != -signal.SIGKILL:
                     break
                 deaths += 1
                 if tree:
