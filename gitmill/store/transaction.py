@@ -134,6 +134,8 @@ class Store:
                     if at is not before:
                         self._publish(at.commit, before.commit, moves)
                 except RefMovedError as error:
+                    if self.backend.ref(layout.STATE) == at.commit:
+                        return at  # it had moved after all, and what failed came behind that
                     self._clear_stale()
                     if time.monotonic() > give_up:
                         raise StateMovedError(
@@ -201,6 +203,8 @@ class Store:
                 try:
                     return self.backend.swap([move])
                 except RefMovedError:
+                    if self.backend.ref(move.ref) == move.new:
+                        return None  # it had moved after all
                     late = not self._clear_stale() and time.monotonic() > give_up
                     if late or self.backend.ref(move.ref) != move.old:
                         raise

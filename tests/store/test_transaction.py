@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -210,6 +211,26 @@ def test_the_past_is_read_and_never_written(repo: Repo):
     with pytest.raises(AssertionError, match="the past does not change"):
         store.commit(lambda _: draft("count", "3"))
     assert repo.git("show", "gitmill/state:count") == "2"
+
+
+def test_a_move_that_was_made_and_said_to_have_failed_is_not_made_again(repo: Repo):
+    """As when git takes the folder of a reflog away behind the move of its ref."""
+    store, made = open_store(repo.path), list[int]()
+    swap = store.backend.swap
+
+    def failing(moves: Sequence[Move]) -> None:
+        swap(moves)
+        raise RefMovedError("behind the move")
+
+    def build(snapshot: Snapshot) -> Draft:
+        made.append(1)
+        return draft("count", "1")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store.backend, "swap", failing)
+        after = store.commit(build)
+    assert (len(made), after.read("count")) == (1, b"1")
+    assert repo.git("rev-parse", "gitmill/state") == after.commit
 
 
 def test_nothing_to_write_writes_nothing(repo: Repo):
