@@ -119,10 +119,11 @@ def test_two_runs_and_two_landings_share_the_work(repo: Repo, count: int):
     quiet = [call for call in NUISANCES if "commit" not in call]
     with crowd(repo.path, 60 + 10 * count, [*calls, *quiet]) as did:
         pass
-    # A landing beside another one says that it is busy, or finds nothing.
-    assert all(d["code"] in (0, 4, 5) for d in did if "code" in d), did
-    if any(d.get("code") == 4 for d in did):  # busy: the same command again
-        assert gitmill(repo.path, "run").code in (0, 5)
+    # A landing beside another one says that it is busy, or finds nothing. A git of ours can fail
+    # beside a gc, which is said and costs a lease: then the same command again goes on.
+    bad = [d["err"] for d in did if d.get("code", 0) not in (0, 1, 4, 5)]
+    assert not bad, bad[0]
+    assert gitmill(repo.path, "run").code in (0, 5)
     shared(repo, tasks)
     assert len(repo.git("rev-list", "main").split()) == 1 + count
 
