@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,6 +127,8 @@ class Command:
 
     `env` is the whole environment. After a limit or a cancel comes SIGINT, then `grace` seconds,
     then SIGKILL. Both outputs are appended to the file `transcript` as they come, size-capped.
+    `watch` gets each line of standard output as it comes, without its end, and ends the command
+    by returning why; lines of more than 16 MiB are not shown to it.
     """
 
     argv: tuple[str, ...]
@@ -137,14 +139,16 @@ class Command:
     idle: float = 600.0
     grace: float = 2.0
     transcript: Path | None = None
+    watch: Callable[[bytes], str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a supervised command ended.
 
-    `ended` is `exited`, `timed-out` (wall), `idle` (no output), `cancelled`, `unstartable`
-    (`stderr` says why) or `lost` (the supervisor itself was killed or failed; nothing is known).
+    `ended` is `exited`, `timed-out` (wall), `idle` (no output), `cancelled`, `stopped` (by its
+    `watch`, and `why` is what that said), `unstartable` (`stderr` says why) or `lost` (the
+    supervisor itself was killed or failed; nothing is known).
     `status` is the exit status (negative: signal); alone it means something only with `exited`.
     `stdout` and `stderr` hold the first and last bytes; `cut` counts those that were not kept, and
     a line in their place says so.
@@ -156,6 +160,7 @@ class Outcome:
     stderr: bytes
     seconds: float
     cut: int = 0
+    why: str = ""
 
     @property
     def passed(self) -> bool:

@@ -1,8 +1,10 @@
 """What an agent is: an `Attempt` goes in, a `Report` comes out.
 
 An agent is a module of this package: `ROLES` and `PERMISSIONS` say what it can serve, `run` does
-the work, `probe` says whether it can; with `READS_PROMPT = False` it is spared the prompt. The
-file's name is the name that users type; there is no list to add it to.
+the work, `probe` says whether it can; with `READS_PROMPT = False` it is spared the prompt. `NEEDS`
+names the environment variables that it gets although they are secrets, `LOGIN` the files below
+the user's home that keep its user signed in. The file's name is the name that users type; there
+is no list to add it to. A file that begins with `_` is shared by agents and is none.
 """
 
 from __future__ import annotations
@@ -26,26 +28,53 @@ class ExitKind(StrEnum):
     COMPLETED = "completed"
     TIMED_OUT = "timed-out"
     RATE_LIMITED = "rate-limited"
+    OVERLOADED = "overloaded"
     UNAUTHORISED = "unauthorised"
     UNAVAILABLE = "unavailable"
     CRASHED = "crashed"
     CANCELLED = "cancelled"
     GARBLED = "garbled"
+    OVER_BUDGET = "over-budget"
 
 
-# These are not the work's fault: they cost no attempt.
-BLAMELESS = frozenset(
-    {ExitKind.RATE_LIMITED, ExitKind.UNAUTHORISED, ExitKind.UNAVAILABLE, ExitKind.CANCELLED}
+# Nothing is wrong with the item: the agent cools down, and others may go on.
+OUTAGES = frozenset(
+    {ExitKind.RATE_LIMITED, ExitKind.OVERLOADED, ExitKind.UNAUTHORISED, ExitKind.UNAVAILABLE}
 )
+# These are not the work's fault: they cost no attempt.
+BLAMELESS = OUTAGES | {ExitKind.CANCELLED}
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one attempt; None where the agent does not say."""
+    """Tokens of one attempt; None where the agent does not say. `input` includes `cached`."""
 
     input: int | None = None
     output: int | None = None
     cached: int | None = None
+
+    def __add__(self, other: Usage) -> Usage:
+        """Return the sum; what neither says stays unknown."""
+        return Usage(
+            _sum(self.input, other.input),
+            _sum(self.output, other.output),
+            _sum(self.cached, other.cached),
+        )
+
+
+NOTHING_SAID = Usage()
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    return one if other is None else other + (one or 0)
+
+
+def _nothing(_: str) -> None:
+    """Tell nobody."""
+
+
+def _unlimited(_usage: Usage, _cost: float | None) -> str:
+    return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +82,15 @@ class Attempt:
     """All that an agent gets.
 
     `workdir` is the worktree (a clean checkout for a reviewer), `scratch` an empty folder outside
-    of it, `findings` a file there that is empty in the first round. `number` counts attempts at
-    this stage from 1. `outside` are changed paths that the item did not declare. `settings` are
-    the agent's own from the policy. Limits in seconds.
+    of it, `findings` a file there that is empty in the first round. `home` is a folder of this
+    item's and agent's own that stays as long as their sessions are of use. `number` counts
+    attempts at this stage from 1. `outside` are changed paths that the item did not declare.
+    `settings` are the agent's own from the policy. Limits in seconds.
+
+    With a `session` to go on with, `followup` is the prompt it needs; `prompt` always says all.
+    `earlier` is how many findings the prompt numbers, of each of which a verdict has to say whether
+    it is resolved. `progress` is told in one line each what the agent does; `spend` hears what it
+    has used so far, in tokens and US dollars, and returns why it has to stop, if it has to.
     """
 
     item: str
@@ -68,6 +103,7 @@ class Attempt:
     workdir: Path
     scratch: Path
     findings: Path
+    home: Path
     env: Mapping[str, str]
     wall: float
     idle: float
@@ -76,6 +112,11 @@ class Attempt:
     outside: tuple[str, ...] = ()
     model: str = ""
     session: str = ""
+    followup: str = ""
+    earlier: int = 0
+    transcript: Path | None = None
+    progress: Callable[[str], None] = _nothing
+    spend: Callable[[Usage, float | None], str] = _unlimited
     settings: Mapping[str, object] = field(default_factory=dict)
 
     def command(self, argv: tuple[str, ...], *, stdin: bytes = b"", wall: float = 0) -> Command:
@@ -94,22 +135,34 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """All that an agent says. `output` is what it printed, for the run log."""
+    """All that an agent says. `output` is what it printed, for the run log.
+
+    `problem` says in words why it did not complete, `retry_after` in how many seconds it may be
+    asked again, where its service says so. `denied` are actions that it was refused. `cost` is in
+    US dollars; unknown is None and not 0.
+    """
 
     exit: ExitKind
     verdict: Verdict | None = None
     output: str = ""
-    usage: Usage = Usage()
+    usage: Usage = NOTHING_SAID
     cost: float | None = None
     session: str = ""
+    model: str = ""
+    problem: str = ""
+    retry_after: float | None = None
+    denied: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Whether an agent can run here, and what it is."""
+    """Whether an agent can run here, and what it is. `signed_in` is None where one cannot tell."""
 
     found: bool
     detail: str
+    version: str = ""
+    supported: bool = True
+    signed_in: bool | None = None
 
 
 Execute = Callable[[Command], Outcome]
@@ -133,7 +186,8 @@ class Agent(Protocol):
 def names() -> tuple[str, ...]:
     """Return the names of all agents that are built in."""
     package = import_module("gitmill.agents")
-    return tuple(sorted(m.name for m in iter_modules(package.__path__) if m.name != "base"))
+    found = (module.name for module in iter_modules(package.__path__))
+    return tuple(sorted(name for name in found if name != "base" and not name.startswith("_")))
 
 
 def load(name: str) -> Agent:
@@ -152,5 +206,6 @@ def failure_kind(outcome: Outcome) -> ExitKind | None:
         "idle": ExitKind.TIMED_OUT,
         "cancelled": ExitKind.CANCELLED,
         "lost": ExitKind.CANCELLED,
+        "stopped": ExitKind.CRASHED,
         "unstartable": ExitKind.UNAVAILABLE,
     }.get(outcome.ended)

@@ -47,6 +47,15 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Earlier:
+    """What a reviewer says of a finding of the round before, by its number from 1."""
+
+    number: int
+    resolved: bool
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """The outcome of an attempt, whoever gave it."""
 
@@ -54,6 +63,7 @@ class Verdict:
     summary: str = ""
     findings: tuple[Finding, ...] = ()
     evidence: tuple[str, ...] = ()
+    earlier: tuple[Earlier, ...] = ()
 
 
 def _text(limit: int) -> BeforeValidator:
@@ -100,6 +110,16 @@ class FindingDocument(BaseModel):
     )
 
 
+class EarlierDocument(BaseModel):
+    """What a reviewer writes of one earlier finding."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+
+    number: int = Field(description="number of the earlier finding")
+    resolved: bool = Field(description="whether the change settles it now")
+    comment: Annotated[str, _text(MAX_MESSAGE)] = Field("", description="what is still missing")
+
+
 class VerdictDocument(BaseModel):
     """A verdict as an agent writes it; keys that it adds are not looked at."""
 
@@ -114,6 +134,9 @@ class VerdictDocument(BaseModel):
     ] = Field((), description="what has to change; at least one for `return`")
     evidence: Annotated[tuple[Annotated[str, _text(MAX_MESSAGE)], ...], BeforeValidator(_many)] = (
         Field((), description="commands that were run and files that were read")
+    )
+    earlier: Annotated[tuple[EarlierDocument, ...], BeforeValidator(_many)] = Field(
+        (), description="one entry for each numbered finding of the last round, if there are any"
     )
     nonce: str = Field("", description="the nonce of this attempt, as it was given")
 
@@ -165,6 +188,22 @@ def parse_verdict(text: str, *, nonce: str | None) -> Verdict | None:
     return _typed(document) if document is not None and document.nonce == nonce else None
 
 
+def complaint(verdict: Verdict, earlier: int) -> str:
+    """Return why a verdict cannot be used by a prompt with so many numbered findings, or nothing.
+
+    Each of those needs a word, and what is not resolved cannot pass.
+    """
+    said = {one.number for one in verdict.earlier}
+    judges = verdict.word in (VerdictWord.PASS, VerdictWord.RETURN)
+    missing = [n for n in range(1, earlier + 1) if n not in said]
+    if judges and missing:
+        return f"`earlier` says nothing of finding {missing[0]} of the last round"
+    still = [one.number for one in verdict.earlier if not one.resolved and one.number <= earlier]
+    if verdict.word is VerdictWord.PASS and still:
+        return f"it passes although finding {still[0]} of the last round is not resolved"
+    return ""
+
+
 def _read(text: str) -> VerdictDocument | None:
     try:
         return VerdictDocument.model_validate_json(text.encode("utf-8", "replace"))
@@ -181,6 +220,7 @@ def _typed(document: VerdictDocument) -> Verdict | None:
         summary=document.summary,
         findings=tuple(Finding(f.message, f.severity, f.file, f.line) for f in document.findings),
         evidence=tuple(line for line in document.evidence if line),
+        earlier=tuple(Earlier(e.number, e.resolved, e.comment) for e in document.earlier),
     )
 
 

@@ -19,11 +19,13 @@ import time
 import weakref
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
 from gitmill import process
 from gitmill.engines import leftovers, procfs
+from gitmill.engines.streams import Watched
 
 # The supervisor and what it imports are found behind the standard library, without `site`, the
 # user's folders or the current directory: nothing that lies there can slip in.
@@ -67,9 +69,13 @@ class LocalEngine:
         began = time.monotonic()
         with _Supervisor(self._lock_fds, command.grace + _SLACK) as supervisor:
             supervisor.tell(self._specification(command, supervisor.token), command.stdin)
-            said = supervisor.hear(command.wall, self._cancel_fd)
+            watched = Watched(command.watch) if command.watch else None
+            said = supervisor.hear(command.wall, self._cancel_fd, watched)
             status = supervisor.wait()
         outcome = _outcome(said)
+        enough = watched is not None and watched.why and not self._cancelled
+        if watched and outcome and enough and outcome.ended == "cancelled":
+            outcome = replace(outcome, ended="stopped", why=watched.why)
         if outcome is None or not procfs.LINUX:
             leftovers.end_bearing(_COMMAND, supervisor.token)
         if outcome is None:
@@ -98,6 +104,7 @@ class LocalEngine:
             "idle": command.idle,
             "grace": command.grace,
             "half": self._half,
+            "stream": command.watch is not None,
             "transcript": os.fspath(command.transcript or ""),
             "transcript_limit": _TRANSCRIPT_LIMIT,
             "token": f"{_COMMAND}={token}".encode(),
@@ -139,8 +146,11 @@ class _Supervisor:
             while view:
                 view = view[os.write(self._stdin.fileno(), view) :]
 
-    def hear(self, wall: float, cancel_fd: int) -> bytes:
-        """Return all that it says until its end. Once `cancel_fd` is readable, ask for that end."""
+    def hear(self, wall: float, cancel_fd: int, watched: Watched | None = None) -> bytes:
+        """Return all that it says until its end, but for what streams to `watched`.
+
+        Once `cancel_fd` is readable or `watched` has had enough, ask for that end.
+        """
         poll = select.poll()
         poll.register(self._stdout, select.POLLIN)
         if cancel_fd >= 0:
@@ -154,7 +164,10 @@ class _Supervisor:
                     self._stdin.close()
                     until = min(until, time.monotonic() + self._ending)
                 elif part := os.read(fd, 1 << 20):
-                    said += part
+                    said += watched.take(part) if watched else part
+                    if watched and watched.why and not self._stdin.closed:
+                        self._stdin.close()
+                        until = min(until, time.monotonic() + self._ending)
                 else:
                     return bytes(said)
         self._process.kill()

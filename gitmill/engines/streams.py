@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 class Kept:
     """The first and the last `half` bytes of a stream."""
@@ -45,6 +49,54 @@ class Kept:
         excess = len(self._tail) - self._half
         if excess > 0:
             del self._tail[:excess]
+
+
+class Watched:
+    """Shows a stream of pieces, each behind 4 bytes of size, to `watch` line by line.
+
+    After a size of 0 the stream is over, and `take` gives back what it is given. `why` is what
+    `watch` returned when it had enough; it sees no more then.
+    """
+
+    def __init__(self, watch: Callable[[bytes], str], longest: int = 16 << 20) -> None:
+        self._watch = watch
+        self._longest = longest
+        self._raw = bytearray()
+        self._line = bytearray()
+        self._dropping = False
+        self._over = False
+        self.why = ""
+
+    def take(self, data: bytes) -> bytes:
+        """Take what comes next; return what comes behind the stream."""
+        if self._over:
+            return data
+        self._raw += data
+        at = 0
+        while len(self._raw) - at >= 4 and not self._over:
+            size = int.from_bytes(self._raw[at : at + 4], "big")
+            if len(self._raw) - at - 4 < size:
+                break
+            self._over = size == 0
+            self._add(
+                b"\n" if self._over and self._line else bytes(self._raw[at + 4 : at + 4 + size])
+            )
+            at += 4 + size
+        del self._raw[:at]
+        return bytes(self._raw) if self._over else b""
+
+    def _add(self, data: bytes) -> None:
+        *ended, rest = data.split(b"\n")
+        for part in ended:
+            if not self._dropping and not self.why:
+                self.why = self._watch(bytes(self._line + part))
+            self._line.clear()
+            self._dropping = False
+        self._dropping = self._dropping or len(self._line) + len(rest) > self._longest
+        if self._dropping:
+            self._line.clear()
+        else:
+            self._line += rest
 
 
 class Transcript:

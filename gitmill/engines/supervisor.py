@@ -3,8 +3,9 @@
 Standard input brings one frame (`read_frame`) with the pair (`Spec`, the command's input) and then
 stays open: END OF FILE ON IT MEANS: END EVERYTHING, whoever closed it and for whatever reason.
 Standard output gets, once all is over, one JSON line (`ended`, `status`, `seconds`, `cut`, and the
-sizes of `stdout` and `stderr`), then the bytes of both outputs. Anything else there is the
-traceback of a supervisor that failed.
+sizes of `stdout` and `stderr`), then the bytes of both outputs. With `stream` the command's
+standard output comes before that as it is read, in pieces behind 4 bytes of size, and a size of 0
+ends them. Anything else there is the traceback of a supervisor that failed.
 
 It adopts orphans (subreaper), so on Linux nothing that the command starts gets out of its sight,
 whatever session it makes or environment it clears. Elsewhere only the process group is ended here.
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         idle: float
         grace: float
         half: int
+        stream: bool
         transcript: str
         transcript_limit: int
         token: bytes
@@ -65,6 +67,7 @@ def main() -> None:
     except spawn.UnstartableError as error:
         reason = Kept(4096)
         reason.add(error.reason)
+        _end_stream(spec)
         _report("unstartable", error.status, time.monotonic() - began, Kept(0), reason)
         return
     try:
@@ -74,6 +77,7 @@ def main() -> None:
     finally:
         run.end_everything()
     status = -signal.SIGKILL if run.status is None else run.status
+    _end_stream(spec)
     _report(ended, status, seconds, run.stdout, run.stderr)
 
 
@@ -212,6 +216,8 @@ class Run:
             self._last_output = time.monotonic()
             self._outputs[fd].add(data)
             self._transcript.add(data)
+            if self._spec["stream"] and self._outputs[fd] is self.stdout:
+                _say(len(data).to_bytes(4, "big") + data)
         else:
             del self._outputs[fd]
             self._forget(fd)
@@ -278,9 +284,18 @@ def _report(ended: str, status: int, seconds: float, stdout: Kept, stderr: Kept)
         f'{{"ended":"{ended}","status":{status},"seconds":{seconds:.6f},'
         f'"cut":{stdout.cut + stderr.cut},"stdout":{len(out)},"stderr":{len(err)}}}\n'
     )
-    view = memoryview(line.encode() + out + err)
+    _say(line.encode() + out + err)
+
+
+def _end_stream(spec: Spec) -> None:
+    if spec["stream"]:
+        _say(bytes(4))
+
+
+def _say(data: bytes) -> None:
+    view = memoryview(data)
     try:
         while view:
             view = view[os.write(1, view) :]
     except BrokenPipeError:
-        return  # nobody is left to be told
+        return  # nobody is left to be told; the end of our input will say so

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 
 from gitmill.agents import base as agents
@@ -175,6 +176,9 @@ def _run_agent(
     mill: Mill, item: Item, stage: PlannedStage, here: Place, findings: tuple[Finding, ...]
 ) -> Report:
     agent = agents.load("command" if stage.command else stage.agent)
+    home = here.slot.side / "home"
+    home.mkdir(exist_ok=True)
+    needs = getattr(agent, "NEEDS", ())
     nonce = mill.mint()
     reads = getattr(agent, "READS_PROMPT", True)
     judged = outside_paths(mill, item, item.base, item.work) if item.work else ()
@@ -189,7 +193,8 @@ def _run_agent(
         workdir=here.slot.path,
         scratch=here.slot.tmp,
         findings=here.findings,
-        env=here.env,
+        home=home,
+        env={**here.env, **{name: os.environ[name] for name in needs if name in os.environ}},
         wall=stage.timeout,
         idle=stage.idle,
         script=item.script,

@@ -23,10 +23,12 @@ def attempt(tmp_path: Path):
         work.mkdir(exist_ok=True)
         scratch.mkdir(exist_ok=True)
         (scratch / "findings.md").touch()
+        (tmp_path / "home").mkdir(exist_ok=True)
         values: dict = {
             "item": "t-k3f9x", "title": "A title", "role": "builder", "permission": "workspace",
             "number": 1, "prompt": "Do it.", "nonce": "n0nce", "workdir": work,
             "scratch": scratch, "findings": scratch / "findings.md",
+            "home": tmp_path / "home",
             "env": {"PATH": os.environ["PATH"], "GITMILL_ATTEMPT": "1"}, "wall": 20, "idle": 20,
         }  # fmt: skip
         return Attempt(**(values | more))

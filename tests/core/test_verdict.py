@@ -193,7 +193,7 @@ def test_the_schema_is_strict_throughout():
     schema = json_schema()
     parts = list(objects(schema))
     closed = [part for part in parts if part.get("type") == "object"]
-    assert len(closed) == 2
+    assert len(closed) == 3
     assert all(part["required"] == list(part["properties"]) for part in closed)
     assert all(part["additionalProperties"] is False for part in closed)
     assert not any({"$ref", "$defs", "default", "title"} & set(part) for part in parts)

@@ -6,13 +6,14 @@ import hashlib
 import os
 import signal
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gitmill.engines import local
 from gitmill.engines.local import LocalEngine
-from tests.engines.processes import command, python, shell
+from tests.engines.processes import command, python, running, shell
 
 
 @pytest.mark.parametrize("status", [0, 1, 3, 127, 255])
@@ -219,3 +220,36 @@ def test_a_transcript_that_cannot_be_opened_is_unstartable(engine, tmp_path):
     assert outcome.ended == "unstartable"
     assert b"cannot write" in outcome.stderr
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_watch_sees_lines_as_they_come_and_can_end_the_command(engine, tmp_path):
+    seen: list[bytes] = []
+
+    def watch(line: bytes) -> str:
+        seen.append(line)
+        (tmp_path / "go").touch()  # the command waits for this: nothing is held back to the end
+        return "that is enough" if line == b"second" else ""
+
+    script = f"echo first; until test -e {tmp_path}/go; do sleep 0.01; done; echo second; sleep 60"
+    outcome = engine.execute(replace(shell(script), watch=watch))
+    assert (outcome.ended, outcome.why) == ("stopped", "that is enough")
+    assert seen == [b"first", b"second"]
+    assert outcome.seconds < 30
+
+
+def test_a_watch_does_not_change_what_is_kept(engine):
+    script = "seq 1 5; seq 6 9 >&2; printf end"
+    seen: list[bytes] = []
+    watched = engine.execute(replace(shell(script), watch=lambda line: seen.append(line) or ""))
+    plain = engine.execute(shell(script))
+    assert (watched.ended, watched.stdout, watched.stderr) == ("exited", plain.stdout, plain.stderr)
+    assert seen == [b"1", b"2", b"3", b"4", b"5", b"end"]
+
+
+def test_a_watch_that_fails_ends_the_command(engine, token):
+    def watch(line: bytes) -> str:
+        raise ValueError(line)
+
+    with pytest.raises(ValueError, match="boom"):
+        engine.execute(replace(shell("echo boom; sleep 60"), watch=watch))
+    assert not running(token)

@@ -1,0 +1,166 @@
+"""A conversation with an agent CLI: the prompt, its answer, and at most one question about it.
+
+An adapter says how one turn is started and how what the CLI prints is read; everything that is the
+same for all of them is here. The verdict is the structured output of the CLI, else the last
+fenced block of its answer that bears the attempt's nonce; what cannot be read is asked for once
+more in the same session.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from gitmill.agents.base import (
+    NOTHING_SAID,
+    Attempt,
+    Execute,
+    ExitKind,
+    Report,
+    Usage,
+    failure_kind,
+)
+from gitmill.core.verdict import Verdict, VerdictWord, complaint, json_schema, parse_verdict
+from gitmill.process import Command, Outcome
+
+_OVER_BUDGET = "over budget: "
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """What one run of a CLI came to.
+
+    `usage` and `cost` are of this run alone. `forgotten` says that the session to go on with is
+    not there any more. The other fields are those of a `Report`.
+    """
+
+    exit: ExitKind
+    text: str = ""
+    structured: object = None
+    session: str = ""
+    usage: Usage = NOTHING_SAID
+    cost: float | None = None
+    model: str = ""
+    problem: str = ""
+    retry_after: float | None = None
+    denied: tuple[str, ...] = ()
+    forgotten: bool = False
+
+
+class Reader(Protocol):
+    """Reads what one run of a CLI prints; `usage` and `cost` are what it has used so far."""
+
+    usage: Usage
+    cost: float | None
+
+    def line(self, line: bytes) -> str:
+        """Take a line of standard output; return why the run has to end, if it has to."""
+        ...
+
+    def turn(self, outcome: Outcome) -> Turn:
+        """Return what the run came to; `outcome` matters only if the CLI ended by itself."""
+        ...
+
+
+Begin = Callable[[str, str], tuple[Command, Reader]]  # prompt, session (empty: a new one)
+
+
+def converse(attempt: Attempt, execute: Execute, begin: Begin) -> Report:
+    """Send the prompt, ask once more if the verdict cannot be used, and report."""
+    if attempt.session and attempt.followup:
+        turn, output = _one(attempt, execute, begin, attempt.followup, attempt.session)
+        if turn.forgotten:
+            turn, output = _one(attempt, execute, begin, attempt.prompt, "")
+    else:
+        turn, output = _one(attempt, execute, begin, attempt.prompt, "")
+    verdict, wrong = _judge(attempt, turn)
+    if turn.exit is ExitKind.COMPLETED and wrong and turn.session:
+        attempt.progress("the verdict cannot be used, asking once more")
+        again, more = _one(attempt, execute, begin, repair(attempt, wrong), turn.session)
+        output = f"{output}\n{more}"
+        verdict, wrong = _judge(attempt, again)
+        turn = _joined(turn, again)
+    return _report(turn, verdict, wrong, output)
+
+
+def repair(attempt: Attempt, wrong: str) -> str:
+    """Return the question for a verdict that could not be used."""
+    return (
+        f"Your verdict could not be used: {wrong}. Change nothing and do no further work. Answer\n"
+        "with one block fenced as `json` that follows this schema, and nothing else:\n\n"
+        f"```json\n{json.dumps(json_schema())}\n```\n\n`nonce` is `{attempt.nonce}`.\n"
+    )
+
+
+def _one(
+    attempt: Attempt, execute: Execute, begin: Begin, prompt: str, session: str
+) -> tuple[Turn, str]:
+    command, reader = begin(prompt, session)
+
+    def watch(line: bytes) -> str:
+        if why := reader.line(line):
+            return why
+        over = attempt.spend(reader.usage, reader.cost)
+        return f"{_OVER_BUDGET}{over}" if over else ""
+
+    outcome = execute(replace(command, watch=watch, transcript=attempt.transcript))
+    turn = reader.turn(outcome)
+    kind = failure_kind(outcome)
+    if outcome.ended == "stopped":
+        over = outcome.why.startswith(_OVER_BUDGET)
+        kind = ExitKind.OVER_BUDGET if over else ExitKind.CRASHED
+        turn = replace(turn, problem=outcome.why.removeprefix(_OVER_BUDGET))
+    if kind is not None:  # what a CLI says after a signal of ours means nothing
+        turn = replace(turn, exit=kind, problem=turn.problem or _ended(outcome))
+    return turn, outcome.tail()
+
+
+def _ended(outcome: Outcome) -> str:
+    if outcome.ended == "unstartable":
+        return outcome.tail(1)
+    words = {"timed-out": "it ran out of time", "idle": "it said nothing for too long"}
+    return words.get(outcome.ended, f"it was {outcome.ended}")
+
+
+def _judge(attempt: Attempt, turn: Turn) -> tuple[Verdict | None, str]:
+    """Return the verdict and what is wrong with it, empty when it can be used."""
+    told = "" if turn.structured is None else json.dumps(turn.structured)
+    for text in (told, turn.text):
+        if text and (verdict := parse_verdict(text, nonce=attempt.nonce)) is not None:
+            return verdict, complaint(verdict, attempt.earlier)
+    return None, "no block of it follows the schema and bears the nonce"
+
+
+def _joined(first: Turn, again: Turn) -> Turn:
+    """Return the second turn with what both have used."""
+    known = first.cost is not None and again.cost is not None
+    return replace(
+        again,
+        session=again.session or first.session,
+        usage=first.usage + again.usage,
+        cost=(first.cost or 0) + (again.cost or 0) if known else None,
+        denied=first.denied + again.denied,
+    )
+
+
+def _report(turn: Turn, verdict: Verdict | None, wrong: str, output: str) -> Report:
+    exit_kind = turn.exit
+    if exit_kind is not ExitKind.COMPLETED:
+        verdict = Verdict(VerdictWord.FAIL, turn.problem or f"the agent: {exit_kind.value}")
+    elif wrong:
+        exit_kind = ExitKind.GARBLED
+        verdict = Verdict(VerdictWord.FAIL, f"its verdict cannot be used: {wrong}")
+    return Report(
+        exit=exit_kind,
+        verdict=verdict,
+        output=turn.text or output,
+        usage=turn.usage,
+        cost=turn.cost,
+        session=turn.session,
+        model=turn.model,
+        problem=turn.problem,
+        retry_after=turn.retry_after,
+        denied=turn.denied,
+    )
