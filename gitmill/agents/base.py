@@ -9,7 +9,7 @@ is no list to add it to. A file that begins with `_` is shared by agents and is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib import import_module
@@ -197,6 +197,15 @@ def load(name: str) -> Agent:
             f"there is no agent {name}", hints=["see what there is with `gitmill agent list`"]
         )
     return cast("Agent", import_module(f"gitmill.agents.{name}"))
+
+
+def program(name: str, command: Sequence[str] = ()) -> Agent:
+    """Return what runs an agent of the policy: the agent `command` where it names its program.
+
+    An agent that is built in keeps its own way; there the command says how the CLI is started.
+    Raises `AgentMissingError`.
+    """
+    return load("command" if command and name not in names() else name)
 
 
 def failure_kind(outcome: Outcome) -> ExitKind | None:

@@ -88,11 +88,12 @@ def show(
     rows = []
     for stage in plan.stages:
         edges = ", ".join(f"{word.value} → {to}" for word, to in stage.edges.items())
-        who = f"{stage.agent} ({stage.permission.value})" if stage.agent else stage.type.value
+        named = ", ".join(agent.name for agent in stage.agents)
+        who = f"{named} ({stage.permission.value})" if named else stage.type.value
         rows.append(f"{stage.name:<10} {who:<24} {edges}")
     told = [
         {
-            "name": stage.name, "type": stage.type.value, "agent": stage.agent,
+            "name": stage.name, "type": stage.type.value, "agents": [a.name for a in stage.agents],
             "permission": stage.permission.value, "attempts": stage.attempts,
             "timeout": stage.timeout, "edges": {w.value: to for w, to in stage.edges.items()},
         }

@@ -9,7 +9,7 @@ from gitmill.agents import base as agents
 from gitmill.agents.base import Attempt, Report
 from gitmill.config import Policy
 from gitmill.core.document import Document
-from gitmill.core.frozen import PlannedStage
+from gitmill.core.frozen import PlannedAgent, PlannedStage
 from gitmill.core.item import Item
 from gitmill.core.runlog import findings_text, read_findings
 from gitmill.core.trailers import one_line
@@ -86,7 +86,9 @@ def conflict_finding(conflict: Conflict) -> Finding:
     return Finding(text, file=conflict.paths[0] if conflict.paths else "")
 
 
-def build(mill: Mill, policy: Policy, item: Item, stage: PlannedStage, *, claim: str) -> Built:
+def build(
+    mill: Mill, policy: Policy, item: Item, stage: PlannedStage, who: PlannedAgent, *, claim: str
+) -> Built:
     """Let the builder work in a worktree and commit the tree that it leaves, whatever git says.
 
     Without a pass what stands in the worktree goes under a rescue ref, and so does what is left of
@@ -99,7 +101,7 @@ def build(mill: Mill, policy: Policy, item: Item, stage: PlannedStage, *, claim:
     ) as here:  # fmt: skip
         text = findings_text(start.findings) + "\n" if start.findings else ""
         here.findings.write_text(text, "utf-8", "surrogateescape")
-        report = _run_agent(mill, item, stage, here, start.findings)
+        report = _run_agent(mill, item, stage, who, here, start.findings)
         said = report.verdict
         if said is None or said.word is not VerdictWord.PASS:
             keep_worktree(mill, here.slot, item.id, start.commit)
@@ -111,7 +113,7 @@ def build(mill: Mill, policy: Policy, item: Item, stage: PlannedStage, *, claim:
         if swept.findings:
             kept = keep_tree(mill, item.id, secrets.sweep(mill, base_tree, tree), start.commit)
             return Built(start.onto, "", replace(report, verdict=_refused(swept.findings, kept)))
-        made = commit_work(mill, item, tree, start.onto, agent=stage.agent, summary=said.summary)
+        made = commit_work(mill, item, tree, start.onto, agent=who.name, summary=said.summary)
         kept = keep_commit(mill, item.id, made)
     return Built(start.onto, made, report, kept)
 
@@ -154,13 +156,15 @@ def landed_message(item: Item, *, agent: str, summary: str) -> str:
     return "\n".join([item.title, "", *said, *trailers, ""])
 
 
-def review(mill: Mill, policy: Policy, item: Item, stage: PlannedStage, *, claim: str) -> Report:
+def review(
+    mill: Mill, policy: Policy, item: Item, stage: PlannedStage, who: PlannedAgent, *, claim: str
+) -> Report:
     """Let a reviewer judge a clean checkout of exactly the work; what it writes is thrown away."""
     variables = _variables(item, stage)
-    if stage.command or getattr(agents.load(stage.agent), "READS_PROMPT", True):
+    if getattr(agents.program(who.name, who.command), "READS_PROMPT", True):
         variables |= identity(claim)
     with place(mill, policy, item.work, kind="clean", claim=claim, variables=variables) as here:
-        return _run_agent(mill, item, stage, here, ())
+        return _run_agent(mill, item, stage, who, here, ())
 
 
 def _variables(item: Item, stage: PlannedStage) -> dict[str, str]:
@@ -173,9 +177,14 @@ def number_of(item: Item, stage: PlannedStage) -> int:
 
 
 def _run_agent(
-    mill: Mill, item: Item, stage: PlannedStage, here: Place, findings: tuple[Finding, ...]
+    mill: Mill,
+    item: Item,
+    stage: PlannedStage,
+    who: PlannedAgent,
+    here: Place,
+    findings: tuple[Finding, ...],
 ) -> Report:
-    agent = agents.load("command" if stage.command else stage.agent)
+    agent = agents.program(who.name, who.command)
     home = here.slot.side / "home"
     home.mkdir(exist_ok=True)
     needs = getattr(agent, "NEEDS", ())
@@ -200,7 +209,8 @@ def _run_agent(
         script=item.script,
         criteria=item.criteria,
         outside=judged if stage.role == "reviewer" else (),
-        settings={"command": stage.command},
+        model=who.model,
+        settings={"command": who.command, "options": who.options},
     )
     report = agent.run(attempt, here.execute)
     said = report.verdict

@@ -51,7 +51,7 @@ def deliver(
     """Compile the shipped loop for tasks; `more` adds or replaces files of it."""
     files = {path.name: path.read_text() for path in (SHIPPED / "deliver").iterdir()} | dict(more)
     loop = read_loop("deliver", files)
-    roles = {stage.role: "any" for stage in loop.stages if stage.role}
+    roles = {stage.role: ("any",) for stage in loop.stages if stage.role}
     return compile_plan(
         mode=Mode("test", "modes/test.md", roles, {"approve": gate}),
         loops={"deliver": loop},
