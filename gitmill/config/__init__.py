@@ -147,6 +147,9 @@ class Limits(_Model):
         le=MAX_ATTEMPTS,
     )
     aborts: StrictInt = _key(3, "landings of one item that may be broken off", 3, ge=1, le=100)
+    prompt: Bytes = _key(
+        400_000, "longest prompt; a diff that does not fit is cut, which the prompt says", "400KB"
+    )
 
 
 class AgentPolicy(_Model):
