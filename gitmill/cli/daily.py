@@ -75,6 +75,7 @@ def run(
             "attempts": summary.attempts,
             "exit": int(summary.code),
             "held": summary.held.message if summary.held else None,
+            "untrusted": list(summary.untrusted),
         },
     )
     count = f"{summary.attempts} attempt" + ("" if summary.attempts == 1 else "s")
@@ -83,8 +84,9 @@ def run(
         ended.setdefault(item.status.value, []).append(item.id)
     output.say("; ".join(f"{word} {' '.join(found)}" for word, found in ended.items())
                + f" ({count})")  # fmt: skip
-    if summary.held is not None and not output.settings.json:
-        output.error(summary.held)
+    stopped = [*summary.untrusted.values(), *([summary.held] if summary.held else [])]
+    for problem in stopped if not output.settings.json else ():
+        output.error(problem)
     urgent = next((i for i in items if i.status.value in ("waiting", "blocked")), None)
     first = urgent or next((i for i in items if not i.is_final), None)
     output.next_step(*(session.after(first) if first else ("gitmill status",)))

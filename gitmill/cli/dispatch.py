@@ -50,7 +50,7 @@ more
                     retry block unblock cancel reopen
   queue             list add remove land pause resume
   loop              list show check;  compile
-  agent, config     list
+  agent, config     list · config trust
   pause, resume     no new attempt begins, in any clone
   recover           put right what killed processes left; `run` begins with it
   fsck              verify the whole history offline: state, landings, notes, refs

@@ -164,6 +164,11 @@ class AgentPolicy(_Model):
     model: Text | None = _key(None, "model, as its own command line names it", "sonnet")
     options: tuple[Text, ...] = _key((), "more arguments for its command line", ["--verbose"])
 
+    @property
+    def line(self) -> str:
+        """What the policy says of its command line, empty where it says nothing."""
+        return shlex.join([*self.command, *self.options])
+
 
 class ModePolicy(_Model):
     """A mode of the project; one with a shipped mode's name changes that mode."""
@@ -226,7 +231,7 @@ class Policy(_Model):
         return (
             {f"checks.{name}": check.command for name, check in checks.items()}
             | {f"worktree.setup.{n}": line for n, line in enumerate(self.worktree.setup, 1)}
-            | {f"agents.{n}": shlex.join(agents[n].command) for n in agents if agents[n].command}
+            | {f"agents.{name}": line for name, one in agents.items() if (line := one.line)}
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass, replace
 
 from gitmill.agents import base as agents
@@ -20,6 +21,7 @@ from gitmill.flows.gates import outside_paths
 from gitmill.flows.guard import identity
 from gitmill.flows.prompts import Asked, asked
 from gitmill.flows.rescue import keep_commit, keep_tree, keep_worktree
+from gitmill.flows.trust import item_commands, require_trusted
 from gitmill.git import trees
 from gitmill.git.objects import Commit, Entry, write_commit
 from gitmill.git.patch import patch_identity
@@ -189,6 +191,9 @@ def _run_agent(
     here: Place,
     findings: tuple[Finding, ...],
 ) -> Report:
+    line = {f"agents.{who.name}": shlex.join([*who.command, *who.options])}
+    named = line if who.command or who.options else {}
+    require_trusted(mill, item_commands(item) | named, item=item.id)
     agent = agents.program(who.name, who.command)
     home = here.slot.side / "home"
     home.mkdir(exist_ok=True)
