@@ -1,7 +1,7 @@
 """A model server of the tests' own: the agent CLIs talk to it as to their vendors' services.
 
     with Model() as model:
-        url = model.play([Write("a.txt", "hello\\n"), Answer("pass", "made a.txt")])
+        url = model.play([Write("a.txt", "hello"), Answer("pass", "made a.txt")])
 
 `url` is the base URL of one scenario. A scenario is a list of turns, one for each message that a
 person (gitmill) sends in a session; a turn is a list of steps, one for each answer of the model.

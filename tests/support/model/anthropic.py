@@ -28,9 +28,8 @@ def read(path: str, body: Any) -> Asked:
             continue
         answers = [as_text(b.get("content")) for b in blocks if b["type"] == "tool_result"]
         said = [b["text"] for b in blocks if b["type"] == "text" and is_persons(b["text"])]
-        if answers:
-            results += answers
-        elif said:
+        results += answers
+        if said:  # Claude Code puts the next message behind the result of its last tool
             people.append("\n".join(said))
             results = []
     return Asked(
