@@ -9,7 +9,7 @@ type; there is no list to add it to. A file that begins with `_` is shared by ag
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib import import_module
@@ -20,6 +20,8 @@ from typing import Protocol, cast
 from gitmill.core.verdict import Verdict
 from gitmill.errors import AgentMissingError
 from gitmill.process import Command, Outcome
+
+ANY_ROLE = frozenset({"*"})  # the `ROLES` of an agent that serves whatever roles loops have
 
 
 class ExitKind(StrEnum):
@@ -199,6 +201,15 @@ def load(name: str) -> Agent:
             f"there is no agent {name}", hints=["see what there is with `gitmill agent list`"]
         )
     return cast("Agent", import_module(f"gitmill.agents.{name}"))
+
+
+def program(name: str, command: Sequence[str] = ()) -> Agent:
+    """Return what runs an agent of the policy: the agent `command` where it names its program.
+
+    An agent that is built in keeps its own way; there the command says how the CLI is started.
+    Raises `AgentMissingError`.
+    """
+    return load("command" if command and name not in names() else name)
 
 
 def failure_kind(outcome: Outcome) -> ExitKind | None:

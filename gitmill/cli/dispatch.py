@@ -128,7 +128,7 @@ def _main(argv: list[str]) -> int:
     if not rest or rest[0] in ("--help", "-h", "help"):
         print(HELP, end="")
         return Exit.OK
-    output.settings.reads = rest[0] in LOOKS or _is_read(rest)
+    output.settings.reads = rest[0] in LOOKS or _is_read(rest) or "--dry-run" in rest
     if output.settings.at:
         _refuse_present(rest)
     elif rest == ["status"] and fast.status():

@@ -23,6 +23,7 @@ from gitmill.config.values import (
     Bytes,
     Digest,
     Name,
+    Names,
     Path,
     Permission,
     Regex,
@@ -146,6 +147,9 @@ class Limits(_Model):
         le=MAX_ATTEMPTS,
     )
     aborts: StrictInt = _key(3, "landings of one item that may be broken off", 3, ge=1, le=100)
+    prompt: Bytes = _key(
+        400_000, "longest prompt; a diff that does not fit is cut, which the prompt says", "400KB"
+    )
 
 
 class AgentPolicy(_Model):
@@ -157,14 +161,28 @@ class AgentPolicy(_Model):
     permission: Permission | None = _key(
         None, "`read-only`, `workspace` or `full`, where the stage does not say", "workspace"
     )
+    model: Text | None = _key(None, "model, as its own command line names it", "sonnet")
+    options: tuple[Text, ...] = _key((), "more arguments for its command line", ["--verbose"])
 
 
 class ModePolicy(_Model):
     """A mode of the project; one with a shipped mode's name changes that mode."""
 
-    roles: Mapping[Name, Name] = _key({}, "which agent serves a role", {"builder": "shell"})
+    roles: Mapping[Name, Names] = _key(
+        {},
+        "which agent serves a role; of several the first that can go",
+        {"builder": ["claude", "codex"]},
+    )
     gates: Mapping[Name, When] = _key(
         {}, "when a person is asked: `never`, `always` or `high-risk`", {"approve": "always"}
+    )
+    approvals: Mapping[Name, StrictInt] = _key(
+        {}, "how many fresh sessions must pass a stage", {"review": 2}
+    )
+    distinct_from: Mapping[Name, Names] = _key(
+        {},
+        "stages whose agents must not do a stage; `author` is who wrote the work",
+        {"review": ["author"]},
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, Field
 
 _LONGEST = 7 * 24 * 3600
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
@@ -112,6 +112,11 @@ Path = Annotated[
 ]
 Name = Annotated[
     str, _matches(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,49}", "a name of letters, digits, . - and _")
+]
+Names = Annotated[
+    tuple[Name, ...],
+    BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
+    Field(min_length=1),
 ]
 Variable = Annotated[
     str, _matches(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gitmill.config import MAX_ATTEMPTS, POLICY_FILE, AgentPolicy, Limits, Policy
 from gitmill.config.problems import nearest
@@ -11,6 +11,7 @@ from gitmill.config.values import Permission, When
 from gitmill.core.edges import Draft, Edges, Problem, resolve_edges
 from gitmill.core.frozen import (
     FrozenPlan,
+    PlannedAgent,
     PlannedCheck,
     PlannedLimits,
     PlannedSanity,
@@ -20,7 +21,7 @@ from gitmill.core.frozen import (
 from gitmill.core.ids import Kind
 from gitmill.core.loop import Loop, Stage
 from gitmill.core.mode import Mode
-from gitmill.core.prompt import check_prompt
+from gitmill.core.template import check_prompt
 from gitmill.core.verdict import VerdictWord
 from gitmill.errors import CannotCompileError
 
@@ -28,6 +29,7 @@ AGENT_TIMEOUT = 20 * 60
 AGENT_IDLE = 10 * 60
 MECHANICAL_TIMEOUT = 10 * 60
 MAX_APPROVALS = 10
+AUTHOR = "author"  # in `distinct_from`: whoever wrote the work, at whatever stage
 
 
 @dataclass(frozen=True)
@@ -52,13 +54,14 @@ def compile_plan(
     Raises `CannotCompileError` with every problem, each with its file, and hints.
     """
     loop = _serving(loops, kind)
-    drafts = tuple(_draft(stage, mode, policy) for stage in loop.stages)
+    drafts = tuple(_draft(stage, mode, policy) for stage in _staffed(loop, mode))
     edges, problems = resolve_edges(drafts) if loop.main else ({}, [])
     problems += [*_loop_problems(loop, drafts, policy), *_mode_problems(mode, loops, agents)]
     problems += _policy_problems(policy, agents)
     for draft in drafts:
-        problems += [*_bounds(draft.stage), *_agent_problems(draft, mode, agents)]
-        problems += [*_distinct(draft, drafts, mode), *_prompt_problems(draft.stage)]
+        problems += [*_bounds(draft.stage), *_role_problems(draft, mode)]
+        problems += [*_agent_problems(draft, agents), *_distinct(draft, drafts, mode)]
+        problems += _prompt_problems(draft.stage)
     if problems:
         raise _refusal(loop, mode, problems)
     return _plan(loop, mode, policy, drafts, edges)
@@ -76,6 +79,16 @@ def _serving(loops: Mapping[str, Loop], kind: Kind) -> Loop:
     )
 
 
+def _staffed(loop: Loop, mode: Mode) -> list[Stage]:
+    """Return the stages without optional ones that have no agent, which nothing leads to then."""
+    out = {s.name for s in loop.stages if s.optional and s.is_side and s.role not in mode.roles}
+    return [
+        replace(stage, on={word: to for word, to in stage.on.items() if to not in out})
+        for stage in loop.stages
+        if stage.name not in out
+    ]
+
+
 def _refusal(loop: Loop, mode: Mode, problems: Sequence[Problem]) -> CannotCompileError:
     return CannotCompileError(
         f"the loop {loop.name} does not compile in mode {mode.name}",
@@ -86,11 +99,16 @@ def _refusal(loop: Loop, mode: Mode, problems: Sequence[Problem]) -> CannotCompi
 
 def _draft(stage: Stage, mode: Mode, policy: Policy) -> Draft:
     """Resolve the permission: the stage's, else the agent's, else the least that the role needs."""
-    agent = mode.roles.get(stage.role, "") if stage.type is StageType.AGENT else ""
+    agents = mode.roles.get(stage.role, ()) if stage.type is StageType.AGENT else ()
     default = Permission.WORKSPACE if stage.role == "builder" else Permission.READ_ONLY
-    own = policy.agents.get(agent, AgentPolicy()).permission
+    own = next((policy.agents[name].permission for name in agents if name in policy.agents), None)
     said = next((level for level in Permission if level == stage.permission), None)
-    return Draft(stage, said or own or default, agent)
+    asked = replace(
+        stage,
+        approvals=mode.approvals.get(stage.name, stage.approvals),
+        distinct_from=mode.distinct_from.get(stage.name, stage.distinct_from),
+    )
+    return Draft(asked, said or own or default, agents)
 
 
 def _guess(word: str, known: Sequence[str], label: str) -> str:
@@ -119,13 +137,19 @@ def _mode_problems(
     stages = [stage for loop in loops.values() for stage in loop.stages]
     roles = sorted({stage.role for stage in stages if stage.role})
     gates = sorted({stage.name for stage in stages if stage.type is StageType.PERSON})
-    for role, agent in mode.roles.items():
+    for role, served in mode.roles.items():
         if role not in roles:
             hint = _guess(role, roles, "the roles of the loops are")
             yield Problem(mode.path, f"no stage of any loop has the role {role}", hint)
-        if agent not in agents:
-            hint = _guess(agent, sorted(agents), "the agents are")
-            yield Problem(mode.path, f"the role {role} goes to {agent}, which is no agent", hint)
+        for agent in served:
+            if agent not in agents:
+                hint = _guess(agent, sorted(agents), "the agents are")
+                what = f"the role {role} goes to {agent}, which is no agent"
+                yield Problem(mode.path, what, hint)
+    acting = {s.name for s in stages if s.type is StageType.AGENT}
+    for name in sorted({*mode.approvals, *mode.distinct_from} - acting):
+        hint = _guess(name, sorted(acting), "the stages of type agent are")
+        yield Problem(mode.path, f"no stage of type agent is called {name}", hint)
     for gate in mode.gates:
         if gate not in gates:
             hint = _guess(gate, gates, "the stages of type person are")
@@ -143,15 +167,16 @@ def _bounds(stage: Stage) -> Iterator[Problem]:
     if stage.attempts is not None and not 1 <= stage.attempts <= MAX_ATTEMPTS:
         what = f"attempts must be 1 to {MAX_ATTEMPTS}, not {stage.attempts}"
         yield Problem(stage.where("attempts"), what, "for example `attempts: 3`")
+    if stage.optional and not stage.is_side:
+        what = f"{stage.name} is not a side stage, so no mode can do without it"
+        yield Problem(stage.where("optional"), what, "give its file a number from 80 on")
     if not 1 <= stage.approvals <= MAX_APPROVALS:
         what = f"approvals must be 1 to {MAX_APPROVALS}, not {stage.approvals}"
         yield Problem(stage.where("approvals"), what, "for example `approvals: 2`")
 
 
-def _agent_problems(
-    draft: Draft, mode: Mode, agents: Mapping[str, AgentFacts]
-) -> Iterator[Problem]:
-    stage, agent = draft.stage, agents.get(draft.agent)
+def _role_problems(draft: Draft, mode: Mode) -> Iterator[Problem]:
+    stage = draft.stage
     if not draft.is_agent:
         return
     if stage.permission is not None and stage.permission not in list(Permission):
@@ -164,30 +189,42 @@ def _agent_problems(
     if draft.is_authoring and stage.approvals > 1:
         what = f"{stage.name} writes, so there is nothing to approve {stage.approvals} times"
         yield Problem(stage.where("approvals"), what, "ask for approvals where it is reviewed")
-    if agent is None:
-        return
-    if agent.roles is not None and stage.role not in agent.roles:
-        what = f"the agent {agent.name} cannot serve as {stage.role}"
-        hint = f"it serves as {', '.join(sorted(agent.roles))}; give the role another agent"
-        yield Problem(stage.where("role"), what, hint)
-    if draft.permission not in agent.permissions:
-        what = f"the agent {agent.name} cannot run with the permission {draft.permission}"
-        hint = f"it can run with {', '.join(p for p in Permission if p in agent.permissions)}"
-        yield Problem(stage.where("permission"), what, hint)
+
+
+def _agent_problems(draft: Draft, agents: Mapping[str, AgentFacts]) -> Iterator[Problem]:
+    stage = draft.stage
+    for agent in (agents[name] for name in draft.agents if name in agents):
+        if agent.roles is not None and stage.role not in agent.roles:
+            what = f"the agent {agent.name} cannot serve as {stage.role}"
+            hint = f"it serves as {', '.join(sorted(agent.roles))}; give the role another agent"
+            yield Problem(stage.where("role"), what, hint)
+        if draft.permission not in agent.permissions:
+            what = f"the agent {agent.name} cannot run with the permission {draft.permission}"
+            hint = f"it can run with {', '.join(p for p in Permission if p in agent.permissions)}"
+            yield Problem(stage.where("permission"), what, hint)
 
 
 def _distinct(draft: Draft, drafts: Sequence[Draft], mode: Mode) -> Iterator[Problem]:
-    where = draft.stage.where("distinct_from")
-    acting = {d.name: d for d in drafts if d.stage.type in (StageType.AGENT, StageType.PERSON)}
+    """Find what a mode cannot satisfy, whichever of its agents has done the other stage."""
+    where, own = draft.stage.where("distinct_from"), set(draft.agents)
+    acting = {d.name: [d] for d in drafts if d.is_agent or d.stage.type is StageType.PERSON}
+    acting.setdefault(AUTHOR, [d for d in drafts if d.is_authoring])
+    more = f"give the roles more agents in `[modes.{mode.name}]`"
     for name in draft.stage.distinct_from:
         others = [other for other in acting if other != draft.name]
-        if name not in others:
+        if name != draft.name and name not in others:
             hint = _guess(name, others, "the stages with an agent or a person are")
             what = f"{draft.name} cannot be distinct from {name}: nobody else acts there"
             yield Problem(where, what, hint)
-        elif draft.agent and acting[name].agent == draft.agent:
-            what = f"{draft.name} must not have the agent of {name}, and {draft.agent} serves both"
-            yield Problem(where, what, f"give the roles two agents in `[modes.{mode.name}]`")
+        elif name == draft.name and len(own) < draft.stage.approvals:
+            what = f"{name} needs {draft.stage.approvals} different agents and has {len(own)}"
+            yield Problem(where, what, more)
+    needed = draft.stage.approvals if draft.name in draft.stage.distinct_from else 1
+    for name in sorted({*draft.stage.distinct_from} & {*acting} - {draft.name}):
+        for agent in dict.fromkeys(agent for other in acting[name] for agent in other.agents):
+            if own and len(own - {agent}) < needed:
+                what = f"{draft.name} must not have the agent of {name}, and {agent} serves both"
+                yield Problem(where, what, more)
 
 
 def _prompt_problems(stage: Stage) -> Iterator[Problem]:
@@ -226,10 +263,16 @@ def _plan(
     )
 
 
+def _agent(name: str, policy: Policy) -> PlannedAgent:
+    own = policy.agents.get(name, AgentPolicy())
+    return PlannedAgent(name, own.command, own.model or "", own.options)
+
+
 def _stage(
     draft: Draft, edges: Mapping[VerdictWord, str], policy: Policy, limits: Limits
 ) -> PlannedStage:
-    stage, own = draft.stage, policy.agents.get(draft.agent, AgentPolicy())
+    own = policy.agents.get(draft.agents[0] if draft.agents else "", AgentPolicy())
+    stage = draft.stage
     checks = sum(check.timeout for check in (policy.checks or {}).values())
     timeout, idle = {
         StageType.AGENT: (stage.timeout or own.timeout or AGENT_TIMEOUT, stage.idle or own.idle),
@@ -241,8 +284,7 @@ def _stage(
         name=stage.name,
         type=stage.type,
         role=stage.role,
-        agent=draft.agent,
-        command=own.command,
+        agents=tuple(_agent(name, policy) for name in draft.agents),
         permission=draft.permission,
         timeout=timeout,
         idle=min(AGENT_IDLE, timeout) if idle is None else idle,

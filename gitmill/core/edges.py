@@ -33,11 +33,11 @@ class Problem:
 
 @dataclass(frozen=True)
 class Draft:
-    """A stage with the permission and the agent that mode and policy give it."""
+    """A stage with the permission and the agents that mode and policy give it."""
 
     stage: Stage
     permission: Permission
-    agent: str = ""
+    agents: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

@@ -33,8 +33,21 @@ class StageType(StrEnum):
 
 
 @dataclass(frozen=True)
+class PlannedAgent:
+    """An agent that may serve a stage; with a `command` it is a program of the policy."""
+
+    name: str
+    command: tuple[str, ...] = ()
+    model: str = ""
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class PlannedStage:
     """One stage with everything decided.
+
+    `agents` are in the order in which they are asked: the first that can go does it. None of them
+    may have done a stage named by `distinct_from` for the same work.
 
     `attempts` is how many tries a round has; a round ends when the item is returned, and
     `returns` of the limits bounds the rounds. An item that a verdict other than pass sends to a
@@ -46,8 +59,7 @@ class PlannedStage:
     name: str
     type: StageType
     role: str
-    agent: str
-    command: tuple[str, ...]
+    agents: tuple[PlannedAgent, ...]
     permission: Permission
     timeout: int
     idle: int
@@ -56,6 +68,11 @@ class PlannedStage:
     distinct_from: tuple[str, ...]
     edges: Mapping[VerdictWord, str]
     prompt: str = ""
+
+    @property
+    def agent(self) -> str:
+        """The name of the agent that is asked first, empty where none is."""
+        return self.agents[0].name if self.agents else ""
 
     @property
     def is_authoring(self) -> bool:
@@ -182,7 +199,8 @@ class FrozenPlan:
             edges = [s.edges.get(word, "-") for word in words]
             tries = str(s.attempts) if s.attempts else "-"
             may = s.permission if s.type is StageType.AGENT else "-"
-            rows.append([s.name, s.type, s.agent or "-", may, tries, *edges])
+            who = ", ".join(agent.name for agent in s.agents) or "-"
+            rows.append([s.name, s.type, who, may, tries, *edges])
         table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
         prompts = "".join(_section(s) for s in self.stages if s.prompt)
         return f"\n# Plan of the loop {self.loop} in mode {self.mode}\n\n{table}{prompts}"

@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from gitmill.config import POLICY_FILE, Policy
+from gitmill.config import POLICY_FILE, ModePolicy, Policy
 from gitmill.config.problems import nearest
-from gitmill.config.values import Name, When
+from gitmill.config.values import When
 from gitmill.core.handwritten import read_handwritten
 from gitmill.errors import CannotCompileError
 
 
 @dataclass(frozen=True)
 class Mode:
-    """Which agent serves each role, and when each gate asks a person."""
+    """Which agents serve each role, in their order, and what the mode asks of stages by name.
+
+    That is when a gate asks a person, how many approvals there must be, and whose agents must not
+    do it.
+    """
 
     name: str
     path: str
-    roles: Mapping[str, str]
-    gates: Mapping[str, When]
-
-
-class _ModeDocument(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    roles: Mapping[Name, Name] = Field({}, examples=["{builder: shell}"])
-    gates: Mapping[Name, When] = Field({}, examples=["{approve: always}"])
+    roles: Mapping[str, tuple[str, ...]]
+    gates: Mapping[str, When] = field(default_factory=dict)
+    approvals: Mapping[str, int] = field(default_factory=dict)
+    distinct_from: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def read_mode(path: str, text: str) -> Mode:
@@ -37,18 +34,27 @@ def read_mode(path: str, text: str) -> Mode:
 
     Raises `BadDocumentError` naming file, line, key and what was expected.
     """
-    document = read_handwritten(path, text).read(_ModeDocument)
-    return Mode(PurePosixPath(path).stem, path, dict(document.roles), dict(document.gates))
+    document = read_handwritten(path, text).read(ModePolicy)
+    return _over(Mode(PurePosixPath(path).stem, path, {}), path, document)
 
 
 def all_modes(shipped: Mapping[str, Mode], policy: Policy) -> dict[str, Mode]:
     """Return the modes by name. One of the policy lies over the shipped one of the same name."""
     modes = dict(shipped)
     for name, own in policy.modes.items():
-        below = shipped.get(name, Mode(name, POLICY_FILE, {}, {}))
-        roles, gates = {**below.roles, **own.roles}, {**below.gates, **own.gates}
-        modes[name] = Mode(name, POLICY_FILE, roles, gates)
+        modes[name] = _over(shipped.get(name, Mode(name, "", {})), POLICY_FILE, own)
     return modes
+
+
+def _over(below: Mode, path: str, own: ModePolicy) -> Mode:
+    return Mode(
+        below.name,
+        path,
+        roles={**below.roles, **own.roles},
+        gates={**below.gates, **own.gates},
+        approvals={**below.approvals, **own.approvals},
+        distinct_from={**below.distinct_from, **own.distinct_from},
+    )
 
 
 def choose_mode(shipped: Mapping[str, Mode], policy: Policy, *, name: str | None = None) -> Mode:

@@ -23,6 +23,7 @@ from gitmill.errors import (
     UnusableRepositoryError,
 )
 from gitmill.flows import gates, secrets, work
+from gitmill.flows.choice import choose
 from gitmill.flows.compile import plan_for
 from gitmill.flows.outcome import Attempted, Working, record, run_log, tampering
 from gitmill.mill import Mill, layout
@@ -105,7 +106,8 @@ def _claim(mill: Mill, item_id: str, after: str | None) -> Working:
             raise BadDocumentError(f"{item.document.path}: its plan has no stage {head}")
         stages = pipeline.group(plan, head)
         limits = sum(stage.timeout for stage in stages)
-        who = stages[0].agent or "gitmill"
+        agent = choose(plan, item, stages[0])
+        who = agent.name if agent else "gitmill"
         frozen = frozen_hash(item.criteria, item.script, item.paths)
         step = Step(
             event=Event.CLAIMED,
@@ -122,7 +124,7 @@ def _claim(mill: Mill, item_id: str, after: str | None) -> Working:
             },
             files={layout.plan_path(plan.hash12): plan.render().encode()},
         )
-        made[:] = [Working(item, plan, mill.policy_at(tip), claim)]
+        made[:] = [Working(item, plan, mill.policy_at(tip), claim, agent)]
         return draft_step(mill.store.backend, snapshot, item_id, step, event_id=event_id, now=now)
 
     after_claim = mill.store.commit(build)
@@ -144,7 +146,7 @@ def _perform(
     verdict = Verdict(VerdictWord.PASS, "")
     for stage in stages:
         now.at = stage.name
-        who = stage.agent or "gitmill"
+        who = now.agent.name if now.agent and stage.agents else "gitmill"
         progress(Line(now.item.id, stage.name, who))
         clock = time.monotonic()
         verdict = _stage(mill, now, stage)
@@ -164,18 +166,20 @@ def _stage(mill: Mill, now: Working, stage: PlannedStage) -> Verdict:
         return Verdict(VerdictWord.ASK, "it needs a person's approval")
     if stage.is_authoring:
         return _build(mill, now, stage)
-    if not now.work:
+    if not now.work and not pipeline.is_side(now.plan, stage.name):
         return Verdict(VerdictWord.FAIL, f"there is no work to take through {stage.name}")
     if stage.type is StageType.SANITY:
         return gates.inspect_change(mill, now.plan, now.item, now.base, now.work)
     if stage.type is StageType.CHECKS:
         return _check(mill, now)
-    now.report = work.review(mill, now.policy, now.item, stage, claim=now.claim)
+    assert now.agent is not None
+    now.report = work.review(mill, now.policy, now.item, stage, now.agent, claim=now.claim)
     return _verdict(now.report)
 
 
 def _build(mill: Mill, now: Working, stage: PlannedStage) -> Verdict:
-    made = work.build(mill, now.policy, now.item, stage, claim=now.claim)
+    assert now.agent is not None
+    made = work.build(mill, now.policy, now.item, stage, now.agent, claim=now.claim)
     now.report = made.report
     verdict = _verdict(made.report)
     if verdict.word is VerdictWord.PASS and made.report.exit not in agents.BLAMELESS:

@@ -10,7 +10,7 @@ from gitmill.agents import base as agents
 from gitmill.agents.base import ExitKind, Report
 from gitmill.config import Policy
 from gitmill.core import pipeline
-from gitmill.core.frozen import FrozenPlan, StageType
+from gitmill.core.frozen import FrozenPlan, PlannedAgent, StageType
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import Event
 from gitmill.core.pipeline import Settled
@@ -40,6 +40,7 @@ class Working:
     plan: FrozenPlan
     policy: Policy
     claim: str
+    agent: PlannedAgent | None = None
     base: str = ""
     work: str = ""
     kept: str = ""  # the ref that holds the work until it is recorded
@@ -69,13 +70,13 @@ def run_log(
 ) -> RunLog:
     """Return the record of an attempt; what its verdict says is free of secrets already."""
     report = now.report
-    head = now.plan.stage(now.item.stage)
+    head, agent = now.plan.stage(now.item.stage), now.agent.name if now.agent else ""
     return RunLog(
         item=now.item.id,
         stage=head.name,
         verdict=replace(verdict, findings=(*verdict.findings, *found)),
-        by=f"{head.agent or 'gitmill'}@{mill.host}",
-        agent=head.agent,
+        by=f"{agent or 'gitmill'}@{mill.host}",
+        agent=agent,
         started=started,
         seconds=seconds,
         exit=(report.exit if report else ExitKind.COMPLETED).value,
@@ -126,7 +127,8 @@ def record(
             why = f"no progress, the same work was returned twice: {settled.reason}"
             settled = replace(settled, event=Event.BLOCKED, reason=why)
         fields["returned"] = tree or None
-    if settled.event in (Event.RETURNED, Event.FAILED):
+    advised = settled.event is Event.ADVANCED and pipeline.is_side(now.plan, now.at)
+    if settled.event in (Event.RETURNED, Event.FAILED) or advised:
         fields["feedback"] = layout.run_path(item.id, number, item.stage)
     if _approves(now, verdict, settled):
         entry = {
@@ -185,7 +187,7 @@ def _work_fields(now: Working) -> dict[str, Any]:
     return {
         "base": now.base,
         "work": now.work,
-        "builder": now.builder or now.plan.stage(now.item.stage).agent,
+        "builder": now.builder or (now.agent.name if now.agent else ""),
         "reviewed": None,
         "bare": None,
         "answer": None,
@@ -194,8 +196,7 @@ def _work_fields(now: Working) -> dict[str, Any]:
 
 
 def _approves(now: Working, verdict: Verdict, settled: Settled) -> bool:
-    stage = now.plan.stage(now.at)
-    judged = stage.type is StageType.AGENT and not stage.is_authoring
+    judged = pipeline.judges(now.plan, now.at)
     return judged and verdict.word is VerdictWord.PASS and settled.event not in _NO_YES
 
 

@@ -12,6 +12,7 @@ from gitmill.core.item import Item
 from gitmill.core.lifecycle import Event, Status
 from gitmill.core.pipeline import eligible
 from gitmill.errors import (
+    AgentMissingError,
     BadDocumentError,
     CheckoutBlockedError,
     Exit,
@@ -121,7 +122,7 @@ def _turn(mill: Mill, order: Order, summary: Summary, progress: Progress, tell: 
         attempted = run_attempt(mill, ready[0].id, progress, after=ready[0].event)
     except RefMovedError:
         return True  # somebody else took it
-    except BadDocumentError as error:
+    except (BadDocumentError, AgentMissingError) as error:
         why = f"it cannot be run: {error.message}"
         summary.items[ready[0].id] = say(mill, ready[0], Event.BLOCKED, why)
         return True

@@ -9,7 +9,7 @@ from gitmill.agents import base as agents
 from gitmill.agents.base import Attempt, Report
 from gitmill.config import Policy
 from gitmill.core.document import Document
-from gitmill.core.frozen import PlannedStage
+from gitmill.core.frozen import PlannedAgent, PlannedStage
 from gitmill.core.item import Item
 from gitmill.core.runlog import findings_text, read_findings
 from gitmill.core.trailers import one_line
@@ -18,7 +18,7 @@ from gitmill.flows import secrets
 from gitmill.flows.environment import Place, place
 from gitmill.flows.gates import outside_paths
 from gitmill.flows.guard import identity
-from gitmill.flows.prompts import prompt_for
+from gitmill.flows.prompts import Asked, asked
 from gitmill.flows.rescue import keep_commit, keep_tree, keep_worktree
 from gitmill.git import trees
 from gitmill.git.objects import Commit, Entry, write_commit
@@ -86,7 +86,9 @@ def conflict_finding(conflict: Conflict) -> Finding:
     return Finding(text, file=conflict.paths[0] if conflict.paths else "")
 
 
-def build(mill: Mill, policy: Policy, item: Item, stage: PlannedStage, *, claim: str) -> Built:
+def build(
+    mill: Mill, policy: Policy, item: Item, stage: PlannedStage, who: PlannedAgent, *, claim: str
+) -> Built:
     """Let the builder work in a worktree and commit the tree that it leaves, whatever git says.
 
     Without a pass what stands in the worktree goes under a rescue ref, and so does what is left of
@@ -99,7 +101,7 @@ def build(mill: Mill, policy: Policy, item: Item, stage: PlannedStage, *, claim:
     ) as here:  # fmt: skip
         text = findings_text(start.findings) + "\n" if start.findings else ""
         here.findings.write_text(text, "utf-8", "surrogateescape")
-        report = _run_agent(mill, item, stage, here, start.findings)
+        report = _run_agent(mill, policy, item, stage, who, here, start.findings)
         said = report.verdict
         if said is None or said.word is not VerdictWord.PASS:
             keep_worktree(mill, here.slot, item.id, start.commit)
@@ -111,7 +113,7 @@ def build(mill: Mill, policy: Policy, item: Item, stage: PlannedStage, *, claim:
         if swept.findings:
             kept = keep_tree(mill, item.id, secrets.sweep(mill, base_tree, tree), start.commit)
             return Built(start.onto, "", replace(report, verdict=_refused(swept.findings, kept)))
-        made = commit_work(mill, item, tree, start.onto, agent=stage.agent, summary=said.summary)
+        made = commit_work(mill, item, tree, start.onto, agent=who.name, summary=said.summary)
         kept = keep_commit(mill, item.id, made)
     return Built(start.onto, made, report, kept)
 
@@ -154,13 +156,19 @@ def landed_message(item: Item, *, agent: str, summary: str) -> str:
     return "\n".join([item.title, "", *said, *trailers, ""])
 
 
-def review(mill: Mill, policy: Policy, item: Item, stage: PlannedStage, *, claim: str) -> Report:
-    """Let a reviewer judge a clean checkout of exactly the work; what it writes is thrown away."""
+def review(
+    mill: Mill, policy: Policy, item: Item, stage: PlannedStage, who: PlannedAgent, *, claim: str
+) -> Report:
+    """Let a reviewer judge a clean checkout of exactly the work; what it writes is thrown away.
+
+    A side stage before there is any work sees the tip of the target.
+    """
+    commit = item.work or mill.target_tip(mill.snapshot())
     variables = _variables(item, stage)
-    if stage.command or getattr(agents.load(stage.agent), "READS_PROMPT", True):
+    if getattr(agents.program(who.name, who.command), "READS_PROMPT", True):
         variables |= identity(claim)
-    with place(mill, policy, item.work, kind="clean", claim=claim, variables=variables) as here:
-        return _run_agent(mill, item, stage, here, ())
+    with place(mill, policy, commit, kind="clean", claim=claim, variables=variables) as here:
+        return _run_agent(mill, policy, item, stage, who, here, ())
 
 
 def _variables(item: Item, stage: PlannedStage) -> dict[str, str]:
@@ -173,14 +181,22 @@ def number_of(item: Item, stage: PlannedStage) -> int:
 
 
 def _run_agent(
-    mill: Mill, item: Item, stage: PlannedStage, here: Place, findings: tuple[Finding, ...]
+    mill: Mill,
+    policy: Policy,
+    item: Item,
+    stage: PlannedStage,
+    who: PlannedAgent,
+    here: Place,
+    findings: tuple[Finding, ...],
 ) -> Report:
-    agent = agents.load("command" if stage.command else stage.agent)
+    agent = agents.program(who.name, who.command)
     home = here.slot.side / "home"
     home.mkdir(exist_ok=True)
     needs = getattr(agent, "NEEDS", ())
     nonce = mill.mint()
-    reads = getattr(agent, "READS_PROMPT", True)
+    sent, limit = Asked(""), policy.limits.prompt
+    if getattr(agent, "READS_PROMPT", True):
+        sent = asked(mill, item, stage, who, findings, nonce=nonce, limit=limit)
     judged = outside_paths(mill, item, item.base, item.work) if item.work else ()
     attempt = Attempt(
         item=item.id,
@@ -188,7 +204,10 @@ def _run_agent(
         role=stage.role,
         permission=stage.permission.value,
         number=number_of(item, stage),
-        prompt=prompt_for(mill, item, stage, findings, nonce=nonce) if reads else "",
+        prompt=sent.prompt,
+        followup=sent.followup,
+        session=sent.session,
+        earlier=sent.earlier,
         nonce=nonce,
         workdir=here.slot.path,
         scratch=here.slot.tmp,
@@ -200,7 +219,8 @@ def _run_agent(
         script=item.script,
         criteria=item.criteria,
         outside=judged if stage.role == "reviewer" else (),
-        settings={"command": stage.command},
+        model=who.model,
+        settings={"command": who.command, "options": who.options},
     )
     report = agent.run(attempt, here.execute)
     said = report.verdict

@@ -1,5 +1,6 @@
 """Compiling: what a plan decides, each reason to refuse one, and that a plan reads back equal."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from gitmill.core.compile import AgentFacts, compile_plan
 from gitmill.core.frozen import (
     ENDS,
     FrozenPlan,
+    PlannedAgent,
     PlannedCheck,
     PlannedLimits,
     PlannedSanity,
@@ -60,7 +62,7 @@ def compiled(files=None, *, policy="", mode=None, agents=AGENTS, loops=None, **k
     if mode is None:
         roles = {stage.role for loop in (loops or {}).values() for stage in loop.stages}
         chosen = {"builder": "shell", "reviewer": "rules"}
-        mode = Mode("test", "modes/test.md", {r: chosen[r] for r in chosen if r in roles}, {})
+        mode = Mode("test", "modes/test.md", {r: (chosen[r],) for r in chosen if r in roles})
     return compile_plan(
         mode=mode, loops=loops, policy=parse_policy(policy), agents=agents, **kwargs
     )
@@ -80,7 +82,8 @@ def refused(files, *expected, **kwargs):
 
 
 def in_mode(gates=(), **roles):
-    return Mode("test", "modes/test.md", roles, dict(gates))
+    served = {r: (a,) if isinstance(a, str) else tuple(a) for r, a in roles.items()}
+    return Mode("test", "modes/test.md", served, dict(gates))
 
 
 def ways(plan):
@@ -140,7 +143,7 @@ def test_the_policy_is_heard():
     assert plan.sanity.max_files == 7
     assert plan.sanity.protected[-2:] == ("conftest.py", ".gitmill/")
     build, checks = plan.stage("build"), plan.stage("checks")
-    assert (build.command, build.timeout, build.idle) == (("sh", "-e"), 300, 300)
+    assert (build.agents[0].command, build.timeout, build.idle) == (("sh", "-e"), 300, 300)
     assert (build.attempts, checks.attempts, checks.timeout) == (5, 5, 4200)
 
 
@@ -431,8 +434,8 @@ def test_a_prompt_variable_that_does_not_exist_and_a_prompt_that_is_none():
         f"{D}/10-build.md:9: there is no variable secret",
         f"{D}/20-review.md:7: expected an expression, got 'end of statement block'",
         "hint: did you mean `item.title`?",
-        "hint: known here: answer, attempt, checks, diff, findings, item, nonce, target, "
-        "verdict_schema",
+        "hint: known here: answer, attempt, changed, checks, conventions, diff, findings, item, last, "
+        "nonce, resumed, target, verdict_schema",
         "hint: a brace pair that is text is written `{{ '{{' }}`",
     )
 
@@ -474,15 +477,45 @@ def test_distinct_agents_that_the_mode_does_not_have():
             "20-sanity.md": SANITY,
             "30-review.md": on(REVIEW, "", distinct_from="[build, sanity, review, biuld]"),
         },
-        f"{D}/30-review.md:4: review must not have the agent of build, and any serves both",
         f"{D}/30-review.md:4: review cannot be distinct from sanity: nobody else acts there",
-        f"{D}/30-review.md:4: review cannot be distinct from review: nobody else acts there",
         f"{D}/30-review.md:4: review cannot be distinct from biuld: nobody else acts there",
-        "hint: give the roles two agents in `[modes.test]`",
-        "hint: the stages with an agent or a person are build",
+        f"{D}/30-review.md:4: review must not have the agent of build, and any serves both",
+        "hint: the stages with an agent or a person are build, author",
         "hint: did you mean `build`?",
+        "hint: give the roles more agents in `[modes.test]`",
         mode=in_mode(builder="any", reviewer="any"),
     )
+
+
+def test_more_agents_for_a_role_are_asked_in_their_order():
+    mode = in_mode(builder=["shell", "any"], reviewer=["any", "rules"])
+    plan = compiled({"10-build.md": BUILD, "30-review.md": REVIEW}, mode=mode)
+    assert [[agent.name for agent in stage.agents] for stage in plan.stages] == [
+        ["shell", "any"], ["any", "rules"],
+    ]  # fmt: skip
+    assert plan.stage("build").agent == "shell"
+
+
+@pytest.mark.parametrize(
+    ("reviewers", "approvals", "why"),
+    [
+        (["rules", "any"], 1, ""),
+        (["any"], 1, "review must not have the agent of author, and any serves both"),
+        (["rules", "any"], 2, "review must not have the agent of author, and any serves both"),
+        (["rules"], 2, "review needs 2 different agents and has 1"),
+    ],
+)
+def test_what_a_mode_asks_of_a_review_must_be_possible(reviewers, approvals, why):
+    mode = replace(
+        in_mode(builder=["any"], reviewer=reviewers), approvals={"review": approvals},
+        distinct_from={"review": ("author", "review")},
+    )  # fmt: skip
+    files = {"10-build.md": BUILD, "30-review.md": REVIEW}
+    if why:
+        assert any(line.endswith(f": {why}") for line in said(files, mode=mode))
+    else:
+        stage = compiled(files, mode=mode).stage("review")
+        assert (stage.approvals, stage.distinct_from) == (1, ("author", "review"))
 
 
 def test_a_gate_that_no_loop_has():
@@ -525,11 +558,10 @@ checks: [{"name": "test", "command": "make", "timeout": 600, "inputs": []}]
 item_criteria: false
 sanity: {"max_files": 1, "max_lines": 2, "max_file_size": 3, "protected": ["a", ".gitmill/"], \
 "forbidden_lines": ["b"]}
-stages: [{"name": "build", "type": "agent", "role": "builder", "agent": "shell", "command": [], \
+stages: [{"name": "build", "type": "agent", "role": "builder", "agents": [{"name": "shell", "command": [], "model": "", "options": []}], \
 "permission": "workspace", "timeout": 1200, "idle": 600, "attempts": 3, "approvals": 1, \
 "distinct_from": [], "edges": {"pass": "approve-it", "ask": "waiting", "fail": "build", \
-"impossible": "blocked"}}, {"name": "approve-it", "type": "person", "role": "", "agent": "", \
-"command": [], "permission": "read-only", "timeout": 0, "idle": 0, "attempts": 0, "approvals": 1, \
+"impossible": "blocked"}}, {"name": "approve-it", "type": "person", "role": "", "agents": [], "permission": "read-only", "timeout": 0, "idle": 0, "attempts": 0, "approvals": 1, \
 "distinct_from": [], "edges": {"pass": "approved", "return": "build"}}]
 ---
 
@@ -558,7 +590,7 @@ def small():
 
 def test_the_document_is_one_that_people_can_read():
     assert small().render() == DOCUMENT
-    assert small().hash12 == "f5a19c3dd423"
+    assert small().hash12 == "9d7db934443d"
 
 
 def test_the_same_input_gives_the_same_bytes_in_whatever_order_it_comes():
@@ -607,8 +639,9 @@ stages = st.builds(
     name=names,
     type=st.sampled_from(StageType),
     role=names,
-    agent=names,
-    command=lists,
+    agents=st.lists(
+        st.builds(PlannedAgent, names, command=lists, model=names, options=lists), max_size=2
+    ).map(tuple),
     permission=st.sampled_from(Permission),
     timeout=numbers,
     idle=numbers,

@@ -55,15 +55,20 @@ allow_secrets = ["0123456789abcdef"]
 returns = 2
 attempts = 4
 aborts = 5
+prompt = "50KB"
 
 [agents.mine]
 command = ["prog", "an arg"]
 timeout = "20m"
 idle = "5m"
 permission = "workspace"
+model = "small"
+options = ["--fast"]
 
 [modes.fast]
-roles = {builder = "mine", reviewer = "rules"}
+roles = {builder = "mine", reviewer = ["rules", "mine"]}
+approvals = {review = 2}
+distinct_from = {review = ["author", "review"]}
 gates = {approve = "never"}
 
 [environment]
@@ -97,12 +102,19 @@ def test_every_key_is_read_into_the_model():
         "max_files": 10, "max_lines": 100, "max_file_size": 1048576, "protected": ("infra/",),
         "forbidden_lines": (r"eval\(",), "allow_secrets": ("0123456789abcdef",),
     }  # fmt: skip
-    assert policy.limits.model_dump() == {"returns": 2, "attempts": 4, "aborts": 5}
+    assert policy.limits.model_dump() == {
+        "returns": 2,
+        "attempts": 4,
+        "aborts": 5,
+        "prompt": 50_000,
+    }
     assert policy.agents["mine"].model_dump() == {
         "command": ("prog", "an arg"), "timeout": 1200, "idle": 300,
-        "permission": Permission.WORKSPACE,
+        "permission": Permission.WORKSPACE, "model": "small", "options": ("--fast",),
     }  # fmt: skip
-    assert policy.modes["fast"].roles == {"builder": "mine", "reviewer": "rules"}
+    assert policy.modes["fast"].roles == {"builder": ("mine",), "reviewer": ("rules", "mine")}
+    assert policy.modes["fast"].approvals == {"review": 2}
+    assert policy.modes["fast"].distinct_from == {"review": ("author", "review")}
     assert policy.modes["fast"].gates == {"approve": When.NEVER}
     assert policy.environment.passed == ("PYPI_TOKEN",)
 
@@ -188,7 +200,7 @@ REFUSED = {
         [
             ".gitmill/config.toml:2: there is no key limits.zzz",
             "2 | zzz = 1",
-            "hint: known here: returns, attempts, aborts",
+            "hint: known here: returns, attempts, aborts, prompt",
         ],
     ),
     "our own name of a key": (
@@ -475,7 +487,13 @@ def test_the_page_of_the_settings_names_every_key_that_a_policy_can_have():
     def flat(table, path=()):
         for key, value in table.items():
             here = (*path, "NAME" if path in (("checks",), ("agents",), ("modes",)) else key)
-            if isinstance(value, dict) and key not in ("env", "roles", "gates"):
+            if isinstance(value, dict) and key not in (
+                "env",
+                "roles",
+                "gates",
+                "approvals",
+                "distinct_from",
+            ):
                 yield from flat(value, here)
             else:
                 yield ".".join(here)

@@ -306,7 +306,7 @@ def test_a_stage_has_one_file_and_a_name_of_its_own():
 OFFLINE = Mode(
     "offline",
     "loops/modes/offline.md",
-    {"builder": "shell", "reviewer": "rules"},
+    {"builder": ("shell",), "reviewer": ("rules",)},
     {"approve": When.HIGH_RISK},
 )
 
@@ -331,7 +331,7 @@ def test_a_mode_of_the_policy_lies_over_the_shipped_one_of_its_name():
         "offline": Mode(
             "offline", ".gitmill/config.toml", dict(OFFLINE.roles), {"approve": When.ALWAYS}
         ),
-        "mine": Mode("mine", ".gitmill/config.toml", {"builder": "x"}, {}),
+        "mine": Mode("mine", ".gitmill/config.toml", {"builder": ("x",)}, {}),
     }
 
 

@@ -197,7 +197,9 @@ def test_the_schema_is_strict_throughout():
     assert all(part["required"] == list(part["properties"]) for part in closed)
     assert all(part["additionalProperties"] is False for part in closed)
     assert not any({"$ref", "$defs", "default", "title"} & set(part) for part in parts)
-    assert list(schema["properties"]) == ["verdict", "summary", "findings", "evidence", "nonce"]
+    assert list(schema["properties"]) == [
+        "verdict", "summary", "findings", "evidence", "earlier", "nonce",
+    ]  # fmt: skip
     assert schema["properties"]["verdict"]["enum"] == list(VerdictWord)
     assert schema["properties"]["findings"]["items"]["properties"]["severity"]["enum"] == [
         "high", "medium", "low",

@@ -147,11 +147,11 @@ def _found(mill: Mill, policy: Policy, tip: str, program: str) -> bool:
 def programs(mill: Mill, now: Snapshot) -> Signs:
     """Whether the agents that the plan names can run, and the others that the policy names."""
     tip = mill.target_tip(now)
-    used = {s.agent: s.command for s in compile_at(mill, tip).stages if s.agent}
+    used = {a.name: a.command for s in compile_at(mill, tip).stages for a in s.agents}
     others = {n: a.command for n, a in mill.policy_at(tip).agents.items() if a.command}
     found = []
     for name, command in (others | used).items():
-        probe = agents.load("command" if command else name).probe({"command": command})
+        probe = agents.program(name, command).probe({"command": command})
         if probe.found:
             found.append(name)
         elif name in used:
