@@ -18,34 +18,53 @@ from gitmill import process
 from gitmill.agents.base import Attempt, ExitKind, Probe, Usage
 
 Version = tuple[int, ...]
+# Codex takes 1,048,576 characters in one message and models read fewer still; what is longer goes
+# through a file, of which a message shows both ends.
+_LONGEST = 900_000
+_SHOWN = 50_000
 _PRICES = Path(__file__).with_name("prices.toml")
 
 
+def program(name: str, settings: Mapping[str, object]) -> tuple[str, ...]:
+    """Return how a CLI is started: by its name, or as the policy says."""
+    own = settings.get("command")
+    return tuple(str(part) for part in own) if isinstance(own, list | tuple) and own else (name,)
+
+
 def probe(
-    program: str, *, first: Version, below: Version, signed_in: bool | None, how: str
+    argv: tuple[str, ...], *, first: Version, below: Version, signed_in: bool | None, how: str
 ) -> Probe:
-    """Say whether a CLI is on PATH and in the range of versions that its adapter was written for.
+    """Say whether a CLI is there and in the range of versions that its adapter was written for.
 
     `how` says what to do without an account.
     """
-    found = shutil.which(program)
+    found = shutil.which(argv[0])
     if found is None:
-        return Probe(found=False, detail=f"there is no {program} on PATH")
-    try:
-        said = process.run([found, "--version"], env=process.scrubbed({}), timeout=30).text
-    except (process.ProcessFailedError, subprocess.TimeoutExpired, OSError) as error:
-        return Probe(found=False, detail=f"{found} --version does not work: {error}")
+        return Probe(found=False, detail=f"there is no {argv[0]} on PATH")
+    said = _version(found, *argv[1:])
     match = re.search(r"\d+(?:\.\d+)+", said)
-    version = match[0] if match else ""
-    number = tuple(int(part) for part in version.split(".")) if version else ()
+    if match is None:
+        return Probe(found=False, detail=f"{found} --version does not tell a version: {said}")
+    number = tuple(int(part) for part in match[0].split("."))
     supported = first <= number < below
-    wanted = f"{_dotted(first)} or later, below {_dotted(below)}"
-    detail = found if supported else f"{found}; what works is {wanted}"
-    if supported and signed_in is False:
+    detail = found
+    if not supported:
+        detail = f"{found}; what works is {_dotted(first)} or later, below {_dotted(below)}"
+    elif signed_in is False:
         detail = f"{found}; {how}"
     return Probe(
-        found=True, detail=detail, version=version, supported=supported, signed_in=signed_in
+        found=True, detail=detail, version=match[0], supported=supported, signed_in=signed_in
     )
+
+
+@cache
+def _version(*argv: str) -> str:
+    """Return what a program says of its version, or why it says nothing, in one line."""
+    try:
+        said = process.run([*argv, "--version"], env=process.scrubbed({}), timeout=30, check=False)
+    except (subprocess.TimeoutExpired, OSError) as error:
+        return shown(error)
+    return shown(said.text) or shown(said.error)
 
 
 def _dotted(version: Version) -> str:
@@ -61,6 +80,20 @@ def options(attempt: Attempt) -> tuple[str, ...]:
     """Return the arguments that the policy adds to the CLI's command line."""
     given = attempt.settings.get("options")
     return tuple(str(part) for part in given) if isinstance(given, list | tuple) else ()
+
+
+def message(attempt: Attempt, prompt: str) -> bytes:
+    """Return what a CLI gets on its standard input for a prompt of any length."""
+    if len(prompt) > _LONGEST:
+        path = attempt.scratch / "prompt.md"
+        path.write_text(prompt, "utf-8", "replace")
+        prompt = (
+            f"Your instructions are too long for one message. All of them are in the file\n{path}\n"
+            "Read the file to its end, part by part, before you do anything. This is how it begins"
+            f" and how it ends.\n\n{prompt[:_SHOWN]}\n\n[… the rest is in the file …]\n\n"
+            f"{prompt[-_SHOWN:]}"
+        )
+    return prompt.encode("utf-8", "replace")
 
 
 def refusal(status: int) -> ExitKind:

@@ -1,7 +1,7 @@
 """What an agent is: an `Attempt` goes in, a `Report` comes out.
 
-An agent is a module of this package: `ROLES` (None: any) and `PERMISSIONS` say what it can serve,
-`run` does the work, `probe` says whether it can; with `READS_PROMPT = False` it is spared the
+An agent is a module of this package: `ROLES` and `PERMISSIONS` say what it can serve, `run` does
+the work, `probe` says whether it can; with `READS_PROMPT = False` it is spared the
 prompt. `NEEDS` names the environment variables that it gets although they are secrets, `LOGIN` the
 files below the user's home that keep its user signed in. The file's name is the name that users
 type; there is no list to add it to. A file that begins with `_` is shared by agents and is none.
@@ -175,7 +175,7 @@ Execute = Callable[[Command], Outcome]
 class Agent(Protocol):
     """What a module of this package offers."""
 
-    ROLES: frozenset[str] | None
+    ROLES: frozenset[str]
     PERMISSIONS: frozenset[str]
 
     def run(self, attempt: Attempt, execute: Execute) -> Report:

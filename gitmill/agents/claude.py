@@ -17,11 +17,20 @@ from typing import Any
 
 from gitmill.agents import _cli
 from gitmill.agents._turns import Turn, converse
-from gitmill.agents.base import NOTHING_SAID, Attempt, Execute, ExitKind, Probe, Report, Usage
+from gitmill.agents.base import (
+    ANY_ROLE,
+    NOTHING_SAID,
+    Attempt,
+    Execute,
+    ExitKind,
+    Probe,
+    Report,
+    Usage,
+)
 from gitmill.core.verdict import json_schema
 from gitmill.process import Command, Outcome
 
-ROLES = None
+ROLES = ANY_ROLE
 PERMISSIONS = frozenset({"read-only", "workspace", "full"})
 NEEDS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN")
 LOGIN = (".claude/.credentials.json",)
@@ -50,9 +59,11 @@ def run(attempt: Attempt, execute: Execute) -> Report:
 
     def begin(prompt: str, session: str) -> tuple[Command, _Reader]:
         argv = (
-            "claude", "-p", "--output-format", "stream-json", "--verbose",
+            *_cli.program("claude", attempt.settings), "-p",
+            "--output-format", "stream-json", "--verbose",
             "--setting-sources", "", "--strict-mcp-config", "--disable-slash-commands",
             "--json-schema", json.dumps(json_schema()),
+            "--add-dir", str(attempt.scratch),
             *_permission(attempt),
             *(("--model", attempt.model) if attempt.model else ()),
             *(("--resume", session) if session else ()),
@@ -60,7 +71,7 @@ def run(attempt: Attempt, execute: Execute) -> Report:
         )  # fmt: skip
         command = Command(
             argv, attempt.workdir, _environment(attempt),
-            prompt.encode("utf-8", "replace"), attempt.wall, attempt.idle,
+            _cli.message(attempt, prompt), attempt.wall, attempt.idle,
         )  # fmt: skip
         return command, _Reader(attempt, session)
 
@@ -221,11 +232,11 @@ def _action(tool: object, given: object) -> str:
 
 def probe(settings: Mapping[str, object]) -> Probe:
     """Look for the program, its version and whether its user is signed in."""
-    del settings
     signed_in: bool | None = _cli.any_set(
         *NEEDS, "CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY"
     ) or any((Path.home() / name).exists() for name in LOGIN)
     if not signed_in and sys.platform == "darwin":
         signed_in = None  # it may be in the key chain, which asks its user
     how = "not signed in: run `claude` once and sign in, or set ANTHROPIC_API_KEY"
-    return _cli.probe("claude", first=_FIRST, below=_BELOW, signed_in=signed_in, how=how)
+    argv = _cli.program("claude", settings)
+    return _cli.probe(argv, first=_FIRST, below=_BELOW, signed_in=signed_in, how=how)

@@ -14,11 +14,20 @@ from typing import Any
 
 from gitmill.agents import _cli
 from gitmill.agents._turns import Turn, converse
-from gitmill.agents.base import NOTHING_SAID, Attempt, Execute, ExitKind, Probe, Report, Usage
+from gitmill.agents.base import (
+    ANY_ROLE,
+    NOTHING_SAID,
+    Attempt,
+    Execute,
+    ExitKind,
+    Probe,
+    Report,
+    Usage,
+)
 from gitmill.core.verdict import json_schema
 from gitmill.process import Command, Outcome
 
-ROLES = None
+ROLES = ANY_ROLE
 PERMISSIONS = frozenset({"read-only", "workspace", "full"})
 NEEDS = ("CODEX_API_KEY", "OPENAI_API_KEY")
 LOGIN = (".codex/auth.json",)
@@ -66,7 +75,7 @@ def run(attempt: Attempt, execute: Execute) -> Report:
 
     def begin(prompt: str, session: str) -> tuple[Command, _Reader]:
         argv = (
-            "codex", "exec", *(("resume",) if session else ()),
+            *_cli.program("codex", attempt.settings), "exec", *(("resume",) if session else ()),
             "--json", "--skip-git-repo-check", "--output-schema", str(schema),
             *(("-m", attempt.model) if attempt.model else ()),
             *_provider(attempt.env, signed_in=(home / "auth.json").exists()),
@@ -77,7 +86,7 @@ def run(attempt: Attempt, execute: Execute) -> Report:
         )  # fmt: skip
         command = Command(
             argv, attempt.workdir, env,
-            prompt.encode("utf-8", "replace"), attempt.wall, attempt.idle,
+            _cli.message(attempt, prompt), attempt.wall, attempt.idle,
         )  # fmt: skip
         return command, _Reader(attempt, session, home / "sessions")
 
@@ -252,9 +261,9 @@ def _was_denied(item: dict[str, Any]) -> bool:
 
 def probe(settings: Mapping[str, object]) -> Probe:
     """Look for the program, its version and whether its user is signed in."""
-    del settings
     signed_in = _cli.any_set(*NEEDS, "OPENAI_BASE_URL") or any(
         (Path.home() / name).exists() for name in LOGIN
     )
     how = "not signed in: run `codex login`, or set OPENAI_API_KEY"
-    return _cli.probe("codex", first=_FIRST, below=_BELOW, signed_in=signed_in, how=how)
+    argv = _cli.program("codex", settings)
+    return _cli.probe(argv, first=_FIRST, below=_BELOW, signed_in=signed_in, how=how)

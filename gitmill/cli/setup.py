@@ -139,7 +139,7 @@ def list_agents() -> None:
             continue  # not one agent but what each program in the policy is run by
         one = base.load(name)
         probe = one.probe({})
-        roles, permissions = sorted(one.ROLES or ["any"]), sorted(one.PERMISSIONS)
+        roles, permissions = sorted(one.ROLES), sorted(one.PERMISSIONS)
         found = "found" if probe.found else "missing"
         rows.append(f"{name:<10} {found:<8} {', '.join(roles):<18} {probe.detail}")
         told.append({"name": name, "found": probe.found, "roles": roles,

@@ -22,6 +22,8 @@ from gitmill.config.problems import explain, keys, not_toml, to_toml
 from gitmill.config.values import (
     Bytes,
     Digest,
+    Dollars,
+    Model,
     Name,
     Names,
     Path,
@@ -165,6 +167,16 @@ class AgentPolicy(_Model):
     options: tuple[Text, ...] = _key((), "more arguments for its command line", ["--verbose"])
 
 
+class Price(_Model):
+    """What a model costs, in US dollars per million tokens; it comes before gitmill's own list."""
+
+    input: Dollars = Field(description="tokens read that were not cached", examples=[1.25])
+    output: Dollars = Field(description="tokens written", examples=[10.0])
+    cached: Dollars | None = _key(
+        None, "tokens read from the cache; as `input` if not given", 0.125
+    )
+
+
 class ModePolicy(_Model):
     """A mode of the project; one with a shipped mode's name changes that mode."""
 
@@ -208,6 +220,7 @@ class Policy(_Model):
     limits: Limits = Limits()
     agents: Mapping[Name, AgentPolicy] = {}
     modes: Mapping[Name, ModePolicy] = {}
+    prices: Mapping[Model, Price] = {}
     environment: Environment = Environment()
 
     @property

@@ -21,7 +21,7 @@ def python(code: str) -> dict[str, object]:
 @pytest.mark.parametrize("name", base.names())
 def test_every_agent_says_what_it_can_serve(name: str):
     agent = base.load(name)
-    assert agent.ROLES is None or agent.ROLES
+    assert agent.ROLES
     assert {Permission(p) for p in agent.PERMISSIONS}
     assert agent.__doc__
 

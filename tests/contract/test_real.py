@@ -5,63 +5,15 @@ The text of a `promise` is a row of the table in docs/agents.md.
 
 from __future__ import annotations
 
-import json
-import subprocess
-import time
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
 
-from gitmill.agents import base
-from gitmill.agents.base import OUTAGES, ExitKind, Usage
+from gitmill.agents.base import ExitKind, Usage
 from gitmill.core.verdict import VerdictWord
-from gitmill.engines.local import LocalEngine
-from tests.support.clis import CLIS, KEY
-from tests.support.model import (
-    Answer,
-    Drop,
-    Hang,
-    Raw,
-    Say,
-    Shell,
-    Status,
-    Tokens,
-    Write,
-)
+from tests.support.clis import KEY
+from tests.support.model import Answer, Say, Shell, Tokens, Write
 from tests.support.promises import promise
 
-PROMPT = "Carry this out, please: häßlich → schön, 日本語.\n\n- `nonce` is `n0nce`.\n"
-
-
-@pytest.fixture
-def ask(attempt, execute, model, tmp_path: Path):
-    """Run one attempt of a CLI against a scenario and return its report."""
-
-    def run(name: str, *turns, tokens=None, env=None, execute=execute, url="", **more):
-        cli = CLIS[name]
-        url = url or model.play(*turns, tokens=tokens)
-        values = {
-            "prompt": PROMPT, "model": cli.model, "settings": {"options": list(cli.options)},
-            "wall": 60, "idle": 60,
-        } | more  # fmt: skip
-        asked = attempt(**values)
-        if not (asked.workdir / ".git").exists():
-            subprocess.run(["git", "init", "-q", str(asked.workdir)], check=True)
-        full = cli.environment(url) | {"TMPDIR": str(asked.scratch)} | (env or {})
-        asked = attempt(**values | {"env": full})
-        report = base.load(name).run(asked, execute)
-        run.asked = model.asked(url)
-        return report
-
-    return run
-
-
-@pytest.fixture
-def work(tmp_path: Path) -> Path:
-    return tmp_path / "work"
-
-
+AGAIN = "Once more.\n\n- `nonce` is `n0nce`.\n"
 DID = [Write("a.txt", "grüße\n"), Shell("cat a.txt"), Answer("pass", "Made a.txt: grüße, 日本.")]
 
 
@@ -73,7 +25,7 @@ def test_it_edits_and_its_structured_verdict_is_read(name, ask, work):
     assert report.verdict.word is VerdictWord.PASS
     assert report.verdict.summary == "Made a.txt: grüße, 日本."
     assert (work / "a.txt").read_text("utf-8") == "grüße\n"
-    assert "häßlich → schön, 日本語" in ask.asked[0].asked.prompt
+    assert "häßlich → schön, 日本語" in ask.seen[0].asked.prompt
     assert report.session
     assert any("a.txt" in line for line in said)
     assert all("\n" not in line for line in said)
@@ -100,7 +52,7 @@ def test_an_unreadable_verdict_is_asked_for_once_more(name, ask):
     assert report.usage == Usage(
         2000 if name == "codex" else report.usage.input, report.usage.output, 0
     )
-    assert len(ask.asked[-1].asked.people) == 2
+    assert len(ask.seen[-1].asked.people) == 2
     report = ask(name, [Say("All is well.")], [Say("Really.")])
     assert report.exit is ExitKind.GARBLED
 
@@ -113,12 +65,12 @@ def test_a_session_goes_on_and_each_run_tells_its_own_use(name, ask):
         turns = [[Answer("pass", f"{n}.")] for n in range(1, number + 1)]
         again = ask(
             name, *turns, tokens=Tokens(2000, 70), session=first.session,
-            followup=f"Once more. {PROMPT}",
+            followup=AGAIN,
         )  # fmt: skip
         assert again.exit is ExitKind.COMPLETED
         assert again.session == first.session
         assert again.verdict.summary == f"{number}."
-        assert len(ask.asked[0].asked.people) == number
+        assert len(ask.seen[0].asked.people) == number
         assert (again.usage.input, again.usage.output) == (2000, 70)
         cost.append(again.cost)
     assert cost[0] == pytest.approx(cost[1])
@@ -132,4 +84,4 @@ def test_a_forgotten_session_begins_anew(name, ask):
     assert (report.exit, report.verdict.summary) == (ExitKind.COMPLETED, "New.")
     assert report.session
     assert report.session != gone
-    assert "häßlich" in ask.asked[0].asked.prompt
+    assert "häßlich" in ask.seen[0].asked.prompt
