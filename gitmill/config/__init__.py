@@ -22,6 +22,8 @@ from gitmill.config.problems import explain, keys, not_toml, to_toml
 from gitmill.config.values import (
     Bytes,
     Digest,
+    Dollars,
+    Model,
     Name,
     Names,
     Path,
@@ -170,6 +172,16 @@ class AgentPolicy(_Model):
         return shlex.join([*self.command, *self.options])
 
 
+class Price(_Model):
+    """What a model costs, in US dollars per million tokens; it comes before gitmill's own list."""
+
+    input: Dollars = Field(description="tokens read that were not cached", examples=[1.25])
+    output: Dollars = Field(description="tokens written", examples=[10.0])
+    cached: Dollars | None = _key(
+        None, "tokens read from the cache; as `input` if not given", 0.125
+    )
+
+
 class ModePolicy(_Model):
     """A mode of the project; one with a shipped mode's name changes that mode."""
 
@@ -213,6 +225,7 @@ class Policy(_Model):
     limits: Limits = Limits()
     agents: Mapping[Name, AgentPolicy] = {}
     modes: Mapping[Name, ModePolicy] = {}
+    prices: Mapping[Model, Price] = {}
     environment: Environment = Environment()
 
     @property

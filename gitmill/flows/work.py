@@ -225,11 +225,15 @@ def _run_agent(
         criteria=item.criteria,
         outside=judged if stage.role == "reviewer" else (),
         model=who.model,
-        settings={"command": who.command, "options": who.options},
+        settings={"command": who.command, "options": who.options, "prices": _prices(policy)},
     )
     report = agent.run(attempt, here.execute)
     said = report.verdict
     return report if said is None else replace(report, verdict=secrets.clean_verdict(said))
+
+
+def _prices(policy: Policy) -> dict[str, dict[str, float | None]]:
+    return {model: price.model_dump() for model, price in policy.prices.items()}
 
 
 def patch_of(mill: Mill, base: str, work: str) -> str:
