@@ -1,9 +1,11 @@
 """OpenCode: `opencode run`, the prompt on standard input, one JSON object a line on its output.
 
 Configuration, plug-ins, instructions and formatters of the repository are not loaded, nor is the
-user's own configuration: only the login. Its shell is not confined by itself, so that it has one
-only where something else confines it, or with `full`. With `OPENAI_BASE_URL` it talks to that
-service, whose models need no provider in their names.
+user's own configuration: only the login. It would import plug-ins of the worktree whatever it is
+told, so these files are put aside while it runs, and it can neither read nor change them. Its
+shell is not confined by itself, so that it has one only where something else confines it, or with
+`full`. With `OPENAI_BASE_URL` it talks to that service, whose models need no provider in their
+names.
 
 It tries again for ever, silently, when its service fails. So its log is read along with its
 output, and what goes on failing is ended.
@@ -13,10 +15,12 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sqlite3
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 from gitmill.agents import _cli
@@ -40,6 +44,7 @@ _QUIET = {
     "OPENCODE_DISABLE_DEFAULT_PLUGINS": "1", "OPENCODE_DISABLE_CLAUDE_CODE": "1",
     "npm_config_offline": "true", "TERM": "dumb",
 }  # fmt: skip
+_SETTINGS = (".opencode", "opencode.json", "opencode.jsonc")
 _READ = ("read", "glob", "grep", "list")
 # To ask would end the run, with exit status 0 and without a word.
 _RULES = {
@@ -58,35 +63,75 @@ _SIGNATURES = (
 
 def run(attempt: Attempt, execute: Execute) -> Report:
     """Carry out one attempt."""
-    (attempt.scratch / "opencode-config").mkdir(exist_ok=True)
+    # It is started in an empty folder, for its run time takes `.env` from where it is started. The
+    # folder for its configuration is empty too: what an earlier run left there is not loaded.
+    empty = attempt.scratch / "opencode"
+    empty.mkdir(exist_ok=True)
 
     def begin(prompt: str, session: str) -> tuple[Command, _Reader]:
+        hide()
         argv = (
             # The log comes on its standard error, where nobody would see it in time.
             "/bin/sh", "-c", 'exec "$@" 2>&1', "sh",
             *_cli.program("opencode", attempt.settings), "run", "--format", "json", "--pure",
             "--title", attempt.item, "--print-logs", "--log-level", "ERROR",
+            "--dir", str(attempt.workdir),
             *(("--session", _moved(attempt, session)) if session else ()),
             *_cli.options(attempt),
         )  # fmt: skip
         command = Command(
-            argv, attempt.workdir, _environment(attempt),
+            argv, empty, _environment(attempt, empty),
             prompt.encode("utf-8", "replace"), attempt.wall, attempt.idle,
         )  # fmt: skip
         return command, _Reader(attempt, session)
 
-    return converse(attempt, execute, begin)
+    with _hiding(attempt.workdir, attempt.scratch) as hide:
+        return converse(attempt, execute, begin)
 
 
-def _environment(attempt: Attempt) -> dict[str, str]:
+@contextmanager
+def _hiding(work: Path, scratch: Path) -> Iterator[Callable[[], None]]:
+    """Yield what puts the repository's settings for it aside; at the end they are put back.
+
+    It imports plug-ins of the folder whatever it is told. What was made in the meantime is laid
+    over what was there; a reviewer's plug-in would give its own verdict else.
+    """
+    hidden: list[tuple[Path, Path]] = []
+
+    def hide() -> None:
+        for name in _SETTINGS:
+            if (work / name).exists() or (work / name).is_symlink():
+                place = Path(mkdtemp(prefix="hidden-", dir=scratch)) / name
+                shutil.move(work / name, place)
+                hidden.append((place, work / name))
+
+    try:
+        yield hide
+    finally:
+        hide()
+        for place, path in hidden:
+            if place.is_dir() and path.is_dir() and not place.is_symlink():
+                shutil.copytree(place, path, symlinks=True, dirs_exist_ok=True)
+            else:
+                _remove(path)
+                shutil.move(place, path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _environment(attempt: Attempt, empty: Path) -> dict[str, str]:
     env = {
         name: value
         for name, value in attempt.env.items()
         if name in NEEDS or not name.startswith(("OPENCODE", "XDG_"))
     }
-    # An empty folder for its configuration: what an earlier run left in the home is not loaded.
     own = {
-        "HOME": str(attempt.home), "XDG_CONFIG_HOME": str(attempt.scratch / "opencode-config"),
+        "HOME": str(attempt.home), "XDG_CONFIG_HOME": str(empty), "PWD": str(empty),
         "OPENCODE_CONFIG_CONTENT": json.dumps(_configuration(attempt)),
     }  # fmt: skip
     return env | _QUIET | own
