@@ -27,7 +27,7 @@ VERBS = {
     "pause": "daily", "resume": "daily", "undo": "daily",
     "compile": "loop", "fsck": "verify", "doctor": "care", "uninit": "care",
 }  # fmt: skip
-NOUNS = {"task": "task", "queue": "queue", "loop": "loop", "agent": "setup", "config": "setup"}
+NOUNS = {"task": "task", "queue": "queue", "loop": "loop", "agent": "agent", "config": "setup"}
 
 HELP = """\
 gitmill carries tasks through loops of coding agents, with all state in git.
