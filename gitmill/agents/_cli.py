@@ -23,6 +23,7 @@ Version = tuple[int, ...]
 # of that; what is longer goes through a file, of which a message shows both ends.
 _LONGEST = 500_000
 _SHOWN = 50_000
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _PRICES = Path(__file__).with_name("prices.toml")
 
 
@@ -127,25 +128,15 @@ def wait_said(text: str) -> float | None:
 
     Understands `try again in 1m30.5s` and `try again at 7:14 PM`, a time of this machine's zone.
     """
-    if match := re.search(
-        r"again in (?:(\d+) ?h(?:ours?)? ?)?(?:(\d+) ?m(?:in\w*)? ?)?([\d.]+)?", text
-    ):
-        hours, minutes, seconds = match.groups()
-        total = float(hours or 0) * 3600 + float(minutes or 0) * 60 + _number(seconds)
-        return total or None
+    if match := re.search(r"again in ((?:\d+(?:\.\d+)? ?(?:ms|[hms])[a-z]* ?)+)", text):
+        parts = re.findall(r"(\d+(?:\.\d+)?) ?(ms|[hms])", match[1])
+        return sum(float(number) * _UNITS[unit] for number, unit in parts)
     if match := re.search(r"again at (\d{1,2}):(\d{2}) ?(AM|PM)", text, re.IGNORECASE):
         hour = int(match[1]) % 12 + (12 if match[3].upper() == "PM" else 0)
         now = time.localtime()
         left = (hour - now.tm_hour) * 3600 + (int(match[2]) - now.tm_min) * 60 - now.tm_sec
         return float(left % 86400)
     return None
-
-
-def _number(text: str | None) -> float:
-    try:
-        return float((text or "0").rstrip("."))
-    except ValueError:
-        return 0.0
 
 
 def price(model: str, usage: Usage, own: object) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import tomllib
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import (
     BaseModel,
@@ -44,6 +44,7 @@ POLICY_FILE = ".gitmill/config.toml"
 OWN_FOLDER = ".gitmill/"
 MAX_ATTEMPTS = 20
 MAX_RETURNS = 100
+MAX_APPROVALS = 10
 # What people look for here and what cannot be here: the policy is read at the tip of the target,
 # and a folder of one machine is not the project's.
 _ELSEWHERE = {
@@ -193,7 +194,7 @@ class ModePolicy(_Model):
     gates: Mapping[Name, When] = _key(
         {}, "when a person is asked: `never`, `always` or `high-risk`", {"approve": "always"}
     )
-    approvals: Mapping[Name, StrictInt] = _key(
+    approvals: Mapping[Name, Annotated[int, Field(ge=1, le=MAX_APPROVALS)]] = _key(
         {}, "how many fresh sessions must pass a stage", {"review": 2}
     )
     distinct_from: Mapping[Name, Names] = _key(

@@ -21,6 +21,8 @@ ROOT = Path(__file__).parents[2]
         ("Rate limit reached. Please try again in 1m30.5s.", 90.5),
         ("try again in 2h 5m", 7500),
         ("try again in 30 seconds", 30),
+        ("Please try again in 898ms.", 0.898),
+        ("try again in 3 minutes", 180),
         ("try again in a moment", None),
         ("slow down", None),
         ("", None),

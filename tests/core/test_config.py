@@ -71,6 +71,11 @@ approvals = {review = 2}
 distinct_from = {review = ["author", "review"]}
 gates = {approve = "never"}
 
+[prices.large]
+input = 1.25
+output = 10.0
+cached = 0.125
+
 [environment]
 pass = ["PYPI_TOKEN"]
 """
@@ -486,7 +491,10 @@ def test_the_page_of_the_settings_has_the_table_of_the_model():
 def test_the_page_of_the_settings_names_every_key_that_a_policy_can_have():
     def flat(table, path=()):
         for key, value in table.items():
-            here = (*path, "NAME" if path in (("checks",), ("agents",), ("modes",)) else key)
+            here = (
+                *path,
+                "NAME" if path in (("checks",), ("agents",), ("modes",), ("prices",)) else key,
+            )
             if isinstance(value, dict) and key not in (
                 "env",
                 "roles",
