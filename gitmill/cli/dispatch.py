@@ -28,7 +28,7 @@ VERBS = {
     "compile": "loop", "fsck": "verify", "doctor": "care", "uninit": "care",
 }  # fmt: skip
 NOUNS = {
-    "task": "task", "queue": "queue", "loop": "loop", "mode": "mode", "agent": "setup",
+    "task": "task", "queue": "queue", "loop": "loop", "mode": "mode", "agent": "agent",
     "config": "setup",
 }  # fmt: skip
 
@@ -53,7 +53,7 @@ more
                     retry block unblock cancel reopen
   queue             list add remove land pause resume
   loop, mode        list show · loop check;  compile
-  agent, config     list · config trust
+  agent, config     list · agent try · config trust
   pause, resume     no new attempt begins, in any clone
   recover           put right what killed processes left; `run` begins with it
   fsck              verify the whole history offline: state, landings, notes, refs
