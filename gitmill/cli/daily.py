@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gitmill.cli import output, session
-from gitmill.errors import Exit, UsageError
+from gitmill.errors import Exit, RestsError, UsageError
 
 if TYPE_CHECKING:
     from gitmill.flows.undoable import Taken
@@ -27,6 +27,7 @@ def status() -> None:
     """Show what runs, what waits for you, what is next."""
     from gitmill.cli import fast
     from gitmill.flows import show
+    from gitmill.flows.cooling import cooling
 
     here = session.mill()
     snapshot = show.read(here)
@@ -35,7 +36,7 @@ def status() -> None:
         output.say(f"warning: {problem.message}; it is left out until it is mended")
     if not snapshot.broken and not output.past:
         fast.keep(here.repository.private, snapshot.commit, board)
-    fast.tell(board)
+    fast.tell(board, () if output.past else list(cooling(here).values()))
 
 
 @verbs.command()
@@ -69,6 +70,7 @@ def run(
             "attempts": summary.attempts,
             "exit": int(summary.code),
             "held": summary.held.message if summary.held else None,
+            "resting": [_resting(name, error) for name, error in summary.resting.items()],
         },
     )
     count = f"{summary.attempts} attempt" + ("" if summary.attempts == 1 else "s")
@@ -77,12 +79,20 @@ def run(
         ended.setdefault(item.status.value, []).append(item.id)
     output.say("; ".join(f"{word} {' '.join(found)}" for word, found in ended.items())
                + f" ({count})")  # fmt: skip
-    if summary.held is not None and not output.settings.json:
-        output.error(summary.held)
+    for problem in filter(None, (summary.held, summary.rests)):
+        if not output.settings.json:
+            output.error(problem)
     urgent = next((i for i in items if i.status.value in ("waiting", "blocked")), None)
-    first = urgent or next((i for i in items if not i.is_final), None)
+    first = urgent or next((i for i in items if not i.is_final and not summary.resting), None)
     output.next_step(*(session.after(first) if first else ("gitmill status",)))
     return int(summary.code)
+
+
+def _resting(item_id: str, error: RestsError) -> dict[str, Any]:
+    """Return why an item could not begin, as `--json` has it."""
+    until = error.until.isoformat().replace("+00:00", "Z") if error.until else None
+    return {"item": item_id, "error": error.slug, "message": error.message,
+            "evidence": list(error.evidence), "until": until}  # fmt: skip
 
 
 @verbs.command()

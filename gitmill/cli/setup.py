@@ -134,6 +134,7 @@ def list_agents() -> None:
     from gitmill.agents import base
 
     rows, told = [], []
+    cold = _cold()
     for name in base.names():
         if name == "command":
             continue  # not one agent but what each program in the policy is run by
@@ -143,12 +144,27 @@ def list_agents() -> None:
         found = "found" if probe.found else "missing"
         rows.append(f"{name:<10} {found:<8} {', '.join(roles):<18} {probe.detail}")
         told.append({"name": name, "found": probe.found, "roles": roles,
-                     "permissions": permissions, "detail": probe.detail})  # fmt: skip
+                     "permissions": permissions, "detail": probe.detail,
+                     "cooling": cold.get(name)})  # fmt: skip
     for name, probe in _configured():
         found = "found" if probe.found else "missing"
         rows.append(f"{name:<10} {found:<8} {'any':<18} {probe.detail}")
-        told.append({"name": name, "found": probe.found, "roles": None, "detail": probe.detail})
+        told.append({"name": name, "found": probe.found, "roles": None, "detail": probe.detail,
+                     "cooling": cold.get(name)})  # fmt: skip
+    rows += [f"{name:<10} cools down: {why}" for name, why in cold.items()]
     output.answer(rows, {"agents": told})
+
+
+def _cold() -> dict[str, str]:
+    """Return the agents that cool down here, and why; none outside of a repository."""
+    from gitmill.errors import GitmillError
+    from gitmill.flows.cooling import cooling
+
+    try:
+        here = session.mill()
+        return {name: one.told(here.now()) for name, one in cooling(here).items()}
+    except GitmillError:
+        return {}
 
 
 def _configured() -> list[tuple[str, Probe]]:

@@ -147,6 +147,11 @@ class Limits(_Model):
         le=MAX_ATTEMPTS,
     )
     aborts: StrictInt = _key(3, "landings of one item that may be broken off", 3, ge=1, le=100)
+    wait: Seconds = _key(
+        300,
+        "how long a `run` waits in all for agents that cool down, when nothing else is to do",
+        "10m",
+    )
 
 
 class AgentPolicy(_Model):

@@ -25,6 +25,7 @@ from gitmill.errors import (
 from gitmill.flows import gates, secrets, work
 from gitmill.flows.choice import choose
 from gitmill.flows.compile import plan_for
+from gitmill.flows.cooling import cooling, heed
 from gitmill.flows.outcome import Attempted, Working, record, run_log, tampering
 from gitmill.mill import Mill, layout
 from gitmill.store.events import Step, draft_step, timestamp
@@ -54,8 +55,8 @@ def run_attempt(
 ) -> Attempted:
     """Carry an item through its next stage and the mechanical ones behind it.
 
-    Raises `RefMovedError` when the item has moved on since event `after`, and `KeyboardInterrupt`
-    after giving the lease back.
+    Raises `RefMovedError` when the item has moved on since event `after`, a `RestsError` when it
+    cannot begin now, and `KeyboardInterrupt` after giving the lease back.
     """
     now = _claim(mill, item_id, after)
     return carry(mill, now, pipeline.group(now.plan, now.item.stage), progress)
@@ -87,7 +88,10 @@ def carry(
     verdict = secrets.clean_verdict(verdict)
     found = mill.tampered.pop(now.claim, [])
     log = run_log(mill, now, verdict, found, started, time.monotonic() - clock)
-    return record(mill, now, verdict, log, tampered=tampering(found))
+    attempted = record(mill, now, verdict, log, tampered=tampering(found))
+    if now.agent is not None and now.report is not None:
+        heed(mill, now.agent.name, now.report)
+    return attempted
 
 
 # -- claim -----------------------------------------------------------------------------------------
@@ -106,7 +110,7 @@ def _claim(mill: Mill, item_id: str, after: str | None) -> Working:
             raise BadDocumentError(f"{item.document.path}: its plan has no stage {head}")
         stages = pipeline.group(plan, head)
         limits = sum(stage.timeout for stage in stages)
-        agent = choose(plan, item, stages[0])
+        agent = choose(plan, item, stages[0], cooling=cooling(mill), now=now)
         who = agent.name if agent else "gitmill"
         frozen = frozen_hash(item.criteria, item.script, item.paths)
         step = Step(
@@ -199,7 +203,8 @@ def _check(mill: Mill, now: Working) -> Verdict:
 def _verdict(report: Report) -> Verdict:
     if report.verdict is not None:
         return report.verdict
-    return Verdict(VerdictWord.FAIL, f"the agent did not finish: {report.exit.value}")
+    said = f": {report.problem}" if report.problem else ""
+    return Verdict(VerdictWord.FAIL, f"the agent did not finish, {report.exit.value}{said}")
 
 
 def _release(mill: Mill, now: Working, why: str) -> None:

@@ -26,10 +26,14 @@ from gitmill.store.events import Step
 
 @dataclass(frozen=True, slots=True)
 class Attempted:
-    """The item as it stands after an attempt, and the event that the attempt ended with."""
+    """The item as it stands after an attempt, and the event that the attempt ended with.
+
+    `outage` says that it was given back because the agent could not be reached.
+    """
 
     item: Item
     event: Event
+    outage: bool = False
 
 
 @dataclass
@@ -149,7 +153,8 @@ def record(
         refs=_work_refs(now),
     )
     try:
-        return Attempted(mill.apply(item.id, step).item(item.id), settled.event)
+        outage = now.report is not None and now.report.exit in agents.OUTAGES
+        return Attempted(mill.apply(item.id, step).item(item.id), settled.event, outage)
     except LeasedError:
         # A person or a recovery took the item: the result is not recorded, the work is kept.
         if now.built and not now.kept:

@@ -55,6 +55,7 @@ allow_secrets = ["0123456789abcdef"]
 returns = 2
 attempts = 4
 aborts = 5
+wait = "10m"
 
 [agents.mine]
 command = ["prog", "an arg"]
@@ -101,7 +102,9 @@ def test_every_key_is_read_into_the_model():
         "max_files": 10, "max_lines": 100, "max_file_size": 1048576, "protected": ("infra/",),
         "forbidden_lines": (r"eval\(",), "allow_secrets": ("0123456789abcdef",),
     }  # fmt: skip
-    assert policy.limits.model_dump() == {"returns": 2, "attempts": 4, "aborts": 5}
+    assert policy.limits.model_dump() == {
+        "returns": 2, "attempts": 4, "aborts": 5, "wait": 600,
+    }  # fmt: skip
     assert policy.agents["mine"].model_dump() == {
         "command": ("prog", "an arg"), "timeout": 1200, "idle": 300,
         "permission": Permission.WORKSPACE, "model": "small", "options": ("--fast",),
@@ -194,7 +197,7 @@ REFUSED = {
         [
             ".gitmill/config.toml:2: there is no key limits.zzz",
             "2 | zzz = 1",
-            "hint: known here: returns, attempts, aborts",
+            "hint: known here: returns, attempts, aborts, wait",
         ],
     ),
     "our own name of a key": (
