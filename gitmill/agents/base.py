@@ -22,6 +22,8 @@ from gitmill.core.verdict import Verdict
 from gitmill.errors import AgentMissingError
 from gitmill.process import Command, Outcome
 
+ANY_ROLE = frozenset({"*"})  # the `ROLES` of an agent that serves whatever roles loops have
+
 
 class ExitKind(StrEnum):
     """How an agent ended; only `completed` comes with a verdict."""

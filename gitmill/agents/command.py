@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from gitmill.agents.base import (
+    ANY_ROLE,
     NOTHING_SAID,
     OVER_BUDGET,
     Attempt,
@@ -33,7 +34,7 @@ from gitmill.agents.base import (
 from gitmill.core.verdict import Verdict, VerdictWord, parse_verdict
 from gitmill.errors import BadConfigError
 
-ROLES = frozenset({"builder", "reviewer"})
+ROLES = ANY_ROLE
 PERMISSIONS = frozenset({"read-only", "workspace", "full"})
 
 

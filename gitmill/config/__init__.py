@@ -152,6 +152,9 @@ class Limits(_Model):
         "how long a `run` waits in all for agents that cool down, when nothing else is to do",
         "10m",
     )
+    prompt: Bytes = _key(
+        400_000, "longest prompt; a diff that does not fit is cut, which the prompt says", "400KB"
+    )
 
 
 class AgentPolicy(_Model):

@@ -9,6 +9,7 @@ from gitmill import process
 from gitmill.config import Policy
 from gitmill.core import sanity
 from gitmill.core.document import Document
+from gitmill.core.excerpt import excerpt
 from gitmill.core.frozen import FrozenPlan
 from gitmill.core.item import Item
 from gitmill.core.passes import definition_of
@@ -150,7 +151,7 @@ def _cached(check: Check, d: str) -> Result:
 def _result(check: Check, d: str, outcome: process.Outcome, *, flaky: bool = False) -> Result:
     return Result(
         check, d, outcome.passed, outcome.status, outcome.ended, outcome.seconds,
-        cached=False, output=outcome.tail(), flaky=flaky,
+        cached=False, output=excerpt(outcome.tail(4000)), flaky=flaky,
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from gitmill.flows import secrets
 from gitmill.flows.environment import Place, place
 from gitmill.flows.gates import outside_paths
 from gitmill.flows.guard import identity
-from gitmill.flows.prompts import prompt_for
+from gitmill.flows.prompts import Asked, asked
 from gitmill.flows.rescue import keep_commit, keep_tree, keep_worktree
 from gitmill.git import trees
 from gitmill.git.objects import Commit, Entry, write_commit
@@ -101,7 +101,7 @@ def build(
     ) as here:  # fmt: skip
         text = findings_text(start.findings) + "\n" if start.findings else ""
         here.findings.write_text(text, "utf-8", "surrogateescape")
-        report = _run_agent(mill, item, stage, who, here, start.findings)
+        report = _run_agent(mill, policy, item, stage, who, here, start.findings)
         said = report.verdict
         if said is None or said.word is not VerdictWord.PASS:
             keep_worktree(mill, here.slot, item.id, start.commit)
@@ -159,12 +159,16 @@ def landed_message(item: Item, *, agent: str, summary: str) -> str:
 def review(
     mill: Mill, policy: Policy, item: Item, stage: PlannedStage, who: PlannedAgent, *, claim: str
 ) -> Report:
-    """Let a reviewer judge a clean checkout of exactly the work; what it writes is thrown away."""
+    """Let a reviewer judge a clean checkout of exactly the work; what it writes is thrown away.
+
+    A side stage before there is any work sees the tip of the target.
+    """
+    commit = item.work or mill.target_tip(mill.snapshot())
     variables = _variables(item, stage)
     if getattr(agents.program(who.name, who.command), "READS_PROMPT", True):
         variables |= identity(claim)
-    with place(mill, policy, item.work, kind="clean", claim=claim, variables=variables) as here:
-        return _run_agent(mill, item, stage, who, here, ())
+    with place(mill, policy, commit, kind="clean", claim=claim, variables=variables) as here:
+        return _run_agent(mill, policy, item, stage, who, here, ())
 
 
 def _variables(item: Item, stage: PlannedStage) -> dict[str, str]:
@@ -178,6 +182,7 @@ def number_of(item: Item, stage: PlannedStage) -> int:
 
 def _run_agent(
     mill: Mill,
+    policy: Policy,
     item: Item,
     stage: PlannedStage,
     who: PlannedAgent,
@@ -189,7 +194,9 @@ def _run_agent(
     home.mkdir(exist_ok=True)
     needs = getattr(agent, "NEEDS", ())
     nonce = mill.mint()
-    reads = getattr(agent, "READS_PROMPT", True)
+    sent, limit = Asked(""), policy.limits.prompt
+    if getattr(agent, "READS_PROMPT", True):
+        sent = asked(mill, item, stage, who, findings, nonce=nonce, limit=limit)
     judged = outside_paths(mill, item, item.base, item.work) if item.work else ()
     attempt = Attempt(
         item=item.id,
@@ -197,7 +204,10 @@ def _run_agent(
         role=stage.role,
         permission=stage.permission.value,
         number=number_of(item, stage),
-        prompt=prompt_for(mill, item, stage, findings, nonce=nonce) if reads else "",
+        prompt=sent.prompt,
+        followup=sent.followup,
+        session=sent.session,
+        earlier=sent.earlier,
         nonce=nonce,
         workdir=here.slot.path,
         scratch=here.slot.tmp,

@@ -56,6 +56,7 @@ returns = 2
 attempts = 4
 aborts = 5
 wait = "10m"
+prompt = "50KB"
 
 [agents.mine]
 command = ["prog", "an arg"]
@@ -103,7 +104,7 @@ def test_every_key_is_read_into_the_model():
         "forbidden_lines": (r"eval\(",), "allow_secrets": ("0123456789abcdef",),
     }  # fmt: skip
     assert policy.limits.model_dump() == {
-        "returns": 2, "attempts": 4, "aborts": 5, "wait": 600,
+        "returns": 2, "attempts": 4, "aborts": 5, "wait": 600, "prompt": 50_000,
     }  # fmt: skip
     assert policy.agents["mine"].model_dump() == {
         "command": ("prog", "an arg"), "timeout": 1200, "idle": 300,
@@ -197,7 +198,7 @@ REFUSED = {
         [
             ".gitmill/config.toml:2: there is no key limits.zzz",
             "2 | zzz = 1",
-            "hint: known here: returns, attempts, aborts, wait",
+            "hint: known here: returns, attempts, aborts, wait, prompt",
         ],
     ),
     "our own name of a key": (
