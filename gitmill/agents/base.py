@@ -125,7 +125,15 @@ class Attempt:
 
     def command(self, argv: tuple[str, ...], *, stdin: bytes = b"", wall: float = 0) -> Command:
         """Return a command in this attempt's worktree with its environment and limits."""
-        return Command(argv, self.workdir, self.env, stdin, wall or self.wall, self.idle)
+        return Command(
+            argv, self.workdir, self.env, stdin, wall or self.wall, self.idle,
+            transcript=self.transcript,
+        )  # fmt: skip
+
+    def heard(self, line: bytes) -> str:
+        """Be the `watch` of a command that speaks no format: all it prints is progress."""
+        self.progress(line.decode("utf-8", "replace"))
+        return ""
 
     def shell(self, script: str, *, name: str = "script") -> Command:
         """Return a command that runs a shell script, which stops at its first failing line.

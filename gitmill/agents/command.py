@@ -47,7 +47,7 @@ def run(attempt: Attempt, execute: Execute) -> Report:
     news = _News(attempt)
     stdin = attempt.prompt.encode("utf-8", "replace")
     command = attempt.command(_argv(attempt.settings), stdin=stdin)
-    outcome = execute(replace(command, watch=news.line, transcript=attempt.transcript))
+    outcome = execute(replace(command, watch=news.line))
     text = "\n".join(
         line
         for line in outcome.stdout.decode("utf-8", "replace").splitlines()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gitmill.cli import output, session
-from gitmill.errors import Exit, RestsError, UsageError
+from gitmill.cli.output import live_line
+from gitmill.errors import Exit, NothingToDoError, RestsError, UsageError
 
 if TYPE_CHECKING:
     from gitmill.flows.undoable import Taken
@@ -27,6 +28,7 @@ def status() -> None:
     """Show what runs, what waits for you, what is next."""
     from gitmill.cli import fast
     from gitmill.flows import show
+    from gitmill.flows.budget import told_today
     from gitmill.flows.cooling import cooling
 
     here = session.mill()
@@ -34,9 +36,13 @@ def status() -> None:
     board = show.board(snapshot)
     for problem in snapshot.broken.values():
         output.say(f"warning: {problem.message}; it is left out until it is mended")
-    if not snapshot.broken and not output.past:
+    if output.past:
+        fast.tell(board)
+        return
+    budget = told_today(here, snapshot)
+    if not snapshot.broken and not budget:  # what the day has cost is not of the state alone
         fast.keep(here.repository.private, snapshot.commit, board)
-    fast.tell(board, () if output.past else list(cooling(here).values()))
+    fast.tell(board, list(cooling(here).values()), budget)
 
 
 @verbs.command()
@@ -101,6 +107,10 @@ def log(
     limit: Annotated[
         int, typer.Option("-n", "--limit", min=0, help="At most so many events; 0 is all.")
     ] = 0,
+    *,
+    live: Annotated[
+        bool, typer.Option("-f", "--follow", help="Show what agents do here, as it happens.")
+    ] = False,
 ) -> None:
     """Show the story of an item, or of everything: newest first."""
     from gitmill.cli.show import entry_json, entry_line
@@ -109,8 +119,25 @@ def log(
     here = session.mill()
     snapshot = show.read(here)
     item = snapshot.resolve(item_id).id if item_id else ""
+    if live:
+        _follow(here, item)
+        return
     events = show.story(here, snapshot, item=item, limit=limit)
     output.answer([entry_line(e) for e in events], {"events": [entry_json(e) for e in events]})
+
+
+def _follow(here: Mill, item: str) -> None:
+    """Print what attempts do here, one line each, until they are over."""
+    from gitmill.flows.live import follow
+
+    lines = 0
+    for told in follow(here, item):
+        lines += 1
+        output.line(live_line(told), told)
+    if not lines:
+        what = f"nobody works on {item} here" if item else "nothing is running here"
+        hint = f"begin with `gitmill run {item}`" if item else "begin with `gitmill run`"
+        raise NothingToDoError(what, hints=[hint])
 
 
 @verbs.command()

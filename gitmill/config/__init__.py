@@ -22,6 +22,7 @@ from gitmill.config.problems import explain, keys, not_toml, to_toml
 from gitmill.config.values import (
     Bytes,
     Digest,
+    Money,
     Name,
     Names,
     Path,
@@ -157,6 +158,40 @@ class Limits(_Model):
     )
 
 
+class AttemptBudget(_Model):
+    """What one attempt may cost; it is ended in the middle."""
+
+    tokens: StrictInt | None = _key(None, "tokens of one attempt, in and out", 500_000, ge=1)
+    cost: Money | None = _key(None, "US dollars of one attempt, as far as its agent says", 2.0)
+    time: Seconds | None = _key(None, "how long its agent may take, whatever the stage says", "1h")
+
+
+class ItemBudget(_Model):
+    """What all attempts at one item may cost; then it is blocked, and `retry` begins anew."""
+
+    tokens: StrictInt | None = _key(None, "tokens of all attempts at an item", 2_000_000, ge=1)
+    cost: Money | None = _key(None, "US dollars of all attempts at an item", 5.0)
+    attempts: StrictInt | None = _key(None, "attempts of agents at an item", 12, ge=1)
+    time: Seconds | None = _key(None, "time that all attempts at an item take", "4h")
+
+
+class DayBudget(_Model):
+    """What all attempts of one day (UTC) may cost, as this clone knows them; then `run` ends."""
+
+    tokens: StrictInt | None = _key(None, "tokens of all attempts of a day", 20_000_000, ge=1)
+    cost: Money | None = _key(None, "US dollars of all attempts of a day", 50.0)
+    attempts: StrictInt | None = _key(None, "attempts of agents in a day", 200, ge=1)
+    time: Seconds | None = _key(None, "time that all attempts of a day take", "2d")
+
+
+class Budget(_Model):
+    """What work may cost. Without a budget nothing is bounded."""
+
+    attempt: AttemptBudget = AttemptBudget()
+    item: ItemBudget = ItemBudget()
+    day: DayBudget = DayBudget()
+
+
 class AgentPolicy(_Model):
     """What a project says about one agent."""
 
@@ -211,6 +246,7 @@ class Policy(_Model):
     worktree: Worktree = Worktree()
     sanity: Sanity = Sanity()
     limits: Limits = Limits()
+    budget: Budget = Budget()
     agents: Mapping[Name, AgentPolicy] = {}
     modes: Mapping[Name, ModePolicy] = {}
     environment: Environment = Environment()

@@ -18,6 +18,7 @@ from gitmill.errors import (
     Exit,
     GitmillError,
     IllegalTransitionError,
+    ItemBudgetError,
     LandBusyError,
     NothingToDoError,
     PausedError,
@@ -153,6 +154,9 @@ def _attempt(mill: Mill, item: Item, summary: Summary, progress: Progress) -> bo
     except (BadDocumentError, AgentMissingError) as error:
         why = f"it cannot be run: {error.message}"
         summary.items[item.id] = say(mill, item, Event.BLOCKED, why)
+        return True
+    except ItemBudgetError as error:
+        summary.items[item.id] = say(mill, item, Event.BLOCKED, error.message)
         return True
     summary.attempts += 1
     summary.items[attempted.item.id] = attempted.item
