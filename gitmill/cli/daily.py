@@ -1,4 +1,4 @@
-"""The verbs of a day: status, run, log, undo, stop, recover, pause, resume."""
+"""The verbs of a day: status, run, undo, stop, recover, pause, resume."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gitmill.cli import output, session
-from gitmill.cli.output import live_line
-from gitmill.errors import Exit, NothingToDoError, RestsError, UsageError
+from gitmill.errors import Exit, RestsError, UsageError
 
 if TYPE_CHECKING:
+    from gitmill.flows.run import Order
     from gitmill.flows.undoable import Taken
     from gitmill.mill import Mill
 
@@ -56,17 +56,22 @@ def run(
     limit: Annotated[
         int, typer.Option("-n", "--limit", min=0, help="At most so many tasks; 0 is all.")
     ] = 0,
+    *,
+    dry: Annotated[
+        bool, typer.Option("--dry-run", help="Do nothing: print the prompts and the refs.")
+    ] = False,
 ) -> int:
     """Carry ready tasks through their loop and land what gets approved."""
+    from gitmill.flows import run as flow
     from gitmill.flows import show
-    from gitmill.flows.run import Order
-    from gitmill.flows.run import run as run_flow
 
     if through not in ("approved", "landed"):
         raise UsageError(f"--through is approved or landed, not {through}")
     here, progress = session.mill(), output.Progress()
-    wanted = [session.resolve(here, typed) for typed in ids or ()]
-    summary = run_flow(here, Order(wanted, through, limit), progress.stage, progress.landing)
+    order = flow.Order([session.resolve(here, typed) for typed in ids or ()], through, limit)
+    if dry:
+        return _dry_run(here, order)
+    summary = flow.run(here, order, progress.stage, progress.landing)
     show.redraw(here)
     items = list(summary.items.values())
     output.answer(
@@ -101,43 +106,34 @@ def _resting(item_id: str, error: RestsError) -> dict[str, Any]:
             "evidence": list(error.evidence), "until": until}  # fmt: skip
 
 
-@verbs.command()
-def log(
-    item_id: Annotated[str, typer.Argument(help="Only this item.", metavar="[ID]")] = "",
-    limit: Annotated[
-        int, typer.Option("-n", "--limit", min=0, help="At most so many events; 0 is all.")
-    ] = 0,
-    *,
-    live: Annotated[
-        bool, typer.Option("-f", "--follow", help="Show what agents do here, as it happens.")
-    ] = False,
-) -> None:
-    """Show the story of an item, or of everything: newest first."""
-    from gitmill.cli.show import entry_json, entry_line
-    from gitmill.flows import show
+def _dry_run(here: Mill, order: Order) -> int:
+    from gitmill.flows.preview import preview
 
-    here = session.mill()
-    snapshot = show.read(here)
-    item = snapshot.resolve(item_id).id if item_id else ""
-    if live:
-        _follow(here, item)
-        return
-    events = show.story(here, snapshot, item=item, limit=limit)
-    output.answer([entry_line(e) for e in events], {"events": [entry_json(e) for e in events]})
-
-
-def _follow(here: Mill, item: str) -> None:
-    """Print what attempts do here, one line each, until they are over."""
-    from gitmill.flows.live import follow
-
-    lines = 0
-    for told in follow(here, item):
-        lines += 1
-        output.line(live_line(told), told)
-    if not lines:
-        what = f"nobody works on {item} here" if item else "nothing is running here"
-        hint = f"begin with `gitmill run {item}`" if item else "begin with `gitmill run`"
-        raise NothingToDoError(what, hints=[hint])
+    lines, told = [], []
+    for one in preview(here, order):
+        agent = one.agent.name if one.agent else "gitmill"
+        model = f", model {one.agent.model}" if one.agent and one.agent.model else ""
+        goes_on = f", goes on with session {one.session}" if one.session else ""
+        lines += [
+            f"{one.item.id}  {one.item.title}",
+            f"  stages  {' → '.join(one.stages)}",
+            f"  agent   {agent} ({one.permission}{model}{goes_on})",
+            f"  moves   {', '.join(one.refs)}",
+            *([f"  lands   {', '.join(one.landing)}"] if one.landing else []),
+            f"  sends   {len(one.prompt):,} characters:",
+            *(f"    {line}" for line in one.prompt.splitlines()),
+            "",
+        ]
+        told.append({
+            "item": one.item.id, "title": one.item.title, "stages": one.stages, "agent": agent,
+            "model": one.agent.model if one.agent else "", "permission": one.permission,
+            "session": one.session, "refs": one.refs, "landing": one.landing,
+            "prompt": one.prompt,
+        })  # fmt: skip
+    output.answer(lines[:-1], {"would": told})
+    output.say("nothing was done")
+    output.next_step("gitmill run")
+    return 0
 
 
 @verbs.command()

@@ -23,7 +23,7 @@ from gitmill.errors import (
 # Which module of this package has which word; a word is a verb or a noun, never both.
 VERBS = {
     "init": "setup", "demo": "setup", "explain": "setup",
-    "status": "daily", "run": "daily", "log": "daily", "stop": "daily", "recover": "daily",
+    "status": "daily", "run": "daily", "log": "history", "stop": "daily", "recover": "daily",
     "pause": "daily", "resume": "daily", "undo": "daily",
     "stats": "history", "compile": "loop", "fsck": "verify", "doctor": "care", "uninit": "care",
 }  # fmt: skip
@@ -133,7 +133,7 @@ def _main(argv: list[str]) -> int:
     if not rest or rest[0] in ("--help", "-h", "help"):
         print(HELP, end="")
         return Exit.OK
-    output.settings.reads = rest[0] in LOOKS or _is_read(rest)
+    output.settings.reads = rest[0] in LOOKS or _is_read(rest) or "--dry-run" in rest
     if output.settings.at:
         _refuse_present(rest)
     elif rest == ["status"] and fast.status():

@@ -1,4 +1,4 @@
-"""What was: attempts one by one, and all of them added up."""
+"""What was and what is: the story, attempts one by one, all of them added up."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gitmill.cli import output, session
-from gitmill.errors import UsageError
+from gitmill.cli.output import live_line
+from gitmill.errors import NothingToDoError, UsageError
 
 if TYPE_CHECKING:
     from gitmill.core.budget import Spent
     from gitmill.flows.stats import Row, Stats
+    from gitmill.mill import Mill
 
 verbs = typer.Typer(add_completion=False, no_args_is_help=True)
 attempt = typer.Typer(add_completion=False, no_args_is_help=False, help="Attempts.")
@@ -21,6 +23,45 @@ attempt = typer.Typer(add_completion=False, no_args_is_help=False, help="Attempt
 @verbs.callback()
 def _verbs() -> None:
     """Commands that are one word."""
+
+
+@verbs.command()
+def log(
+    item_id: Annotated[str, typer.Argument(help="Only this item.", metavar="[ID]")] = "",
+    limit: Annotated[
+        int, typer.Option("-n", "--limit", min=0, help="At most so many events; 0 is all.")
+    ] = 0,
+    *,
+    live: Annotated[
+        bool, typer.Option("-f", "--follow", help="Show what agents do here, as it happens.")
+    ] = False,
+) -> None:
+    """Show the story of an item, or of everything: newest first."""
+    from gitmill.cli.show import entry_json, entry_line
+    from gitmill.flows import show
+
+    here = session.mill()
+    snapshot = show.read(here)
+    item = snapshot.resolve(item_id).id if item_id else ""
+    if live:
+        _follow(here, item)
+        return
+    events = show.story(here, snapshot, item=item, limit=limit)
+    output.answer([entry_line(e) for e in events], {"events": [entry_json(e) for e in events]})
+
+
+def _follow(here: Mill, item: str) -> None:
+    """Print what attempts do here, one line each, until they are over."""
+    from gitmill.flows.live import follow
+
+    lines = 0
+    for told in follow(here, item):
+        lines += 1
+        output.line(live_line(told), told)
+    if not lines:
+        what = f"nobody works on {item} here" if item else "nothing is running here"
+        hint = f"begin with `gitmill run {item}`" if item else "begin with `gitmill run`"
+        raise NothingToDoError(what, hints=[hint])
 
 
 @verbs.command()

@@ -158,3 +158,35 @@ def test_what_nobody_can_mend_ends_with_the_consultant(sandbox: Sandbox, agents)
     assert (item.status, item.reason) == (Status.BLOCKED, "write it anew")
     assert len(asked(agents, "talker-consultant")) == 1
     assert cli(repo.path, "fsck").code == 0
+
+
+def test_a_dry_run_prints_what_is_sent_and_moves_nothing(sandbox: Sandbox):
+    repo = sandbox.repo(files={
+        ".gitmill/config.toml": 'mode = "ours"\n[checks]\ntest = "true"\n[modes.ours]\n'
+        'roles = {builder = "coder", reviewer = "rules"}\n[agents.coder]\ncommand = ["coder"]\n'
+        'model = "large"\n',
+        "CONTRIBUTING.md": "Write tests.\n",
+    })  # fmt: skip
+    assert cli(repo.path, "init").code == 0
+    first = new_task(repo.path, "One", "", "--criterion", "It is fine")
+    second = new_task(repo.path, "Two", "")
+    before = repo.git("for-each-ref")
+    said = cli(repo.path, "run", first, "--dry-run")
+    assert (said.code, repo.git("for-each-ref")) == (0, before)
+    assert said.out.splitlines()[:5] == [
+        f"{first}  One",
+        "  stages  build → sanity → checks",
+        "  agent   coder (workspace, model large)",
+        f"  moves   refs/heads/gitmill/state, refs/gitmill/transcript/{first}, refs/gitmill/work/{first}, refs/gitmill/rescue/{first}/",
+        f"  lands   refs/heads/main, refs/notes/gitmill, refs/gitmill/candidate/{first}",
+    ]
+    assert "    - It is fine\n" in said.out
+    assert "    Write tests.\n" in said.out
+    assert said.err == "nothing was done\nnext: `gitmill run`\n"
+    both = cli(repo.path, "run", "--dry-run", "--through", "approved", "--json").json["would"]
+    assert [(one["item"], one["landing"]) for one in both] == [(first, []), (second, [])]
+    assert not (repo.path / ".git/worktrees").exists()
+    assert cli(repo.path, "task", "cancel", first).code == 0
+    assert cli(repo.path, "task", "cancel", second).code == 0
+    nothing = cli(repo.path, "run", "--dry-run")
+    assert (nothing.code, nothing.out) == (5, "")
