@@ -15,6 +15,7 @@ from typing import Protocol
 
 from gitmill.agents.base import (
     NOTHING_SAID,
+    OUTAGES,
     OVER_BUDGET,
     Attempt,
     Execute,
@@ -30,6 +31,8 @@ from gitmill.process import Command, Outcome
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
     """What one run of a CLI came to.
+
+    An outage that it was waiting out when we ended it stays one: it is not the work's fault.
 
     `usage` and `cost` are of this run alone. `forgotten` says that the session to go on with is
     not there any more. The other fields are those of a `Report`.
@@ -109,7 +112,8 @@ def _one(
     kind = stopped_kind(outcome)
     if outcome.ended == "stopped":
         turn = replace(turn, problem=outcome.why.removeprefix(OVER_BUDGET))
-    if kind is not None:  # what a CLI says after a signal of ours means nothing
+    waited = turn.exit in OUTAGES and kind in (ExitKind.TIMED_OUT, ExitKind.CRASHED)
+    if kind is not None and not waited:  # what a CLI says after a signal of ours means nothing
         turn = replace(turn, exit=kind, problem=turn.problem or _ended(outcome))
     return turn, outcome.tail()
 

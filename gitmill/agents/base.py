@@ -89,7 +89,8 @@ class Attempt:
     of it, `findings` a file there that is empty in the first round. `home` is a folder of this
     item's and agent's own that stays as long as their sessions are of use. `number` counts
     attempts at this stage from 1. `outside` are changed paths that the item did not declare.
-    `settings` are the agent's own from the policy. Limits in seconds.
+    `settings` are the agent's own from the policy. `confined` says that nothing it starts can write
+    outside of these folders, whatever it tries. Limits in seconds.
 
     With a `session` to go on with, `followup` is the prompt it needs; `prompt` always says all.
     `earlier` is how many findings the prompt numbers, of each of which a verdict has to say whether
@@ -118,6 +119,7 @@ class Attempt:
     session: str = ""
     followup: str = ""
     earlier: int = 0
+    confined: bool = False
     transcript: Path | None = None
     progress: Callable[[str], None] = _nothing
     spend: Callable[[Usage, float | None], str] = _unlimited

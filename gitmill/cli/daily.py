@@ -82,6 +82,7 @@ def run(
             "exit": int(summary.code),
             "held": summary.held.message if summary.held else None,
             "resting": [_resting(name, error) for name, error in summary.resting.items()],
+            "untrusted": list(summary.untrusted),
         },
     )
     count = f"{summary.attempts} attempt" + ("" if summary.attempts == 1 else "s")
@@ -90,9 +91,9 @@ def run(
         ended.setdefault(item.status.value, []).append(item.id)
     output.say("; ".join(f"{word} {' '.join(found)}" for word, found in ended.items())
                + f" ({count})")  # fmt: skip
-    for problem in filter(None, (summary.held, summary.rests)):
-        if not output.settings.json:
-            output.error(problem)
+    stopped = [*summary.untrusted.values(), *filter(None, (summary.held, summary.rests))]
+    for problem in stopped if not output.settings.json else ():
+        output.error(problem)
     urgent = next((i for i in items if i.status.value in ("waiting", "blocked")), None)
     first = urgent or next((i for i in items if not i.is_final and not summary.resting), None)
     output.next_step(*(session.after(first) if first else ("gitmill status",)))

@@ -54,7 +54,7 @@ more
   queue             list add remove land pause resume
   loop              list show check;  compile
   attempt           list show;  stats: lead time, attempts, usage and cost
-  agent, config     list
+  agent, config     list · config trust
   pause, resume     no new attempt begins, in any clone
   recover           put right what killed processes left; `run` begins with it
   fsck              verify the whole history offline: state, landings, notes, refs

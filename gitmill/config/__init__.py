@@ -22,6 +22,8 @@ from gitmill.config.problems import explain, keys, not_toml, to_toml
 from gitmill.config.values import (
     Bytes,
     Digest,
+    Dollars,
+    Model,
     Money,
     Name,
     Names,
@@ -204,6 +206,21 @@ class AgentPolicy(_Model):
     model: Text | None = _key(None, "model, as its own command line names it", "sonnet")
     options: tuple[Text, ...] = _key((), "more arguments for its command line", ["--verbose"])
 
+    @property
+    def line(self) -> str:
+        """What the policy says of its command line, empty where it says nothing."""
+        return shlex.join([*self.command, *self.options])
+
+
+class Price(_Model):
+    """What a model costs, in US dollars per million tokens; it comes before gitmill's own list."""
+
+    input: Dollars = Field(description="tokens read that were not cached", examples=[1.25])
+    output: Dollars = Field(description="tokens written", examples=[10.0])
+    cached: Dollars | None = _key(
+        None, "tokens read from the cache; as `input` if not given", 0.125
+    )
+
 
 class ModePolicy(_Model):
     """A mode of the project; one with a shipped mode's name changes that mode."""
@@ -249,6 +266,7 @@ class Policy(_Model):
     budget: Budget = Budget()
     agents: Mapping[Name, AgentPolicy] = {}
     modes: Mapping[Name, ModePolicy] = {}
+    prices: Mapping[Model, Price] = {}
     environment: Environment = Environment()
 
     @property
@@ -267,7 +285,7 @@ class Policy(_Model):
         return (
             {f"checks.{name}": check.command for name, check in checks.items()}
             | {f"worktree.setup.{n}": line for n, line in enumerate(self.worktree.setup, 1)}
-            | {f"agents.{n}": shlex.join(agents[n].command) for n in agents if agents[n].command}
+            | {f"agents.{name}": line for name, one in agents.items() if (line := one.line)}
         )
 
 

@@ -18,6 +18,7 @@ from gitmill.flows import secrets
 from gitmill.flows.guard import Guard
 from gitmill.flows.interrupt import breakable
 from gitmill.flows.rescue import keep_worktree
+from gitmill.flows.trust import require_trusted
 from gitmill.git.tamper import TRACE
 from gitmill.git.worktrees import Slot
 from gitmill.mill import Mill
@@ -94,7 +95,7 @@ def place(
         env |= {"GITMILL_FINDINGS": str(findings), TRACE: str(trace)}
         here = Place(slot, engine, env, findings, Guard(mill, claim, trace), tree)
         if key and not same:
-            _set_up(here, policy, key)
+            _set_up(mill, here, policy, key)
         if key and kind == "build":
             here = replace(here, made=slot.take_tree(mill.store.backend, tree))
         yield here
@@ -114,9 +115,11 @@ def _stamp(slot: Slot) -> str:
     return path.read_text() if path.exists() else ""
 
 
-def _set_up(here: Place, policy: Policy, key: str) -> None:
+def _set_up(mill: Mill, here: Place, policy: Policy, key: str) -> None:
     stamp = here.slot.side / "setup"
     stamp.unlink(missing_ok=True)
+    named = enumerate(policy.worktree.setup, 1)
+    require_trusted(mill, {f"worktree.setup.{number}": line for number, line in named})
     for number, command in enumerate(policy.worktree.setup):
         outcome = here.shell(command, seconds=1800, name=f"setup-{number}")
         if not outcome.passed:

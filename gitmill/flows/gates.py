@@ -16,6 +16,7 @@ from gitmill.core.passes import definition_of
 from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
 from gitmill.flows import secrets
 from gitmill.flows.environment import place, platform_name, setup_key
+from gitmill.flows.trust import require_trusted
 from gitmill.git.paths import Patterns
 from gitmill.mill import Mill, layout
 from gitmill.store.events import timestamp
@@ -121,6 +122,7 @@ def run_checks(
     known = {d for _, d in named if snapshot.read(layout.check_path(tree, d)) is not None}
     if all(d in known for _, d in named):
         return [_cached(check, d) for check, d in named]
+    require_trusted(mill, {f"checks.{check.name}": check.command for check in checks})
     results: list[Result] = []
     with place(mill, policy, commit, kind="clean", claim=claim) as here:
         for check, d in named:

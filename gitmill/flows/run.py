@@ -24,13 +24,16 @@ from gitmill.errors import (
     PausedError,
     RefMovedError,
     RestsError,
+    UntrustedError,
 )
 from gitmill.flows.attempt import Progress, run_attempt
+from gitmill.flows.compile import plan_for
 from gitmill.flows.finish import say
 from gitmill.flows.interrupt import breakable, interruptible, obey
 from gitmill.flows.land import Tell, land_all
 from gitmill.flows.queue import enqueue
 from gitmill.flows.recover import recover
+from gitmill.flows.trust import require_runnable
 from gitmill.mill import Mill
 from gitmill.store.snapshot import Snapshot
 
@@ -46,6 +49,7 @@ class Summary:
     given_back: set[str] = field(default_factory=set)  # not again in this run
     resting: dict[str, RestsError] = field(default_factory=dict)  # why an item cannot begin now
     waited: float = 0.0  # seconds that went by until something could begin
+    untrusted: dict[str, GitmillError] = field(default_factory=dict)  # what may not run here
     held: GitmillError | None = None
     busy: bool = False  # another process lands, and there is something to land
 
@@ -57,7 +61,7 @@ class Summary:
         codes = {error.code for error in self.resting.values()}
         if Status.BLOCKED in statuses or self.given_back & ready or Exit.FAILED in codes:
             return Exit.FAILED
-        if Status.WAITING in statuses or Exit.PERSON in codes:
+        if Status.WAITING in statuses or Exit.PERSON in codes or self.untrusted:
             return Exit.PERSON
         return self.held.code if self.held else Exit.BUSY if codes else Exit.OK
 
@@ -97,6 +101,8 @@ def run(mill: Mill, order: Order, progress: Progress, tell: Tell) -> Summary:
         # Others may have taken them further meanwhile.
         snapshot = mill.snapshot()
         summary.items = {n: snapshot.items.get(n, item) for n, item in summary.items.items()}
+    if not summary.items and summary.untrusted and summary.held is None:
+        raise next(iter(summary.untrusted.values()))
     if not summary.items and summary.held is None:
         if summary.rests is not None:
             raise summary.rests
@@ -132,6 +138,7 @@ def _turn(mill: Mill, order: Order, summary: Summary, progress: Progress, tell: 
         if item.id in summary.items or not order.limit or len(summary.items) < order.limit
         if item.id not in summary.given_back
         if item.id not in summary.resting
+        if item.id not in summary.untrusted
     ]
     alike: dict[tuple[object, ...], RestsError] = {}  # thousands may wait for one agent
     for item in ready:
@@ -148,9 +155,13 @@ def _turn(mill: Mill, order: Order, summary: Summary, progress: Progress, tell: 
 def _attempt(mill: Mill, item: Item, summary: Summary, progress: Progress) -> bool:
     """Make one attempt at an item. Raises a `RestsError` when it cannot begin now."""
     try:
+        _trusted(mill, mill.snapshot(), item)
         attempted = run_attempt(mill, item.id, progress, after=item.event)
     except RefMovedError:
         return True  # somebody else took it
+    except UntrustedError as error:
+        summary.untrusted[item.id] = error
+        return True
     except (BadDocumentError, AgentMissingError) as error:
         why = f"it cannot be run: {error.message}"
         summary.items[item.id] = say(mill, item, Event.BLOCKED, why)
@@ -163,6 +174,12 @@ def _attempt(mill: Mill, item: Item, summary: Summary, progress: Progress) -> bo
     if attempted.event is Event.RELEASED and not attempted.outage:
         summary.given_back.add(attempted.item.id)
     return True
+
+
+def _trusted(mill: Mill, snapshot: Snapshot, item: Item) -> None:
+    """Raise `UntrustedError` before a claim is made for what could not run here."""
+    tip = mill.target_tip(snapshot)
+    require_runnable(mill, item, mill.policy_at(tip), plan_for(mill, snapshot, item, tip))
 
 
 def _wait(mill: Mill, summary: Summary) -> bool:
@@ -221,7 +238,7 @@ def _land(mill: Mill, order: Order, summary: Summary, tell: Tell) -> bool:
     except LandBusyError:
         summary.busy = True
         return False
-    except (CheckoutBlockedError, PausedError) as error:
+    except (CheckoutBlockedError, PausedError, UntrustedError) as error:
         summary.held = error
         summary.items |= {n: i for n, i in mill.snapshot().items.items() if n in summary.items}
         return True

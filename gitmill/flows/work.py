@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from dataclasses import dataclass, replace
 
@@ -21,6 +22,7 @@ from gitmill.flows.gates import outside_paths
 from gitmill.flows.guard import identity
 from gitmill.flows.prompts import Asked, asked
 from gitmill.flows.rescue import keep_commit, keep_tree, keep_worktree
+from gitmill.flows.trust import item_commands, require_trusted
 from gitmill.flows.witness import Witness
 from gitmill.git import trees
 from gitmill.git.objects import Commit, Entry, write_commit
@@ -206,6 +208,9 @@ def _run_agent(
     findings: tuple[Finding, ...],
     witness: Witness,
 ) -> Report:
+    line = {f"agents.{who.name}": shlex.join([*who.command, *who.options])}
+    named = line if who.command or who.options else {}
+    require_trusted(mill, item_commands(item) | named, item=item.id)
     agent = agents.program(who.name, who.command)
     home = here.slot.side / "home"
     home.mkdir(exist_ok=True)
@@ -240,13 +245,17 @@ def _run_agent(
         criteria=item.criteria,
         outside=judged if stage.role == "reviewer" else (),
         model=who.model,
-        settings={"command": who.command, "options": who.options},
+        settings={"command": who.command, "options": who.options, "prices": _prices(policy)},
     )
     began = time.monotonic()
     report = agent.run(attempt, here.execute)
     report = witness.judged(report, timeout=stage.timeout, took=time.monotonic() - began)
     said = report.verdict
     return report if said is None else replace(report, verdict=secrets.clean_verdict(said))
+
+
+def _prices(policy: Policy) -> dict[str, dict[str, float | None]]:
+    return {model: price.model_dump() for model, price in policy.prices.items()}
 
 
 def patch_of(mill: Mill, base: str, work: str) -> str:

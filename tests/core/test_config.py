@@ -149,7 +149,7 @@ def test_all_commands_that_need_trust_are_listed_by_their_key():
         "checks.lint": "ruff check .",
         "checks.test": "python -m pytest -q",
         "worktree.setup.1": "python -m venv .venv",
-        "agents.mine": "prog 'an arg'",
+        "agents.mine": "prog 'an arg' --fast",
     }
 
 
