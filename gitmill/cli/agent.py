@@ -31,7 +31,8 @@ def list_agents() -> None:
     """List the agents: found, which version, signed in as far as can be told for nothing."""
     from gitmill.agents import base
 
-    rows, told, (_, own) = [], [], _here()
+    rows, told, (here, own) = [], [], _here()
+    cold = _cold(here)
     names = [name for name in base.names() if name != "command"]  # that one runs the policy's own
     names += [name for name, policy in own.items() if policy.command and name not in names]
     for name in names:
@@ -46,9 +47,20 @@ def list_agents() -> None:
             "name": name, "found": probe.found, "version": probe.version,
             "supported": probe.supported, "signed_in": probe.signed_in, "roles": roles or None,
             "permissions": sorted(one.PERMISSIONS), "detail": probe.detail,
+            "cooling": cold.get(name),
         })  # fmt: skip
+    rows += [f"{name:<10} cools down: {why}" for name, why in cold.items()]
     output.answer(rows, {"agents": told})
     output.next_step("gitmill agent try NAME")
+
+
+def _cold(here: Mill | None) -> dict[str, str]:
+    """Return the agents that cool down here, and why; none outside of a repository."""
+    from gitmill.flows.cooling import cooling
+
+    if here is None:
+        return {}
+    return {name: one.told(here.now()) for name, one in cooling(here).items()}
 
 
 def _state(probe: Probe) -> str:

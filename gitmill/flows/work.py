@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import time
 from dataclasses import dataclass, replace
 
 from gitmill.agents import base as agents
@@ -22,6 +23,7 @@ from gitmill.flows.guard import identity
 from gitmill.flows.prompts import Asked, asked
 from gitmill.flows.rescue import keep_commit, keep_tree, keep_worktree
 from gitmill.flows.trust import item_commands, require_trusted
+from gitmill.flows.witness import Witness
 from gitmill.git import trees
 from gitmill.git.objects import Commit, Entry, write_commit
 from gitmill.git.patch import patch_identity
@@ -89,7 +91,14 @@ def conflict_finding(conflict: Conflict) -> Finding:
 
 
 def build(
-    mill: Mill, policy: Policy, item: Item, stage: PlannedStage, who: PlannedAgent, *, claim: str
+    mill: Mill,
+    policy: Policy,
+    item: Item,
+    stage: PlannedStage,
+    who: PlannedAgent,
+    *,
+    claim: str,
+    witness: Witness,
 ) -> Built:
     """Let the builder work in a worktree and commit the tree that it leaves, whatever git says.
 
@@ -103,7 +112,7 @@ def build(
     ) as here:  # fmt: skip
         text = findings_text(start.findings) + "\n" if start.findings else ""
         here.findings.write_text(text, "utf-8", "surrogateescape")
-        report = _run_agent(mill, policy, item, stage, who, here, start.findings)
+        report = _run_agent(mill, policy, item, stage, who, here, start.findings, witness)
         said = report.verdict
         if said is None or said.word is not VerdictWord.PASS:
             keep_worktree(mill, here.slot, item.id, start.commit)
@@ -159,7 +168,14 @@ def landed_message(item: Item, *, agent: str, summary: str) -> str:
 
 
 def review(
-    mill: Mill, policy: Policy, item: Item, stage: PlannedStage, who: PlannedAgent, *, claim: str
+    mill: Mill,
+    policy: Policy,
+    item: Item,
+    stage: PlannedStage,
+    who: PlannedAgent,
+    *,
+    claim: str,
+    witness: Witness,
 ) -> Report:
     """Let a reviewer judge a clean checkout of exactly the work; what it writes is thrown away.
 
@@ -170,7 +186,7 @@ def review(
     if getattr(agents.program(who.name, who.command), "READS_PROMPT", True):
         variables |= identity(claim)
     with place(mill, policy, commit, kind="clean", claim=claim, variables=variables) as here:
-        return _run_agent(mill, policy, item, stage, who, here, ())
+        return _run_agent(mill, policy, item, stage, who, here, (), witness)
 
 
 def _variables(item: Item, stage: PlannedStage) -> dict[str, str]:
@@ -190,6 +206,7 @@ def _run_agent(
     who: PlannedAgent,
     here: Place,
     findings: tuple[Finding, ...],
+    witness: Witness,
 ) -> Report:
     line = {f"agents.{who.name}": shlex.join([*who.command, *who.options])}
     named = line if who.command or who.options else {}
@@ -219,15 +236,20 @@ def _run_agent(
         findings=here.findings,
         home=home,
         env={**here.env, **{name: os.environ[name] for name in needs if name in os.environ}},
-        wall=stage.timeout,
+        wall=witness.wall(stage.timeout),
         idle=stage.idle,
+        transcript=witness.transcript,
+        progress=witness.progress,
+        spend=witness.spend,
         script=item.script,
         criteria=item.criteria,
         outside=judged if stage.role == "reviewer" else (),
         model=who.model,
         settings={"command": who.command, "options": who.options, "prices": _prices(policy)},
     )
+    began = time.monotonic()
     report = agent.run(attempt, here.execute)
+    report = witness.judged(report, timeout=stage.timeout, took=time.monotonic() - began)
     said = report.verdict
     return report if said is None else replace(report, verdict=secrets.clean_verdict(said))
 

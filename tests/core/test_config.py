@@ -55,6 +55,7 @@ allow_secrets = ["0123456789abcdef"]
 returns = 2
 attempts = 4
 aborts = 5
+wait = "10m"
 prompt = "50KB"
 
 [agents.mine]
@@ -108,11 +109,8 @@ def test_every_key_is_read_into_the_model():
         "forbidden_lines": (r"eval\(",), "allow_secrets": ("0123456789abcdef",),
     }  # fmt: skip
     assert policy.limits.model_dump() == {
-        "returns": 2,
-        "attempts": 4,
-        "aborts": 5,
-        "prompt": 50_000,
-    }
+        "returns": 2, "attempts": 4, "aborts": 5, "wait": 600, "prompt": 50_000,
+    }  # fmt: skip
     assert policy.agents["mine"].model_dump() == {
         "command": ("prog", "an arg"), "timeout": 1200, "idle": 300,
         "permission": Permission.WORKSPACE, "model": "small", "options": ("--fast",),
@@ -205,7 +203,7 @@ REFUSED = {
         [
             ".gitmill/config.toml:2: there is no key limits.zzz",
             "2 | zzz = 1",
-            "hint: known here: returns, attempts, aborts, prompt",
+            "hint: known here: returns, attempts, aborts, wait, prompt",
         ],
     ),
     "our own name of a key": (
