@@ -73,7 +73,7 @@ def stats() -> None:
 
     here = session.mill()
     snapshot = show.read(here)
-    found = stats_flow(here.repository.reader, snapshot)
+    found = stats_flow(here.store.backend, snapshot)
     today = {} if output.past else told_today(here, snapshot)
     lines = _lines(found) + ([f"budget today: {today['told']}"] if today else [])
     output.answer(lines, found.as_json() | {"budget": today or None})

@@ -118,7 +118,9 @@ def spent_today(mill: Mill, snapshot: Snapshot) -> Spent:
     tip, known = _kept(mill, day)
     if tip == snapshot.commit:
         return known
-    spent = _since(mill.repository.reader, snapshot.commit, tip, midnight.timestamp(), known)
+    # A few events do not pay for loading libgit2; a whole day does.
+    backend = mill.repository.reader if tip else mill.store.backend
+    spent = _since(backend, snapshot.commit, tip, midnight.timestamp(), known)
     new = path.with_suffix(f".{mill.mint()}")
     with chokepoint(f"write {FILE}"):
         told = {"day": day, "tip": snapshot.commit, "spent": asdict(spent)}
