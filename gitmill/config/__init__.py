@@ -22,8 +22,10 @@ from gitmill.config.problems import explain, keys, not_toml, to_toml
 from gitmill.config.values import (
     Bytes,
     Digest,
+    Enforce,
     Name,
     Names,
+    Network,
     Path,
     Permission,
     Regex,
@@ -194,6 +196,22 @@ class Environment(_Model):
     )
 
 
+class Sandbox(_Model):
+    """What holds agents, scripts and checks within their worktree."""
+
+    enforce: Enforce = _key(
+        Enforce.AUTO,
+        "`required` refuses to run without one, `off` does without",
+        "required",
+    )
+    network: Network = _key(
+        Network.ON,
+        "of scripts, checks and criteria: `on` or `off`; agents with a model always have one, "
+        "unless their stage says `network: off`",
+        "off",
+    )
+
+
 class Policy(_Model):
     """The whole policy. `checks` is None when the file has no such table."""
 
@@ -206,6 +224,7 @@ class Policy(_Model):
     agents: Mapping[Name, AgentPolicy] = {}
     modes: Mapping[Name, ModePolicy] = {}
     environment: Environment = Environment()
+    sandbox: Sandbox = Sandbox()
 
     @property
     def protected_paths(self) -> tuple[str, ...]:

@@ -9,12 +9,12 @@ from gitmill import process
 from gitmill.config import Policy
 from gitmill.core import sanity
 from gitmill.core.document import Document
-from gitmill.core.frozen import FrozenPlan
+from gitmill.core.frozen import FrozenPlan, PlannedStage
 from gitmill.core.item import Item
 from gitmill.core.passes import definition_of
 from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
-from gitmill.flows import secrets
-from gitmill.flows.environment import place, platform_name, setup_key
+from gitmill.flows import fence, secrets
+from gitmill.flows.environment import Rights, place, platform_name, setup_key
 from gitmill.git.paths import Patterns
 from gitmill.mill import Mill, layout
 from gitmill.store.events import timestamp
@@ -109,6 +109,7 @@ def run_checks(
     *,
     claim: str,
     again: bool = False,
+    stage: PlannedStage | None = None,
 ) -> list[Result]:
     """Run what has not passed on this commit's tree yet, up to the first that is red.
 
@@ -121,7 +122,8 @@ def run_checks(
     if all(d in known for _, d in named):
         return [_cached(check, d) for check, d in named]
     results: list[Result] = []
-    with place(mill, policy, commit, kind="clean", claim=claim) as here:
+    rights = Rights(network=fence.network(policy, stage))
+    with place(mill, policy, commit, kind="clean", claim=claim, rights=rights) as here:
         for check, d in named:
             if d in known:
                 results.append(_cached(check, d))

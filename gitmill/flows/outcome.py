@@ -18,7 +18,7 @@ from gitmill.core.runlog import Passage, RunLog
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
 from gitmill.errors import LeasedError
-from gitmill.flows import gates, secrets, work
+from gitmill.flows import fence, gates, secrets, work
 from gitmill.flows.rescue import keep_commit
 from gitmill.mill import Mill, layout
 from gitmill.store.events import Step
@@ -99,7 +99,7 @@ def _facts(mill: Mill, now: Working) -> Mapping[str, Any]:
         told = {"input": usage.input, "output": usage.output, "cached": usage.cached}
         facts["usage"] = {key: count for key, count in told.items() if count is not None} or None
         facts |= {"cost": now.report.cost, "session": now.report.session}
-    return facts
+    return facts | {"sandbox": fence.word(mill, now.policy)}
 
 
 def record(
