@@ -35,7 +35,7 @@ def status() -> None:
         output.say(f"warning: {problem.message}; it is left out until it is mended")
     if not snapshot.broken and not output.past:
         fast.keep(here.repository.private, snapshot.commit, board)
-    fast.tell(board)
+    fast.tell(board, here.repository.private)
 
 
 @verbs.command()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gitmill.core.board import Board
 
 KEPT = "board.json"
+NOT_ENFORCED = "not-enforced"  # flows/fence.py writes it
 STATE = "refs/heads/gitmill/state"
 
 
@@ -38,7 +39,7 @@ def status() -> bool:
         board = from_json(kept["board"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    tell(board)
+    tell(board, Path(lines[0]) / "gitmill")
     return True
 
 
@@ -55,12 +56,15 @@ def keep(folder: Path, tip: str, board: Board) -> None:
         return
 
 
-def tell(board: Board) -> None:
-    """Print the board and what to type next."""
+def tell(board: Board, folder: Path) -> None:
+    """Print the board and what to type next; `folder` is ours in the git directory."""
     from gitmill.cli.show import board_json, board_lines
 
     now = output.past[0].time if output.past else datetime.now(UTC)
-    output.answer(board_lines(board, now), board_json(board, now))
+    why = "" if output.past else _not_enforced(folder)
+    notes = [f"sandbox not enforced: {why}"] if why else []
+    told = board_json(board, now) | {"not_enforced": why or None}
+    output.answer([*board_lines(board, now), *notes], told)
     first = {row.status.value: row.id for row in reversed(board.rows)}
     if "waiting" in first:
         task = first["waiting"]
@@ -74,3 +78,11 @@ def tell(board: Board) -> None:
         output.next_step(f"gitmill task show {task}", f"gitmill task retry {task}")
     else:
         output.next_step('gitmill task new "What to do" --ready')
+
+
+def _not_enforced(folder: Path) -> str:
+    """Return why the last run here had no sandbox, empty where it had one or none ran yet."""
+    try:
+        return (folder / NOT_ENFORCED).read_text("utf-8", "replace").strip()
+    except OSError:
+        return ""

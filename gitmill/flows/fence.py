@@ -109,7 +109,7 @@ def fence_of(mill: Mill, policy: Policy, slot: Slot, *, network: bool) -> Fence 
         worktree=slot.path.resolve(),
         blank=blank,
         writable=(slot.tmp, *_named(mill, "writable")),
-        visible=(*_tools(), *([top.resolve()] if top else []), *_named(mill, "readable")),
+        visible=(*_tools(), *_linked(), *([top] if top else []), *_named(mill, "readable")),
         hidden=(*private.places(), pool, *others),
         guarded=(common, slot.path / ".git"),
         network=network,
@@ -118,6 +118,11 @@ def fence_of(mill: Mill, policy: Policy, slot: Slot, *, network: bool) -> Fence 
 
 def _named(mill: Mill, name: str) -> tuple[Path, ...]:
     return tuple(Path(value).expanduser() for value in mill.repository.preferred(name))
+
+
+def _linked() -> Iterator[Path]:
+    """Yield where the links of a run's home lead: the user's may be a hidden place as a whole."""
+    return (private.home() / name for name in private.TOOLS)
 
 
 @cache

@@ -17,6 +17,7 @@ from gitmill.flows import logins, private
 from gitmill.git.entries import remove
 from gitmill.git.locks import try_lock
 from gitmill.mill import Mill
+from gitmill.store.snapshot import Snapshot
 
 FOLDER = "homes"  # in the pool's folder
 
@@ -105,28 +106,50 @@ def agents_own(mill: Mill, item: str, agent: str, login: tuple[str, ...]) -> Ite
         os.close(lock)
 
 
-def settle(mill: Mill, *, gone: bool = True) -> list[str]:
+def left(mill: Mill, snapshot: Snapshot) -> tuple[list[str], list[str]]:
+    """Return the items that have ended and have homes, and the homes that a login is lent to."""
+    folders = sorted((mill.pool.folder / FOLDER).glob("*"))
+    over = [folder.name for folder in folders if _is_over(snapshot, folder.name)]
+    lent = [record for folder in folders for record in folder.glob(f"*{logins.RECORD}")]
+    return over, [record.name.removesuffix(logins.RECORD) for record in lent if _is_free(record)]
+
+
+def _is_free(record: Path) -> bool:
+    lock = try_lock(record.with_name(f"{record.name.removesuffix(logins.RECORD)}.lock"))
+    if lock is not None:
+        os.close(lock)
+    return lock is not None
+
+
+def _is_over(snapshot: Snapshot, name: str) -> bool:
+    item = snapshot.items.get(name)
+    return not snapshot.broken and (item is None or item.status in FINAL)
+
+
+def settle(mill: Mill) -> list[str]:
     """Give back logins that killed runs had, and remove homes that nobody needs any more.
 
-    Returns one sentence for each thing that was done. Homes in use are left alone.
+    Returns one sentence for each token that was put back. Homes in use are left alone.
     """
-    done = []
-    root = mill.pool.folder / FOLDER
+    done: list[str] = []
     snapshot = mill.snapshot()
-    for folder in sorted(root.glob("*")) if root.is_dir() else ():
-        item = snapshot.items.get(folder.name)
-        over = gone and not snapshot.broken and (item is None or item.status in FINAL)
+    for folder in sorted((mill.pool.folder / FOLDER).glob("*")):
         locks = [try_lock(path) for path in sorted(folder.glob("*.lock"))]
         try:
             if None in locks:
                 continue
             for record in sorted(folder.glob(f"*{logins.RECORD}")):
                 done += logins.give_back(record)
-            if over:
+            if _is_over(snapshot, folder.name) and not any(folder.glob(f"*{logins.RECORD}")):
                 remove(folder)
-                done.append(f"removed the homes of agents on {folder.name}, which has ended")
         finally:
             for lock in locks:
                 if lock is not None:
                     os.close(lock)
     return done
+
+
+def give_back_logins(mill: Mill) -> None:
+    """Give back every login that was lent, while nobody works here."""
+    for record in (mill.pool.folder / FOLDER).glob(f"*/*{logins.RECORD}"):
+        logins.give_back(record)

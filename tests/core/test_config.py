@@ -72,6 +72,9 @@ gates = {approve = "never"}
 
 [environment]
 pass = ["PYPI_TOKEN"]
+[sandbox]
+enforce = "required"
+network = "off"
 """
 
 
