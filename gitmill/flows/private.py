@@ -56,8 +56,11 @@ VARIABLES = frozenset(
     {"SSH_AUTH_SOCK", "SSH_AGENT_PID", "GPG_AGENT_INFO", "DBUS_SESSION_BUS_ADDRESS",
      "XDG_RUNTIME_DIR", "XAUTHORITY", "DOCKER_HOST", "CONTAINER_HOST", "TMUX", "STY"}
 )  # fmt: skip
-# What programs print when they are refused a write, with what they were about to do.
-REFUSED = re.compile(rb"[^\n\"\\]{0,200}(?:Read-only file system|EROFS)[^\n\"\\]{0,80}")
+# What programs print when they are refused a write, git without the reason too.
+REFUSED = re.compile(
+    rb"[^\n\"\\]{0,200}(?:Read-only file system|EROFS"
+    rb"|unable to create (?:temporary object directory|directory for))[^\n\"\\]{0,200}"
+)
 
 
 def home() -> Path:
