@@ -23,10 +23,12 @@ from gitmill.config.values import (
     Bytes,
     Digest,
     Dollars,
+    Enforce,
     Model,
     Money,
     Name,
     Names,
+    Network,
     Path,
     Permission,
     Regex,
@@ -255,6 +257,22 @@ class Environment(_Model):
     )
 
 
+class Sandbox(_Model):
+    """What holds agents, scripts and checks within their worktree."""
+
+    enforce: Enforce = _key(
+        Enforce.AUTO,
+        "`required` refuses to run without one, `off` does without",
+        "required",
+    )
+    network: Network = _key(
+        Network.ON,
+        "of scripts, checks and criteria: `on` or `off`; agents with a model always have one, "
+        "unless their stage says `network: off`",
+        "off",
+    )
+
+
 class Policy(_Model):
     """The whole policy. `checks` is None when the file has no such table."""
 
@@ -269,6 +287,7 @@ class Policy(_Model):
     modes: Mapping[Name, ModePolicy] = {}
     prices: Mapping[Model, Price] = {}
     environment: Environment = Environment()
+    sandbox: Sandbox = Sandbox()
 
     @property
     def protected_paths(self) -> tuple[str, ...]:

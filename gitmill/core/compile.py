@@ -292,4 +292,5 @@ def _stage(
         distinct_from=stage.distinct_from,
         edges=edges,
         prompt=stage.prompt,
+        network=stage.network,
     )

@@ -101,6 +101,9 @@ cached = 0.125
 
 [environment]
 pass = ["PYPI_TOKEN"]
+[sandbox]
+enforce = "required"
+network = "off"
 """
 
 
