@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import tomllib
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import (
     BaseModel,
@@ -23,9 +23,12 @@ from gitmill.config.values import (
     Bytes,
     Digest,
     Dollars,
+    Enforce,
     Model,
+    Money,
     Name,
     Names,
+    Network,
     Path,
     Permission,
     Regex,
@@ -44,6 +47,7 @@ POLICY_FILE = ".gitmill/config.toml"
 OWN_FOLDER = ".gitmill/"
 MAX_ATTEMPTS = 20
 MAX_RETURNS = 100
+MAX_APPROVALS = 10
 # What people look for here and what cannot be here: the policy is read at the tip of the target,
 # and a folder of one machine is not the project's.
 _ELSEWHERE = {
@@ -149,9 +153,48 @@ class Limits(_Model):
         le=MAX_ATTEMPTS,
     )
     aborts: StrictInt = _key(3, "landings of one item that may be broken off", 3, ge=1, le=100)
+    wait: Seconds = _key(
+        300,
+        "how long a `run` waits in all for agents that cool down, when nothing else is to do",
+        "10m",
+    )
     prompt: Bytes = _key(
         400_000, "longest prompt; a diff that does not fit is cut, which the prompt says", "400KB"
     )
+
+
+class AttemptBudget(_Model):
+    """What one attempt may cost; it is ended in the middle."""
+
+    tokens: StrictInt | None = _key(None, "tokens of one attempt, in and out", 500_000, ge=1)
+    cost: Money | None = _key(None, "US dollars of one attempt, as far as its agent says", 2.0)
+    time: Seconds | None = _key(None, "how long its agent may take, whatever the stage says", "1h")
+
+
+class ItemBudget(_Model):
+    """What all attempts at one item may cost; then it is blocked, and `retry` begins anew."""
+
+    tokens: StrictInt | None = _key(None, "tokens of all attempts at an item", 2_000_000, ge=1)
+    cost: Money | None = _key(None, "US dollars of all attempts at an item", 5.0)
+    attempts: StrictInt | None = _key(None, "attempts of agents at an item", 12, ge=1)
+    time: Seconds | None = _key(None, "time that all attempts at an item take", "4h")
+
+
+class DayBudget(_Model):
+    """What all attempts of one day (UTC) may cost, as this clone knows them; then `run` ends."""
+
+    tokens: StrictInt | None = _key(None, "tokens of all attempts of a day", 20_000_000, ge=1)
+    cost: Money | None = _key(None, "US dollars of all attempts of a day", 50.0)
+    attempts: StrictInt | None = _key(None, "attempts of agents in a day", 200, ge=1)
+    time: Seconds | None = _key(None, "time that all attempts of a day take", "2d")
+
+
+class Budget(_Model):
+    """What work may cost. Without a budget nothing is bounded."""
+
+    attempt: AttemptBudget = AttemptBudget()
+    item: ItemBudget = ItemBudget()
+    day: DayBudget = DayBudget()
 
 
 class AgentPolicy(_Model):
@@ -193,7 +236,7 @@ class ModePolicy(_Model):
     gates: Mapping[Name, When] = _key(
         {}, "when a person is asked: `never`, `always` or `high-risk`", {"approve": "always"}
     )
-    approvals: Mapping[Name, StrictInt] = _key(
+    approvals: Mapping[Name, Annotated[int, Field(ge=1, le=MAX_APPROVALS)]] = _key(
         {}, "how many fresh sessions must pass a stage", {"review": 2}
     )
     distinct_from: Mapping[Name, Names] = _key(
@@ -214,6 +257,22 @@ class Environment(_Model):
     )
 
 
+class Sandbox(_Model):
+    """What holds agents, scripts and checks within their worktree."""
+
+    enforce: Enforce = _key(
+        Enforce.AUTO,
+        "`required` refuses to run without one, `off` does without",
+        "required",
+    )
+    network: Network = _key(
+        Network.ON,
+        "of scripts, checks and criteria: `on` or `off`; agents with a model always have one, "
+        "unless their stage says `network: off`",
+        "off",
+    )
+
+
 class Policy(_Model):
     """The whole policy. `checks` is None when the file has no such table."""
 
@@ -223,10 +282,12 @@ class Policy(_Model):
     worktree: Worktree = Worktree()
     sanity: Sanity = Sanity()
     limits: Limits = Limits()
+    budget: Budget = Budget()
     agents: Mapping[Name, AgentPolicy] = {}
     modes: Mapping[Name, ModePolicy] = {}
     prices: Mapping[Model, Price] = {}
     environment: Environment = Environment()
+    sandbox: Sandbox = Sandbox()
 
     @property
     def protected_paths(self) -> tuple[str, ...]:

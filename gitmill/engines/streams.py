@@ -5,11 +5,13 @@ The supervisor imports this at every start, so it imports next to nothing itself
 
 from __future__ import annotations
 
+import marshal
 import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 
 class Kept:
@@ -87,16 +89,20 @@ class Watched:
 
     def _add(self, data: bytes) -> None:
         *ended, rest = data.split(b"\n")
-        for part in ended:
-            if not self._dropping and not self.why:
-                self.why = self._watch(bytes(self._line + part))
+        if ended:
+            ended[0] = bytes(self._line + ended[0])
             self._line.clear()
+            self._show(ended[1:] if self._dropping else ended)
             self._dropping = False
         self._dropping = self._dropping or len(self._line) + len(rest) > self._longest
         if self._dropping:
             self._line.clear()
         else:
             self._line += rest
+
+    def _show(self, lines: list[bytes]) -> None:
+        if not self.why:
+            self.why = next(filter(None, map(self._watch, lines)), "")
 
 
 class Transcript:
@@ -131,3 +137,31 @@ def _write(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
+
+
+def read_frame() -> tuple[Any, bytes] | None:
+    """Read 8 bytes of size, then that much of `marshal`; None if the input ends before."""
+    size = _take(8)
+    frame = size and _take(int.from_bytes(size, "big"))
+    # Only our parent writes there, and it wrote before any code of others ran.
+    return marshal.loads(frame) if frame else None  # noqa: S302
+
+
+def _take(size: int) -> bytes | None:
+    data = bytearray()
+    while len(data) < size:
+        part = os.read(0, min(size - len(data), 1 << 20))
+        if not part:
+            return None
+        data += part
+    return bytes(data)
+
+
+def say(data: bytes) -> None:
+    """Write all of it to standard output, as long as somebody is there to read it."""
+    view = memoryview(data)
+    try:
+        while view:
+            view = view[os.write(1, view) :]
+    except BrokenPipeError:
+        return  # nobody is left to be told; the end of our input will say so

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import os
 import shlex
+import time
 from dataclasses import dataclass, replace
 
 from gitmill.agents import base as agents
 from gitmill.agents.base import Attempt, Report
 from gitmill.config import Policy
+from gitmill.config.values import Permission
 from gitmill.core.document import Document
 from gitmill.core.frozen import PlannedAgent, PlannedStage
 from gitmill.core.item import Item
 from gitmill.core.runlog import findings_text, read_findings
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
-from gitmill.flows import secrets
-from gitmill.flows.environment import Place, place
+from gitmill.flows import fence, homes, secrets
+from gitmill.flows.environment import Place, Rights, place
 from gitmill.flows.gates import outside_paths
-from gitmill.flows.guard import identity
 from gitmill.flows.prompts import Asked, asked
 from gitmill.flows.rescue import keep_commit, keep_tree, keep_worktree
 from gitmill.flows.trust import item_commands, require_trusted
+from gitmill.flows.witness import Witness
 from gitmill.git import trees
 from gitmill.git.objects import Commit, Entry, write_commit
 from gitmill.git.patch import patch_identity
@@ -89,7 +91,14 @@ def conflict_finding(conflict: Conflict) -> Finding:
 
 
 def build(
-    mill: Mill, policy: Policy, item: Item, stage: PlannedStage, who: PlannedAgent, *, claim: str
+    mill: Mill,
+    policy: Policy,
+    item: Item,
+    stage: PlannedStage,
+    who: PlannedAgent,
+    *,
+    claim: str,
+    witness: Witness,
 ) -> Built:
     """Let the builder work in a worktree and commit the tree that it leaves, whatever git says.
 
@@ -99,11 +108,11 @@ def build(
     start = start_of(mill, item)
     with place(
         mill, policy, start.commit, kind="build", claim=claim, holder=item.id,
-        variables=_variables(item, stage) | identity(claim),
+        variables=_variables(item, stage), rights=_rights(policy, stage, who),
     ) as here:  # fmt: skip
         text = findings_text(start.findings) + "\n" if start.findings else ""
         here.findings.write_text(text, "utf-8", "surrogateescape")
-        report = _run_agent(mill, policy, item, stage, who, here, start.findings)
+        report = _run_agent(mill, policy, item, stage, who, here, start.findings, witness)
         said = report.verdict
         if said is None or said.word is not VerdictWord.PASS:
             keep_worktree(mill, here.slot, item.id, start.commit)
@@ -159,18 +168,39 @@ def landed_message(item: Item, *, agent: str, summary: str) -> str:
 
 
 def review(
-    mill: Mill, policy: Policy, item: Item, stage: PlannedStage, who: PlannedAgent, *, claim: str
+    mill: Mill,
+    policy: Policy,
+    item: Item,
+    stage: PlannedStage,
+    who: PlannedAgent,
+    *,
+    claim: str,
+    witness: Witness,
 ) -> Report:
     """Let a reviewer judge a clean checkout of exactly the work; what it writes is thrown away.
 
     A side stage before there is any work sees the tip of the target.
     """
     commit = item.work or mill.target_tip(mill.snapshot())
-    variables = _variables(item, stage)
-    if getattr(agents.program(who.name, who.command), "READS_PROMPT", True):
-        variables |= identity(claim)
-    with place(mill, policy, commit, kind="clean", claim=claim, variables=variables) as here:
-        return _run_agent(mill, policy, item, stage, who, here, ())
+    with place(
+        mill, policy, commit, kind="clean", claim=claim, variables=_variables(item, stage),
+        rights=_rights(policy, stage, who),
+    ) as here:  # fmt: skip
+        return _run_agent(mill, policy, item, stage, who, here, (), witness)
+
+
+def _reads_prompt(who: PlannedAgent) -> bool:
+    """Whether it is a model that does the work, or something that talks to one."""
+    return bool(getattr(agents.program(who.name, who.command), "READS_PROMPT", True))
+
+
+def _rights(policy: Policy, stage: PlannedStage, who: PlannedAgent) -> Rights:
+    model = _reads_prompt(who)
+    return Rights(
+        full=stage.permission is Permission.FULL,
+        network=fence.network(policy, stage, model=model),
+        signed=stage.is_authoring or model,
+    )
 
 
 def _variables(item: Item, stage: PlannedStage) -> dict[str, str]:
@@ -190,13 +220,30 @@ def _run_agent(
     who: PlannedAgent,
     here: Place,
     findings: tuple[Finding, ...],
+    witness: Witness,
 ) -> Report:
     line = {f"agents.{who.name}": shlex.join([*who.command, *who.options])}
     named = line if who.command or who.options else {}
     require_trusted(mill, item_commands(item) | named, item=item.id)
+    if not _reads_prompt(who):
+        return _run_in(mill, policy, item, stage, who, here, findings, witness)
+    login = tuple(getattr(agents.program(who.name, who.command), "LOGIN", ()))
+    with homes.agents_own(mill, item.id, who.name, login) as home:
+        homed = here.with_home(home)
+        return _run_in(mill, policy, item, stage, who, homed, findings, witness)
+
+
+def _run_in(
+    mill: Mill,
+    policy: Policy,
+    item: Item,
+    stage: PlannedStage,
+    who: PlannedAgent,
+    here: Place,
+    findings: tuple[Finding, ...],
+    witness: Witness,
+) -> Report:
     agent = agents.program(who.name, who.command)
-    home = here.slot.side / "home"
-    home.mkdir(exist_ok=True)
     needs = getattr(agent, "NEEDS", ())
     nonce = mill.mint()
     sent, limit = Asked(""), policy.limits.prompt
@@ -217,17 +264,23 @@ def _run_agent(
         workdir=here.slot.path,
         scratch=here.slot.tmp,
         findings=here.findings,
-        home=home,
+        home=here.home,
         env={**here.env, **{name: os.environ[name] for name in needs if name in os.environ}},
-        wall=stage.timeout,
+        wall=witness.wall(stage.timeout),
         idle=stage.idle,
+        transcript=witness.transcript,
+        progress=witness.progress,
+        spend=witness.spend,
         script=item.script,
         criteria=item.criteria,
         outside=judged if stage.role == "reviewer" else (),
         model=who.model,
+        confined=here.fence is not None and stage.permission is not Permission.FULL,
         settings={"command": who.command, "options": who.options, "prices": _prices(policy)},
     )
+    began = time.monotonic()
     report = agent.run(attempt, here.execute)
+    report = witness.judged(report, timeout=stage.timeout, took=time.monotonic() - began)
     said = report.verdict
     return report if said is None else replace(report, verdict=secrets.clean_verdict(said))
 

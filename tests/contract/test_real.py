@@ -77,6 +77,7 @@ def test_a_session_goes_on_and_each_run_tells_its_own_use(name, ask):
     assert cost[0] > first.cost
 
 
+@pytest.mark.slow
 @promise("a session that is gone begins anew with the whole prompt")
 def test_a_forgotten_session_begins_anew(name, ask):
     gone = "0b5c3b9e-1c7e-4d0a-9d55-3c2f8f1f7a10"
@@ -85,3 +86,14 @@ def test_a_forgotten_session_begins_anew(name, ask):
     assert report.session
     assert report.session != gone
     assert "häßlich" in ask.seen[0].asked.prompt
+
+
+@promise("the model that the CLI picks by itself, told in the run log")
+def test_without_a_model_the_cli_picks_one(name, ask, work):
+    report = ask(name, DID, model="", tokens=Tokens(1000, 50, 100))
+    assert (report.exit, report.verdict.word) == (ExitKind.COMPLETED, VerdictWord.PASS)
+    assert (work / "a.txt").read_text("utf-8") == "grüße\n"
+    assert report.model == ask.seen[0].asked.model
+    assert report.usage == Usage(3000, 150, 300)
+    # A price that nobody has told us is not 0.
+    assert (report.cost is None) == (name == "codex")
