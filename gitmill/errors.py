@@ -150,6 +150,13 @@ class NotReadyError(GitmillError):
     slug = "not-ready"
 
 
+class UntrustedError(GitmillError):
+    """A command from a repository or another person would run that nobody has trusted here."""
+
+    slug = "untrusted"
+    code = Exit.PERSON
+
+
 class LeasedError(GitmillError):
     """Somebody else works on this item, or the claim is no longer the current one."""
 

@@ -28,6 +28,7 @@ def seal(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "XDG_STATE_HOME": str(home / "state"),
         "XDG_CONFIG_HOME": str(home / "config"),
         "XDG_CACHE_HOME": str(home / "cache"),
+        "GITMILL_TRUST": "1",  # policies are committed by the tests; test_trust.py does without
         "KF_RULE_CACHE_DIR": str(RULES),
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": str(home / ".gitconfig"),

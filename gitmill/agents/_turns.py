@@ -15,6 +15,7 @@ from typing import Protocol
 
 from gitmill.agents.base import (
     NOTHING_SAID,
+    OUTAGES,
     Attempt,
     Execute,
     ExitKind,
@@ -31,6 +32,8 @@ _OVER_BUDGET = "over budget: "
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
     """What one run of a CLI came to.
+
+    An outage that it was waiting out when we ended it stays one: it is not the work's fault.
 
     `usage` and `cost` are of this run alone. `forgotten` says that the session to go on with is
     not there any more. The other fields are those of a `Report`.
@@ -112,7 +115,8 @@ def _one(
         over = outcome.why.startswith(_OVER_BUDGET)
         kind = ExitKind.OVER_BUDGET if over else ExitKind.CRASHED
         turn = replace(turn, problem=outcome.why.removeprefix(_OVER_BUDGET))
-    if kind is not None:  # what a CLI says after a signal of ours means nothing
+    waited = turn.exit in OUTAGES and kind in (ExitKind.TIMED_OUT, ExitKind.CRASHED)
+    if kind is not None and not waited:  # what a CLI says after a signal of ours means nothing
         turn = replace(turn, exit=kind, problem=turn.problem or _ended(outcome))
     return turn, outcome.tail()
 

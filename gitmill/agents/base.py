@@ -1,10 +1,10 @@
 """What an agent is: an `Attempt` goes in, a `Report` comes out.
 
 An agent is a module of this package: `ROLES` and `PERMISSIONS` say what it can serve, `run` does
-the work, `probe` says whether it can; with `READS_PROMPT = False` it is spared the prompt. `NEEDS`
-names the environment variables that it gets although they are secrets, `LOGIN` the files below
-the user's home that keep its user signed in. The file's name is the name that users type; there
-is no list to add it to. A file that begins with `_` is shared by agents and is none.
+the work, `probe` says whether it can; with `READS_PROMPT = False` it is spared the
+prompt. `NEEDS` names the environment variables that it gets although they are secrets, `LOGIN` the
+files below the user's home that keep its user signed in. The file's name is the name that users
+type; there is no list to add it to. A file that begins with `_` is shared by agents and is none.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from typing import Protocol, cast
 from gitmill.core.verdict import Verdict
 from gitmill.errors import AgentMissingError
 from gitmill.process import Command, Outcome, script
+
+ANY_ROLE = frozenset({"*"})  # the `ROLES` of an agent that serves whatever roles loops have
 
 
 class ExitKind(StrEnum):
@@ -85,7 +87,8 @@ class Attempt:
     of it, `findings` a file there that is empty in the first round. `home` is a folder of this
     item's and agent's own that stays as long as their sessions are of use. `number` counts
     attempts at this stage from 1. `outside` are changed paths that the item did not declare.
-    `settings` are the agent's own from the policy. Limits in seconds.
+    `settings` are the agent's own from the policy. `confined` says that nothing it starts can write
+    outside of these folders, whatever it tries. Limits in seconds.
 
     With a `session` to go on with, `followup` is the prompt it needs; `prompt` always says all.
     `earlier` is how many findings the prompt numbers, of each of which a verdict has to say whether
@@ -114,6 +117,7 @@ class Attempt:
     session: str = ""
     followup: str = ""
     earlier: int = 0
+    confined: bool = False
     transcript: Path | None = None
     progress: Callable[[str], None] = _nothing
     spend: Callable[[Usage, float | None], str] = _unlimited

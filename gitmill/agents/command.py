@@ -12,11 +12,11 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 
-from gitmill.agents.base import Attempt, Execute, ExitKind, Probe, Report, failure_kind
+from gitmill.agents.base import ANY_ROLE, Attempt, Execute, ExitKind, Probe, Report, failure_kind
 from gitmill.core.verdict import Verdict, VerdictWord, parse_verdict
 from gitmill.errors import BadConfigError
 
-ROLES = frozenset({"builder", "reviewer"})
+ROLES = ANY_ROLE
 PERMISSIONS = frozenset({"read-only", "workspace", "full"})
 
 

@@ -11,6 +11,7 @@ from gitmill.cli import output, session
 from gitmill.errors import Exit, UsageError
 
 if TYPE_CHECKING:
+    from gitmill.flows.run import Order
     from gitmill.flows.undoable import Taken
     from gitmill.mill import Mill
 
@@ -49,17 +50,22 @@ def run(
     limit: Annotated[
         int, typer.Option("-n", "--limit", min=0, help="At most so many tasks; 0 is all.")
     ] = 0,
+    *,
+    dry: Annotated[
+        bool, typer.Option("--dry-run", help="Do nothing: print the prompts and the refs.")
+    ] = False,
 ) -> int:
     """Carry ready tasks through their loop and land what gets approved."""
+    from gitmill.flows import run as flow
     from gitmill.flows import show
-    from gitmill.flows.run import Order
-    from gitmill.flows.run import run as run_flow
 
     if through not in ("approved", "landed"):
         raise UsageError(f"--through is approved or landed, not {through}")
     here, progress = session.mill(), output.Progress()
-    wanted = [session.resolve(here, typed) for typed in ids or ()]
-    summary = run_flow(here, Order(wanted, through, limit), progress.stage, progress.landing)
+    order = flow.Order([session.resolve(here, typed) for typed in ids or ()], through, limit)
+    if dry:
+        return _dry_run(here, order)
+    summary = flow.run(here, order, progress.stage, progress.landing)
     show.redraw(here)
     items = list(summary.items.values())
     output.answer(
@@ -69,6 +75,7 @@ def run(
             "attempts": summary.attempts,
             "exit": int(summary.code),
             "held": summary.held.message if summary.held else None,
+            "untrusted": list(summary.untrusted),
         },
     )
     count = f"{summary.attempts} attempt" + ("" if summary.attempts == 1 else "s")
@@ -77,12 +84,43 @@ def run(
         ended.setdefault(item.status.value, []).append(item.id)
     output.say("; ".join(f"{word} {' '.join(found)}" for word, found in ended.items())
                + f" ({count})")  # fmt: skip
-    if summary.held is not None and not output.settings.json:
-        output.error(summary.held)
+    stopped = [*summary.untrusted.values(), *([summary.held] if summary.held else [])]
+    for problem in stopped if not output.settings.json else ():
+        output.error(problem)
     urgent = next((i for i in items if i.status.value in ("waiting", "blocked")), None)
     first = urgent or next((i for i in items if not i.is_final), None)
     output.next_step(*(session.after(first) if first else ("gitmill status",)))
     return int(summary.code)
+
+
+def _dry_run(here: Mill, order: Order) -> int:
+    from gitmill.flows.preview import preview
+
+    lines, told = [], []
+    for one in preview(here, order):
+        agent = one.agent.name if one.agent else "gitmill"
+        model = f", model {one.agent.model}" if one.agent and one.agent.model else ""
+        goes_on = f", goes on with session {one.session}" if one.session else ""
+        lines += [
+            f"{one.item.id}  {one.item.title}",
+            f"  stages  {' → '.join(one.stages)}",
+            f"  agent   {agent} ({one.permission}{model}{goes_on})",
+            f"  moves   {', '.join(one.refs)}",
+            *([f"  lands   {', '.join(one.landing)}"] if one.landing else []),
+            f"  sends   {len(one.prompt):,} characters:",
+            *(f"    {line}" for line in one.prompt.splitlines()),
+            "",
+        ]
+        told.append({
+            "item": one.item.id, "title": one.item.title, "stages": one.stages, "agent": agent,
+            "model": one.agent.model if one.agent else "", "permission": one.permission,
+            "session": one.session, "refs": one.refs, "landing": one.landing,
+            "prompt": one.prompt,
+        })  # fmt: skip
+    output.answer(lines[:-1], {"would": told})
+    output.say("nothing was done")
+    output.next_step("gitmill run")
+    return 0
 
 
 @verbs.command()

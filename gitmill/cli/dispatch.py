@@ -27,7 +27,10 @@ VERBS = {
     "pause": "daily", "resume": "daily", "undo": "daily",
     "compile": "loop", "fsck": "verify", "doctor": "care", "uninit": "care",
 }  # fmt: skip
-NOUNS = {"task": "task", "queue": "queue", "loop": "loop", "agent": "setup", "config": "setup"}
+NOUNS = {
+    "task": "task", "queue": "queue", "loop": "loop", "mode": "mode", "agent": "setup",
+    "config": "setup",
+}  # fmt: skip
 
 HELP = """\
 gitmill carries tasks through loops of coding agents, with all state in git.
@@ -49,8 +52,8 @@ more
   task              new list show edit diff path take submit ready approve return answer
                     retry block unblock cancel reopen
   queue             list add remove land pause resume
-  loop              list show check;  compile
-  agent, config     list
+  loop, mode        list show · loop check;  compile
+  agent, config     list · config trust
   pause, resume     no new attempt begins, in any clone
   recover           put right what killed processes left; `run` begins with it
   fsck              verify the whole history offline: state, landings, notes, refs
@@ -73,7 +76,7 @@ READS = {
 }  # fmt: skip
 # What does not begin with taking up what hands have committed: it only looks, at the present, or
 # there may be nothing whole to look at yet, or it does so itself.
-LOOKS = frozenset({"fsck", "doctor", "explain", "uninit", "init", "demo", "recover"})
+LOOKS = frozenset({"mode", "fsck", "doctor", "explain", "uninit", "init", "demo", "recover"})
 
 
 def dispatch(argv: Sequence[str]) -> int:
@@ -128,7 +131,7 @@ def _main(argv: list[str]) -> int:
     if not rest or rest[0] in ("--help", "-h", "help"):
         print(HELP, end="")
         return Exit.OK
-    output.settings.reads = rest[0] in LOOKS or _is_read(rest)
+    output.settings.reads = rest[0] in LOOKS or _is_read(rest) or "--dry-run" in rest
     if output.settings.at:
         _refuse_present(rest)
     elif rest == ["status"] and fast.status():

@@ -60,15 +60,25 @@ def list_loops() -> None:
         found = [(plan.loop, plan)]
     else:
         found = list(_loops(here).items())
-    rows = [
-        f"{name:<10} {one.serves.value:<9} {' → '.join(stage.name for stage in one.stages)}"
-        for name, one in found
-    ]
+    rows = [f"{name:<10} {one.serves.value:<9} {_pipeline(one)}" for name, one in found]
     told = [
         {"name": name, "serves": one.serves.value, "stages": [s.name for s in one.stages]}
         for name, one in found
     ]
     output.answer(rows, {"loops": told})
+
+
+def _pipeline(one: Loop | FrozenPlan) -> str:
+    """Return the stages in their order; those that only other verdicts lead to in brackets."""
+    from gitmill.core import pipeline
+    from gitmill.core.frozen import FrozenPlan
+
+    if isinstance(one, FrozenPlan):
+        side = [stage.name for stage in one.stages if pipeline.is_side(one, stage.name)]
+    else:
+        side = [stage.name for stage in one.stages if stage.is_side]
+    main = " → ".join(stage.name for stage in one.stages if stage.name not in side)
+    return f"{main} ({', '.join(side)})" if side else main
 
 
 @loop.command()

@@ -109,6 +109,34 @@ def list_settings() -> None:
     output.answer(_rows(policy), {"policy": policy})
 
 
+@config.command("trust")
+def trust_commands(
+    ids: Annotated[
+        list[str] | None,
+        typer.Argument(help="The commands of these items.", metavar="[ID]..."),
+    ] = None,
+) -> None:
+    """Let the commands of the policy, or of items, run on this machine."""
+    from gitmill.flows import trust
+
+    here = session.mill()
+    snapshot = here.snapshot()
+    if ids:
+        named = [trust.item_commands(snapshot.resolve(typed)) for typed in ids]
+    else:
+        named = [trust.policy_commands(here.policy_at(here.target_tip(snapshot)))]
+    commands = {key: command for one in named for key, command in one.items()}
+    new = set(trust.trust(here, commands.values()))
+    rows = [
+        f"{'trusted' if command in new else 'was trusted':<12} {key}: {line}"
+        for key, command in commands.items()
+        for line in command.splitlines() or [""]
+    ]
+    told = [{"key": k, "command": c, "new": c in new} for k, c in commands.items()]
+    output.answer(rows or ["there is no command to trust"], {"commands": told})
+    output.next_step("gitmill run")
+
+
 def _rows(table: dict[str, Any]) -> list[str]:
     return [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in _flat(table)]
 

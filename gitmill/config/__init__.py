@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import tomllib
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import (
     BaseModel,
@@ -22,7 +22,9 @@ from gitmill.config.problems import explain, keys, not_toml, to_toml
 from gitmill.config.values import (
     Bytes,
     Digest,
+    Dollars,
     Enforce,
+    Model,
     Name,
     Names,
     Network,
@@ -44,6 +46,7 @@ POLICY_FILE = ".gitmill/config.toml"
 OWN_FOLDER = ".gitmill/"
 MAX_ATTEMPTS = 20
 MAX_RETURNS = 100
+MAX_APPROVALS = 10
 # What people look for here and what cannot be here: the policy is read at the tip of the target,
 # and a folder of one machine is not the project's.
 _ELSEWHERE = {
@@ -149,6 +152,9 @@ class Limits(_Model):
         le=MAX_ATTEMPTS,
     )
     aborts: StrictInt = _key(3, "landings of one item that may be broken off", 3, ge=1, le=100)
+    prompt: Bytes = _key(
+        400_000, "longest prompt; a diff that does not fit is cut, which the prompt says", "400KB"
+    )
 
 
 class AgentPolicy(_Model):
@@ -163,6 +169,21 @@ class AgentPolicy(_Model):
     model: Text | None = _key(None, "model, as its own command line names it", "sonnet")
     options: tuple[Text, ...] = _key((), "more arguments for its command line", ["--verbose"])
 
+    @property
+    def line(self) -> str:
+        """What the policy says of its command line, empty where it says nothing."""
+        return shlex.join([*self.command, *self.options])
+
+
+class Price(_Model):
+    """What a model costs, in US dollars per million tokens; it comes before gitmill's own list."""
+
+    input: Dollars = Field(description="tokens read that were not cached", examples=[1.25])
+    output: Dollars = Field(description="tokens written", examples=[10.0])
+    cached: Dollars | None = _key(
+        None, "tokens read from the cache; as `input` if not given", 0.125
+    )
+
 
 class ModePolicy(_Model):
     """A mode of the project; one with a shipped mode's name changes that mode."""
@@ -175,7 +196,7 @@ class ModePolicy(_Model):
     gates: Mapping[Name, When] = _key(
         {}, "when a person is asked: `never`, `always` or `high-risk`", {"approve": "always"}
     )
-    approvals: Mapping[Name, StrictInt] = _key(
+    approvals: Mapping[Name, Annotated[int, Field(ge=1, le=MAX_APPROVALS)]] = _key(
         {}, "how many fresh sessions must pass a stage", {"review": 2}
     )
     distinct_from: Mapping[Name, Names] = _key(
@@ -223,6 +244,7 @@ class Policy(_Model):
     limits: Limits = Limits()
     agents: Mapping[Name, AgentPolicy] = {}
     modes: Mapping[Name, ModePolicy] = {}
+    prices: Mapping[Model, Price] = {}
     environment: Environment = Environment()
     sandbox: Sandbox = Sandbox()
 
@@ -242,7 +264,7 @@ class Policy(_Model):
         return (
             {f"checks.{name}": check.command for name, check in checks.items()}
             | {f"worktree.setup.{n}": line for n, line in enumerate(self.worktree.setup, 1)}
-            | {f"agents.{n}": shlex.join(agents[n].command) for n in agents if agents[n].command}
+            | {f"agents.{name}": line for name, one in agents.items() if (line := one.line)}
         )
 
 

@@ -128,6 +128,10 @@ Path = Annotated[
 Name = Annotated[
     str, _matches(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,49}", "a name of letters, digits, . - and _")
 ]
+Model = Annotated[
+    str, _matches(r"[A-Za-z0-9][A-Za-z0-9_.:/@+-]{0,99}", "the name of a model, such as gpt-5.2")
+]
+Dollars = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 Names = Annotated[
     tuple[Name, ...],
     BeforeValidator(lambda value: [value] if isinstance(value, str) else value),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from gitmill.config import MAX_ATTEMPTS, POLICY_FILE, AgentPolicy, Limits, Policy
+from gitmill.config import MAX_APPROVALS, MAX_ATTEMPTS, POLICY_FILE, AgentPolicy, Limits, Policy
 from gitmill.config.problems import nearest
 from gitmill.config.values import Permission, When
 from gitmill.core.edges import Draft, Edges, Problem, resolve_edges
@@ -21,14 +21,13 @@ from gitmill.core.frozen import (
 from gitmill.core.ids import Kind
 from gitmill.core.loop import Loop, Stage
 from gitmill.core.mode import Mode
-from gitmill.core.prompt import check_prompt
+from gitmill.core.template import check_prompt
 from gitmill.core.verdict import VerdictWord
 from gitmill.errors import CannotCompileError
 
 AGENT_TIMEOUT = 20 * 60
 AGENT_IDLE = 10 * 60
 MECHANICAL_TIMEOUT = 10 * 60
-MAX_APPROVALS = 10
 AUTHOR = "author"  # in `distinct_from`: whoever wrote the work, at whatever stage
 
 
@@ -54,7 +53,7 @@ def compile_plan(
     Raises `CannotCompileError` with every problem, each with its file, and hints.
     """
     loop = _serving(loops, kind)
-    drafts = tuple(_draft(stage, mode, policy) for stage in loop.stages)
+    drafts = tuple(_draft(stage, mode, policy) for stage in _staffed(loop, mode))
     edges, problems = resolve_edges(drafts) if loop.main else ({}, [])
     problems += [*_loop_problems(loop, drafts, policy), *_mode_problems(mode, loops, agents)]
     problems += _policy_problems(policy, agents)
@@ -77,6 +76,16 @@ def _serving(loops: Mapping[str, Loop], kind: Kind) -> Loop:
         evidence=[f"{loop.path}: serves {loop.serves}" for loop in serving or loops.values()],
         hints=[f"exactly one `loop.md` says `serves: {kind}`"],
     )
+
+
+def _staffed(loop: Loop, mode: Mode) -> list[Stage]:
+    """Return the stages without optional ones that have no agent, which nothing leads to then."""
+    out = {s.name for s in loop.stages if s.optional and s.is_side and s.role not in mode.roles}
+    return [
+        replace(stage, on={word: to for word, to in stage.on.items() if to not in out})
+        for stage in loop.stages
+        if stage.name not in out
+    ]
 
 
 def _refusal(loop: Loop, mode: Mode, problems: Sequence[Problem]) -> CannotCompileError:
@@ -157,6 +166,9 @@ def _bounds(stage: Stage) -> Iterator[Problem]:
     if stage.attempts is not None and not 1 <= stage.attempts <= MAX_ATTEMPTS:
         what = f"attempts must be 1 to {MAX_ATTEMPTS}, not {stage.attempts}"
         yield Problem(stage.where("attempts"), what, "for example `attempts: 3`")
+    if stage.optional and not stage.is_side:
+        what = f"{stage.name} is not a side stage, so no mode can do without it"
+        yield Problem(stage.where("optional"), what, "give its file a number from 80 on")
     if not 1 <= stage.approvals <= MAX_APPROVALS:
         what = f"approvals must be 1 to {MAX_APPROVALS}, not {stage.approvals}"
         yield Problem(stage.where("approvals"), what, "for example `approvals: 2`")

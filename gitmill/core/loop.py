@@ -27,7 +27,7 @@ _STAGE_FILE = re.compile(r"([0-9]{2})-([a-z][a-z0-9-]{0,39})\.md")
 _TYPED = {
     StageType.AGENT: {
         "role", "permission", "timeout", "idle", "attempts", "approvals", "distinct_from", "on",
-        "network",
+        "network", "optional",
     },
     StageType.SANITY: {"timeout", "attempts", "on"},
     StageType.CHECKS: {"timeout", "attempts", "network", "on"},
@@ -40,6 +40,7 @@ class Stage:
     """A stage as its file says it; what the file leaves out is None, and compiling decides.
 
     `role`, `permission` and `on` are kept as they were written: only compiling knows what exists.
+    A mode without an agent for the role of an `optional` side stage does without the stage.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Stage:
     on: Mapping[str, str] = field(default_factory=dict)
     when: When | None = None
     network: Network | None = None
+    optional: bool = False
     prompt: str = ""
     prompt_line: int = 1
     lines: Mapping[tuple[str, ...], int] = field(default_factory=dict, compare=False, repr=False)
@@ -119,6 +121,7 @@ class _StageDocument(_Strict):
     on: Mapping[Text, Text] = Field({}, examples=["{return: build}"])
     when: When | None = Field(None, examples=["high-risk"])
     network: Network | None = Field(None, examples=["off"])
+    optional: bool = Field(default=False, examples=["true"])
 
 
 def merge_folders(shipped: Mapping[str, str], project: Mapping[str, str]) -> dict[str, str]:

@@ -144,7 +144,7 @@ def _settled(turn: Turn, before: Item) -> Iterator[Expected]:
             yield from _held(turn, run, item, stage)
             continue
         reviewed = before.reviewed
-        if stage.type is StageType.AGENT and not stage.is_authoring and run.verdict is _PASS:
+        if pipeline.judges(plan, stage.name) and run.verdict is _PASS:
             reviewed = (*reviewed, _approval(run, run.work, stage.name))
         if turn.after.work != before.work:
             reviewed = ()

@@ -104,7 +104,8 @@ def settle(plan: FrozenPlan, item: Item, head: str, at: str, verdict: Verdict) -
         return Settled(Event.BLOCKED, at, counters, reason)
     if word is VerdictWord.RETURN:
         counters = new_round(item.counters)
-    if why := used_up(plan, target, counters):
+    target, why = _with_tries_left(plan, target, counters)
+    if why:
         return Settled(Event.BLOCKED, target, counters, f"{why}: {reason}" if reason else why)
     event = Event.RETURNED if word is VerdictWord.RETURN else Event.FAILED
     return Settled(event, target, counters, reason)
@@ -113,7 +114,7 @@ def settle(plan: FrozenPlan, item: Item, head: str, at: str, verdict: Verdict) -
 def _pass(plan: FrozenPlan, item: Item, at: str, counters: Mapping[str, int]) -> Settled:
     after = next_after_pass(plan, item, at)
     before = sum(entry.stage == at for entry in item.reviewed)
-    if plan.stage(at).approvals > before + 1:
+    if judges(plan, at) and plan.stage(at).approvals > before + 1:
         # Another session judges the same work: not another try.
         return Settled(Event.APPROVAL_COUNTED, at, item.counters)
     if after == APPROVED:
@@ -123,7 +124,40 @@ def _pass(plan: FrozenPlan, item: Item, at: str, counters: Mapping[str, int]) ->
         return Settled(event, at, counters, f"{at} passed, and the loop ends here")
     if plan.stage(after).type is StageType.PERSON:
         return Settled(Event.ASKED, after, counters, "it needs a person's approval")
+    if is_side(plan, at):
+        after, why = _with_tries_left(plan, after, counters)
+        if why:
+            return Settled(Event.BLOCKED, after, counters, why)
     return Settled(Event.ADVANCED, after, counters)
+
+
+def _with_tries_left(plan: FrozenPlan, target: str, counters: Mapping[str, int]) -> tuple[str, str]:
+    """Return where to go and why not to: what has no tries left sends on to where it fails to."""
+    seen: list[str] = []
+    at, why = target, used_up(plan, target, counters)
+    while why:
+        seen.append(at)
+        at = plan.stage(at).edges.get(VerdictWord.FAIL, BLOCKED)
+        if at in seen or not is_stage(plan, at):
+            return target, why
+        why = used_up(plan, at, counters)
+    return at, ""
+
+
+def is_side(plan: FrozenPlan, name: str) -> bool:
+    """Whether a stage is reached only through another verdict than pass."""
+    at = plan.first.name
+    while is_stage(plan, at):
+        if at == name:
+            return False
+        at = plan.stage(at).edges.get(VerdictWord.PASS, "")
+    return True
+
+
+def judges(plan: FrozenPlan, name: str) -> bool:
+    """Whether the pass of a stage is an approval of the work."""
+    stage = plan.stage(name)
+    return stage.type is StageType.AGENT and not stage.is_authoring and not is_side(plan, name)
 
 
 def new_round(counters: Mapping[str, int]) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from gitmill.core.document import Document
@@ -70,6 +70,7 @@ class RunLog:
             **{key: value for key, value in self.facts.items() if value not in (None, "")},
             "summary": self.verdict.summary,
             "findings": [finding_json(found) for found in self.verdict.findings] or None,
+            "earlier": [asdict(said) for said in self.verdict.earlier] or None,
             "checks": [dict(check) for check in self.checks] or None,
         }
         return Document.new(fields, self._body())

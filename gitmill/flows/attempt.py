@@ -168,7 +168,7 @@ def _stage(mill: Mill, now: Working, stage: PlannedStage) -> Verdict:
         return Verdict(VerdictWord.ASK, "it needs a person's approval")
     if stage.is_authoring:
         return _build(mill, now, stage)
-    if not now.work:
+    if not now.work and not pipeline.is_side(now.plan, stage.name):
         return Verdict(VerdictWord.FAIL, f"there is no work to take through {stage.name}")
     if stage.type is StageType.SANITY:
         return gates.inspect_change(mill, now.plan, now.item, now.base, now.work)

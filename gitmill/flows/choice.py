@@ -39,4 +39,6 @@ def _did(plan: FrozenPlan, item: Item, stage: PlannedStage) -> set[str]:
 
 @cache
 def _found(agent: PlannedAgent) -> bool:
-    return agents.program(agent.name, agent.command).probe({"command": agent.command}).found
+    """Whether an agent can be asked: installed in a version that works, and not signed out."""
+    probe = agents.program(agent.name, agent.command).probe({"command": agent.command})
+    return probe.found and probe.supported and probe.signed_in is not False

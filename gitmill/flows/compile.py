@@ -81,7 +81,7 @@ def facts(policy: Policy) -> Mapping[str, AgentFacts]:
         name: AgentFacts(
             name,
             frozenset(Permission(p) for p in agents.load(name).PERMISSIONS),
-            agents.load(name).ROLES,
+            None if agents.ANY_ROLE <= agents.load(name).ROLES else agents.load(name).ROLES,
         )
         for name in agents.names()
         if name != "command"

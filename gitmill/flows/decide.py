@@ -16,7 +16,8 @@ from gitmill.errors import IllegalTransitionError, UsageError
 from gitmill.flows import secrets, work
 from gitmill.flows.compile import plan_of
 from gitmill.flows.intake import require_ready
-from gitmill.mill import Mill, layout
+from gitmill.flows.trust import item_commands, policy_commands, trust
+from gitmill.mill import POLICY, Mill, layout
 from gitmill.store.events import Step, timestamp
 
 # What an item has only because work on it has begun.
@@ -29,7 +30,11 @@ BEGUN = (
 
 def approve(mill: Mill, item_id: str, why: str = "") -> Item:
     """Say yes to a waiting item: it goes on behind the stage at which it waits."""
-    return _apply(mill, item_id, lambda item: approval(mill, item, why))
+    approved = _apply(mill, item_id, lambda item: approval(mill, item, why))
+    trust(mill, item_commands(approved).values())
+    if any(change.path == POLICY for change in mill.changes(approved.base, approved.work)):
+        trust(mill, policy_commands(mill.policy_at(approved.work)).values())
+    return approved
 
 
 def approval(mill: Mill, item: Item, why: str = "") -> Step:

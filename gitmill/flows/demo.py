@@ -19,6 +19,7 @@ from gitmill.flows.intake import NewTask, new_task
 from gitmill.flows.land import Told
 from gitmill.flows.queue import land_queue
 from gitmill.flows.run import Order, run
+from gitmill.flows.trust import policy_commands, trust
 from gitmill.git.repo import Repository
 from gitmill.mill import Mill, layout
 from gitmill.store import history
@@ -177,6 +178,7 @@ def demo(folder: Path | None, say: Callable[[str], None], screen: Screen) -> Acc
     say(f"a project of three files in {project}")
     mill = _project(root, project)
     init(mill)
+    trust(mill, policy_commands(mill.policy_at(mill.target_tip(mill.snapshot()))).values())
     say("three tasks, one after the other; the third is returned once")
     made = [new_task(mill, task, ready=True) for task in (RENAME, HEADER, EMPTY)]
     run(mill, Order(), screen.stage, screen.landing)

@@ -20,6 +20,7 @@ from gitmill.flows import fence, homes, private, secrets
 from gitmill.flows.guard import Guard, identity
 from gitmill.flows.interrupt import breakable
 from gitmill.flows.rescue import keep_worktree
+from gitmill.flows.trust import require_trusted
 from gitmill.git.tamper import TRACE
 from gitmill.git.worktrees import Slot
 from gitmill.mill import Mill
@@ -142,7 +143,7 @@ def place(
         here = Place(mill, claim, slot, engine, env, findings, home, fenced, guard, tree)
         here = here.with_home(home)
         if key and not same:
-            _set_up(here.with_network(), policy, key)
+            _set_up(mill, here.with_network(), policy, key)
         if key and kind == "build":
             here = replace(here, made=slot.take_tree(mill.store.backend, tree))
         yield here
@@ -162,9 +163,11 @@ def _stamp(slot: Slot) -> str:
     return path.read_text() if path.exists() else ""
 
 
-def _set_up(here: Place, policy: Policy, key: str) -> None:
+def _set_up(mill: Mill, here: Place, policy: Policy, key: str) -> None:
     stamp = here.slot.side / "setup"
     stamp.unlink(missing_ok=True)
+    named = enumerate(policy.worktree.setup, 1)
+    require_trusted(mill, {f"worktree.setup.{number}": line for number, line in named})
     for number, command in enumerate(policy.worktree.setup):
         outcome = here.shell(command, seconds=1800, name=f"setup-{number}")
         if not outcome.passed:

@@ -9,12 +9,14 @@ from gitmill import process
 from gitmill.config import Policy
 from gitmill.core import sanity
 from gitmill.core.document import Document
+from gitmill.core.excerpt import excerpt
 from gitmill.core.frozen import FrozenPlan, PlannedStage
 from gitmill.core.item import Item
 from gitmill.core.passes import definition_of
 from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
 from gitmill.flows import fence, secrets
 from gitmill.flows.environment import Rights, place, platform_name, setup_key
+from gitmill.flows.trust import require_trusted
 from gitmill.git.paths import Patterns
 from gitmill.mill import Mill, layout
 from gitmill.store.events import timestamp
@@ -121,6 +123,7 @@ def run_checks(
     known = {d for _, d in named if snapshot.read(layout.check_path(tree, d)) is not None}
     if all(d in known for _, d in named):
         return [_cached(check, d) for check, d in named]
+    require_trusted(mill, {f"checks.{check.name}": check.command for check in checks})
     results: list[Result] = []
     rights = Rights(network=fence.network(policy, stage))
     with place(mill, policy, commit, kind="clean", claim=claim, rights=rights) as here:
@@ -152,7 +155,7 @@ def _cached(check: Check, d: str) -> Result:
 def _result(check: Check, d: str, outcome: process.Outcome, *, flaky: bool = False) -> Result:
     return Result(
         check, d, outcome.passed, outcome.status, outcome.ended, outcome.seconds,
-        cached=False, output=outcome.tail(), flaky=flaky,
+        cached=False, output=excerpt(outcome.tail(4000)), flaky=flaky,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from gitmill.core.board import build_board, markdown
 from gitmill.core.document import Document
 from gitmill.core.trailers import EventRecord
 from gitmill.errors import UnusableRepositoryError
+from gitmill.flows.trust import trust
 from gitmill.git.checkout import current_branch
 from gitmill.mill import POLICY, Mill, layout
 from gitmill.store.snapshot import Snapshot
@@ -47,6 +48,8 @@ def init(mill: Mill, *, target: str = "") -> Initialized:
     carry_notes(mill)
     checks = detect_checks(repository.top) if repository.top else {}
     policy = _propose(repository.top, checks) if repository.top else None
+    if policy:
+        trust(mill, checks.values())
     snapshot = mill.snapshot()
     control = snapshot.control
     mill.target_tip(snapshot)
@@ -128,6 +131,10 @@ def proposal(checks: dict[str, str]) -> str:
     lines = [
         "# gitmill reads this file at the tip of the target branch, so it counts once committed.",
         "# Every key is in docs/reference/settings.md of gitmill.",
+        "",
+        "# Without a mode, tasks run scripts of their own; this one takes what coding agents are",
+        "# installed; see `gitmill agent list` and `gitmill mode list`.",
+        '# mode = "standard"',
         "",
     ]
     if checks:

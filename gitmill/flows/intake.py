@@ -14,6 +14,7 @@ from gitmill.core.item import Item, Risk, is_command
 from gitmill.core.lifecycle import Event, Status
 from gitmill.errors import CannotCompileError, IllegalTransitionError, NotReadyError, UsageError
 from gitmill.flows.compile import compile_at
+from gitmill.flows.trust import item_commands, trust
 from gitmill.mill import Mill
 from gitmill.store import layout
 from gitmill.store.events import Step, birthday, draft_created, draft_step, timestamp
@@ -83,6 +84,7 @@ def new_task(mill: Mill, task: NewTask, *, ready: bool = False) -> Item:
         return draft_created(document, item_id, event_id=event_id, by=person, extra={})
 
     item = mill.store.commit(build).item(made[0])
+    trust(mill, item_commands(item).values())  # they were typed here
     return ready_task(mill, item.id) if ready else item
 
 
@@ -188,7 +190,10 @@ def edit_task(mill: Mill, item_id: str, fields: Mapping[str, Any], *, body: str 
         )
         return draft_step(mill.store.backend, snapshot, item_id, step, event_id=event_id, now=now)
 
-    return mill.store.commit(build).item(item_id)
+    item = mill.store.commit(build).item(item_id)
+    if FROZEN & fields.keys():
+        trust(mill, item_commands(item).values())  # they were typed here
+    return item
 
 
 def refuse_frozen(item: Item) -> None:

@@ -41,6 +41,7 @@ from gitmill.flows.finish import (
 from gitmill.flows.interrupt import obey
 from gitmill.flows.orphans import settle_under
 from gitmill.flows.outcome import tampering
+from gitmill.flows.trust import require_runnable
 from gitmill.git.replay import Conflict
 from gitmill.mill import Mill, layout
 from gitmill.store.events import Step, timestamp
@@ -66,7 +67,8 @@ def land_all(mill: Mill, tell: Tell, *, only: Collection[str] = ()) -> list[Item
     """Land what is queued, one after the other, each checked on the tip that the one before left.
 
     Returns the items as they stand afterwards. Raises `PausedError`, `LandBusyError`, and
-    `CheckoutBlockedError` when the user's checkout is in the way.
+    `CheckoutBlockedError` when the user's checkout is in the way, `UntrustedError` before checks
+    would run that nobody has trusted here.
     """
     done: list[Item] = []
     with land_lock(mill) as lock:
@@ -125,6 +127,7 @@ def _land(mill: Mill, lock: LandLock, item: Item, tell: Tell) -> Item:
         result = _already_there(mill, item)
     else:
         fence.found(mill, now.policy)  # refused here, it stays queued
+        require_runnable(mill, item, now.policy)
         _start(mill, now)
         try:
             result = _started(mill, lock, now, moved)

@@ -127,7 +127,8 @@ def record(
             why = f"no progress, the same work was returned twice: {settled.reason}"
             settled = replace(settled, event=Event.BLOCKED, reason=why)
         fields["returned"] = tree or None
-    if settled.event in (Event.RETURNED, Event.FAILED):
+    advised = settled.event is Event.ADVANCED and pipeline.is_side(now.plan, now.at)
+    if settled.event in (Event.RETURNED, Event.FAILED) or advised:
         fields["feedback"] = layout.run_path(item.id, number, item.stage)
     if _approves(now, verdict, settled):
         entry = {
@@ -195,8 +196,7 @@ def _work_fields(now: Working) -> dict[str, Any]:
 
 
 def _approves(now: Working, verdict: Verdict, settled: Settled) -> bool:
-    stage = now.plan.stage(now.at)
-    judged = stage.type is StageType.AGENT and not stage.is_authoring
+    judged = pipeline.judges(now.plan, now.at)
     return judged and verdict.word is VerdictWord.PASS and settled.event not in _NO_YES
 
 

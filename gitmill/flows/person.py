@@ -22,6 +22,7 @@ from gitmill.flows.attempt import Progress, carry
 from gitmill.flows.compile import plan_for, plan_of
 from gitmill.flows.intake import ready_task
 from gitmill.flows.outcome import Attempted, Working
+from gitmill.flows.trust import require_runnable
 from gitmill.git.worktrees import Slot
 from gitmill.mill import Mill, layout
 from gitmill.store.events import Step, draft_step
@@ -111,7 +112,8 @@ def submit(mill: Mill, item_id: str, summary: str, progress: Progress) -> Attemp
     """Record the tree of a person's worktree as the work, and take it through the checks.
 
     The worktree goes when the work has been recorded. Raises `LeasedError` when it is another's,
-    and `HoldsSecretError`, with nothing changed, when what stands there brings a secret.
+    and, with nothing changed, `HoldsSecretError` when what stands there brings a secret and
+    `UntrustedError` when its checks are not trusted here.
     """
     item = mill.snapshot().item(item_id)
     path = worktree_of(mill, item)
@@ -122,6 +124,8 @@ def submit(mill: Mill, item_id: str, summary: str, progress: Progress) -> Attemp
             evidence=[f"your work is still in {path}"],
             hints=[f"take it again with `gitmill task take {item.id}`"],
         )
+    policy = mill.policy_at(mill.target_tip(mill.snapshot()))
+    require_runnable(mill, item, policy, plan_of(mill, item))
     slot = mill.pool.own(f"take-{item_id}")
     try:
         made = _commit(mill, item, slot, summary)

@@ -1,55 +1,171 @@
-"""The prompt of a stage, filled with what this attempt is about."""
+"""The prompt of a stage, filled with what this attempt is about, within a bound."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 from gitmill.core.document import Document
-from gitmill.core.frozen import PlannedStage
+from gitmill.core.excerpt import cut, excerpt
+from gitmill.core.frozen import PlannedAgent, PlannedStage
 from gitmill.core.item import Item
-from gitmill.core.prompt import FailedCheck, PromptValues, render_prompt
-from gitmill.core.verdict import Finding
-from gitmill.mill import Mill
+from gitmill.core.prompt import Convention, FailedCheck, LastRun, PromptValues, render_prompt
+from gitmill.core.runlog import read_findings
+from gitmill.core.verdict import Finding, VerdictWord
+from gitmill.git import trees
+from gitmill.git.objects import Backend
+from gitmill.mill import Mill, layout
+from gitmill.store.snapshot import Snapshot
 
-DIFF_LIMIT = 400_000  # characters
+# Where repositories say how to work in them.
+CONVENTIONS = (
+    "AGENTS.md", "CLAUDE.md", "GEMINI.md", "CONTRIBUTING.md", "CONTRIBUTING.rst",
+    ".github/CONTRIBUTING.md", "docs/CONTRIBUTING.md",
+)  # fmt: skip
+CONVENTION_LIMIT = 12_000  # characters of one such document
+FINDINGS_LIMIT = 50
+_WHOLE = "the current directory has the whole change"
 
 
-def prompt_for(
-    mill: Mill, item: Item, stage: PlannedStage, findings: tuple[Finding, ...], *, nonce: str
-) -> str:
-    """Return the prompt to send. Raises `AttemptError` when the template fails on this item."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is sent to an agent.
+
+    `prompt` says all; with a `session` to go on with, `followup` is what that needs. `earlier` is
+    how many findings the prompt wants a word on.
+    """
+
+    prompt: str
+    followup: str = ""
+    session: str = ""
+    earlier: int = 0
+
+
+def asked(
+    mill: Mill,
+    item: Item,
+    stage: PlannedStage,
+    who: PlannedAgent,
+    findings: tuple[Finding, ...],
+    *,
+    nonce: str,
+    limit: int,
+) -> Asked:
+    """Return what to send for an attempt. `findings` are what a builder has to mend.
+
+    A reviewer gets those of its stage's last round, and judges in a session of its own each time.
+    Raises `AttemptError` when the template fails on this item.
+    """
     snapshot = mill.snapshot()
+    log = _last_log(snapshot, item, stage.name)
+    earlier = 0
+    if not stage.is_authoring:
+        findings = _to_resolve(log)
+        earlier = len(findings)
+    values = _values(mill, snapshot, item, stage, findings[:FINDINGS_LIMIT], nonce)
+    prompt = _fitting(stage.prompt, values, limit)
+    session = _session(log, who) if stage.is_authoring else ""
+    followup = _fitting(stage.prompt, replace(values, resumed=True), limit) if session else ""
+    return Asked(prompt, followup, session, earlier)
+
+
+def _values(
+    mill: Mill,
+    snapshot: Snapshot,
+    item: Item,
+    stage: PlannedStage,
+    findings: tuple[Finding, ...],
+    nonce: str,
+) -> PromptValues:
     failed: tuple[FailedCheck, ...] = ()
+    last: LastRun | None = None
     if item.feedback and (data := snapshot.read(item.feedback)) is not None:
-        failed = _failed(Document.from_bytes(data, item.feedback))
-    return render_prompt(
-        stage.prompt,
-        PromptValues(
-            item=item,
-            attempt=item.count(stage.name) + 1,
-            of=stage.attempts,
-            target=snapshot.control.target,
-            nonce=nonce,
-            findings=findings,
-            checks=failed,
-            diff=_diff(mill, item) if not stage.is_authoring else "",
-            answer=item.answer,
-        ),
+        log = Document.from_bytes(data, item.feedback)
+        failed, last = _failed(log), _last(log)
+    diff = _diff(mill, item) if not stage.is_authoring else ""
+    changes = mill.changes(item.base, item.work) if diff else []
+    return PromptValues(
+        item=item,
+        attempt=item.count(stage.name) + 1,
+        of=stage.attempts,
+        target=snapshot.control.target,
+        nonce=nonce,
+        findings=findings,
+        checks=failed,
+        diff=diff,
+        changed=tuple(change.path for change in changes),
+        answer=item.answer,
+        conventions=_conventions(mill.store.backend, mill.tree_of(mill.target_tip(snapshot))),
+        last=last,
     )
 
 
+def _fitting(template: str, values: PromptValues, limit: int) -> str:
+    """Render within so many characters: of what is too long only the diff is cut further."""
+    prompt = render_prompt(template, values)
+    if len(prompt) <= limit or not values.diff:
+        return prompt
+    room = limit - len(render_prompt(template, replace(values, diff="")))
+    return render_prompt(template, replace(values, diff=cut(values.diff, room, where=_WHOLE)))
+
+
+def _last_log(snapshot: Snapshot, item: Item, stage: str) -> Document | None:
+    """Return the run log of the item's last attempt at a stage."""
+    for number in range(item.attempt, 0, -1):
+        path = layout.run_path(item.id, number, stage)
+        if (data := snapshot.read(path)) is not None:
+            return Document.from_bytes(data, path)
+    return None
+
+
+def _to_resolve(log: Document | None) -> tuple[Finding, ...]:
+    if log is None or log.value("verdict") != VerdictWord.RETURN:
+        return ()
+    return read_findings(log)[:FINDINGS_LIMIT]
+
+
+def _session(log: Document | None, who: PlannedAgent) -> str:
+    """Return the session that the same agent can go on with: one that came to its end."""
+    if log is None or log.value("agent") != who.name or log.value("exit") != "completed":
+        return ""
+    return str(log.value("session") or "")
+
+
+def _last(log: Document) -> LastRun:
+    stages = log.value("stages")
+    ended = stages[-1] if isinstance(stages, list) and stages else {}
+    told = {key: str(log.value(key) or "") for key in ("exit", "by", "summary")}
+    at = str(ended.get("stage", "")) if isinstance(ended, dict) else ""
+    return LastRun(at or str(log.value("stage")), output=excerpt(log.body.strip()), **told)
+
+
 def _failed(log: Document) -> tuple[FailedCheck, ...]:
+    """Return the checks that a run log has as red; what they printed stands in its findings."""
+    found = read_findings(log)
     return tuple(
-        FailedCheck(str(check.get("name")), str(check.get("command")), log.body.strip())
+        FailedCheck(name, str(check.get("command")), excerpt(_about(name, found)))
         for check in log.value("checks") or []
         if isinstance(check, dict) and not check.get("passed")
+        for name in [str(check.get("name"))]
+    )
+
+
+def _about(check: str, findings: tuple[Finding, ...]) -> str:
+    texts = (f.message for f in findings if f.message.startswith(f"check {check} "))
+    return next(texts, "").partition("\n")[2]
+
+
+def _conventions(backend: Backend, tree: str) -> tuple[Convention, ...]:
+    found = ((path, trees.read_file(backend, tree, path)) for path in CONVENTIONS)
+    return tuple(
+        Convention(path, cut(data.decode("utf-8", "replace"), CONVENTION_LIMIT))
+        for path, data in found
+        if data is not None
     )
 
 
 def _diff(mill: Mill, item: Item) -> str:
     if not item.work:
         return ""
-    text = mill.repository.git.run(
+    return mill.repository.git.run(
         "diff", "--no-ext-diff", "--no-textconv", "--no-color", item.base, item.work, "--"
     ).stdout.decode("utf-8", "replace")
-    if len(text) <= DIFF_LIMIT:
-        return text
-    return f"{text[:DIFF_LIMIT]}\n[{len(text) - DIFF_LIMIT} more characters were cut]"

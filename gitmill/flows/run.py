@@ -22,13 +22,16 @@ from gitmill.errors import (
     NothingToDoError,
     PausedError,
     RefMovedError,
+    UntrustedError,
 )
 from gitmill.flows.attempt import Progress, run_attempt
+from gitmill.flows.compile import plan_for
 from gitmill.flows.finish import say
 from gitmill.flows.interrupt import breakable, interruptible, obey
 from gitmill.flows.land import Tell, land_all
 from gitmill.flows.queue import enqueue
 from gitmill.flows.recover import recover
+from gitmill.flows.trust import require_runnable
 from gitmill.mill import Mill
 from gitmill.store.snapshot import Snapshot
 
@@ -42,6 +45,7 @@ class Summary:
     items: dict[str, Item] = field(default_factory=dict)
     attempts: int = 0
     cooling: set[str] = field(default_factory=set)  # given back by an outage: not again in this run
+    untrusted: dict[str, GitmillError] = field(default_factory=dict)  # what may not run here
     held: GitmillError | None = None
     busy: bool = False  # another process lands, and there is something to land
 
@@ -53,7 +57,7 @@ class Summary:
             item.id for item in self.items.values() if item.status is Status.READY
         }:
             return Exit.FAILED
-        if Status.WAITING in statuses:
+        if Status.WAITING in statuses or self.untrusted:
             return Exit.PERSON
         return self.held.code if self.held else Exit.OK
 
@@ -83,6 +87,8 @@ def run(mill: Mill, order: Order, progress: Progress, tell: Tell) -> Summary:
         # Others may have taken them further meanwhile.
         snapshot = mill.snapshot()
         summary.items = {n: snapshot.items.get(n, item) for n, item in summary.items.items()}
+    if not summary.items and summary.untrusted and summary.held is None:
+        raise next(iter(summary.untrusted.values()))
     if not summary.items and summary.held is None:
         raise NothingToDoError(
             "nothing is ready", hints=["see what waits for what with `gitmill status`"]
@@ -114,14 +120,18 @@ def _turn(mill: Mill, order: Order, summary: Summary, progress: Progress, tell: 
         item
         for item in eligible(snapshot.items, order.wanted)
         if item.id in summary.items or not order.limit or len(summary.items) < order.limit
-        if item.id not in summary.cooling
+        if item.id not in summary.cooling and item.id not in summary.untrusted
     ]
     if not ready:
         return _wait(mill, summary)
     try:
+        _trusted(mill, snapshot, ready[0])
         attempted = run_attempt(mill, ready[0].id, progress, after=ready[0].event)
     except RefMovedError:
         return True  # somebody else took it
+    except UntrustedError as error:
+        summary.untrusted[ready[0].id] = error
+        return True
     except (BadDocumentError, AgentMissingError) as error:
         why = f"it cannot be run: {error.message}"
         summary.items[ready[0].id] = say(mill, ready[0], Event.BLOCKED, why)
@@ -131,6 +141,12 @@ def _turn(mill: Mill, order: Order, summary: Summary, progress: Progress, tell: 
     if attempted.event is Event.RELEASED:
         summary.cooling.add(attempted.item.id)
     return True
+
+
+def _trusted(mill: Mill, snapshot: Snapshot, item: Item) -> None:
+    """Raise `UntrustedError` before a claim is made for what could not run here."""
+    tip = mill.target_tip(snapshot)
+    require_runnable(mill, item, mill.policy_at(tip), plan_for(mill, snapshot, item, tip))
 
 
 def _wait(mill: Mill, summary: Summary) -> bool:
@@ -169,7 +185,7 @@ def _land(mill: Mill, order: Order, summary: Summary, tell: Tell) -> bool:
     except LandBusyError:
         summary.busy = True
         return False
-    except (CheckoutBlockedError, PausedError) as error:
+    except (CheckoutBlockedError, PausedError, UntrustedError) as error:
         summary.held = error
         summary.items |= {n: i for n, i in mill.snapshot().items.items() if n in summary.items}
         return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass, replace
 
 from gitmill.agents import base as agents
@@ -18,8 +19,9 @@ from gitmill.core.verdict import Finding, Verdict, VerdictWord
 from gitmill.flows import fence, homes, secrets
 from gitmill.flows.environment import Place, Rights, place
 from gitmill.flows.gates import outside_paths
-from gitmill.flows.prompts import prompt_for
+from gitmill.flows.prompts import Asked, asked
 from gitmill.flows.rescue import keep_commit, keep_tree, keep_worktree
+from gitmill.flows.trust import item_commands, require_trusted
 from gitmill.git import trees
 from gitmill.git.objects import Commit, Entry, write_commit
 from gitmill.git.patch import patch_identity
@@ -101,7 +103,7 @@ def build(
     ) as here:  # fmt: skip
         text = findings_text(start.findings) + "\n" if start.findings else ""
         here.findings.write_text(text, "utf-8", "surrogateescape")
-        report = _run_agent(mill, item, stage, who, here, start.findings)
+        report = _run_agent(mill, policy, item, stage, who, here, start.findings)
         said = report.verdict
         if said is None or said.word is not VerdictWord.PASS:
             keep_worktree(mill, here.slot, item.id, start.commit)
@@ -159,12 +161,16 @@ def landed_message(item: Item, *, agent: str, summary: str) -> str:
 def review(
     mill: Mill, policy: Policy, item: Item, stage: PlannedStage, who: PlannedAgent, *, claim: str
 ) -> Report:
-    """Let a reviewer judge a clean checkout of exactly the work; what it writes is thrown away."""
+    """Let a reviewer judge a clean checkout of exactly the work; what it writes is thrown away.
+
+    A side stage before there is any work sees the tip of the target.
+    """
+    commit = item.work or mill.target_tip(mill.snapshot())
     with place(
-        mill, policy, item.work, kind="clean", claim=claim, variables=_variables(item, stage),
+        mill, policy, commit, kind="clean", claim=claim, variables=_variables(item, stage),
         rights=_rights(policy, stage, who),
     ) as here:  # fmt: skip
-        return _run_agent(mill, item, stage, who, here, ())
+        return _run_agent(mill, policy, item, stage, who, here, ())
 
 
 def _reads_prompt(who: PlannedAgent) -> bool:
@@ -192,21 +198,26 @@ def number_of(item: Item, stage: PlannedStage) -> int:
 
 def _run_agent(
     mill: Mill,
+    policy: Policy,
     item: Item,
     stage: PlannedStage,
     who: PlannedAgent,
     here: Place,
     findings: tuple[Finding, ...],
 ) -> Report:
+    line = {f"agents.{who.name}": shlex.join([*who.command, *who.options])}
+    named = line if who.command or who.options else {}
+    require_trusted(mill, item_commands(item) | named, item=item.id)
     if not _reads_prompt(who):
-        return _run_in(mill, item, stage, who, here, findings)
+        return _run_in(mill, policy, item, stage, who, here, findings)
     login = tuple(getattr(agents.program(who.name, who.command), "LOGIN", ()))
     with homes.agents_own(mill, item.id, who.name, login) as home:
-        return _run_in(mill, item, stage, who, here.with_home(home), findings)
+        return _run_in(mill, policy, item, stage, who, here.with_home(home), findings)
 
 
 def _run_in(
     mill: Mill,
+    policy: Policy,
     item: Item,
     stage: PlannedStage,
     who: PlannedAgent,
@@ -216,7 +227,9 @@ def _run_in(
     agent = agents.program(who.name, who.command)
     needs = getattr(agent, "NEEDS", ())
     nonce = mill.mint()
-    reads = getattr(agent, "READS_PROMPT", True)
+    sent, limit = Asked(""), policy.limits.prompt
+    if getattr(agent, "READS_PROMPT", True):
+        sent = asked(mill, item, stage, who, findings, nonce=nonce, limit=limit)
     judged = outside_paths(mill, item, item.base, item.work) if item.work else ()
     attempt = Attempt(
         item=item.id,
@@ -224,7 +237,10 @@ def _run_in(
         role=stage.role,
         permission=stage.permission.value,
         number=number_of(item, stage),
-        prompt=prompt_for(mill, item, stage, findings, nonce=nonce) if reads else "",
+        prompt=sent.prompt,
+        followup=sent.followup,
+        session=sent.session,
+        earlier=sent.earlier,
         nonce=nonce,
         workdir=here.slot.path,
         scratch=here.slot.tmp,
@@ -237,11 +253,21 @@ def _run_in(
         criteria=item.criteria,
         outside=judged if stage.role == "reviewer" else (),
         model=who.model,
-        settings={"command": who.command, "options": who.options},
+        confined=here.fence is not None and stage.permission is not Permission.FULL,
+        settings={"command": who.command, "options": who.options, "prices": _prices(policy)},
     )
-    report = agent.run(attempt, here.execute)
+    report = agent.run(attempt, _as_permitted(here, stage) if _reads_prompt(who) else here.execute)
     said = report.verdict
     return report if said is None else replace(report, verdict=secrets.clean_verdict(said))
+
+
+def _as_permitted(here: Place, stage: PlannedStage) -> agents.Execute:
+    """Return what runs a command with the stage's rights, whatever an adapter says of it."""
+    return lambda command: here.execute(replace(command, access=stage.permission.value))
+
+
+def _prices(policy: Policy) -> dict[str, dict[str, float | None]]:
+    return {model: price.model_dump() for model, price in policy.prices.items()}
 
 
 def patch_of(mill: Mill, base: str, work: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -12,7 +12,9 @@ from pygit2.transaction import ReferenceTransaction
 
 from gitmill.errors import GitFailedError, RefMovedError
 from gitmill.failpoints import chokepoint
+from gitmill.git.command import Git
 from gitmill.git.objects import Move, missing_object, unreadable_ref
+from gitmill.git.plumbing import Plumbing
 
 _KINDS = {
     "blob": ObjectType.BLOB,
@@ -24,12 +26,17 @@ _TRIES = 20
 _NAMES = {int(number): name for name, number in _KINDS.items()}
 
 
+Swap = Callable[[Sequence[Move]], None]
+
+
 class Libgit2:
     """Objects and refs through libgit2; one instance per process, not shared across a fork."""
 
     digits = 40
 
-    def __init__(self, common: Path, *, fsync: bool = True) -> None:
+    def __init__(self, common: Path, *, fsync: bool = True, swap: Swap | None = None) -> None:
+        """`swap` moves refs by git itself, for what libgit2 must not do."""
+        self._git_swap = swap or Plumbing(Git(common)).swap
         pygit2.option(Option.ENABLE_FSYNC_GITDIR, fsync)
         # git has found the repository, so it trusts its owner, by settings that libgit2 cannot see
         pygit2.option(Option.SET_OWNER_VALIDATION, False)
@@ -71,7 +78,15 @@ class Libgit2:
         return {name: oid for name in names if (oid := self.ref(name)) is not None}
 
     def swap(self, moves: Sequence[Move]) -> None:
-        """Lock all refs, compare all, then move them one by one in this order."""
+        """Lock all refs, compare all, then move them one by one in this order.
+
+        With a removal among them git does it: libgit2 removes a packed ref by writing the file of
+        packed refs anew, as it has read it before it locks it. What a `git pack-refs` put there in
+        between is gone then, moves of the user's own branches too.
+        """
+        if any(move.new is None and move.old is not None for move in moves):
+            self._git_swap(moves)
+            return
         try:
             self._locked_swap(moves)
         except (pygit2.GitError, KeyError, ValueError, OSError) as error:
@@ -95,8 +110,6 @@ class Libgit2:
                 with chokepoint(f"move {move.ref}"):
                     if move.new is not None:
                         transaction.set_target(name, move.new, message="gitmill")
-                    elif move.old is not None:
-                        transaction.remove(name)
                     transaction.commit()
 
     def _real_name(self, name: str) -> str:

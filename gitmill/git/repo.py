@@ -84,7 +84,7 @@ class Repository:
             return self.reader
         from gitmill.git.libgit2 import Libgit2  # noqa: PLC0415  (91 ms that a read never needs)
 
-        return Libgit2(self.common, fsync=durable)
+        return Libgit2(self.common, fsync=durable, swap=self.reader.swap)
 
     @cached_property
     def durable(self) -> bool:

@@ -181,11 +181,11 @@ class Store:
     def _publish(self, new: str, old: str, moves: Iterable[Move]) -> None:
         backend = self.backend
         set_, removed = _split(moves)
+        moves = [*set_, Move(layout.STATE, new, old)]
+        self.journal.write([move for move in (*moves, *removed) if layout.is_own(move.ref)])
         if not all(layout.is_own(move.ref) for move in set_):
             # A lock that we left on a ref of the user's would be theirs to clear; git outlives us.
             backend = self._repository.reader
-        moves = [*set_, Move(layout.STATE, new, old)]
-        self.journal.write([move for move in (*moves, *removed) if layout.is_own(move.ref)])
         backend.swap(moves)
         if removed:
             with suppress(RefMovedError):  # it has moved on, or recovery removes it

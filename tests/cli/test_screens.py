@@ -174,7 +174,7 @@ def test_a_task_that_nothing_could_turn_red_is_refused_and_not_made(repo: Repo):
 
 def test_loops_can_be_read_and_checked(repo: Repo):
     assert gitmill(repo.path, "loop").out == (
-        "deliver    task      build → sanity → checks → review → approve\n"
+        "deliver    task      build → sanity → checks → review → approve (troubleshoot, consult)\n"
     )
     assert gitmill(repo.path, "loop", "check").plain() == (0, "deliver compiles to HASH\n", "")
     assert gitmill(repo.path, "loop", "show", "--mermaid").out.startswith("flowchart TD\n")

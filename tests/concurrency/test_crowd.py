@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import threading
+import time
 from collections import Counter
+from contextlib import suppress
 
 import pytest
 
 from gitmill.core.lifecycle import Status
+from gitmill.errors import RefMovedError
+from gitmill.git.objects import Move
+from gitmill.git.repo import Repository
 from gitmill.mill import Mill, layout
 from gitmill.store import history
 from tests.support.cli import gitmill, new_task
@@ -153,3 +160,46 @@ def shared(repo: Repo, tasks: list[str]) -> None:
         assert repo.git("show", f"main:f{number}") == str(number)
     assert len(repo.git("notes", "--ref=gitmill", "list").splitlines()) == len(tasks)
     healthy(repo)
+
+
+@pytest.mark.slow
+def test_a_ref_that_is_removed_takes_no_move_of_the_users_with_it(repo: Repo):
+    """Beside `git pack-refs`: libgit2 would write the packed refs back as they were before.
+
+    Many refs make that moment long; of 650 moves of main two were lost by it in half a minute.
+    """
+    head = repo.git("rev-parse", "main")
+    refs = "".join(f"create refs/many/{n} {head}\n" for n in range(20_000))
+    git = ["git", "-C", str(repo.path)]
+    subprocess.run([*git, "update-ref", "--stdin"], input=refs, text=True, check=True)
+    stop = threading.Event()
+
+    def pack() -> None:
+        while not stop.is_set():
+            subprocess.run([*git, "pack-refs", "--all"], check=False, capture_output=True)
+
+    def remove() -> None:
+        objects, number = Repository.open(repo.path).objects, 0
+        while not stop.is_set():
+            number += 1
+            ref = f"refs/gitmill/rescue/{number % 5}"
+            with suppress(RefMovedError):  # packing holds the lock for longer than git waits
+                objects.swap([Move(ref, head, objects.ref(ref))])
+                objects.swap([Move(ref, None, head)])
+
+    threads = [threading.Thread(target=work) for work in (pack, remove)]
+    for thread in threads:
+        thread.start()
+    tree, at, until = repo.tree(), head, time.monotonic() + 30
+    try:
+        while time.monotonic() < until:
+            new = repo.git("commit-tree", tree, "-p", at, "-m", "mine")
+            subprocess.run([*git, "update-ref", "refs/heads/main", new, at], check=False,
+                           capture_output=True)  # fmt: skip
+            now = repo.git("rev-parse", "main")
+            assert now in (new, at), "main went back"
+            at = now
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()

@@ -434,8 +434,8 @@ def test_a_prompt_variable_that_does_not_exist_and_a_prompt_that_is_none():
         f"{D}/10-build.md:9: there is no variable secret",
         f"{D}/20-review.md:7: expected an expression, got 'end of statement block'",
         "hint: did you mean `item.title`?",
-        "hint: known here: answer, attempt, checks, diff, findings, item, nonce, target, "
-        "verdict_schema",
+        "hint: known here: answer, attempt, changed, checks, conventions, diff, findings, item, last, "
+        "nonce, resumed, target, verdict_schema",
         "hint: a brace pair that is text is written `{{ '{{' }}`",
     )
 

@@ -55,6 +55,7 @@ allow_secrets = ["0123456789abcdef"]
 returns = 2
 attempts = 4
 aborts = 5
+prompt = "50KB"
 
 [agents.mine]
 command = ["prog", "an arg"]
@@ -69,6 +70,11 @@ roles = {builder = "mine", reviewer = ["rules", "mine"]}
 approvals = {review = 2}
 distinct_from = {review = ["author", "review"]}
 gates = {approve = "never"}
+
+[prices.large]
+input = 1.25
+output = 10.0
+cached = 0.125
 
 [environment]
 pass = ["PYPI_TOKEN"]
@@ -104,7 +110,12 @@ def test_every_key_is_read_into_the_model():
         "max_files": 10, "max_lines": 100, "max_file_size": 1048576, "protected": ("infra/",),
         "forbidden_lines": (r"eval\(",), "allow_secrets": ("0123456789abcdef",),
     }  # fmt: skip
-    assert policy.limits.model_dump() == {"returns": 2, "attempts": 4, "aborts": 5}
+    assert policy.limits.model_dump() == {
+        "returns": 2,
+        "attempts": 4,
+        "aborts": 5,
+        "prompt": 50_000,
+    }
     assert policy.agents["mine"].model_dump() == {
         "command": ("prog", "an arg"), "timeout": 1200, "idle": 300,
         "permission": Permission.WORKSPACE, "model": "small", "options": ("--fast",),
@@ -148,7 +159,7 @@ def test_all_commands_that_need_trust_are_listed_by_their_key():
         "checks.lint": "ruff check .",
         "checks.test": "python -m pytest -q",
         "worktree.setup.1": "python -m venv .venv",
-        "agents.mine": "prog 'an arg'",
+        "agents.mine": "prog 'an arg' --fast",
     }
 
 
@@ -197,7 +208,7 @@ REFUSED = {
         [
             ".gitmill/config.toml:2: there is no key limits.zzz",
             "2 | zzz = 1",
-            "hint: known here: returns, attempts, aborts",
+            "hint: known here: returns, attempts, aborts, prompt",
         ],
     ),
     "our own name of a key": (
@@ -483,7 +494,10 @@ def test_the_page_of_the_settings_has_the_table_of_the_model():
 def test_the_page_of_the_settings_names_every_key_that_a_policy_can_have():
     def flat(table, path=()):
         for key, value in table.items():
-            here = (*path, "NAME" if path in (("checks",), ("agents",), ("modes",)) else key)
+            here = (
+                *path,
+                "NAME" if path in (("checks",), ("agents",), ("modes",), ("prices",)) else key,
+            )
             if isinstance(value, dict) and key not in (
                 "env",
                 "roles",

@@ -13,6 +13,8 @@ from gitmill.core.pipeline import (
     authoring,
     eligible,
     group,
+    is_side,
+    judges,
     new_round,
     next_after_pass,
     paths_meet,
@@ -41,6 +43,8 @@ PLANS = [
     deliver("[limits]\nreturns = 1\nattempts = 1\n"),
     deliver(more=(("40-review.md", f"{REVIEW}approvals: 3\n{TEXT}"),)),
     deliver(more=TROUBLE),
+    deliver(optional=True),
+    deliver("[limits]\nattempts = 5\n", optional=True),
 ]
 
 
@@ -224,6 +228,38 @@ def test_rounds_are_bounded():
         settled = settle(plan, begun, "review", "review", Verdict(RETURN))
         assert (settled.event, settled.counters) == (event, {"returns": returns + 1})
         assert settled.reason == ("it was returned more than 2 times" if returns == 2 else "")
+
+
+def test_a_failed_build_is_looked_into_twice_then_a_consultant_decides():
+    plan, now, seen = deliver(optional=True), item(), []
+    for stage, word in (("build", FAIL), ("troubleshoot", PASS)) * 2 + (
+        ("build", FAIL), ("consult", RETURN), ("build", IMPOSSIBLE), ("consult", IMPOSSIBLE),
+    ):  # fmt: skip
+        settled = settle(plan, now, stage, stage, Verdict(word, "why"))
+        seen.append((settled.event.value, settled.stage, dict(settled.counters)))
+        now = item(stage=settled.stage, counters=dict(settled.counters))
+    assert seen == [
+        ("failed", "troubleshoot", {"build": 1}),
+        ("advanced", "build", {"build": 1, "troubleshoot": 1}),
+        ("failed", "troubleshoot", {"build": 2, "troubleshoot": 1}),
+        ("advanced", "build", {"build": 2, "troubleshoot": 2}),
+        ("failed", "consult", {"build": 3, "troubleshoot": 2}),
+        ("returned", "build", {"returns": 1}),
+        ("failed", "consult", {"returns": 1, "build": 1}),
+        ("blocked", "consult", {"returns": 1, "build": 1, "consult": 1}),
+    ]
+
+
+def test_what_a_side_stage_passes_is_no_approval_and_never_a_try_too_many():
+    plan = deliver(optional=True)
+    assert [s.name for s in plan.stages if judges(plan, s.name)] == ["review"]
+    assert [s.name for s in plan.stages if is_side(plan, s.name)] == ["troubleshoot", "consult"]
+    spent = item(counters={"build": 3, "troubleshoot": 1})
+    settled = settle(plan, spent, "troubleshoot", "troubleshoot", Verdict(PASS))
+    assert (settled.event, settled.stage) == (Event.ADVANCED, "consult")
+    spent = item(counters={"build": 3, "troubleshoot": 2})
+    settled = settle(plan, spent, "consult", "consult", Verdict(PASS))
+    assert (settled.event, settled.stage) == (Event.BLOCKED, "build")
 
 
 def test_a_gate_has_no_attempts_to_use_up():

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,14 +17,15 @@ from gitmill.core.item import Item, Risk
 from gitmill.core.loop import read_loop
 from gitmill.core.prompt import (
     VARIABLES,
+    Convention,
     FailedCheck,
-    PromptProblem,
+    LastRun,
     PromptValues,
-    check_prompt,
     one_line,
     quote,
     render_prompt,
 )
+from gitmill.core.template import PromptProblem, check_prompt
 from gitmill.core.verdict import Finding, Severity, json_schema, parse_verdict
 from gitmill.errors import AttemptError
 
@@ -52,7 +54,10 @@ FULL = values(
     findings=(Finding("wrong", Severity.HIGH, "a.py", 3), Finding("one\ntwo")),
     checks=(FailedCheck("test", "make test", "1 failed\n"),),
     diff="+ a\n",
+    changed=("a.py",),
     answer="yes",
+    conventions=(Convention("AGENTS.md", "Be brief.\n"),),
+    last=LastRun("build", "crashed", "claude@host", "it broke", "boom\n"),
 )
 
 
@@ -60,7 +65,7 @@ def test_each_variable_has_its_value():
     shown = {
         name: render_prompt("{{ " + name.replace("[]", "[0]") + " | string }}", FULL)[:-1]
         for name in VARIABLES
-        if name not in ("findings", "checks", "verdict_schema")
+        if name not in ("findings", "checks", "conventions", "last", "verdict_schema")
     }
     assert shown == {
         "item.id": "t-k3f9x",
@@ -73,6 +78,7 @@ def test_each_variable_has_its_value():
         "item.criteria": "['$ make', 'it is fast']",
         "attempt.number": "2",
         "attempt.of": "3",
+        "findings[].number": "1",
         "findings[].severity": "high",
         "findings[].file": "a.py",
         "findings[].line": "3",
@@ -81,6 +87,15 @@ def test_each_variable_has_its_value():
         "checks[].command": "make test",
         "checks[].output": "```\n1 failed\n```",
         "diff": "```diff\n+ a\n```",
+        "changed": "['a.py']",
+        "conventions[].path": "AGENTS.md",
+        "conventions[].text": "```\nBe brief.\n```",
+        "last.stage": "build",
+        "last.exit": "crashed",
+        "last.by": "claude@host",
+        "last.summary": "it broke",
+        "last.output": "```\nboom\n```",
+        "resumed": "False",
         "target": "main",
         "nonce": "n-1",
         "answer": "```\nyes\n```",
@@ -150,7 +165,10 @@ def test_a_template_reaches_nothing_but_its_variables():
     )
 
 
-KNOWN = "known here: answer, attempt, checks, diff, findings, item, nonce, target, verdict_schema"
+KNOWN = (
+    "known here: answer, attempt, changed, checks, conventions, diff, findings, item, last, nonce, "
+    "resumed, target, verdict_schema"
+)
 BRACES = "a brace pair that is text is written `{{ '{{' }}`"
 
 
@@ -273,13 +291,13 @@ def shipped():
 
 def test_the_shipped_prompts_hold_in_a_first_and_a_later_round():
     prompts = shipped()
-    assert list(prompts) == ["build", "review"]
+    assert list(prompts) == ["build", "review", "troubleshoot", "consult"]
     for name, prompt in prompts.items():
         assert check_prompt(prompt) == []
-        for given_values in (values(diff="+ a\n"), FULL):
+        for given_values in (values(diff="+ a\n"), FULL, replace(FULL, resumed=True)):
             text = render_prompt(prompt, given_values)
             assert "\n\n\n" not in re.sub(r"(?ms)^```.*?^```$", "fenced", text), name
-            assert "t-k3f9x: Fix the parser" in text
+            assert given_values.resumed or "t-k3f9x: Fix the parser" in text
             assert "- `nonce` is `n-1`." in text
 
 
@@ -288,10 +306,25 @@ def test_the_shipped_prompts_carry_findings_checks_criteria_and_the_change():
     build, review = (render_prompt(prompts[name], FULL) for name in ("build", "review"))
     for text in (build, review):
         assert "- $ make\n- it is fast\n" in text
-        assert "- [high] a.py:3: wrong\n- [medium] \n```\none\ntwo\n```\n" in text
+        assert "1. [high] a.py:3: wrong\n2. [medium] \n```\none\ntwo\n```\n" in text
         assert "# The answer to your question\n\n```\nyes\n```\n" in text
     assert "The check test failed: `make test`\n\n```\n1 failed\n```\n" in build
-    assert "# The change\n\n```diff\n+ a\n```\n" in review
+    assert "files:\n\n- a.py\n\n```diff\n+ a\n```\n" in review
+    assert "`AGENTS.md`:\n\n```\nBe brief.\n```\n" in build
+    assert "`AGENTS.md`:\n\n```\nBe brief.\n```\n" in review
+    assert "- `earlier` has one entry for each numbered point" in review
+    for name in ("troubleshoot", "consult"):
+        text = render_prompt(prompts[name], FULL)
+        assert "stage build ended as `crashed` by claude@host: it broke\n\n```\nboom" in text
+
+
+def test_a_session_that_goes_on_is_told_only_what_is_new():
+    build = shipped()["build"]
+    again = render_prompt(build, replace(FULL, resumed=True))
+    assert "Do it." not in again
+    assert "1. [high] a.py:3: wrong\n" in again
+    assert "- `nonce` is `n-1`." in again
+    assert len(again) < len(render_prompt(build, FULL))
 
 
 def test_an_agent_that_repeats_its_prompt_has_given_no_verdict():

@@ -46,12 +46,21 @@ def by_id(*items: Item) -> dict[str, Item]:
 
 @cache
 def deliver(
-    policy: str = "", *, gate: When = When.HIGH_RISK, more: tuple[tuple[str, str], ...] = ()
+    policy: str = "",
+    *,
+    gate: When = When.HIGH_RISK,
+    more: tuple[tuple[str, str], ...] = (),
+    optional: bool = False,
 ) -> FrozenPlan:
-    """Compile the shipped loop for tasks; `more` adds or replaces files of it."""
+    """Compile the shipped loop for tasks; `more` adds or replaces files of it.
+
+    Its optional stages are part of it only when asked for.
+    """
     files = {path.name: path.read_text() for path in (SHIPPED / "deliver").iterdir()} | dict(more)
     loop = read_loop("deliver", files)
-    roles = {stage.role: ("any",) for stage in loop.stages if stage.role}
+    roles = {
+        stage.role: ("any",) for stage in loop.stages if stage.role and optional >= stage.optional
+    }
     return compile_plan(
         mode=Mode("test", "modes/test.md", roles, {"approve": gate}),
         loops={"deliver": loop},

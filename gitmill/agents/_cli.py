@@ -1,0 +1,205 @@
+"""What adapters of agent CLIs share: version, refusals of a service, prices, totals, progress."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from gitmill import process
+from gitmill.agents.base import Attempt, ExitKind, Probe, Usage
+
+Version = tuple[int, ...]
+# Codex takes 1,048,576 characters in one message and models read fewer still; what is longer goes
+# through a file, of which a message shows both ends.
+_LONGEST = 900_000
+_SHOWN = 50_000
+_PRICES = Path(__file__).with_name("prices.toml")
+
+
+def program(name: str, settings: Mapping[str, object]) -> tuple[str, ...]:
+    """Return how a CLI is started: by its name, or as the policy says."""
+    own = settings.get("command")
+    return tuple(str(part) for part in own) if isinstance(own, list | tuple) and own else (name,)
+
+
+def probe(
+    argv: tuple[str, ...], *, first: Version, below: Version, signed_in: bool | None, how: str
+) -> Probe:
+    """Say whether a CLI is there and in the range of versions that its adapter was written for.
+
+    `how` says what to do without an account.
+    """
+    found = shutil.which(argv[0])
+    if found is None:
+        return Probe(found=False, detail=f"there is no {argv[0]} on PATH")
+    said = _version(found, *argv[1:])
+    match = re.search(r"\d+(?:\.\d+)+", said)
+    if match is None:
+        return Probe(found=False, detail=f"{found} --version does not tell a version: {said}")
+    number = tuple(int(part) for part in match[0].split("."))
+    supported = first <= number < below
+    detail = found
+    if not supported:
+        detail = f"{found}; what works is {_dotted(first)} or later, below {_dotted(below)}"
+    elif signed_in is False:
+        detail = f"{found}; {how}"
+    return Probe(
+        found=True, detail=detail, version=match[0], supported=supported, signed_in=signed_in
+    )
+
+
+@cache
+def _version(*argv: str) -> str:
+    """Return what a program says of its version, or why it says nothing, in one line."""
+    try:
+        said = process.run([*argv, "--version"], env=process.scrubbed({}), timeout=30, check=False)
+    except (subprocess.TimeoutExpired, OSError) as error:
+        return shown(error)
+    return shown(said.text) or shown(said.error)
+
+
+def _dotted(version: Version) -> str:
+    return ".".join(str(part) for part in version)
+
+
+def any_set(*names: str) -> bool:
+    """Whether one of these environment variables has a value."""
+    return any(os.environ.get(name) for name in names)
+
+
+def options(attempt: Attempt) -> tuple[str, ...]:
+    """Return the arguments that the policy adds to the CLI's command line."""
+    given = attempt.settings.get("options")
+    return tuple(str(part) for part in given) if isinstance(given, list | tuple) else ()
+
+
+def message(attempt: Attempt, prompt: str) -> bytes:
+    """Return what a CLI gets on its standard input for a prompt of any length."""
+    if len(prompt) > _LONGEST:
+        path = attempt.scratch / "prompt.md"
+        process.write_anew(path, prompt.encode("utf-8", "replace"))
+        prompt = (
+            f"Your instructions are too long for one message. All of them are in the file\n{path}\n"
+            "Read the file to its end, part by part, before you do anything. This is how it begins"
+            f" and how it ends.\n\n{prompt[:_SHOWN]}\n\n[… the rest is in the file …]\n\n"
+            f"{prompt[-_SHOWN:]}"
+        )
+    return prompt.encode("utf-8", "replace")
+
+
+def refusal(status: int) -> ExitKind:
+    """Return what an HTTP status of a model service means for the agent.
+
+    A model that does not exist (404) is the policy's mistake and not the item's, so it does not
+    cost every item its attempts.
+    """
+    if status in (401, 402, 403):
+        return ExitKind.UNAUTHORISED
+    if status == 429:
+        return ExitKind.RATE_LIMITED
+    if status in (503, 529):
+        return ExitKind.OVERLOADED
+    return ExitKind.UNAVAILABLE if status >= 500 or status in (404, 408) else ExitKind.CRASHED
+
+
+def wait_said(text: str) -> float | None:
+    """Return how many seconds to wait by what a service says, None when it does not say.
+
+    Understands `try again in 1m30.5s` and `try again at 7:14 PM`, a time of this machine's zone.
+    """
+    if match := re.search(r"again in (?:(\d+)\s*h\w*\s*)?(?:(\d+)\s*m\w*\s*)?([\d.]+)?\s*s?", text):
+        hours, minutes, seconds = match.groups()
+        total = float(hours or 0) * 3600 + float(minutes or 0) * 60 + _number(seconds)
+        return total or None
+    if match := re.search(r"again at (\d{1,2}):(\d{2}) ?(AM|PM)", text, re.IGNORECASE):
+        hour = int(match[1]) % 12 + (12 if match[3].upper() == "PM" else 0)
+        now = time.localtime()
+        left = (hour - now.tm_hour) * 3600 + (int(match[2]) - now.tm_min) * 60 - now.tm_sec
+        return float(left % 86400)
+    return None
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float((text or "0").rstrip("."))
+    except ValueError:
+        return 0.0
+
+
+def price(model: str, usage: Usage, own: object) -> float | None:
+    """Return what tokens cost in US dollars, None where the model or its use is not known.
+
+    `own` are prices of the policy; they come before those of `prices.toml`.
+    """
+    if usage.input is None or usage.output is None:
+        return None
+    table = _shipped() | dict(own if isinstance(own, Mapping) else {})
+    row = table.get(model) or table.get(re.sub(r"-\d{4}-?\d{2}-?\d{2}$", "", model))
+    if not isinstance(row, Mapping):
+        return None
+    cached = usage.cached or 0
+    for_cached = row.get("cached")
+    for_cached = row["input"] if for_cached is None else for_cached
+    fresh = usage.input - cached
+    return float(fresh * row["input"] + cached * for_cached + usage.output * row["output"]) / 1e6
+
+
+@cache
+def _shipped() -> dict[str, Any]:
+    return tomllib.loads(_PRICES.read_text("utf-8"))
+
+
+class Totals:
+    """What a session had come to after its last run, for CLIs that report only sums of a session.
+
+    Kept in a file of the agent's home, beside the session itself; losing it with a session that
+    is still there makes the next run look dearer, never cheaper.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._path = home / "gitmill-totals.json"
+
+    def before(self, session: str) -> dict[str, float]:
+        """Return the sums of a session before this run; nothing for a new one."""
+        found = self._read().get(session)
+        return found if isinstance(found, dict) else {}
+
+    def remember(self, session: str, sums: Mapping[str, float | None]) -> None:
+        """Set the sums of a session, as far as they are known."""
+        known = {key: value for key, value in sums.items() if value is not None}
+        told = self._read() | {session: self.before(session) | known}
+        half = self._path.with_suffix(".half")
+        process.write_anew(half, json.dumps(told).encode())
+        half.replace(self._path)
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            told = json.loads(self._path.read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return told if isinstance(told, dict) else {}
+
+
+def event(line: bytes) -> dict[str, Any]:
+    """Return a line of output as a JSON object, an empty one when it is none."""
+    try:
+        told = json.loads(line)
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def shown(text: object, limit: int = 160) -> str:
+    """Return the first line of a text that says something, fit for one line of progress."""
+    first = next((line for line in str(text).splitlines() if line.strip()), "")
+    clean = "".join(char if char.isprintable() else " " for char in first).strip()
+    return clean if len(clean) <= limit else clean[: limit - 1] + "…"

@@ -1,0 +1,242 @@
+"""Claude Code: `claude -p`, the prompt on standard input, one JSON object a line on its output.
+
+Its sandbox of its own is used only where nothing else confines it. Settings, hooks, skills, MCP
+servers and CLAUDE.md of the repository are not loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gitmill.agents import _cli
+from gitmill.agents._turns import Turn, converse
+from gitmill.agents.base import (
+    ANY_ROLE,
+    NOTHING_SAID,
+    Attempt,
+    Execute,
+    ExitKind,
+    Probe,
+    Report,
+    Usage,
+)
+from gitmill.core.verdict import json_schema
+from gitmill.process import Command, Outcome
+
+ROLES = ANY_ROLE
+PERMISSIONS = frozenset({"read-only", "workspace", "full"})
+NEEDS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN")
+LOGIN = (".claude/.credentials.json",)
+
+_FIRST, _BELOW = (2, 1, 0), (3,)
+# What a Claude Code that started us tells its children, and what would lead out of our own home.
+_FOREIGN = ("CLAUDECODE", "CLAUDE_PID", "CLAUDE_CONFIG_DIR", "CLAUDE_CODE_SESSION_ID",
+            "CLAUDE_CODE_CHILD_SESSION", "CLAUDE_CODE_ENTRYPOINT", "CLAUDE_CODE_EXECPATH",
+            "CLAUDE_CODE_MESSAGING_SOCKET", "CLAUDE_CODE_MESSAGING_TOKEN")  # fmt: skip
+_QUIET = {
+    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_AUTOUPDATER": "1",
+    "DISABLE_TELEMETRY": "1", "DISABLE_ERROR_REPORTING": "1", "TERM": "dumb",
+}  # fmt: skip
+# Four tries take about 10 s; longer outages are for gitmill to wait out.
+_RETRIES = "4"
+_SANDBOX = {
+    "sandbox": {
+        "enabled": True, "failIfUnavailable": True, "allowUnsandboxedCommands": False,
+        "autoAllowBashIfSandboxed": True,
+    }
+}  # fmt: skip
+
+
+def run(attempt: Attempt, execute: Execute) -> Report:
+    """Carry out one attempt."""
+
+    def begin(prompt: str, session: str) -> tuple[Command, _Reader]:
+        argv = (
+            *_cli.program("claude", attempt.settings), "-p",
+            "--output-format", "stream-json", "--verbose",
+            "--setting-sources", "", "--strict-mcp-config", "--disable-slash-commands",
+            "--json-schema", json.dumps(json_schema()),
+            "--add-dir", str(attempt.scratch),
+            *_permission(attempt),
+            *(("--model", attempt.model) if attempt.model else ()),
+            *(("--resume", session) if session else ()),
+            *_cli.options(attempt),
+        )  # fmt: skip
+        command = Command(
+            argv, attempt.workdir, _environment(attempt),
+            _cli.message(attempt, prompt), attempt.wall, attempt.idle,
+        )  # fmt: skip
+        return command, _Reader(attempt, session)
+
+    return converse(attempt, execute, begin)
+
+
+def _permission(attempt: Attempt) -> tuple[str, ...]:
+    """Return the flags of a permission. No flag here may come before text that it could swallow."""
+    if attempt.permission == "full":
+        return ("--permission-mode", "bypassPermissions")
+    if attempt.permission == "read-only":
+        # Without any rule that allows it, Bash runs only what it knows to change nothing.
+        return ("--permission-mode", "dontAsk", "--tools", "Read,Grep,Glob,Bash")
+    tools = ("--tools", "Read,Grep,Glob,Bash,Edit,Write,NotebookEdit")
+    if attempt.confined:
+        return ("--permission-mode", "acceptEdits", *tools, "--allowedTools", "Bash")
+    if _has_sandbox(attempt.env):
+        return ("--permission-mode", "acceptEdits", *tools, "--settings", json.dumps(_SANDBOX))
+    return ("--permission-mode", "acceptEdits", *tools)
+
+
+def _has_sandbox(env: Mapping[str, str]) -> bool:
+    if sys.platform == "darwin":
+        return True
+    return all(shutil.which(program, path=env.get("PATH")) for program in ("bwrap", "socat"))
+
+
+def _environment(attempt: Attempt) -> dict[str, str]:
+    env = {name: value for name, value in attempt.env.items() if name not in _FOREIGN}
+    env = {"CLAUDE_CODE_MAX_RETRIES": _RETRIES} | env | _QUIET | {"HOME": str(attempt.home)}
+    if attempt.permission == "full" and os.geteuid() == 0:
+        env["IS_SANDBOX"] = "1"  # else it refuses to do as root what was asked for
+    return env
+
+
+class _Reader:
+    """Reads the lines of one run."""
+
+    def __init__(self, attempt: Attempt, session: str) -> None:
+        self.usage = NOTHING_SAID
+        self.cost: float | None = None
+        self._attempt = attempt
+        self._resumed = bool(session)
+        self._session = session
+        self._model = ""
+        self._messages: dict[str, Usage] = {}
+        self._result: dict[str, Any] = {}
+        self._retrying: int | None = None
+        self._resets: float | None = None
+
+    def line(self, line: bytes) -> str:
+        told = _cli.event(line)
+        kind = told.get("type")
+        if kind == "system" and told.get("subtype") == "init":
+            self._session, self._model = told.get("session_id", ""), told.get("model", "")
+        elif kind == "system" and told.get("subtype") == "api_retry":
+            self._retrying = told.get("error_status") or 0
+            self._attempt.progress(f"the service fails ({told.get('error')}), trying again")
+        elif kind == "rate_limit_event":
+            self._limited(told.get("rate_limit_info") or {})
+        elif kind == "assistant":
+            self._message(told.get("message") or {})
+        elif kind == "result":
+            self._result = told
+        return ""
+
+    def _limited(self, info: dict[str, Any]) -> None:
+        if info.get("status") == "rejected" and isinstance(info.get("resetsAt"), int | float):
+            self._resets = float(info["resetsAt"])
+
+    def _message(self, message: dict[str, Any]) -> None:
+        if message.get("model") == "<synthetic>":  # its own words about an error
+            return
+        self._retrying = None
+        for block in message.get("content") or ():
+            if block.get("type") == "text":
+                self._attempt.progress(_cli.shown(block.get("text")))
+            elif block.get("type") == "tool_use":
+                self._attempt.progress(_action(block.get("name"), block.get("input")))
+        # One message comes in several lines, each with what is known of it so far.
+        self._messages[str(message.get("id"))] = _usage(message.get("usage") or {})
+        self.usage = sum(self._messages.values(), NOTHING_SAID)
+        self.cost = _cli.price(self._model, self.usage, self._attempt.settings.get("prices"))
+
+    def turn(self, outcome: Outcome) -> Turn:
+        result = self._result
+        session = str(result.get("session_id") or self._session)
+        usage = _usage(result["usage"]) if result.get("usage") else self.usage
+        text = str(result.get("result") or "")
+        errors = "; ".join(str(one) for one in result.get("errors") or ())
+        problem = text or errors or _cli.shown(outcome.stderr.decode("utf-8", "replace"))
+        exit_kind = self._exit(outcome, problem)
+        too_long = result.get("terminal_reason") == "prompt_too_long"
+        completed = exit_kind is ExitKind.COMPLETED
+        return Turn(
+            exit=exit_kind,
+            text=text if completed else "",
+            structured=result.get("structured_output"),
+            session=session,
+            usage=usage,
+            cost=self._cost(session, usage),
+            model=self._model,
+            problem="" if completed else problem,
+            retry_after=max(0.0, self._resets - time.time()) if self._resets else None,
+            denied=tuple(
+                _action(one.get("tool_name"), one.get("tool_input"))
+                for one in result.get("permission_denials") or ()
+            ),
+            forgotten=self._resumed and (too_long or "No conversation found" in problem),
+        )
+
+    def _exit(self, outcome: Outcome, problem: str) -> ExitKind:
+        result = self._result
+        if not result:
+            waiting = self._retrying is not None and outcome.ended != "exited"
+            return _refused(self._retrying or 0) if waiting else ExitKind.CRASHED
+        if not result.get("is_error") and outcome.passed:
+            return ExitKind.COMPLETED
+        if result.get("subtype") == "error_max_structured_output_retries":
+            return ExitKind.COMPLETED  # it ended well, only its verdict cannot be used
+        status = result.get("api_error_status")
+        if "Not logged in" in problem or "Credit balance is too low" in problem:
+            return ExitKind.UNAUTHORISED
+        if isinstance(status, int) or result.get("terminal_reason") == "api_error":
+            return _refused(status or 0)
+        return ExitKind.CRASHED
+
+    def _cost(self, session: str, usage: Usage) -> float | None:
+        """Return the cost of this run: what is reported is that of the whole session."""
+        total = self._result.get("total_cost_usd")
+        totals = _cli.Totals(self._attempt.home)
+        before = totals.before(session).get("cost", 0.0) if self._resumed else 0.0
+        if isinstance(total, int | float):
+            cost: float | None = round(max(0.0, total - before), 9)
+        else:
+            cost = _cli.price(self._model, usage, self._attempt.settings.get("prices"))
+        if session and cost is not None:
+            totals.remember(session, {"cost": before + cost})
+        return cost
+
+
+def _refused(status: int) -> ExitKind:
+    return _cli.refusal(status) if status else ExitKind.UNAVAILABLE
+
+
+def _usage(told: Mapping[str, Any]) -> Usage:
+    cached = int(told.get("cache_read_input_tokens") or 0)
+    fresh = int(told.get("input_tokens") or 0) + int(told.get("cache_creation_input_tokens") or 0)
+    return Usage(fresh + cached, int(told.get("output_tokens") or 0), cached)
+
+
+def _action(tool: object, given: object) -> str:
+    values = given if isinstance(given, Mapping) else {}
+    keys = ("command", "file_path", "notebook_path", "pattern", "path", "url", "summary")
+    what = next((values[key] for key in keys if values.get(key)), "")
+    return f"{tool} {_cli.shown(what)}".rstrip()
+
+
+def probe(settings: Mapping[str, object]) -> Probe:
+    """Look for the program, its version and whether its user is signed in."""
+    signed_in: bool | None = _cli.any_set(
+        *NEEDS, "CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY"
+    ) or any((Path.home() / name).exists() for name in LOGIN)
+    if not signed_in and sys.platform == "darwin":
+        signed_in = None  # it may be in the key chain, which asks its user
+    how = "not signed in: run `claude` once and sign in, or set ANTHROPIC_API_KEY"
+    argv = _cli.program("claude", settings)
+    return _cli.probe(argv, first=_FIRST, below=_BELOW, signed_in=signed_in, how=how)

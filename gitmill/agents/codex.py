@@ -1,0 +1,269 @@
+"""Codex: `codex exec`, the prompt on standard input, one JSON object a line on its output.
+
+Its own sandbox holds every permission but `full`. Configuration, AGENTS.md and skills of the
+repository are not loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gitmill.agents import _cli
+from gitmill.agents._turns import Turn, converse
+from gitmill.agents.base import (
+    ANY_ROLE,
+    NOTHING_SAID,
+    Attempt,
+    Execute,
+    ExitKind,
+    Probe,
+    Report,
+    Usage,
+)
+from gitmill.core.verdict import json_schema
+from gitmill.process import Command, Outcome
+
+ROLES = ANY_ROLE
+PERMISSIONS = frozenset({"read-only", "workspace", "full"})
+NEEDS = ("CODEX_API_KEY", "OPENAI_API_KEY")
+LOGIN = (".codex/auth.json",)
+
+_FIRST, _BELOW = (0, 160), (1,)
+_OFFICIAL = "https://api.openai.com/v1"
+_QUIET = (
+    "-c", "analytics.enabled=false", "-c", "check_for_update_on_startup=false",
+    "--disable", "plugins", "--disable", "apps", "--disable", "unbounded_connection_retries",
+)  # fmt: skip
+# AGENTS.md and skills of the worktree; secrets out of the environment of what it runs.
+_CLOSED = (
+    "-c", "project_doc_max_bytes=0", "-c", "skills.include_instructions=false",
+    "-c", "shell_environment_policy.ignore_default_excludes=false",
+)  # fmt: skip
+_SANDBOXES = {
+    "read-only": ("-c", 'sandbox_mode="read-only"'),
+    "workspace": (
+        "-c", 'sandbox_mode="workspace-write"',
+        "-c", "sandbox_workspace_write.exclude_slash_tmp=true",
+    ),
+    "full": ("--dangerously-bypass-approvals-and-sandbox",),
+}  # fmt: skip
+_SIGNATURES = (
+    (re.compile(r"[Qq]uota exceeded|[Mm]issing environment variable|[Nn]ot logged in"),
+     ExitKind.UNAUTHORISED),
+    (re.compile(r"usage limit|[Rr]ate limit|status: 429"), ExitKind.RATE_LIMITED),
+    (re.compile(r"at capacity|high demand|overloaded"), ExitKind.OVERLOADED),
+    (re.compile(r"[Cc]onnection failed|stream disconnected|error sending request|timed? ?out"),
+     ExitKind.UNAVAILABLE),
+)  # fmt: skip
+
+
+def run(attempt: Attempt, execute: Execute) -> Report:
+    """Carry out one attempt."""
+    schema = attempt.scratch / "verdict-schema.json"
+    schema.write_text(json.dumps(json_schema()), "utf-8")
+    home = attempt.home / ".codex"
+    home.mkdir(parents=True, exist_ok=True)
+    env = {
+        name: value
+        for name, value in attempt.env.items()
+        if not name.startswith("CODEX_") or name in NEEDS
+    } | {"HOME": str(attempt.home), "CODEX_HOME": str(home), "TERM": "dumb"}
+
+    def begin(prompt: str, session: str) -> tuple[Command, _Reader]:
+        argv = (
+            *_cli.program("codex", attempt.settings), "exec", *(("resume",) if session else ()),
+            "--json", "--skip-git-repo-check", "--output-schema", str(schema),
+            *(("-m", attempt.model) if attempt.model else ()),
+            *_provider(attempt.env, signed_in=(home / "auth.json").exists()),
+            # Not by `-s`: a resumed session does not know it and would be read-only.
+            *_SANDBOXES[attempt.permission], *_QUIET, *_CLOSED,
+            *_cli.options(attempt),
+            *((session,) if session else ()), "-",
+        )  # fmt: skip
+        command = Command(
+            argv, attempt.workdir, env,
+            _cli.message(attempt, prompt), attempt.wall, attempt.idle,
+        )  # fmt: skip
+        return command, _Reader(attempt, session, home / "sessions")
+
+    return converse(attempt, execute, begin)
+
+
+def _provider(env: Mapping[str, str], *, signed_in: bool) -> tuple[str, ...]:
+    """Return the settings of where the model is; none with a login and no address of one's own.
+
+    The key itself stays in the environment. With a login, a key that lies about in the
+    environment is not used: it would be billed to another account.
+    """
+    base = env.get("OPENAI_BASE_URL", "")
+    key = next((name for name in NEEDS if env.get(name)), "")
+    if not base and (signed_in or not key):
+        return ()
+    table = {"name": "gitmill", "base_url": base or _OFFICIAL, "wire_api": "responses"}
+    table |= {"env_key": key} if key else {}
+    told = ",".join(f"{name}={json.dumps(value)}" for name, value in table.items())
+    return ("-c", 'model_provider="gitmill"', "-c", f"model_providers.gitmill={{{told}}}")
+
+
+class _Reader:
+    """Reads the lines of one run."""
+
+    def __init__(self, attempt: Attempt, session: str, sessions: Path) -> None:
+        self.usage = NOTHING_SAID
+        self.cost: float | None = None
+        self._attempt = attempt
+        self._resumed = bool(session)
+        self._session = session
+        self._record = _Record(sessions)
+        self._before = _cli.Totals(attempt.home).before(session) if session else {}
+        self._text = ""
+        self._failed = ""
+        self._retrying = ""
+        self._denied: list[str] = []
+
+    def line(self, line: bytes) -> str:
+        told = _cli.event(line)
+        kind = told.get("type")
+        if kind == "thread.started":
+            self._session = str(told.get("thread_id", ""))
+        elif kind in ("item.started", "item.completed"):
+            self._item(told.get("item") or {}, begun=kind == "item.started")
+        elif kind == "turn.completed":
+            self._record.total = told.get("usage") or {}
+        elif kind == "turn.failed":
+            self._failed = str((told.get("error") or {}).get("message") or "it failed")
+        elif kind == "error":
+            self._retrying = str(told.get("message", ""))
+            self._attempt.progress(_cli.shown(self._retrying))
+        if kind not in ("turn.completed", "turn.failed"):
+            self._record.read(self._session)
+        self._count()
+        return ""
+
+    def _item(self, item: dict[str, Any], *, begun: bool) -> None:
+        kind = item.get("type")
+        if kind == "error":
+            return  # a warning; what ends the run is told apart from items
+        self._retrying = ""
+        if kind == "agent_message":
+            self._text = str(item.get("text", ""))
+            self._attempt.progress(_cli.shown(self._text))
+        elif kind == "command_execution" and begun:
+            self._attempt.progress(f"$ {_cli.shown(item.get('command'))}")
+        elif kind == "command_execution" and _was_denied(item):
+            self._denied.append(f"$ {_cli.shown(item.get('command'))}")
+        elif kind == "file_change" and not begun:
+            for change in item.get("changes") or ():
+                self._attempt.progress(f"{change.get('kind')} {_cli.shown(change.get('path'))}")
+
+    def _count(self) -> None:
+        """Set what this run has used: what is reported is that of the whole session."""
+        total = self._record.total
+        if not total:
+            return
+        own = {key: int(total.get(key) or 0) - int(self._before.get(key, 0)) for key in _SUMS}
+        self.usage = Usage(*(max(0, own[key]) for key in _SUMS))
+        prices = self._attempt.settings.get("prices")
+        self.cost = _cli.price(self._model, self.usage, prices)
+
+    @property
+    def _model(self) -> str:
+        return self._attempt.model or self._record.model
+
+    def turn(self, outcome: Outcome) -> Turn:
+        self._count()
+        if self._session and self._record.total:
+            sums = {key: float(self._record.total.get(key) or 0) for key in _SUMS}
+            _cli.Totals(self._attempt.home).remember(self._session, sums)
+        said = _cli.shown(outcome.stderr.decode("utf-8", "replace"))
+        problem = self._failed or self._retrying or said
+        completed = outcome.passed and not self._failed and bool(self._text)
+        exit_kind = ExitKind.COMPLETED if completed else _kind(self._failed or self._retrying)
+        if not completed and not self._failed and "nvironment variable" in said:
+            exit_kind = ExitKind.UNAUTHORISED
+        return Turn(
+            exit=exit_kind,
+            text=self._text,
+            session=self._session,
+            usage=self.usage,
+            cost=self.cost,
+            model=self._model,
+            problem="" if completed else problem,
+            retry_after=None if completed else _cli.wait_said(problem),
+            denied=tuple(self._denied),
+            forgotten=self._resumed and "no rollout found" in said,
+        )
+
+
+_SUMS = ("input_tokens", "output_tokens", "cached_input_tokens")
+
+
+class _Record:
+    """The file in which Codex records a session: model and use, before the turn has ended.
+
+    Codex prints the use only at the end, and nothing of it when it is killed. `total` is that of
+    the whole session; it stays empty where the file cannot be read.
+    """
+
+    def __init__(self, sessions: Path) -> None:
+        self.total: dict[str, Any] = {}
+        self.model = ""
+        self._sessions = sessions
+        self._path: Path | None = None
+        self._at = 0
+
+    def read(self, session: str) -> None:
+        """Take in what was added to the record."""
+        if self._path is None and re.fullmatch(r"[0-9a-f-]{36}", session):
+            self._path = next(self._sessions.rglob(f"rollout-*{session}.jsonl"), None)
+        if self._path is None:
+            return
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._at)
+                added = file.read()
+        except OSError:
+            return
+        whole = added[: added.rfind(b"\n") + 1]
+        self._at += len(whole)
+        for line in whole.splitlines():
+            if b'"token_count"' in line or b'"turn_context"' in line:
+                self._take(_cli.event(line))
+
+    def _take(self, told: dict[str, Any]) -> None:
+        payload = told.get("payload")
+        if not isinstance(payload, dict):
+            return
+        if told.get("type") == "turn_context":
+            self.model = str(payload.get("model") or self.model)
+        elif payload.get("type") == "token_count":
+            info = payload.get("info") or {}
+            self.total = info.get("total_token_usage") or self.total
+
+
+def _kind(message: str) -> ExitKind:
+    """Return how a run ended by the words of its last error."""
+    if match := re.search(r"unexpected status (\d{3})", message):
+        return _cli.refusal(int(match[1]))
+    found = (kind for pattern, kind in _SIGNATURES if pattern.search(message))
+    return next(found, ExitKind.CRASHED)
+
+
+def _was_denied(item: dict[str, Any]) -> bool:
+    said = str(item.get("aggregated_output", ""))
+    blocked = re.search(r"Read-only file system|Operation not permitted|Permission denied", said)
+    return item.get("status") == "declined" or bool(item.get("exit_code") and blocked)
+
+
+def probe(settings: Mapping[str, object]) -> Probe:
+    """Look for the program, its version and whether its user is signed in."""
+    signed_in = _cli.any_set(*NEEDS, "OPENAI_BASE_URL") or any(
+        (Path.home() / name).exists() for name in LOGIN
+    )
+    how = "not signed in: run `codex login`, or set OPENAI_API_KEY"
+    argv = _cli.program("codex", settings)
+    return _cli.probe(argv, first=_FIRST, below=_BELOW, signed_in=signed_in, how=how)

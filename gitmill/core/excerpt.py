@@ -1,0 +1,54 @@
+"""What matters of a long text: of output the lines that tell of failure and the last ones."""
+
+from __future__ import annotations
+
+import re
+
+_TELLING = re.compile(
+    r"\b(error|errors|failed|failure|failures|fatal|panic|exception|traceback|assert\w*|denied"
+    r"|undefined|not found|expected|segmentation)\b|^E\s|^\s*\^|^FAIL",
+    re.IGNORECASE,
+)
+_AROUND = 2  # lines kept on either side of a telling one
+_LONGEST = 400  # characters of one line
+
+
+def excerpt(output: str, *, lines: int = 60) -> str:
+    """Return at most so many lines of an output, in their order; what is left out is said.
+
+    Half of them are the last ones, the others the first that tell of a failure, with what stands
+    around those.
+    """
+    every = [_short(line) for line in output.rstrip().splitlines()]
+    if len(every) <= lines:
+        return "\n".join(every)
+    kept = set(range(len(every) - lines // 2, len(every)))
+    for number, line in enumerate(every):
+        if _TELLING.search(line):
+            around = range(max(0, number - _AROUND), min(len(every), number + _AROUND + 1))
+            if len(kept | set(around)) > lines:
+                break
+            kept |= set(around)
+    return "\n".join(_with_gaps(every, sorted(kept)))
+
+
+def _with_gaps(every: list[str], kept: list[int]) -> list[str]:
+    shown, after = list[str](), 0
+    for number in kept:
+        if number > after:
+            shown.append(f"[{number - after} lines left out]")
+        shown.append(every[number])
+        after = number + 1
+    return shown
+
+
+def _short(line: str) -> str:
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]} [{len(line) - _LONGEST} more]"
+
+
+def cut(text: str, limit: int, *, where: str = "") -> str:
+    """Return the beginning of a text of at most about `limit` characters; the cut is said."""
+    if len(text) <= limit:
+        return text
+    more = f"; {where}" if where else ""
+    return f"{text[: max(0, limit)]}\n[{len(text) - max(0, limit)} more characters were cut{more}]"

@@ -1,0 +1,83 @@
+"""What a run would do next, without doing any of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gitmill.agents import base as agents
+from gitmill.core import pipeline
+from gitmill.core.frozen import FrozenPlan, PlannedAgent, PlannedStage
+from gitmill.core.item import Item
+from gitmill.errors import NothingToDoError
+from gitmill.flows.choice import choose
+from gitmill.flows.compile import plan_for
+from gitmill.flows.prompts import asked
+from gitmill.flows.run import Order
+from gitmill.flows.work import start_of
+from gitmill.mill import Mill, layout
+
+NONCE = "made anew for each attempt"
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The next attempt of an item: its stages, who does the first, and what that is sent.
+
+    `refs` are those that the attempt may move, `landing` those that landing it would.
+    """
+
+    item: Item
+    stages: tuple[str, ...]
+    agent: PlannedAgent | None
+    permission: str
+    session: str
+    prompt: str
+    refs: tuple[str, ...]
+    landing: tuple[str, ...]
+
+
+def preview(mill: Mill, order: Order) -> list[Preview]:
+    """Return the attempts that could begin now, in their order.
+
+    Raises `NothingToDoError` when there is none, and what compiling the loop raises.
+    """
+    snapshot = mill.snapshot()
+    tip = mill.target_tip(snapshot)
+    ready = pipeline.eligible(snapshot.items, order.wanted)[: order.limit or None]
+    if not ready:
+        hint = "see what waits for what with `gitmill status`"
+        raise NothingToDoError("nothing is ready", hints=[hint])
+    return [_preview(mill, item, plan_for(mill, snapshot, item, tip), order) for item in ready]
+
+
+def _preview(mill: Mill, item: Item, plan: FrozenPlan, order: Order) -> Preview:
+    stages = pipeline.group(plan, item.stage or plan.first.name)
+    who = choose(plan, item, stages[0])
+    session, prompt = _sent(mill, item, stages[0], who) if who else ("", "")
+    refs = [layout.STATE]
+    if any(stage.is_authoring for stage in stages):
+        refs += [f"{layout.WORK}{item.id}", f"{layout.RESCUE}{item.id}/"]
+    landing: tuple[str, ...] = ()
+    snapshot = mill.snapshot()
+    if order.through == "landed":
+        landing = (mill.target_ref(snapshot), layout.NOTES, f"{layout.CANDIDATE}{item.id}")
+    return Preview(
+        item,
+        tuple(stage.name for stage in stages),
+        who,
+        stages[0].permission.value,
+        session,
+        prompt,
+        tuple(refs),
+        landing,
+    )
+
+
+def _sent(mill: Mill, item: Item, stage: PlannedStage, who: PlannedAgent) -> tuple[str, str]:
+    """Return the session to go on with, and the prompt or the script that would be run."""
+    if not getattr(agents.program(who.name, who.command), "READS_PROMPT", True):
+        return "", item.script if stage.is_authoring else "\n".join(item.criteria)
+    policy = mill.policy_at(mill.target_tip(mill.snapshot()))
+    findings = start_of(mill, item).findings if stage.is_authoring else ()
+    sent = asked(mill, item, stage, who, findings, nonce=NONCE, limit=policy.limits.prompt)
+    return sent.session, sent.followup or sent.prompt

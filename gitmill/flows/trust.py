@@ -1,0 +1,111 @@
+"""Which commands may run on this machine: those that somebody here has typed, read or approved.
+
+Checks, set-ups, scripts, criteria and agents' command lines come with a repository, from other
+people and from trackers. What they say is run only when its hash is in a file of this machine's,
+beside the worktrees of the repository. `GITMILL_TRUST=1` trusts everything, as CI jobs do that are
+told by other means what they may run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from gitmill.config import Policy
+from gitmill.core.frozen import FrozenPlan
+from gitmill.core.item import Item
+from gitmill.errors import UntrustedError
+from gitmill.failpoints import chokepoint
+from gitmill.mill import Mill
+
+VARIABLE = "GITMILL_TRUST"
+
+
+def policy_commands(policy: Policy) -> dict[str, str]:
+    """Return every command that a policy names, by its key."""
+    return policy.commands
+
+
+def plan_commands(plan: FrozenPlan) -> dict[str, str]:
+    """Return every command that a frozen plan names, by its key in the policy."""
+    checks = {f"checks.{check.name}": check.command for check in plan.checks}
+    agents = {
+        f"agents.{agent.name}": shlex.join([*agent.command, *agent.options])
+        for stage in plan.stages
+        for agent in stage.agents
+        if agent.command or agent.options
+    }
+    return checks | agents
+
+
+def item_commands(item: Item) -> dict[str, str]:
+    """Return the commands that an item brings along."""
+    script = {f"script of {item.id}": item.script} if item.script.strip() else {}
+    numbered = enumerate(item.commands, 1)
+    return script | {f"criterion {number} of {item.id}": command for number, command in numbered}
+
+
+def trust(mill: Mill, commands: Iterable[str]) -> list[str]:
+    """Trust commands from now on; return those that were not trusted before."""
+    known = _known(mill)
+    new = [command for command in dict.fromkeys(commands) if _digest(command) not in known]
+    if new:
+        path = _file(mill)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = "".join(f"{_digest(command)}\n" for command in new)
+        with chokepoint(f"append {path.name}"), path.open("a", encoding="utf-8") as out:
+            out.write(text)  # one short write at the end of the file: others may do the same
+    return new
+
+
+def untrusted(mill: Mill, commands: Mapping[str, str]) -> dict[str, str]:
+    """Return which of these commands nobody has trusted on this machine, by their keys."""
+    if os.environ.get(VARIABLE) == "1" or not commands:
+        return {}
+    known = _known(mill)
+    return {key: text for key, text in commands.items() if _digest(text) not in known}
+
+
+def require_trusted(mill: Mill, commands: Mapping[str, str], *, item: str = "") -> None:
+    """Raise `UntrustedError`, which shows the commands, unless all of them are trusted here."""
+    strange = untrusted(mill, commands)
+    if not strange:
+        return
+    count = "a command" if len(strange) == 1 else f"{len(strange)} commands"
+    shown = [f"{key}: {_shown(command)}" for key, command in strange.items()]
+    raise UntrustedError(
+        f"{count} that nobody has trusted on this machine would run",
+        evidence=shown,
+        hints=[f"read what would run, then `gitmill config trust{f' {item}' if item else ''}`"],
+    )
+
+
+def require_runnable(
+    mill: Mill, item: Item, policy: Policy, plan: FrozenPlan | None = None
+) -> None:
+    """Raise `UntrustedError` unless all that an attempt or a landing of an item runs is trusted."""
+    require_trusted(mill, policy_commands(policy) | (plan_commands(plan) if plan else {}))
+    require_trusted(mill, item_commands(item), item=item.id)
+
+
+def _shown(command: str) -> str:
+    first, *rest = command.strip().splitlines() or [""]
+    return f"{first} … ({len(rest) + 1} lines)" if rest else first
+
+
+def _digest(command: str) -> str:
+    return hashlib.sha256(command.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _file(mill: Mill) -> Path:
+    return mill.pool.folder / "trusted"
+
+
+def _known(mill: Mill) -> frozenset[str]:
+    try:
+        return frozenset(_file(mill).read_text("utf-8").split())
+    except FileNotFoundError:
+        return frozenset()

@@ -1,0 +1,87 @@
+"""The real CLIs, at their pinned versions, against the model server: what each adapter promises.
+
+The text of a `promise` is a row of the table in docs/agents.md.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from gitmill.agents.base import ExitKind, Usage
+from gitmill.core.verdict import VerdictWord
+from tests.support.clis import KEY
+from tests.support.model import Answer, Say, Shell, Tokens, Write
+from tests.support.promises import promise
+
+AGAIN = "Once more.\n\n- `nonce` is `n0nce`.\n"
+DID = [Write("a.txt", "grüße\n"), Shell("cat a.txt"), Answer("pass", "Made a.txt: grüße, 日本.")]
+
+
+@promise("edits files and returns a verdict by its own schema option")
+def test_it_edits_and_its_structured_verdict_is_read(name, ask, work):
+    said: list[str] = []
+    report = ask(name, DID, tokens=Tokens(1000, 50, 100), progress=said.append)
+    assert (report.exit, report.problem) == (ExitKind.COMPLETED, "")
+    assert report.verdict.word is VerdictWord.PASS
+    assert report.verdict.summary == "Made a.txt: grüße, 日本."
+    assert (work / "a.txt").read_text("utf-8") == "grüße\n"
+    assert "häßlich → schön, 日本語" in ask.seen[0].asked.prompt
+    assert report.session
+    assert any("a.txt" in line for line in said)
+    assert all("\n" not in line for line in said)
+    assert report.usage == Usage(3000, 150, 300)
+    assert report.cost is not None
+    assert report.cost > 0
+    assert KEY not in report.output
+
+
+@promise("a verdict in a fenced block with the attempt's nonce")
+def test_a_fenced_verdict_is_read_and_one_with_a_foreign_nonce_is_not(name, ask):
+    report = ask(name, [Answer("return", "No.", [{"message": "wrong"}], fenced=True)])
+    assert (report.exit, report.verdict.word) == (ExitKind.COMPLETED, VerdictWord.RETURN)
+    assert report.verdict.findings[0].message == "wrong"
+    foreign = Answer("pass", "Quoted.", nonce="foreign", fenced=True)
+    report = ask(name, [foreign], [foreign])
+    assert (report.exit, report.verdict.word) == (ExitKind.GARBLED, VerdictWord.FAIL)
+
+
+@promise("one repair question in the same session")
+def test_an_unreadable_verdict_is_asked_for_once_more(name, ask):
+    report = ask(name, [Say("All is well.")], [Answer("pass", "Asked again.")])
+    assert (report.exit, report.verdict.summary) == (ExitKind.COMPLETED, "Asked again.")
+    assert report.usage == Usage(
+        2000 if name == "codex" else report.usage.input, report.usage.output, 0
+    )
+    assert len(ask.seen[-1].asked.people) == 2
+    report = ask(name, [Say("All is well.")], [Say("Really.")])
+    assert report.exit is ExitKind.GARBLED
+
+
+@promise("goes on in its session; usage and cost are of each run alone")
+def test_a_session_goes_on_and_each_run_tells_its_own_use(name, ask):
+    cost = []
+    first = ask(name, [Answer("pass", "One.")], tokens=Tokens(1000, 50))
+    for number in (2, 3):
+        turns = [[Answer("pass", f"{n}.")] for n in range(1, number + 1)]
+        again = ask(
+            name, *turns, tokens=Tokens(2000, 70), session=first.session,
+            followup=AGAIN,
+        )  # fmt: skip
+        assert again.exit is ExitKind.COMPLETED
+        assert again.session == first.session
+        assert again.verdict.summary == f"{number}."
+        assert len(ask.seen[0].asked.people) == number
+        assert (again.usage.input, again.usage.output) == (2000, 70)
+        cost.append(again.cost)
+    assert cost[0] == pytest.approx(cost[1])
+    assert cost[0] > first.cost
+
+
+@promise("a session that is gone begins anew with the whole prompt")
+def test_a_forgotten_session_begins_anew(name, ask):
+    gone = "0b5c3b9e-1c7e-4d0a-9d55-3c2f8f1f7a10"
+    report = ask(name, [Answer("pass", "New.")], session=gone, followup="Go on.")
+    assert (report.exit, report.verdict.summary) == (ExitKind.COMPLETED, "New.")
+    assert report.session
+    assert report.session != gone
+    assert "häßlich" in ask.seen[0].asked.prompt

@@ -1,0 +1,156 @@
+"""The real CLIs when their service or their user ends things: how each end is told apart."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from gitmill.agents.base import ExitKind
+from gitmill.core.verdict import VerdictWord
+from gitmill.engines.local import LocalEngine
+from tests.support.model import Answer, Drop, Hang, Raw, Say, Shell, Status, Write
+from tests.support.promises import promise
+
+REFUSED = "http://127.0.0.1:9/s/nobody"
+
+
+@promise("401: unauthorised, no attempt lost")
+def test_a_key_that_is_refused_is_unauthorised(name, ask):
+    report = ask(name, [Status(401, "invalid key")])
+    assert report.exit is ExitKind.UNAUTHORISED
+    assert report.problem
+    assert report.verdict.word is VerdictWord.FAIL
+    assert report.usage.output in (None, 0)
+
+
+@pytest.mark.slow
+@promise("429 without a word when it ends: rate-limited")
+def test_a_limit_without_an_end_is_rate_limited(name, ask):
+    report = ask(name, [Status(429, "slow down")])
+    assert (report.exit, report.retry_after) == (ExitKind.RATE_LIMITED, None)
+
+
+@promise("429 that says when it ends: rate-limited, until then")
+def test_a_limit_with_an_end_tells_it(name, ask):
+    until = int(time.time()) + 3600
+    body = (
+        '{"error": {"type": "usage_limit_reached", "message": "The usage limit has been reached",'
+        f' "plan_type": "pro", "resets_at": {until}, "resets_in_seconds": 3600}}}}'
+    )
+    headers = {
+        "anthropic-ratelimit-unified-status": "rejected",
+        "anthropic-ratelimit-unified-reset": str(until),
+        "anthropic-ratelimit-unified-representative-claim": "five_hour",
+    }
+    # Claude Code says it to those who are signed in, not to those who pay by key.
+    login = {"CLAUDE_CODE_OAUTH_TOKEN": "sk-ant-oat01-fake", "ANTHROPIC_API_KEY": ""}
+    report = ask(
+        name, [Status(429, "limit", headers, body if name == "codex" else "")],
+        env=login if name == "claude" else {},
+    )  # fmt: skip
+    assert report.exit is ExitKind.RATE_LIMITED, report.problem
+    assert report.retry_after == pytest.approx(3600, abs=70)
+
+
+@pytest.mark.slow
+@promise("an account without credit: unauthorised")
+def test_an_account_without_credit_is_unauthorised(name, ask):
+    body = '{"error": {"type": "insufficient_quota", "code": "insufficient_quota", "message": "You exceeded your current quota"}}'
+    spent = {
+        "claude": Status(400, "Your credit balance is too low to access the Anthropic API."),
+        "codex": Status(429, body=body),
+    }
+    assert ask(name, [spent[name]]).exit is ExitKind.UNAUTHORISED
+
+
+@pytest.mark.slow
+@promise("overloaded (503, 529), 500, a model that does not exist, refused connections: outages")
+def test_outages_are_outages(name, ask):
+    busy = '{"error": {"code": "server_is_overloaded", "message": "overloaded"}}'
+    for step, kinds in (
+        (Status(503, "no room", body=busy if name == "codex" else ""), {ExitKind.OVERLOADED}),
+        (Status(529, "Overloaded"), {ExitKind.OVERLOADED}),
+        (Status(500, "broken"), {ExitKind.UNAVAILABLE, ExitKind.OVERLOADED}),
+        (Status(404, "model: nope"), {ExitKind.UNAVAILABLE}),
+    ):
+        report = ask(name, [step])
+        assert report.exit in kinds, (step, report.problem)
+        assert report.problem
+    report = ask(name, url=REFUSED)
+    assert report.exit is ExitKind.UNAVAILABLE, report.problem
+
+
+@promise("an outage that passes is sat out")
+@pytest.mark.slow
+def test_a_short_outage_is_sat_out(name, ask):
+    # The adapters' own settings, not the tests' haste.
+    report = ask(
+        name, [Write("a.txt", "a"), Status(500, "broken", times=1), Answer("pass", "Made it.")],
+        settings={}, env={"CLAUDE_CODE_MAX_RETRIES": "4"},
+    )  # fmt: skip
+    assert (report.exit, report.verdict.summary) == (ExitKind.COMPLETED, "Made it.")
+
+
+@pytest.mark.slow
+@promise("an answer that is none, a stream that breaks: unavailable")
+def test_what_is_no_answer_is_an_outage(name, ask):
+    for step in (Raw(), Raw("{}", "application/json"), Drop()):
+        report = ask(name, [step])
+        assert report.exit is ExitKind.UNAVAILABLE, (step, report.exit, report.problem)
+
+
+@pytest.mark.slow
+@promise("a service that hangs: timed out by silence")
+def test_a_service_that_hangs_is_ended(name, ask):
+    began = time.monotonic()
+    for step in (Hang(), Hang(headers=True)):
+        report = ask(name, [Write("a.txt", "a"), step], idle=4)
+        assert report.exit is ExitKind.TIMED_OUT
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.slow
+@promise("a cancel ends it and all that it started")
+def test_a_cancel_ends_everything(name, ask, work: Path):
+    engine = LocalEngine(marker="c0ffee")
+    mark = f"31{time.monotonic_ns() % 10**9}"
+    shell = f"(setsid sleep {mark} &) ; touch begun; sleep {mark}"
+
+    def cancel() -> None:
+        until = time.monotonic() + 30
+        while not (work / "begun").exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        engine.cancel()
+
+    thread = threading.Thread(target=cancel)
+    thread.start()
+    report = ask(name, [Shell(shell)], execute=engine.execute, permission="full")
+    thread.join()
+    assert report.exit is ExitKind.CANCELLED
+    assert (work / "begun").exists()
+    left = [p for p in psutil.process_iter(["cmdline"]) if mark in (p.info["cmdline"] or ())]
+    assert left == []
+
+
+@pytest.mark.slow
+@promise("killed from outside: crashed, whatever its exit status")
+def test_a_cli_that_is_killed_has_crashed(name, ask, work: Path):
+    def kill() -> None:
+        until = time.monotonic() + 30
+        while not (work / "begun").exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        for process in psutil.process_iter(["environ", "cmdline"]):
+            bears = (process.info["environ"] or {}).get("GITMILL_CLAIM") == "c0ffee"
+            if bears and name in " ".join(process.info["cmdline"] or ()):
+                process.send_signal(signal.SIGTERM)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    report = ask(name, [Shell("touch begun; sleep 20"), Say("late")], permission="full")
+    thread.join()
+    assert report.exit is ExitKind.CRASHED, report

@@ -1,0 +1,92 @@
+"""A task through the whole loop by a real CLI: built, returned, mended, approved, landed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from gitmill.core.document import Document
+from tests.support.cli import gitmill as cli
+from tests.support.clis import CLIS, KEY
+from tests.support.model import Answer, Asked, Model, Read, Shell, Tokens, Write
+from tests.support.model.steps import Step
+from tests.support.promises import promise
+from tests.support.repos import Repo, Sandbox
+
+POLICY = """\
+mode = "real"
+[checks]
+says = "grep -q Hel greet.txt"
+[modes.real]
+roles = {{builder = "{name}", reviewer = "{name}", troubleshooter = "{name}", consultant = "{name}"}}
+[agents.{name}]
+model = "{model}"
+options = {options}
+"""
+TITLE = "Say hello — 世界"
+FINDING = {"severity": "high", "file": "greet.txt", "line": 1, "message": "it is spelled Hello"}
+
+
+def script(asked: Asked) -> Sequence[Step]:
+    """Build it wrong, have it returned, mend it, pass it."""
+    if "You are reviewing" in asked.prompt:
+        if "+Hello" not in asked.prompt:
+            return [Read("greet.txt"), Answer("return", "A slip.", [FINDING])]
+        return [Answer("pass", "As it should be.", earlier=[{"number": 1, "resolved": True}])]
+    if "spelled Hello" not in asked.prompt:
+        return [Write("greet.txt", "Helo, 世界\n"), Answer("pass", f"Greets. {KEY}")]
+    mended = [Read("greet.txt"), Write("greet.txt", "Hello, 世界\n"), Shell("cat greet.txt")]
+    return [*mended, Answer("pass", "Spelled right.", earlier=[{"number": 1, "resolved": True}])]
+
+
+@promise("build, review, return, mend, approve, land through `gitmill run`")
+def test_a_task_is_carried_from_build_to_landing(
+    name: str, sandbox: Sandbox, model: Model, monkeypatch: pytest.MonkeyPatch
+):
+    real = CLIS[name]
+    url = model.play(script, tokens=Tokens(1000, 50, 100))
+    for variable, value in real.environment(url).items():
+        monkeypatch.setenv(variable, value)
+    policy = POLICY.format(name=name, model=real.model, options=list(real.options))
+    repo = sandbox.repo(files={".gitmill/config.toml": policy, "README.md": "Greets.\n"})
+    assert cli(repo.path, "init").code == 0
+    task = cli(repo.path, "task", "new", TITLE, "--criterion", "greets politely", "--ready")
+    assert task.code == 0, task.err
+    said = cli(repo.path, "run")
+    assert said.code == 0, said.err
+    assert f"landed {task.out.strip()} (4 attempts)" in said.err
+    assert repo.git("show", "main:greet.txt") == "Hello, 世界"
+    logs = [fields(text) for text in run_logs(repo)]
+    assert [(log["stage"], log["verdict"], log["exit"], log["agent"]) for log in logs] == [
+        ("build", "pass", "completed", name),
+        ("review", "return", "completed", name),
+        ("build", "pass", "completed", name),
+        ("review", "pass", "completed", name),
+    ]
+    # Per run, also where the CLI tells sums of a session; two, two, four, one answers of the model.
+    used = [{"input": n * 1000, "output": n * 50, "cached": n * 100} for n in (2, 2, 4, 1)]
+    assert [log["usage"] for log in logs] == used
+    assert logs[2]["session"] == logs[0]["session"]  # the builder went on, the reviewer was fresh
+    assert len({log["session"] for log in logs}) == 3
+    note = fields(repo.git("notes", "--ref=gitmill", "show", "main"))
+    assert note["usage"] == {"input": 9000, "output": 450, "cached": 900}
+    assert note["cost"] == pytest.approx(sum(log["cost"] for log in logs))
+    assert min(log["cost"] for log in logs) > 0
+    objects = repo.git("cat-file", "--batch-all-objects", "--batch", "--unordered")
+    assert "Greets." in objects
+    assert KEY not in objects
+
+
+def run_logs(repo: Repo) -> Iterator[str]:
+    """Yield the text of each run log."""
+    paths = repo.git("ls-tree", "-r", "--name-only", "gitmill/state", "runs/").splitlines()
+    for path in sorted(paths):
+        yield repo.git("show", f"gitmill/state:{path}")
+
+
+def fields(text: str) -> dict[str, Any]:
+    """Return the front matter of a document."""
+    document = Document.from_bytes(f"{text}\n".encode())
+    return {name: document.value(name) for name in document.fields}

@@ -1,0 +1,120 @@
+"""Commands run only when somebody has typed, read or approved them on this machine."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.cli import gitmill, new_task
+from tests.support.hands import by_hand
+from tests.support.repos import Repo, Sandbox
+
+CONFIG = ".gitmill/config.toml"
+
+
+@pytest.fixture(autouse=True)
+def _strict(monkeypatch):
+    monkeypatch.delenv("GITMILL_TRUST")
+
+
+@pytest.fixture
+def repo(sandbox: Sandbox) -> Repo:
+    repo = sandbox.repo(
+        files={CONFIG: '[checks]\ntest = "touch /tmp/never; true"\n', "a.txt": "a\n"}
+    )
+    assert gitmill(repo.path, "init").code == 0
+    return repo
+
+
+def status(repo: Repo, task: str) -> str:
+    return gitmill(repo.path, "task", "show", task, "--json").json["item"]["status"]
+
+
+def test_what_the_repository_brings_runs_only_after_it_was_trusted(repo: Repo):
+    task = new_task(repo.path, "One", "echo 1 > a.txt", "--criterion", "$ test -s a.txt")
+    said = gitmill(repo.path, "run")
+    assert (said.code, said.err) == (
+        3,
+        "error[untrusted]: a command that nobody has trusted on this machine would run\n"
+        "    checks.test: touch /tmp/never; true\n"
+        "hint: read what would run, then `gitmill config trust`\n",
+    )
+    assert status(repo, task) == "ready"
+    trusted = gitmill(repo.path, "config", "trust")
+    assert (trusted.code, trusted.out) == (0, "trusted      checks.test: touch /tmp/never; true\n")
+    assert gitmill(repo.path, "config", "trust").out.startswith("was trusted  checks.test")
+    assert gitmill(repo.path, "run").code == 0
+    assert status(repo, task) == "landed"
+
+
+def test_what_is_typed_here_is_trusted_and_what_comes_by_other_ways_is_not(repo: Repo):
+    assert gitmill(repo.path, "config", "trust").code == 0
+    mine = new_task(repo.path, "Mine", "echo 1 > b.txt")
+    theirs = new_task(repo.path, "Theirs", "echo 1 > c.txt")
+    text = repo.git("show", f"gitmill/state:tasks/{theirs[2:4]}/{theirs}.md")
+    by_hand(repo, {f"tasks/{theirs[2:4]}/{theirs}.md": text.replace("echo 1", "echo 2") + "\n"})
+    said = gitmill(repo.path, "run")
+    assert said.code == 3
+    assert f"script of {theirs}: echo 2 > c.txt" in said.err
+    assert f"`gitmill config trust {theirs}`" in said.err
+    assert (status(repo, mine), status(repo, theirs)) == ("landed", "ready")
+    assert gitmill(repo.path, "config", "trust", theirs).code == 0
+    assert gitmill(repo.path, "run").code == 0
+    assert repo.git("show", "main:c.txt") == "2"
+    again = gitmill(repo.path, "task", "new", "Third", "--ready", "--script", "echo 3 > c.txt",
+                    "--criterion", "$ test -e c.txt")  # fmt: skip
+    assert again.code == 0
+    assert gitmill(repo.path, "run").code == 0
+
+
+def test_a_landing_checks_with_what_the_target_says_by_then(repo: Repo):
+    assert gitmill(repo.path, "config", "trust").code == 0
+    task = new_task(repo.path, "One", "echo 1 > b.txt")
+    assert gitmill(repo.path, "run", "--through", "approved").code == 0
+    repo.commit({CONFIG: '[checks]\ntest = "echo new"\n'})
+    said = gitmill(repo.path, "queue", "land")
+    assert said.code == 3
+    assert "checks.test: echo new" in said.err
+    assert status(repo, task) == "queued"
+    assert gitmill(repo.path, "run").code == 3
+    assert gitmill(repo.path, "config", "trust").code == 0
+    assert gitmill(repo.path, "queue", "land").code == 0
+    assert status(repo, task) == "landed"
+
+
+def test_a_set_up_and_the_command_of_an_agent_are_commands_too(repo: Repo):
+    repo.commit({CONFIG: (
+        '[checks]\ntest = "make"\n[worktree]\nsetup = ["make tools"]\n'
+        '[modes.offline.roles]\nbuilder = "mine"\n[agents.mine]\ncommand = ["my", "agent"]\n'
+    )})  # fmt: skip
+    new_task(repo.path, "One", "")
+    said = gitmill(repo.path, "run", "--json")
+    assert said.code == 3
+    assert '"error": "untrusted"' in said.err
+    for shown in ("checks.test: make", "worktree.setup.1: make tools", "agents.mine: my agent"):
+        assert shown in said.err
+
+
+def test_a_job_that_knows_what_it_does_trusts_all(repo: Repo):
+    task = new_task(repo.path, "One", "echo 1 > a.txt")
+    assert gitmill(repo.path, "run", env={"GITMILL_TRUST": "1"}).code == 0
+    assert status(repo, task) == "landed"
+
+
+def test_what_init_proposes_is_trusted(sandbox: Sandbox):
+    repo = sandbox.repo(files={"pyproject.toml": "[tool.ruff]\n", "a.py": "a = 1\n"})
+    assert gitmill(repo.path, "init").code == 0
+    repo.git("add", CONFIG)
+    repo.git("commit", "-qm", "policy")
+    assert gitmill(repo.path, "config", "trust").out.startswith("was trusted  checks.lint")
+
+
+def test_who_approves_a_change_of_the_policy_trusts_what_it_names(repo: Repo):
+    assert gitmill(repo.path, "config", "trust").code == 0
+    script = f"printf '[checks]\\ntest = \"echo two\"\\n' > {CONFIG}"
+    task = new_task(repo.path, "Policy", script)
+    assert gitmill(repo.path, "run").code == 3
+    assert status(repo, task) == "waiting"
+    assert gitmill(repo.path, "task", "approve", task).code == 0
+    assert gitmill(repo.path, "run").code == 0
+    assert status(repo, task) == "landed"
+    assert "was trusted" in gitmill(repo.path, "config", "trust").out
