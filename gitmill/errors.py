@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from enum import IntEnum
 
 
@@ -202,6 +203,56 @@ class AgentMissingError(GitmillError):
     """A stage names an agent that is not there."""
 
     slug = "agent-missing"
+
+
+class RestsError(GitmillError):
+    """Nothing can begin just now, and no item is to blame; `until` is when it goes on, if known."""
+
+    slug = "rests"
+    code = Exit.BUSY
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        until: datetime | None = None,
+        evidence: Sequence[str] = (),
+        hints: Sequence[str] = (),
+    ) -> None:
+        super().__init__(message, evidence=evidence, hints=hints)
+        self.until = until
+
+
+class AgentCoolsError(RestsError):
+    """All agents that may do a stage cool down after an outage or a limit of their service."""
+
+    slug = "agent-cools"
+
+
+class AgentSignedOutError(RestsError):
+    """An agent is not signed in; it is asked again once its login has changed, or after an hour."""
+
+    slug = "agent-signed-out"
+    code = Exit.PERSON
+
+
+class AgentNotFoundError(RestsError):
+    """None of the agents that may do a stage is installed here; this costs no attempt."""
+
+    slug = "agent-not-found"
+    code = Exit.FAILED
+
+
+class DayBudgetError(RestsError):
+    """The budget of the day is used up; it goes on at midnight UTC, or with a larger budget."""
+
+    slug = "day-budget"
+
+
+class ItemBudgetError(GitmillError):
+    """The budget of an item is used up; `gitmill task retry` gives it a new one."""
+
+    slug = "item-budget"
 
 
 class AttemptError(GitmillError):

@@ -16,17 +16,16 @@ from typing import Protocol
 from gitmill.agents.base import (
     NOTHING_SAID,
     OUTAGES,
+    OVER_BUDGET,
     Attempt,
     Execute,
     ExitKind,
     Report,
     Usage,
-    failure_kind,
+    stopped_kind,
 )
 from gitmill.core.verdict import Verdict, VerdictWord, complaint, json_schema, parse_verdict
 from gitmill.process import Command, Outcome
-
-_OVER_BUDGET = "over budget: "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,15 +105,13 @@ def _one(
         if why := reader.line(line):
             return why
         over = attempt.spend(reader.usage, reader.cost)
-        return f"{_OVER_BUDGET}{over}" if over else ""
+        return f"{OVER_BUDGET}{over}" if over else ""
 
     outcome = execute(replace(command, watch=watch, transcript=attempt.transcript))
     turn = reader.turn(outcome)
-    kind = failure_kind(outcome)
+    kind = stopped_kind(outcome)
     if outcome.ended == "stopped":
-        over = outcome.why.startswith(_OVER_BUDGET)
-        kind = ExitKind.OVER_BUDGET if over else ExitKind.CRASHED
-        turn = replace(turn, problem=outcome.why.removeprefix(_OVER_BUDGET))
+        turn = replace(turn, problem=outcome.why.removeprefix(OVER_BUDGET))
     waited = turn.exit in OUTAGES and kind in (ExitKind.TIMED_OUT, ExitKind.CRASHED)
     if kind is not None and not waited:  # what a CLI says after a signal of ours means nothing
         turn = replace(turn, exit=kind, problem=turn.problem or _ended(outcome))

@@ -1,10 +1,11 @@
 """What an agent is: an `Attempt` goes in, a `Report` comes out.
 
 An agent is a module of this package: `ROLES` and `PERMISSIONS` say what it can serve, `run` does
-the work, `probe` says whether it can; with `READS_PROMPT = False` it is spared the
-prompt. `NEEDS` names the environment variables that it gets although they are secrets, `LOGIN` the
-files below the user's home that keep its user signed in. The file's name is the name that users
-type; there is no list to add it to. A file that begins with `_` is shared by agents and is none.
+the work, `probe` says whether it can; with `READS_PROMPT = False` it is spared the prompt. `NEEDS`
+names the environment variables that it gets although they are secrets, `LOGIN` the files below
+the user's home that keep its user signed in, `SIGN_IN` what a user types to sign in. The file's
+name is the name that users type; there is no list to add it to. A file that begins with `_` is
+shared by agents and is none.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class ExitKind(StrEnum):
     OVER_BUDGET = "over-budget"
 
 
+OVER_BUDGET = "over budget: "  # what a watch's reason begins with when money or time was the reason
 # Nothing is wrong with the item: the agent cools down, and others may go on.
 OUTAGES = frozenset(
     {ExitKind.RATE_LIMITED, ExitKind.OVERLOADED, ExitKind.UNAUTHORISED, ExitKind.UNAVAILABLE}
@@ -125,8 +127,15 @@ class Attempt:
 
     def command(self, argv: tuple[str, ...], *, stdin: bytes = b"", wall: float = 0) -> Command:
         """Return a command in this attempt's worktree with its environment, limits and rights."""
-        limits = (wall or self.wall, self.idle)
-        return Command(argv, self.workdir, self.env, stdin, *limits, access=self.permission)
+        return Command(
+            argv, self.workdir, self.env, stdin, wall or self.wall, self.idle,
+            transcript=self.transcript, access=self.permission,
+        )  # fmt: skip
+
+    def heard(self, line: bytes) -> str:
+        """Be the `watch` of a command that speaks no format: all it prints is progress."""
+        self.progress(line.decode("utf-8", "replace"))
+        return ""
 
     def shell(self, text: str, *, name: str = "script") -> Command:
         """Return a command that runs a shell script, which stops at its first failing line."""
@@ -218,3 +227,9 @@ def failure_kind(outcome: Outcome) -> ExitKind | None:
         "stopped": ExitKind.CRASHED,
         "unstartable": ExitKind.UNAVAILABLE,
     }.get(outcome.ended)
+
+
+def stopped_kind(outcome: Outcome) -> ExitKind | None:
+    """Return the same of a command that was watched: what it spent may have ended it."""
+    over = outcome.ended == "stopped" and outcome.why.startswith(OVER_BUDGET)
+    return ExitKind.OVER_BUDGET if over else failure_kind(outcome)

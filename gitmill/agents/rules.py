@@ -36,6 +36,7 @@ def run(attempt: Attempt, execute: Execute) -> Report:
             return Report(exit=kind, output=outcome.tail())
         how = "ran out of time" if kind else f"exited {outcome.status}"
         output.append(f"{criterion}  ({'passed' if outcome.passed else how})")
+        attempt.progress(output[-1])
         if not outcome.passed:
             text = f"criterion `{criterion}` {how}\n{outcome.tail()}".rstrip()
             findings.append(Finding(text, Severity.HIGH))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from gitmill.agents.base import Attempt, Execute, ExitKind, Probe, Report, failure_kind
 from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
@@ -17,7 +18,7 @@ def run(attempt: Attempt, execute: Execute) -> Report:
     if not attempt.script.strip():
         question = f"{attempt.item} has no script for the agent shell to run"
         return Report(exit=ExitKind.COMPLETED, verdict=Verdict(VerdictWord.ASK, question))
-    outcome = execute(attempt.shell(attempt.script))
+    outcome = execute(replace(attempt.shell(attempt.script), watch=attempt.heard))
     output = outcome.tail()
     if kind := failure_kind(outcome):
         return Report(exit=kind, output=output)

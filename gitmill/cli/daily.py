@@ -1,14 +1,14 @@
-"""The verbs of a day: status, run, log, undo, stop, recover, pause, resume."""
+"""The verbs of a day: status, run, undo, stop, recover, pause, resume."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gitmill.cli import output, session
-from gitmill.errors import Exit, UsageError
+from gitmill.errors import Exit, RestsError, UsageError
 
 if TYPE_CHECKING:
     from gitmill.flows.run import Order
@@ -28,15 +28,22 @@ def status() -> None:
     """Show what runs, what waits for you, what is next."""
     from gitmill.cli import fast
     from gitmill.flows import show
+    from gitmill.flows.budget import told_today
+    from gitmill.flows.cooling import cooling
 
     here = session.mill()
     snapshot = show.read(here)
     board = show.board(snapshot)
     for problem in snapshot.broken.values():
         output.say(f"warning: {problem.message}; it is left out until it is mended")
-    if not snapshot.broken and not output.past:
+    if output.past:
+        fast.tell(board, here.repository.private)
+        return
+    budget = told_today(here, snapshot)
+    if not snapshot.broken and not budget:  # what the day has cost is not of the state alone
         fast.keep(here.repository.private, snapshot.commit, board)
-    fast.tell(board, here.repository.private)
+    cold = list(cooling(here).values())
+    fast.tell(board, here.repository.private, cold, budget)
 
 
 @verbs.command()
@@ -75,6 +82,7 @@ def run(
             "attempts": summary.attempts,
             "exit": int(summary.code),
             "held": summary.held.message if summary.held else None,
+            "resting": [_resting(name, error) for name, error in summary.resting.items()],
             "untrusted": list(summary.untrusted),
         },
     )
@@ -84,13 +92,20 @@ def run(
         ended.setdefault(item.status.value, []).append(item.id)
     output.say("; ".join(f"{word} {' '.join(found)}" for word, found in ended.items())
                + f" ({count})")  # fmt: skip
-    stopped = [*summary.untrusted.values(), *([summary.held] if summary.held else [])]
+    stopped = [*summary.untrusted.values(), *filter(None, (summary.held, summary.rests))]
     for problem in stopped if not output.settings.json else ():
         output.error(problem)
     urgent = next((i for i in items if i.status.value in ("waiting", "blocked")), None)
-    first = urgent or next((i for i in items if not i.is_final), None)
+    first = urgent or next((i for i in items if not i.is_final and not summary.resting), None)
     output.next_step(*(session.after(first) if first else ("gitmill status",)))
     return int(summary.code)
+
+
+def _resting(item_id: str, error: RestsError) -> dict[str, Any]:
+    """Return why an item could not begin, as `--json` has it."""
+    until = error.until.isoformat().replace("+00:00", "Z") if error.until else None
+    return {"item": item_id, "error": error.slug, "message": error.message,
+            "evidence": list(error.evidence), "until": until}  # fmt: skip
 
 
 def _dry_run(here: Mill, order: Order) -> int:
@@ -121,24 +136,6 @@ def _dry_run(here: Mill, order: Order) -> int:
     output.say("nothing was done")
     output.next_step("gitmill run")
     return 0
-
-
-@verbs.command()
-def log(
-    item_id: Annotated[str, typer.Argument(help="Only this item.", metavar="[ID]")] = "",
-    limit: Annotated[
-        int, typer.Option("-n", "--limit", min=0, help="At most so many events; 0 is all.")
-    ] = 0,
-) -> None:
-    """Show the story of an item, or of everything: newest first."""
-    from gitmill.cli.show import entry_json, entry_line
-    from gitmill.flows import show
-
-    here = session.mill()
-    snapshot = show.read(here)
-    item = snapshot.resolve(item_id).id if item_id else ""
-    events = show.story(here, snapshot, item=item, limit=limit)
-    output.answer([entry_line(e) for e in events], {"events": [entry_json(e) for e in events]})
 
 
 @verbs.command()

@@ -23,13 +23,13 @@ from gitmill.errors import (
 # Which module of this package has which word; a word is a verb or a noun, never both.
 VERBS = {
     "init": "setup", "demo": "setup", "explain": "setup",
-    "status": "daily", "run": "daily", "log": "daily", "stop": "daily", "recover": "daily",
+    "status": "daily", "run": "daily", "log": "history", "stop": "daily", "recover": "daily",
     "pause": "daily", "resume": "daily", "undo": "daily",
-    "compile": "loop", "fsck": "verify", "doctor": "care", "uninit": "care",
+    "stats": "history", "compile": "loop", "fsck": "verify", "doctor": "care", "uninit": "care",
 }  # fmt: skip
 NOUNS = {
-    "task": "task", "queue": "queue", "loop": "loop", "mode": "mode", "agent": "setup",
-    "config": "setup",
+    "task": "task", "queue": "queue", "loop": "loop", "mode": "mode", "agent": "agent",
+    "attempt": "history", "config": "setup",
 }  # fmt: skip
 
 HELP = """\
@@ -44,7 +44,7 @@ a day
   task diff         see the work of a task
   task approve      say yes to what waits; task return sends it back
   queue land        land what is approved
-  log               the story of a task or of everything
+  log               the story of a task or of everything; -f follows what agents do
   undo              take back the last thing that happened to a task
   stop              end the work of this machine now
 
@@ -53,7 +53,8 @@ more
                     retry block unblock cancel reopen
   queue             list add remove land pause resume
   loop, mode        list show · loop check;  compile
-  agent, config     list · config trust
+  attempt           list show;  stats: lead time, attempts, usage and cost
+  agent, config     list · agent try · config trust
   pause, resume     no new attempt begins, in any clone
   recover           put right what killed processes left; `run` begins with it
   fsck              verify the whole history offline: state, landings, notes, refs
@@ -72,7 +73,7 @@ commit of gitmill/state, what only reads says how it was then.
 # What can be asked about another time; a bare noun lists.
 READS = {
     "status": (), "log": (), "task": ("list", "show", "diff"), "queue": ("list",),
-    "loop": ("list", "show"), "config": ("list",),
+    "loop": ("list", "show"), "config": ("list",), "attempt": ("list", "show"), "stats": (),
 }  # fmt: skip
 # What does not begin with taking up what hands have committed: it only looks, at the present, or
 # there may be nothing whole to look at yet, or it does so itself.
@@ -86,7 +87,8 @@ def dispatch(argv: Sequence[str]) -> int:
     except GitmillError as problem:
         return output.error(problem)
     except KeyboardInterrupt:
-        output.say("stopped; leases were given back")
+        if not output.settings.reads:
+            output.say("stopped; leases were given back")
         return Exit.INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has enough; a second error while closing would say nothing.

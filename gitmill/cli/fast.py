@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gitmill import process
 from gitmill.cli import output
 
 if TYPE_CHECKING:
     from gitmill.core.board import Board
+    from gitmill.core.cooling import Cooling
 
-KEPT = "board.json"
+KEPT, COOLING = "board.json", "cooling.json"
 NOT_ENFORCED = "not-enforced"  # flows/fence.py writes it
+NOTHING: Mapping[str, Any] = {}
 STATE = "refs/heads/gitmill/state"
 
 
@@ -37,10 +40,25 @@ def status() -> bool:
         from gitmill.core.board import from_json
 
         board = from_json(kept["board"])
+        cold = _cold(Path(lines[0]) / "gitmill")
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    tell(board, Path(lines[0]) / "gitmill")
+    if cold is None:
+        return False
+    tell(board, Path(lines[0]) / "gitmill", cold)
     return True
+
+
+def _cold(folder: Path) -> list[Cooling] | None:
+    """Return the agents that cool down; None where it takes more to know which."""
+    try:
+        text = (folder / COOLING).read_text("utf-8")
+    except FileNotFoundError:
+        return []
+    from gitmill.core.cooling import parse
+
+    known = [one for one in parse(text).values() if not one.is_over(datetime.now(UTC), one.login)]
+    return None if any(one.login for one in known) else known
 
 
 def keep(folder: Path, tip: str, board: Board) -> None:
@@ -56,15 +74,34 @@ def keep(folder: Path, tip: str, board: Board) -> None:
         return
 
 
-def tell(board: Board, folder: Path) -> None:
-    """Print the board and what to type next; `folder` is ours in the git directory."""
+def tell(
+    board: Board,
+    folder: Path,
+    cold: Sequence[Cooling] = (),
+    budget: Mapping[str, Any] = NOTHING,
+) -> None:
+    """Print the board and what to type next; agents that cool down; what the day has cost.
+
+    `folder` is ours in the git directory.
+    """
     from gitmill.cli.show import board_json, board_lines
 
     now = output.past[0].time if output.past else datetime.now(UTC)
+    notes = [(f"{one.agent} cools down", one.told(now)) for one in cold]
+    if budget:
+        notes.append(("budget today", str(budget["told"])))
     why = "" if output.past else _not_enforced(folder)
-    notes = [f"sandbox not enforced: {why}"] if why else []
-    told = board_json(board, now) | {"not_enforced": why or None}
-    output.answer([*board_lines(board, now), *notes], told)
+    if why:
+        notes.append(("sandbox not enforced", why))
+    cools = [
+        {"agent": one.agent, "exit": one.kind, "why": one.why,
+         "until": one.until.isoformat().replace("+00:00", "Z")}
+        for one in cold
+    ]  # fmt: skip
+    told = board_json(board, now) | {
+        "cooling": cools, "budget": dict(budget) or None, "not_enforced": why or None,
+    }  # fmt: skip
+    output.answer(board_lines(board, now, notes), told)
     first = {row.status.value: row.id for row in reversed(board.rows)}
     if "waiting" in first:
         task = first["waiting"]

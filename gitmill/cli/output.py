@@ -103,6 +103,22 @@ def answer(lines: Sequence[str], data: Mapping[str, Any]) -> None:
             print(safe(line))
 
 
+def line(text: str, data: Mapping[str, Any]) -> None:
+    """Print one line of an answer that goes on, or with `--json` one document of it."""
+    told = _json({"schema": SCHEMA} | dict(data)) if settings.json else safe(text)
+    print(told, flush=True)
+
+
+def live_line(told: Mapping[str, Any]) -> str:
+    """Return what an attempt does, as one line."""
+    kind, text = told.get("kind"), str(told.get("text", ""))
+    if kind == "over":
+        return f"{told.get('item', '')}  {style(text, 'accent')}"
+    said = {"begins": style("begins", "muted"), "ended": word(_PAST.get(text, text))}
+    head = f"{told.get('item', '')}  {told.get('stage', ''):<10}  {told.get('who', ''):<8}"
+    return f"{head}  {said.get(str(kind), text)}"
+
+
 def _json(data: Mapping[str, Any]) -> str:
     """Return one line of JSON; a byte that is no text, as in a file's name, stays an escape."""
     text = json.dumps(data, ensure_ascii=False, default=str)

@@ -63,8 +63,8 @@ def run_json(log: Document) -> dict[str, Any]:
     return {key: log.value(key) for key in log.fields} | {"path": log.path}
 
 
-def board_lines(board: Board, now: datetime) -> list[str]:
-    """Return the board as `status` prints it."""
+def board_lines(board: Board, now: datetime, notes: Sequence[tuple[str, str]] = ()) -> list[str]:
+    """Return the board as `status` prints it; `notes` are of this machine."""
     shown = (Status.READY, Status.RUNNING, Status.WAITING, Status.QUEUED, Status.BLOCKED)
     counts = [
         f"{s.value} {board.counts.get(s, 0)}"
@@ -72,7 +72,8 @@ def board_lines(board: Board, now: datetime) -> list[str]:
         if board.counts.get(s) or s is not Status.BLOCKED
     ]
     lines = ["   ".join([*counts, f"landed today {board.landed_today(now)}"])]
-    for label, reason in (("paused", board.paused), ("queue paused", board.queue_paused)):
+    stopped = (("paused", board.paused), ("queue paused", board.queue_paused))
+    for label, reason in (*stopped, *notes):
         if reason:
             lines.append(f"{style(label, 'warn')}: {reason}")
     if board.rows:

@@ -25,6 +25,7 @@ from gitmill.config.values import (
     Dollars,
     Enforce,
     Model,
+    Money,
     Name,
     Names,
     Network,
@@ -152,9 +153,48 @@ class Limits(_Model):
         le=MAX_ATTEMPTS,
     )
     aborts: StrictInt = _key(3, "landings of one item that may be broken off", 3, ge=1, le=100)
+    wait: Seconds = _key(
+        300,
+        "how long a `run` waits in all for agents that cool down, when nothing else is to do",
+        "10m",
+    )
     prompt: Bytes = _key(
         400_000, "longest prompt; a diff that does not fit is cut, which the prompt says", "400KB"
     )
+
+
+class AttemptBudget(_Model):
+    """What one attempt may cost; it is ended in the middle."""
+
+    tokens: StrictInt | None = _key(None, "tokens of one attempt, in and out", 500_000, ge=1)
+    cost: Money | None = _key(None, "US dollars of one attempt, as far as its agent says", 2.0)
+    time: Seconds | None = _key(None, "how long its agent may take, whatever the stage says", "1h")
+
+
+class ItemBudget(_Model):
+    """What all attempts at one item may cost; then it is blocked, and `retry` begins anew."""
+
+    tokens: StrictInt | None = _key(None, "tokens of all attempts at an item", 2_000_000, ge=1)
+    cost: Money | None = _key(None, "US dollars of all attempts at an item", 5.0)
+    attempts: StrictInt | None = _key(None, "attempts of agents at an item", 12, ge=1)
+    time: Seconds | None = _key(None, "time that all attempts at an item take", "4h")
+
+
+class DayBudget(_Model):
+    """What all attempts of one day (UTC) may cost, as this clone knows them; then `run` ends."""
+
+    tokens: StrictInt | None = _key(None, "tokens of all attempts of a day", 20_000_000, ge=1)
+    cost: Money | None = _key(None, "US dollars of all attempts of a day", 50.0)
+    attempts: StrictInt | None = _key(None, "attempts of agents in a day", 200, ge=1)
+    time: Seconds | None = _key(None, "time that all attempts of a day take", "2d")
+
+
+class Budget(_Model):
+    """What work may cost. Without a budget nothing is bounded."""
+
+    attempt: AttemptBudget = AttemptBudget()
+    item: ItemBudget = ItemBudget()
+    day: DayBudget = DayBudget()
 
 
 class AgentPolicy(_Model):
@@ -242,6 +282,7 @@ class Policy(_Model):
     worktree: Worktree = Worktree()
     sanity: Sanity = Sanity()
     limits: Limits = Limits()
+    budget: Budget = Budget()
     agents: Mapping[Name, AgentPolicy] = {}
     modes: Mapping[Name, ModePolicy] = {}
     prices: Mapping[Model, Price] = {}

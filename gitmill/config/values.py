@@ -119,6 +119,18 @@ def _placeholders(value: str) -> str | None:
     return "a text with no other placeholder than {worktree}" if unknown else None
 
 
+def parse_money(value: object) -> float:
+    """Return an amount of US dollars.
+
+    Raises `ValueError` whose message says what was expected.
+    """
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else 0
+    if not 0 < number < 10**9:
+        raise ValueError("an amount of US dollars above 0, such as 5.0")
+    return float(number)
+
+
+Money = Annotated[float, BeforeValidator(parse_money)]
 Seconds = Annotated[int, BeforeValidator(parse_duration)]
 Bytes = Annotated[int, BeforeValidator(parse_size)]
 Text = Annotated[str, _matches(r"(?s)(?=.*\S)[^\x00]+", "a text with something in it")]

@@ -72,6 +72,7 @@ _MAY = {
     "landing": frozenset({
         E.LAND_STARTED, E.LAND_ABORTED, E.EJECTED, E.RE_REVIEW, E.LANDED,
     }),
+    "budget_after": frozenset({E.UNBLOCKED, E.REOPENED}),
     "plan": frozenset({E.CLAIMED}), "frozen": frozenset({E.CLAIMED}),
     "base": _MAKES_WORK, "work": _MAKES_WORK, "builder": _MAKES_WORK,
 }  # fmt: skip
@@ -83,8 +84,8 @@ _EMPTIES = {
     E.EDITED: frozenset({"plan", "frozen", "base", "work", "builder"}),
 }  # fmt: skip
 _EARNED = (
-    "stage", "lease", "counters", "attempt", "reviewed", "landed", "checked", "landing", "plan",
-    "frozen", "base", "work", "builder",
+    "stage", "lease", "counters", "attempt", "budget_after", "reviewed", "landed", "checked",
+    "landing", "plan", "frozen", "base", "work", "builder",
 )  # fmt: skip
 
 
@@ -218,6 +219,9 @@ def _fields(before: Item, after: Item, event: Event) -> Iterator[Fault]:
             yield Fault("wrong-fields", f"{event.value} leaves {name} as it was")
     if before.document.body != after.document.body and event not in _TEXT:
         yield Fault("wrong-fields", f"{event.value} does not change the text")
+    if after.budget_after not in (before.budget_after, after.attempt):
+        what = f"the budget begins after run log {after.budget_after}, not {after.attempt}"
+        yield Fault("counters", what)
 
 
 def takes_back(item: Item) -> bool:

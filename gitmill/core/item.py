@@ -89,6 +89,7 @@ class Item(BaseModel):
     lease: Lease | None = None
     counters: Mapping[str, int] = {}
     attempt: int = Field(default=0, ge=0)
+    budget_after: int = Field(default=0, ge=0)
     builder: str = ""
     base: Oid = ""
     work: Oid = ""

@@ -27,7 +27,7 @@ _STAGE_FILE = re.compile(r"([0-9]{2})-([a-z][a-z0-9-]{0,39})\.md")
 _TYPED = {
     StageType.AGENT: {
         "role", "permission", "timeout", "idle", "attempts", "approvals", "distinct_from", "on",
-        "network", "optional",
+        "optional", "network",
     },
     StageType.SANITY: {"timeout", "attempts", "on"},
     StageType.CHECKS: {"timeout", "attempts", "network", "on"},
@@ -56,8 +56,8 @@ class Stage:
     distinct_from: tuple[str, ...] = ()
     on: Mapping[str, str] = field(default_factory=dict)
     when: When | None = None
-    network: Network | None = None
     optional: bool = False
+    network: Network | None = None
     prompt: str = ""
     prompt_line: int = 1
     lines: Mapping[tuple[str, ...], int] = field(default_factory=dict, compare=False, repr=False)
@@ -120,8 +120,8 @@ class _StageDocument(_Strict):
     )
     on: Mapping[Text, Text] = Field({}, examples=["{return: build}"])
     when: When | None = Field(None, examples=["high-risk"])
-    network: Network | None = Field(None, examples=["off"])
     optional: bool = Field(default=False, examples=["true"])
+    network: Network | None = Field(None, examples=["off"])
 
 
 def merge_folders(shipped: Mapping[str, str], project: Mapping[str, str]) -> dict[str, str]:

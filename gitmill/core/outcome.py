@@ -13,7 +13,7 @@ from gitmill.core.audit import Fault, Turn, takes_back
 from gitmill.core.frozen import APPROVED, FrozenPlan, PlannedStage, StageType
 from gitmill.core.item import Item, Reviewed
 from gitmill.core.lifecycle import Event, Status
-from gitmill.core.runlog import Log
+from gitmill.core.runlog import COMPLETED, EXITS, Log
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Verdict, VerdictWord
 
@@ -77,6 +77,7 @@ def _evidence(turn: Turn, event: Event, before: Item) -> Iterator[Fault]:
         if after.attempt != before.attempt:
             yield Fault("evidence", f"attempt went to {after.attempt} without a run log")
         return
+    yield from _exit(run, event)
     if event is E.RELEASED and run.exit == "completed":
         yield Fault("outcome", "it was given back although the agent had completed")
     if (run.item, run.number) != (after.id, after.attempt) or run.number != before.attempt + 1:
@@ -85,6 +86,21 @@ def _evidence(turn: Turn, event: Event, before: Item) -> Iterator[Fault]:
         yield Fault("evidence", f"its run log was written under {run.claim or 'no claim'}")
     if one_line(run.by) != turn.record.by:
         yield Fault("evidence", f"its run log is by {run.by or 'nobody'}")
+
+
+def _exit(run: Log, event: Event) -> Iterator[Fault]:
+    """Refuse an end that agents do not have, a pass without a verdict, and what costs less than 0.
+
+    What was spent adds up to budgets, so it must be a number or absent.
+    """
+    if run.exit not in EXITS:
+        yield Fault("evidence", f"its run log says that the agent ended {run.exit or 'nohow'}")
+    elif run.exit != COMPLETED and run.verdict is _PASS and event is not E.RELEASED:
+        yield Fault("outcome", f"it passed although the agent ended {run.exit}")
+    for used in run.spent:
+        number = isinstance(used, int | float) and not isinstance(used, bool)
+        if used is not None and not (number and isinstance(used, int | float) and used >= 0):
+            yield Fault("evidence", f"its run log says that {used} was spent")
 
 
 def _passed_through(plan: FrozenPlan, item: Item, run: Log) -> Iterator[Fault]:

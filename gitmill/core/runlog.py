@@ -10,6 +10,12 @@ from gitmill.core.document import Document
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
 
+# How an agent can end, as `agents.base` has it; `completed` alone comes with its own verdict.
+COMPLETED = "completed"
+EXITS = frozenset({
+    COMPLETED, "timed-out", "rate-limited", "overloaded", "unauthorised", "unavailable", "crashed",
+    "cancelled", "garbled", "over-budget",
+})  # fmt: skip
 OUTPUT_LIMIT = 20_000  # characters of output that a run log keeps
 
 
@@ -152,6 +158,7 @@ class Log:
     tree: str
     patch: str
     passed: tuple[tuple[str, str], ...]  # command and definition of each check that passed
+    spent: tuple[object, ...]  # cost, and the counts of its usage, as they stand there
 
 
 def read_log(document: Document) -> Log:
@@ -168,6 +175,7 @@ def read_log(document: Document) -> Log:
                 for check in value("checks") or ()
                 if check["passed"] is True
             ),
+            spent=(value("cost"), *dict(value("usage") or {}).values()),
         )
     except (ValueError, TypeError, KeyError):
         raise document.error(0, "this is not a run log as gitmill writes it") from None

@@ -89,16 +89,20 @@ class Watched:
 
     def _add(self, data: bytes) -> None:
         *ended, rest = data.split(b"\n")
-        for part in ended:
-            if not self._dropping and not self.why:
-                self.why = self._watch(bytes(self._line + part))
+        if ended:
+            ended[0] = bytes(self._line + ended[0])
             self._line.clear()
+            self._show(ended[1:] if self._dropping else ended)
             self._dropping = False
         self._dropping = self._dropping or len(self._line) + len(rest) > self._longest
         if self._dropping:
             self._line.clear()
         else:
             self._line += rest
+
+    def _show(self, lines: list[bytes]) -> None:
+        if not self.why:
+            self.why = next(filter(None, map(self._watch, lines)), "")
 
 
 class Transcript:

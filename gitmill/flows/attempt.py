@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from gitmill.agents import base as agents
 from gitmill.agents.base import Report
 from gitmill.core import pipeline
+from gitmill.core.budget import Allowance
 from gitmill.core.frozen import PlannedStage, StageType
 from gitmill.core.item import frozen_hash
 from gitmill.core.lifecycle import Event
@@ -23,9 +24,12 @@ from gitmill.errors import (
     UnusableRepositoryError,
 )
 from gitmill.flows import fence, gates, secrets, work
+from gitmill.flows.budget import allowance
 from gitmill.flows.choice import choose
 from gitmill.flows.compile import plan_for
+from gitmill.flows.cooling import cooling, heed
 from gitmill.flows.outcome import Attempted, Working, record, run_log, tampering
+from gitmill.flows.witness import Witness
 from gitmill.mill import Mill, layout
 from gitmill.store.events import Step, draft_step, timestamp
 from gitmill.store.snapshot import Snapshot
@@ -54,8 +58,8 @@ def run_attempt(
 ) -> Attempted:
     """Carry an item through its next stage and the mechanical ones behind it.
 
-    Raises `RefMovedError` when the item has moved on since event `after`, and `KeyboardInterrupt`
-    after giving the lease back.
+    Raises `RefMovedError` when the item has moved on since event `after`, a `RestsError` when it
+    cannot begin now, `ItemBudgetError`, and `KeyboardInterrupt` after giving the lease back.
     """
     now = _claim(mill, item_id, after)
     return carry(mill, now, pipeline.group(now.plan, now.item.stage), progress)
@@ -65,6 +69,26 @@ def carry(
     mill: Mill, now: Working, stages: Sequence[PlannedStage], progress: Progress
 ) -> Attempted:
     """Take claimed work through stages and record the outcome."""
+    with Witness(mill, now.item, now.claim, now.allowance) as witness:
+        now.witness = witness
+
+        def told(line: Line) -> None:
+            witness.stage(line.stage, line.who, line.verdict)
+            progress(line)
+
+        attempted = _carry(mill, now, stages, told)
+        witness.ended = f"{attempted.event.value}, {_stands(attempted)}"
+    return attempted
+
+
+def _stands(attempted: Attempted) -> str:
+    item = attempted.item
+    return f"{item.status.value} at {item.stage}" if item.stage else item.status.value
+
+
+def _carry(
+    mill: Mill, now: Working, stages: Sequence[PlannedStage], progress: Progress
+) -> Attempted:
     started, clock = timestamp(mill.now()), time.monotonic()
     try:
         verdict = _perform(mill, now, stages, progress)
@@ -87,7 +111,10 @@ def carry(
     verdict = secrets.clean_verdict(verdict)
     found = mill.tampered.pop(now.claim, [])
     log = run_log(mill, now, verdict, found, started, time.monotonic() - clock)
-    return record(mill, now, verdict, log, tampered=tampering(found))
+    attempted = record(mill, now, verdict, log, tampered=tampering(found))
+    if now.agent is not None and now.report is not None:
+        heed(mill, now.agent.name, now.report)
+    return attempted
 
 
 # -- claim -----------------------------------------------------------------------------------------
@@ -106,7 +133,9 @@ def _claim(mill: Mill, item_id: str, after: str | None) -> Working:
             raise BadDocumentError(f"{item.document.path}: its plan has no stage {head}")
         stages = pipeline.group(plan, head)
         limits = sum(stage.timeout for stage in stages)
-        agent = choose(plan, item, stages[0])
+        agent = choose(plan, item, stages[0], cooling=cooling(mill), now=now)
+        policy = mill.policy_at(tip)
+        allowed = allowance(mill, snapshot, policy, item) if agent else Allowance()
         who = agent.name if agent else "gitmill"
         frozen = frozen_hash(item.criteria, item.script, item.paths)
         step = Step(
@@ -124,9 +153,8 @@ def _claim(mill: Mill, item_id: str, after: str | None) -> Working:
             },
             files={layout.plan_path(plan.hash12): plan.render().encode()},
         )
-        policy = mill.policy_at(tip)
         fence.found(mill, policy)  # refused here, it is not claimed
-        made[:] = [Working(item, plan, policy, claim, agent)]
+        made[:] = [Working(item, plan, policy, claim, agent, allowance=allowed)]
         return draft_step(mill.store.backend, snapshot, item_id, step, event_id=event_id, now=now)
 
     after_claim = mill.store.commit(build)
@@ -175,13 +203,19 @@ def _stage(mill: Mill, now: Working, stage: PlannedStage) -> Verdict:
     if stage.type is StageType.CHECKS:
         return _check(mill, now, stage)
     assert now.agent is not None
-    now.report = work.review(mill, now.policy, now.item, stage, now.agent, claim=now.claim)
+    assert now.witness is not None
+    now.report = work.review(
+        mill, now.policy, now.item, stage, now.agent, claim=now.claim, witness=now.witness
+    )
     return _verdict(now.report)
 
 
 def _build(mill: Mill, now: Working, stage: PlannedStage) -> Verdict:
     assert now.agent is not None
-    made = work.build(mill, now.policy, now.item, stage, now.agent, claim=now.claim)
+    assert now.witness is not None
+    made = work.build(
+        mill, now.policy, now.item, stage, now.agent, claim=now.claim, witness=now.witness
+    )
     now.report = made.report
     verdict = _verdict(made.report)
     if verdict.word is VerdictWord.PASS and made.report.exit not in agents.BLAMELESS:
@@ -201,7 +235,8 @@ def _check(mill: Mill, now: Working, stage: PlannedStage) -> Verdict:
 def _verdict(report: Report) -> Verdict:
     if report.verdict is not None:
         return report.verdict
-    return Verdict(VerdictWord.FAIL, f"the agent did not finish: {report.exit.value}")
+    said = f": {report.problem}" if report.problem else ""
+    return Verdict(VerdictWord.FAIL, f"the agent did not finish, {report.exit.value}{said}")
 
 
 def _release(mill: Mill, now: Working, why: str) -> None:

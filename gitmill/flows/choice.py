@@ -1,21 +1,39 @@
-"""Which agent does a stage: the first of its plan that is here and may."""
+"""Which agent does a stage: the first of its plan that is here, may, and does not cool down."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import cache
 
 from gitmill.agents import base as agents
 from gitmill.core.compile import AUTHOR
+from gitmill.core.cooling import UNAUTHORISED, Cooling, clock
 from gitmill.core.frozen import FrozenPlan, PlannedAgent, PlannedStage
 from gitmill.core.item import Item
-from gitmill.errors import AgentMissingError
+from gitmill.errors import (
+    AgentCoolsError,
+    AgentMissingError,
+    AgentNotFoundError,
+    AgentSignedOutError,
+    RestsError,
+)
+
+_NOBODY: Mapping[str, Cooling] = {}
 
 
-def choose(plan: FrozenPlan, item: Item, stage: PlannedStage) -> PlannedAgent | None:
+def choose(
+    plan: FrozenPlan,
+    item: Item,
+    stage: PlannedStage,
+    *,
+    cooling: Mapping[str, Cooling] = _NOBODY,
+    now: datetime | None = None,
+) -> PlannedAgent | None:
     """Return the agent that does a stage of an item, None where the stage needs none.
 
-    Where none of those that may do it is found here, it is the first of them: its attempt says
-    what is missing. Raises `AgentMissingError` when nobody may.
+    Raises `AgentMissingError` when nobody may, and a `RestsError` when none of those that may is
+    here and does not cool down: then it says until when.
     """
     if not stage.agents:
         return None
@@ -26,7 +44,10 @@ def choose(plan: FrozenPlan, item: Item, stage: PlannedStage) -> PlannedAgent | 
             f"{stage.name} needs an agent other than {', '.join(sorted(apart))}",
             hints=["give its role another one in `[modes.NAME] roles` of .gitmill/config.toml"],
         )
-    return next((agent for agent in able if _found(agent)), able[0])
+    for agent in able:
+        if agent.name not in cooling and _can_be_asked(_probe(agent)):
+            return agent
+    raise _rests(stage, able, cooling, now)
 
 
 def _did(plan: FrozenPlan, item: Item, stage: PlannedStage) -> set[str]:
@@ -38,7 +59,49 @@ def _did(plan: FrozenPlan, item: Item, stage: PlannedStage) -> set[str]:
 
 
 @cache
-def _found(agent: PlannedAgent) -> bool:
-    """Whether an agent can be asked: installed in a version that works, and not signed out."""
-    probe = agents.program(agent.name, agent.command).probe({"command": agent.command})
+def _probe(agent: PlannedAgent) -> agents.Probe:
+    return agents.program(agent.name, agent.command).probe({"command": agent.command})
+
+
+def _can_be_asked(probe: agents.Probe) -> bool:
+    """Whether it is installed in a version that works, and its user is not signed out."""
     return probe.found and probe.supported and probe.signed_in is not False
+
+
+def _rests(
+    stage: PlannedStage,
+    able: Sequence[PlannedAgent],
+    cooling: Mapping[str, Cooling],
+    now: datetime | None,
+) -> RestsError:
+    """Return why none of these agents can be asked: by what ends by itself first."""
+    cold = [cooling[agent.name] for agent in able if agent.name in cooling]
+    told = [
+        f"{agent.name:<10} {cooling[agent.name].told(now or cooling[agent.name].since)}"
+        if agent.name in cooling
+        else f"{agent.name:<10} {_probe(agent).detail}"
+        for agent in able
+    ]
+    soonest = sorted(cold, key=lambda one: (one.kind == UNAUTHORISED, one.until))
+    other = "name another agent for its role in `[modes.NAME] roles` of .gitmill/config.toml"
+    if not soonest:
+        names = ", ".join(agent.name for agent in able)
+        why = "cannot be asked here" if any(_probe(one).found for one in able) else "is not here"
+        what = f"{stage.name} wants the agent {names}, which {why}"
+        hint = "see what is installed with `gitmill agent list`"
+        return AgentNotFoundError(what, evidence=told, hints=[hint, other])
+    first = soonest[0]
+    if first.kind == UNAUTHORISED:
+        what = f"{stage.name} waits for {first.agent}, which is not signed in"
+        hint = f"{_sign_in(first.agent)}, then `gitmill run`"
+        return AgentSignedOutError(what, until=first.until, evidence=told, hints=[hint])
+    until = clock(first.until, now or first.since)
+    what = f"{stage.name} waits for {first.agent}, which cools down until {until}"
+    hints = ["go on then with `gitmill run`", other]
+    return AgentCoolsError(what, until=first.until, evidence=told, hints=hints)
+
+
+def _sign_in(name: str) -> str:
+    """Return what a person does to sign an agent in; its `SIGN_IN` is the command, if it says."""
+    command = "" if name not in agents.names() else getattr(agents.load(name), "SIGN_IN", "")
+    return f"sign in with `{command}`" if command else f"sign in to {name}"

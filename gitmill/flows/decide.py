@@ -128,7 +128,7 @@ def unblocking(mill: Mill, item: Item, *, reset: bool) -> Step:
     require_ready(mill, mill.snapshot(), item.criteria)
     fields: dict[str, Any] = {"reason": None}
     if reset:
-        fields |= {"counters": None, "returned": None}
+        fields |= {"counters": None, "returned": None, "budget_after": item.attempt or None}
     word = "retried with counters reset" if reset else "unblocked"
     return _said(mill, item, Event.UNBLOCKED, word, fields)
 
@@ -155,7 +155,8 @@ def reopen(mill: Mill, item_id: str) -> Item:
 def reopening(mill: Mill, item: Item) -> Step:
     """Return the step that begins an item again."""
     require_ready(mill, mill.snapshot(), item.criteria)
-    return _said(mill, item, Event.REOPENED, "reopened", dict.fromkeys(BEGUN))
+    fields = dict.fromkeys(BEGUN) | {"budget_after": item.attempt or None}
+    return _said(mill, item, Event.REOPENED, "reopened", fields)
 
 
 def _apply(mill: Mill, item_id: str, step: Callable[[Item], Step]) -> Item:

@@ -126,8 +126,8 @@ def _land(mill: Mill, lock: LandLock, item: Item, tell: Tell) -> Item:
     if now.candidate == onto:
         result = _already_there(mill, item)
     else:
-        fence.found(mill, now.policy)  # refused here, it stays queued
         require_runnable(mill, item, now.policy)
+        fence.found(mill, now.policy)  # refused here, it stays queued
         _start(mill, now)
         try:
             result = _started(mill, lock, now, moved)

@@ -10,6 +10,7 @@ from gitmill.agents import base as agents
 from gitmill.agents.base import ExitKind, Report
 from gitmill.config import Policy
 from gitmill.core import pipeline
+from gitmill.core.budget import Allowance
 from gitmill.core.frozen import FrozenPlan, PlannedAgent, StageType
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import Event
@@ -20,16 +21,21 @@ from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
 from gitmill.errors import LeasedError
 from gitmill.flows import fence, gates, secrets, work
 from gitmill.flows.rescue import keep_commit
+from gitmill.flows.witness import Witness
 from gitmill.mill import Mill, layout
 from gitmill.store.events import Step
 
 
 @dataclass(frozen=True, slots=True)
 class Attempted:
-    """The item as it stands after an attempt, and the event that the attempt ended with."""
+    """The item as it stands after an attempt, and the event that the attempt ended with.
+
+    `outage` says that it was given back because the agent could not be reached.
+    """
 
     item: Item
     event: Event
+    outage: bool = False
 
 
 @dataclass
@@ -51,6 +57,8 @@ class Working:
     checked: str = ""
     report: Report | None = None
     at: str = ""
+    allowance: Allowance = field(default_factory=Allowance)
+    witness: Witness | None = None
 
 
 def tampering(found: Sequence[Finding]) -> str:
@@ -98,8 +106,17 @@ def _facts(mill: Mill, now: Working) -> Mapping[str, Any]:
         usage = now.report.usage
         told = {"input": usage.input, "output": usage.output, "cached": usage.cached}
         facts["usage"] = {key: count for key, count in told.items() if count is not None} or None
-        facts |= {"cost": now.report.cost, "session": now.report.session}
+        reads = now.agent is None or getattr(_program(now.agent), "READS_PROMPT", True)
+        # What no model has a part in costs nothing; of anything else that is silent, who knows.
+        facts["cost"] = now.report.cost if reads else 0.0
+        facts |= {"session": now.report.session, "model": now.report.model}
+        facts["problem"] = secrets.clean(one_line(now.report.problem))
+        facts["denied"] = [secrets.clean(one_line(what)) for what in now.report.denied] or None
     return facts | {"sandbox": fence.word(mill, now.policy)}
+
+
+def _program(agent: PlannedAgent) -> agents.Agent:
+    return agents.program(agent.name, agent.command)
 
 
 def record(
@@ -150,7 +167,8 @@ def record(
         refs=_work_refs(now),
     )
     try:
-        return Attempted(mill.apply(item.id, step).item(item.id), settled.event)
+        outage = now.report is not None and now.report.exit in agents.OUTAGES
+        return Attempted(mill.apply(item.id, step).item(item.id), settled.event, outage)
     except LeasedError:
         # A person or a recovery took the item: the result is not recorded, the work is kept.
         if now.built and not now.kept:

@@ -8,9 +8,10 @@ from gitmill.agents import base as agents
 from gitmill.core import pipeline
 from gitmill.core.frozen import FrozenPlan, PlannedAgent, PlannedStage
 from gitmill.core.item import Item
-from gitmill.errors import NothingToDoError
+from gitmill.errors import NothingToDoError, RestsError
 from gitmill.flows.choice import choose
 from gitmill.flows.compile import plan_for
+from gitmill.flows.cooling import cooling
 from gitmill.flows.prompts import asked
 from gitmill.flows.run import Order
 from gitmill.flows.work import start_of
@@ -52,9 +53,12 @@ def preview(mill: Mill, order: Order) -> list[Preview]:
 
 def _preview(mill: Mill, item: Item, plan: FrozenPlan, order: Order) -> Preview:
     stages = pipeline.group(plan, item.stage or plan.first.name)
-    who = choose(plan, item, stages[0])
+    try:
+        who = choose(plan, item, stages[0], cooling=cooling(mill), now=mill.now())
+    except RestsError:  # what the first of them would be sent can be shown all the same
+        who = stages[0].agents[0]
     session, prompt = _sent(mill, item, stages[0], who) if who else ("", "")
-    refs = [layout.STATE]
+    refs = [layout.STATE, f"{layout.TRANSCRIPT}{item.id}"]
     if any(stage.is_authoring for stage in stages):
         refs += [f"{layout.WORK}{item.id}", f"{layout.RESCUE}{item.id}/"]
     landing: tuple[str, ...] = ()

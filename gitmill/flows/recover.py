@@ -11,7 +11,7 @@ from gitmill.core.item import Item
 from gitmill.core.lifecycle import FINAL, Event, Status
 from gitmill.engines import leftovers
 from gitmill.errors import GitmillError, IllegalTransitionError, LeasedError, RefMovedError
-from gitmill.flows import homes
+from gitmill.flows import homes, transcripts
 from gitmill.flows.finish import say
 from gitmill.flows.interrupt import interruptible, workers
 from gitmill.flows.orphans import settle_orphans
@@ -46,6 +46,8 @@ def recover(mill: Mill, tell: Callable[[str], None] = lambda _: None) -> list[st
         _rescue(mill, gone, did)
         for name in mill.pool.drop_leftover_entries():
             did(f"removed git's entry for the half-made worktree {name}")
+        for told in transcripts.collect(mill):
+            did(told)
         _cancel(mill, did)
         notice(mill, did)
         for told in homes.settle(mill):

@@ -18,10 +18,12 @@ from gitmill.errors import (
     Exit,
     GitmillError,
     IllegalTransitionError,
+    ItemBudgetError,
     LandBusyError,
     NothingToDoError,
     PausedError,
     RefMovedError,
+    RestsError,
     UntrustedError,
 )
 from gitmill.flows.attempt import Progress, run_attempt
@@ -44,7 +46,9 @@ class Summary:
 
     items: dict[str, Item] = field(default_factory=dict)
     attempts: int = 0
-    cooling: set[str] = field(default_factory=set)  # given back by an outage: not again in this run
+    given_back: set[str] = field(default_factory=set)  # not again in this run
+    resting: dict[str, RestsError] = field(default_factory=dict)  # why an item cannot begin now
+    waited: float = 0.0  # seconds that went by until something could begin
     untrusted: dict[str, GitmillError] = field(default_factory=dict)  # what may not run here
     held: GitmillError | None = None
     busy: bool = False  # another process lands, and there is something to land
@@ -53,13 +57,22 @@ class Summary:
     def code(self) -> Exit:
         """The exit code: the first that applies of failed, needs a person, busy, ok."""
         statuses = {item.status for item in self.items.values()}
-        if Status.BLOCKED in statuses or self.cooling & {
-            item.id for item in self.items.values() if item.status is Status.READY
-        }:
+        ready = {item.id for item in self.items.values() if item.status is Status.READY}
+        codes = {error.code for error in self.resting.values()}
+        if Status.BLOCKED in statuses or self.given_back & ready or Exit.FAILED in codes:
             return Exit.FAILED
-        if Status.WAITING in statuses or self.untrusted:
+        if Status.WAITING in statuses or Exit.PERSON in codes or self.untrusted:
             return Exit.PERSON
-        return self.held.code if self.held else Exit.OK
+        return self.held.code if self.held else Exit.BUSY if codes else Exit.OK
+
+    @property
+    def rests(self) -> RestsError | None:
+        """Why what is left cannot begin now; of several reasons the one that ends first."""
+        return min(self.resting.values(), key=_ends, default=None)
+
+
+def _ends(error: RestsError) -> tuple[bool, float]:
+    return (error.until is None, error.until.timestamp() if error.until else 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +87,9 @@ class Order:
 def run(mill: Mill, order: Order, progress: Progress, tell: Tell) -> Summary:
     """Run until nothing is eligible any more.
 
-    Raises `NothingToDoError` when nothing was from the start, `PausedError`, and
-    `KeyboardInterrupt` after the lease of an attempt under way was given back.
+    Raises `NothingToDoError` when nothing was from the start, a `RestsError` when nothing of it
+    could begin, `PausedError`, and `KeyboardInterrupt` after the lease of an attempt under way was
+    given back.
     """
     mill.repository.require_usable()
     summary = Summary()
@@ -90,6 +104,8 @@ def run(mill: Mill, order: Order, progress: Progress, tell: Tell) -> Summary:
     if not summary.items and summary.untrusted and summary.held is None:
         raise next(iter(summary.untrusted.values()))
     if not summary.items and summary.held is None:
+        if summary.rests is not None:
+            raise summary.rests
         raise NothingToDoError(
             "nothing is ready", hints=["see what waits for what with `gitmill status`"]
         )
@@ -120,26 +136,43 @@ def _turn(mill: Mill, order: Order, summary: Summary, progress: Progress, tell: 
         item
         for item in eligible(snapshot.items, order.wanted)
         if item.id in summary.items or not order.limit or len(summary.items) < order.limit
-        if item.id not in summary.cooling and item.id not in summary.untrusted
+        if item.id not in summary.given_back
+        if item.id not in summary.resting
+        if item.id not in summary.untrusted
     ]
-    if not ready:
-        return _wait(mill, summary)
+    alike: dict[tuple[object, ...], RestsError] = {}  # thousands may wait for one agent
+    for item in ready:
+        key = (item.plan, item.stage, item.builder, tuple(r.by for r in item.reviewed))
+        try:
+            if key not in alike:
+                return _attempt(mill, item, summary, progress)
+        except RestsError as error:
+            alike[key] = error
+        summary.resting[item.id] = alike[key]
+    return _wait(mill, summary)
+
+
+def _attempt(mill: Mill, item: Item, summary: Summary, progress: Progress) -> bool:
+    """Make one attempt at an item. Raises a `RestsError` when it cannot begin now."""
     try:
-        _trusted(mill, snapshot, ready[0])
-        attempted = run_attempt(mill, ready[0].id, progress, after=ready[0].event)
+        _trusted(mill, mill.snapshot(), item)
+        attempted = run_attempt(mill, item.id, progress, after=item.event)
     except RefMovedError:
         return True  # somebody else took it
     except UntrustedError as error:
-        summary.untrusted[ready[0].id] = error
+        summary.untrusted[item.id] = error
         return True
     except (BadDocumentError, AgentMissingError) as error:
         why = f"it cannot be run: {error.message}"
-        summary.items[ready[0].id] = say(mill, ready[0], Event.BLOCKED, why)
+        summary.items[item.id] = say(mill, item, Event.BLOCKED, why)
+        return True
+    except ItemBudgetError as error:
+        summary.items[item.id] = say(mill, item, Event.BLOCKED, error.message)
         return True
     summary.attempts += 1
     summary.items[attempted.item.id] = attempted.item
-    if attempted.event is Event.RELEASED:
-        summary.cooling.add(attempted.item.id)
+    if attempted.event is Event.RELEASED and not attempted.outage:
+        summary.given_back.add(attempted.item.id)
     return True
 
 
@@ -150,7 +183,7 @@ def _trusted(mill: Mill, snapshot: Snapshot, item: Item) -> None:
 
 
 def _wait(mill: Mill, summary: Summary) -> bool:
-    """With nothing to begin: take over from the dead, else wait while another process lands."""
+    """With nothing to begin: take over from the dead, else wait for what will not take long."""
     before = mill.snapshot().commit
     recover(mill)
     if mill.snapshot().commit != before:
@@ -158,7 +191,27 @@ def _wait(mill: Mill, summary: Summary) -> bool:
     if summary.busy:
         with breakable():
             time.sleep(POLL)
-    return summary.busy
+        return True
+    return _cool_down(mill, summary)
+
+
+def _cool_down(mill: Mill, summary: Summary) -> bool:
+    """Wait until something can begin, if that is soon enough; whether there may be."""
+    rests = summary.rests
+    if rests is None or rests.until is None:
+        return False
+    left = max(0.0, (rests.until - mill.now()).total_seconds())
+    longest = mill.policy_at(mill.target_tip(mill.snapshot())).limits.wait
+    if summary.waited + left > longest:
+        return False
+    tip, began = mill.snapshot().commit, time.monotonic()
+    with breakable():
+        while mill.snapshot().commit == tip and (over := left + began - time.monotonic()) > 0:
+            time.sleep(min(POLL, over))
+    # A clock that is put back again and again must not make this endless.
+    summary.waited += time.monotonic() - began + 0.1
+    summary.resting.clear()
+    return True
 
 
 def _land(mill: Mill, order: Order, summary: Summary, tell: Tell) -> bool:

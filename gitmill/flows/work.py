@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
+import time
 from dataclasses import dataclass, replace
 
+from gitmill import process
 from gitmill.agents import base as agents
 from gitmill.agents.base import Attempt, Report
 from gitmill.config import Policy
@@ -22,6 +24,7 @@ from gitmill.flows.gates import outside_paths
 from gitmill.flows.prompts import Asked, asked
 from gitmill.flows.rescue import keep_commit, keep_tree, keep_worktree
 from gitmill.flows.trust import item_commands, require_trusted
+from gitmill.flows.witness import Witness
 from gitmill.git import trees
 from gitmill.git.objects import Commit, Entry, write_commit
 from gitmill.git.patch import patch_identity
@@ -89,7 +92,14 @@ def conflict_finding(conflict: Conflict) -> Finding:
 
 
 def build(
-    mill: Mill, policy: Policy, item: Item, stage: PlannedStage, who: PlannedAgent, *, claim: str
+    mill: Mill,
+    policy: Policy,
+    item: Item,
+    stage: PlannedStage,
+    who: PlannedAgent,
+    *,
+    claim: str,
+    witness: Witness,
 ) -> Built:
     """Let the builder work in a worktree and commit the tree that it leaves, whatever git says.
 
@@ -102,8 +112,8 @@ def build(
         variables=_variables(item, stage), rights=_rights(policy, stage, who),
     ) as here:  # fmt: skip
         text = findings_text(start.findings) + "\n" if start.findings else ""
-        here.findings.write_text(text, "utf-8", "surrogateescape")
-        report = _run_agent(mill, policy, item, stage, who, here, start.findings)
+        process.write_anew(here.findings, text.encode("utf-8", "surrogateescape"))
+        report = _run_agent(mill, policy, item, stage, who, here, start.findings, witness)
         said = report.verdict
         if said is None or said.word is not VerdictWord.PASS:
             keep_worktree(mill, here.slot, item.id, start.commit)
@@ -159,7 +169,14 @@ def landed_message(item: Item, *, agent: str, summary: str) -> str:
 
 
 def review(
-    mill: Mill, policy: Policy, item: Item, stage: PlannedStage, who: PlannedAgent, *, claim: str
+    mill: Mill,
+    policy: Policy,
+    item: Item,
+    stage: PlannedStage,
+    who: PlannedAgent,
+    *,
+    claim: str,
+    witness: Witness,
 ) -> Report:
     """Let a reviewer judge a clean checkout of exactly the work; what it writes is thrown away.
 
@@ -170,7 +187,7 @@ def review(
         mill, policy, commit, kind="clean", claim=claim, variables=_variables(item, stage),
         rights=_rights(policy, stage, who),
     ) as here:  # fmt: skip
-        return _run_agent(mill, policy, item, stage, who, here, ())
+        return _run_agent(mill, policy, item, stage, who, here, (), witness)
 
 
 def _reads_prompt(who: PlannedAgent) -> bool:
@@ -204,15 +221,17 @@ def _run_agent(
     who: PlannedAgent,
     here: Place,
     findings: tuple[Finding, ...],
+    witness: Witness,
 ) -> Report:
     line = {f"agents.{who.name}": shlex.join([*who.command, *who.options])}
     named = line if who.command or who.options else {}
     require_trusted(mill, item_commands(item) | named, item=item.id)
     if not _reads_prompt(who):
-        return _run_in(mill, policy, item, stage, who, here, findings)
+        return _run_in(mill, policy, item, stage, who, here, findings, witness)
     login = tuple(getattr(agents.program(who.name, who.command), "LOGIN", ()))
     with homes.agents_own(mill, item.id, who.name, login) as home:
-        return _run_in(mill, policy, item, stage, who, here.with_home(home), findings)
+        homed = here.with_home(home)
+        return _run_in(mill, policy, item, stage, who, homed, findings, witness)
 
 
 def _run_in(
@@ -223,6 +242,7 @@ def _run_in(
     who: PlannedAgent,
     here: Place,
     findings: tuple[Finding, ...],
+    witness: Witness,
 ) -> Report:
     agent = agents.program(who.name, who.command)
     needs = getattr(agent, "NEEDS", ())
@@ -247,8 +267,11 @@ def _run_in(
         findings=here.findings,
         home=here.home,
         env={**here.env, **{name: os.environ[name] for name in needs if name in os.environ}},
-        wall=stage.timeout,
+        wall=witness.wall(stage.timeout),
         idle=stage.idle,
+        transcript=witness.transcript,
+        progress=witness.progress,
+        spend=witness.spend,
         script=item.script,
         criteria=item.criteria,
         outside=judged if stage.role == "reviewer" else (),
@@ -256,7 +279,10 @@ def _run_in(
         confined=here.fence is not None and stage.permission is not Permission.FULL,
         settings={"command": who.command, "options": who.options, "prices": _prices(policy)},
     )
-    report = agent.run(attempt, _as_permitted(here, stage) if _reads_prompt(who) else here.execute)
+    began = time.monotonic()
+    execute = _as_permitted(here, stage) if _reads_prompt(who) else here.execute
+    report = agent.run(attempt, execute)
+    report = witness.judged(report, timeout=stage.timeout, took=time.monotonic() - began)
     said = report.verdict
     return report if said is None else replace(report, verdict=secrets.clean_verdict(said))
 

@@ -9,6 +9,7 @@ NOTES = "refs/notes/gitmill"
 WORK = "refs/gitmill/work/"
 CANDIDATE = "refs/gitmill/candidate/"
 RESCUE = "refs/gitmill/rescue/"
+TRANSCRIPT = "refs/gitmill/transcript/"
 # Refs that nobody but gitmill writes, and whatever is below them.
 OWN = ("refs/heads/gitmill", NOTES, "refs/gitmill")
 FORMAT = "1"

@@ -120,8 +120,8 @@ def test_json_is_one_document_with_the_same_exit_code(repo: Repo):
     ("args", "code", "err"),
     [
         (["frob"], 2, "error[usage]: there is no command frob\nhint: see `gitmill --help`\n"),
-        (["statsu"], 2,
-         "error[usage]: there is no command statsu\nhint: did you mean `gitmill status`?\n"),
+        (["statuss"], 2,
+         "error[usage]: there is no command statuss\nhint: did you mean `gitmill status`?\n"),
         (["task", "show"], 2,
          "error[usage]: missing argument 'ID'\nhint: see `gitmill task --help`\n"),
         (["run", "--through", "x"], 2,

@@ -133,3 +133,47 @@ def test_command_that_is_missing_is_unavailable_and_costs_nothing(attempt, execu
     assert report.exit in base.BLAMELESS
     assert report.verdict is None
     assert not base.load("command").probe({"command": ["/no/such/program"]}).found
+
+
+def test_the_history_knows_how_agents_can_end():
+    from gitmill.core.runlog import EXITS
+
+    assert {kind.value for kind in ExitKind} == EXITS
+
+
+def test_command_tells_news_while_it_works_and_they_are_no_part_of_its_output(attempt, execute):
+    code = (
+        "import json; print(json.dumps({'progress': 'reads'}), flush=True);"
+        "print(json.dumps({'usage': {'input': 10, 'output': 5}, 'cost': 0.25}));"
+        "print('{\"progress\": 1, \"more\": 2}'); print('text')"
+    )
+    seen: list[str] = []
+    asked = attempt(settings=python(code), progress=seen.append)
+    report = base.load("command").run(asked, execute)
+    assert seen == ["reads", '{"progress": 1, "more": 2}', "text"]
+    assert (report.usage, report.cost) == (base.Usage(10, 5), 0.25)
+    assert report.output == '{"progress": 1, "more": 2}\ntext'
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(69, ExitKind.UNAVAILABLE), (75, ExitKind.RATE_LIMITED),
+                         (77, ExitKind.UNAUTHORISED)],
+)  # fmt: skip
+def test_command_says_by_its_exit_status_that_no_work_is_to_blame(attempt, execute, status, kind):
+    code = f"import sys; print('{{\"retry_after\": 60}}'); sys.stderr.write('no more'); sys.exit({status})"
+    report = base.load("command").run(attempt(settings=python(code)), execute)
+    assert (report.exit, report.verdict, report.problem) == (kind, None, "no more")
+    assert report.retry_after == 60
+
+
+def test_command_is_ended_when_it_has_spent_too_much(attempt, execute):
+    code = "import time; print('{\"cost\": 3}', flush=True); time.sleep(60)"
+    asked = attempt(settings=python(code), spend=lambda usage, cost: "too much" if cost else "")
+    report = base.load("command").run(asked, execute)
+    assert (report.exit, report.problem, report.cost) == (ExitKind.OVER_BUDGET, "too much", 3.0)
+
+
+def test_what_a_program_prints_goes_to_the_transcript(attempt, execute, tmp_path):
+    path = tmp_path / "transcript"
+    base.load("shell").run(attempt(script="echo out; echo err >&2", transcript=path), execute)
+    assert sorted(path.read_text().split()) == ["err", "out"]

@@ -46,7 +46,7 @@ def log(**fields: Any) -> Log:
     told: dict[str, Any] = {
         "item": "t-k3f9x", "number": 1, "stage": "build", "passages": (), "exit": "completed",
         "verdict": VerdictWord.PASS, "by": "shell@host", "claim": "c1", "base": BASE, "work": WORK,
-        "tree": "", "patch": "p", "passed": (),
+        "tree": "", "patch": "p", "passed": (), "spent": (None,),
     }  # fmt: skip
     return Log(**(told | fields))
 
@@ -215,6 +215,25 @@ def test_an_attempt_given_back_had_a_reason_and_costs_nothing():
     assert built(log(exit="rate-limited"), **out) == []
     assert built(log(), **out) == ["outcome"]
     assert built(log(exit="rate-limited"), **out | {"counters": {"build": 1}}) == ["counters"]
+
+
+def test_what_an_agent_ended_with_and_spent_is_something_that_there_is():
+    passages = (("build", "pass"), *GATES)
+    good = {"passages": passages, "passed": PASSED}
+    assert built(log(**good, spent=(0, 12, 0.5))) == []
+    assert built(log(**good, exit="vanished")) == ["evidence"]
+    assert built(log(**good, exit="over-budget")) == ["outcome"]
+    for cost in (-1, "much", True):
+        assert built(log(**good, spent=(None, cost))) == ["evidence"]
+
+
+def test_a_budget_begins_anew_behind_the_last_run_log_and_when_somebody_retries():
+    before = REVIEWED | {"status": "blocked"}
+    ready = REVIEWED | {"status": "ready"}
+    assert event("unblocked", before, ready | {"budget_after": before["attempt"]}) == []
+    assert event("unblocked", before, ready | {"budget_after": 99}) == ["counters"]
+    assert event("unblocked", before | {"budget_after": 1}, ready) == ["counters"]
+    assert event("edited", ready, ready | {"budget_after": before["attempt"]}) == ["wrong-fields"]
 
 
 def test_a_run_log_is_the_next_one_of_its_item():

@@ -55,7 +55,25 @@ allow_secrets = ["0123456789abcdef"]
 returns = 2
 attempts = 4
 aborts = 5
+wait = "10m"
 prompt = "50KB"
+
+[budget.attempt]
+tokens = 500_000
+cost = 2
+time = "1h"
+
+[budget.item]
+tokens = 2_000_000
+cost = 5.5
+attempts = 12
+time = "4h"
+
+[budget.day]
+tokens = 3_000_000
+cost = 50.0
+attempts = 200
+time = "2d"
 
 [agents.mine]
 command = ["prog", "an arg"]
@@ -64,6 +82,11 @@ idle = "5m"
 permission = "workspace"
 model = "small"
 options = ["--fast"]
+
+[prices.small]
+input = 1.25
+cached = 0.125
+output = 10
 
 [modes.fast]
 roles = {builder = "mine", reviewer = ["rules", "mine"]}
@@ -111,10 +134,12 @@ def test_every_key_is_read_into_the_model():
         "forbidden_lines": (r"eval\(",), "allow_secrets": ("0123456789abcdef",),
     }  # fmt: skip
     assert policy.limits.model_dump() == {
-        "returns": 2,
-        "attempts": 4,
-        "aborts": 5,
-        "prompt": 50_000,
+        "returns": 2, "attempts": 4, "aborts": 5, "wait": 600, "prompt": 50_000,
+    }  # fmt: skip
+    assert policy.budget.model_dump() == {
+        "attempt": {"tokens": 500_000, "cost": 2.0, "time": 3600},
+        "item": {"tokens": 2_000_000, "cost": 5.5, "attempts": 12, "time": 14400},
+        "day": {"tokens": 3_000_000, "cost": 50.0, "attempts": 200, "time": 172800},
     }
     assert policy.agents["mine"].model_dump() == {
         "command": ("prog", "an arg"), "timeout": 1200, "idle": 300,
@@ -169,6 +194,15 @@ def test_the_worktree_stands_in_for_its_placeholder_only():
 
 
 REFUSED = {
+    "a budget of nothing": (
+        "[budget.item]\ncost = 0\n",
+        [
+            ".gitmill/config.toml:2: budget.item.cost must be an amount of US dollars above 0, "
+            "such as 5.0, not 0",
+            "2 | cost = 0",
+            "hint: for example `cost = 5.0`",
+        ],
+    ),
     "unknown key": (
         "[land]\nauto = false\natuo = true\n",
         [
@@ -208,7 +242,7 @@ REFUSED = {
         [
             ".gitmill/config.toml:2: there is no key limits.zzz",
             "2 | zzz = 1",
-            "hint: known here: returns, attempts, aborts, prompt",
+            "hint: known here: returns, attempts, aborts, wait, prompt",
         ],
     ),
     "our own name of a key": (
@@ -491,13 +525,13 @@ def test_the_page_of_the_settings_has_the_table_of_the_model():
     assert text.endswith("\n\n" + settings_table()), "run: gitmill.config.settings_table()"
 
 
+NAMED = (("checks",), ("agents",), ("modes",), ("prices",))
+
+
 def test_the_page_of_the_settings_names_every_key_that_a_policy_can_have():
     def flat(table, path=()):
         for key, value in table.items():
-            here = (
-                *path,
-                "NAME" if path in (("checks",), ("agents",), ("modes",), ("prices",)) else key,
-            )
+            here = (*path, "NAME" if path in NAMED else key)
             if isinstance(value, dict) and key not in (
                 "env",
                 "roles",

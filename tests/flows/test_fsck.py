@@ -414,6 +414,18 @@ def counters_set_back_by_a_claim(forgery: Forgery, story: Story) -> Written:
     return commit
 
 
+@forged("wrong-fields", "counters")
+def a_budget_that_begins_anew(forgery: Forgery, story: Story) -> Written:
+    commit = forgery.find("returned", story.first)
+    forgery.amend_item(commit, budget_after=9)
+    return commit
+
+
+@forged("evidence")
+def a_cost_below_nothing(forgery: Forgery, story: Story) -> Written:
+    return forgery.find("returned", story.first).relog(cost=-5.0)
+
+
 @forged("wrong-review")
 def an_approval_that_nobody_gave(forgery: Forgery, story: Story) -> Written:
     commit = forgery.find("advanced", story.second)

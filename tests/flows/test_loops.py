@@ -2,71 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support.cast import PASS, Cast
 from tests.support.cli import gitmill, new_task
 from tests.support.repos import Repo, Sandbox
-
-# An agent that behaves: it does what the file of its name says for this call, and counts its calls.
-AGENT = """\
-import json, os, sys
-from pathlib import Path
-folder, name = Path(sys.argv[1]), sys.argv[2]
-calls = folder / f"{name}.calls"
-number = len(calls.read_text().splitlines()) if calls.exists() else 0
-prompt = sys.stdin.read()
-(folder / f"{name}.prompt-{number}").write_text(prompt)
-with calls.open("a") as out:
-    print(os.getcwd(), file=out)
-steps = json.loads((folder / f"{name}.json").read_text())
-step = steps[min(number, len(steps) - 1)]
-for path, text in step.pop("write", {}).items():
-    Path(path).write_text(text)
-if "exit" in step:
-    sys.exit(step["exit"])
-print(json.dumps(step))
-"""
-
-
-class Cast:
-    """A repository whose agents are scripts, and what they are to do."""
-
-    def __init__(self, sandbox: Sandbox, loop: dict[str, str], roles: dict[str, str]) -> None:
-        self.folder = sandbox.root / "agents"
-        self.folder.mkdir()
-        (self.folder / "agent.py").write_text(AGENT)
-        names = sorted(set(roles.values()) - {"shell", "rules"})
-        lines = ['mode = "ours"', "[checks]", "test = 'test ! -e broken'", "[modes.ours]"]
-        lines.append(f"roles = {{{', '.join(f'{r} = {json.dumps(a)}' for r, a in roles.items())}}}")
-        for name in names:
-            argv = [sys.executable, str(self.folder / "agent.py"), str(self.folder), name]
-            lines += [f"[agents.{name}]", f"command = {json.dumps(argv)}"]
-        files: dict = {".gitmill/config.toml": "\n".join(lines) + "\n", "a.txt": "a\n"}
-        files |= {f".gitmill/loops/deliver/{name}": text for name, text in loop.items()}
-        self.repo: Repo = sandbox.repo(files=files)
-        assert gitmill(self.repo.path, "init").code == 0
-
-    def plays(self, name: str, *steps: dict) -> None:
-        (self.folder / f"{name}.json").write_text(json.dumps(steps))
-
-    def prompt(self, name: str, number: int) -> str:
-        return (self.folder / f"{name}.prompt-{number}").read_text()
-
-    def calls(self, name: str) -> list[str]:
-        path = self.folder / f"{name}.calls"
-        return path.read_text().splitlines() if path.exists() else []
 
 
 def stages(repo: Repo, task: str) -> list[str]:
     shown = gitmill(repo.path, "task", "show", task, "--json").json
     return [f"{a['stage']} {a['verdict']}" for a in shown["attempts"]]
-
-
-PASS = {"verdict": "pass", "summary": "fine"}
 
 
 @pytest.fixture
@@ -157,12 +105,19 @@ def test_an_agent_that_is_missing_costs_no_attempt(cast: Cast):
     config = cast.repo.path / ".gitmill/config.toml"
     cast.repo.commit({".gitmill/config.toml": config.read_text().replace(sys.executable, "/no/x")})
     task = new_task(cast.repo.path, "Outage", "")
-    said = gitmill(cast.repo.path, "run")
-    assert "unavailable" in said.err
-    shown = gitmill(cast.repo.path, "task", "show", task, "--json").json
-    assert shown["item"]["status"] == "ready"
-    assert shown["item"].get("counters", {}) == {}
-    assert len(shown["attempts"]) == 1  # once in this run, not once a millisecond
+    other = new_task(cast.repo.path, "The same", "")
+    assert gitmill(cast.repo.path, "run").plain() == (
+        1,
+        "",
+        "error[agent-not-found]: build wants the agent coder, which is not here\n"
+        "    coder      there is no /no/x on PATH\n"
+        "hint: see what is installed with `gitmill agent list`\n"
+        "hint: name another agent for its role in `[modes.NAME] roles` of .gitmill/config.toml\n",
+    )
+    for name in (task, other):
+        shown = gitmill(cast.repo.path, "task", "show", name, "--json").json
+        assert (shown["item"]["status"], shown["item"].get("counters", {})) == ("ready", {})
+        assert shown["attempts"] == []
 
 
 STAGE = "---\ntype: agent\nrole: {role}\npermission: {permission}\n{more}---\n{prompt}\n"

@@ -1,0 +1,160 @@
+"""Budgets: what items and the day have cost, from their run logs, held against the policy.
+
+The sum of the day is kept in `.git/gitmill/spent.json` for a state commit, so that the next look
+reads only what came since; without that file the events of the day are read once more.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from gitmill.config import AttemptBudget, DayBudget, ItemBudget, Policy
+from gitmill.core.budget import NOTHING, Allowance, Bounds, Spent, against, spent_in, used_up
+from gitmill.core.document import Document
+from gitmill.core.item import Item
+from gitmill.errors import BadDocumentError, DayBudgetError, GitmillError, ItemBudgetError
+from gitmill.failpoints import chokepoint
+from gitmill.git import trees
+from gitmill.git.objects import Backend, MissingObjectError, read_commit
+from gitmill.mill import POLICY, Mill, layout
+from gitmill.store.history import entries
+from gitmill.store.snapshot import Snapshot
+
+FILE = "spent.json"
+SKEW = 3600.0  # seconds that the clocks of machines which share a state may differ
+_FIELDS = ("agent", "usage", "cost", "seconds")
+
+
+def allowance(mill: Mill, snapshot: Snapshot, policy: Policy, item: Item) -> Allowance:
+    """Return what the next attempt at an item may cost.
+
+    Raises `ItemBudgetError` and `DayBudgetError` when it may not begin.
+    """
+    budget, parts = policy.budget, []
+    if bounds := _bounds(budget.attempt):
+        parts.append(("attempt", bounds, NOTHING))
+    if bounds := _bounds(budget.item):
+        spent = spent_on(snapshot, item)
+        if why := used_up(spent, bounds):
+            raise ItemBudgetError(
+                f"its budget is used up: {why}",
+                hints=[f"give it a new one with `gitmill task retry {item.id}`"],
+            )
+        parts.append(("item", bounds, spent))
+    if bounds := _bounds(budget.day):
+        spent = spent_today(mill, snapshot)
+        if why := used_up(spent, bounds):
+            raise DayBudgetError(
+                f"the budget of the day is used up: {why}",
+                until=_midnight(mill.now()) + timedelta(days=1),
+                hints=[
+                    "go on after midnight UTC with `gitmill run`",
+                    "or commit a larger `[budget.day]` to .gitmill/config.toml",
+                ],
+            )
+        parts.append(("day", bounds, spent))
+    return Allowance(tuple(parts))
+
+
+def told_today(mill: Mill, snapshot: Snapshot) -> dict[str, Any]:
+    """Return what the day has cost against its budget, as `status` says it; empty without one."""
+    bounds = _bounds(_day(mill, snapshot))
+    if not bounds:
+        return {}
+    spent = spent_today(mill, snapshot)
+    return {"told": against(spent, bounds), "used_up": used_up(spent, bounds) or None,
+            "spent": asdict(spent), "bounds": asdict(bounds)}  # fmt: skip
+
+
+def _day(mill: Mill, snapshot: Snapshot) -> DayBudget:
+    """Return the budget of the day, with little effort where the policy has none or is broken."""
+    from gitmill.config import parse_policy  # noqa: PLC0415  (pulls in tomllib)
+
+    reader, ref = mill.repository.reader, mill.target_ref(snapshot)
+    try:
+        tip = reader.ref(ref)
+        tree = read_commit(reader, tip).tree if tip else ""
+        data = (trees.read_file(reader, tree, POLICY) if tree else None) or b""
+        if b"budget" in data:
+            return parse_policy(data.decode("utf-8", "replace"), source=POLICY).budget.day
+    except GitmillError:  # what is wrong with it is said by whatever runs
+        pass
+    return DayBudget()
+
+
+def _bounds(budget: AttemptBudget | ItemBudget | DayBudget) -> Bounds:
+    attempts = None if isinstance(budget, AttemptBudget) else budget.attempts
+    return Bounds(tokens=budget.tokens, cost=budget.cost, attempts=attempts, seconds=budget.time)
+
+
+def spent_on(snapshot: Snapshot, item: Item) -> Spent:
+    """Return what an item has cost since its budget began."""
+    spent = NOTHING
+    for path in snapshot.files(layout.runs_folder(item.id)):
+        number = path.rpartition("/")[2].partition("-")[0]
+        if not number.isdigit() or int(number) > item.budget_after:
+            spent += spent_in(facts(snapshot.read(path) or b""))
+    return spent
+
+
+def facts(data: bytes) -> Mapping[str, Any]:
+    """Return what a run log says of its cost; nothing of one that cannot be read."""
+    end = data.find(b"\n---\n", 4)  # its body, which may be long, says nothing of that
+    document = Document.from_bytes(data[: end + 5] if end > 0 else data)
+    try:
+        return {key: document.value(key) for key in _FIELDS}
+    except BadDocumentError:
+        return {}
+
+
+def spent_today(mill: Mill, snapshot: Snapshot) -> Spent:
+    """Return what all attempts have cost that ended since midnight UTC."""
+    midnight = _midnight(mill.now())
+    day, path = f"{midnight:%Y-%m-%d}", mill.repository.private / FILE
+    tip, known = _kept(mill, day)
+    if tip == snapshot.commit:
+        return known
+    # A few events do not pay for loading libgit2; a whole day does.
+    backend = mill.repository.reader if tip else mill.store.backend
+    spent = _since(backend, snapshot.commit, tip, midnight.timestamp(), known)
+    new = path.with_suffix(f".{mill.mint()}")
+    with chokepoint(f"write {FILE}"):
+        told = {"day": day, "tip": snapshot.commit, "spent": asdict(spent)}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new.write_text(json.dumps(told))
+        new.replace(path)
+    return spent
+
+
+def _midnight(now: datetime) -> datetime:
+    return now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _kept(mill: Mill, day: str) -> tuple[str, Spent]:
+    try:
+        kept = json.loads((mill.repository.private / FILE).read_text())
+        if kept["day"] == day:
+            return str(kept["tip"]), Spent(**kept["spent"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return "", NOTHING
+
+
+def _since(backend: Backend, at: str, tip: str, midnight: float, known: Spent) -> Spent:
+    """Add up from a commit down to the one whose sum is known, else down to midnight."""
+    spent = NOTHING
+    for entry in entries(backend, at):
+        if entry.commit == tip:
+            return spent + known
+        if entry.seconds < midnight - SKEW:
+            break
+        if entry.record is not None and entry.record.evidence and entry.seconds >= midnight:
+            try:
+                spent += spent_in(facts(backend.read(entry.record.evidence)[1]))
+            except MissingObjectError:
+                continue  # a partial clone; what it lacks is not known to have cost anything
+    return spent

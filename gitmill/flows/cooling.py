@@ -1,0 +1,94 @@
+"""Agents that cool down on this machine after an outage: kept in `.git/gitmill/cooling.json`.
+
+All processes of this repository share that file; without it nobody cools.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from gitmill.agents import base as agents
+from gitmill.agents.base import ExitKind, Report
+from gitmill.core.cooling import Cooling, cooled, parse, render
+from gitmill.core.trailers import one_line
+from gitmill.errors import AgentMissingError
+from gitmill.failpoints import chokepoint
+from gitmill.flows import secrets
+from gitmill.git import locks
+from gitmill.mill import Mill
+
+FILE = "cooling.json"
+# The agent has talked to its service, whatever came of it.
+_ANSWERED = frozenset({ExitKind.COMPLETED, ExitKind.GARBLED, ExitKind.OVER_BUDGET})
+
+
+def cooling(mill: Mill) -> dict[str, Cooling]:
+    """Return the agents that are not to be asked now, by name."""
+    now = mill.now()
+    return {
+        name: one
+        for name, one in _read(mill.repository.private / FILE).items()
+        if not one.is_over(now, _login(name) if one.login else "")
+    }
+
+
+def heed(mill: Mill, agent: str, report: Report) -> None:
+    """Let an agent cool down after an outage, and be as new after an answer."""
+    if report.exit in agents.OUTAGES:
+        kind, why = report.exit.value, one_line(secrets.clean(report.problem), 200)
+        now, jitter, login = mill.now(), mill.random(1)[0] / 255, _login(agent)
+
+        def add(known: dict[str, Cooling]) -> None:
+            known[agent] = cooled(
+                known.get(agent), agent=agent, kind=kind, why=why, now=now,
+                retry_after=report.retry_after, jitter=jitter, login=login,
+            )  # fmt: skip
+
+        _change(mill, add)
+    elif report.exit in _ANSWERED:
+        warm(mill, agent)
+
+
+def warm(mill: Mill, agent: str) -> None:
+    """Let an agent be asked again at once: it has just answered."""
+    if agent in _read(mill.repository.private / FILE):
+        _change(mill, lambda known: known.pop(agent, None))
+
+
+def _change(mill: Mill, change: Callable[[dict[str, Cooling]], object]) -> None:
+    path = mill.repository.private / FILE
+    with locks.held(path.with_suffix(".lock")):
+        known = _read(path)
+        change(known)
+        new = path.with_suffix(".new")
+        with chokepoint(f"write {FILE}"):
+            new.write_text(render(known), "utf-8")
+            new.replace(path)
+
+
+def _read(path: Path) -> dict[str, Cooling]:
+    try:
+        return parse(path.read_text("utf-8", "replace"))
+    except FileNotFoundError:
+        return {}
+
+
+def _login(name: str) -> str:
+    """Return 8 digits that change when the user signs in anew or sets another key."""
+    try:
+        agent = agents.load(name)
+    except AgentMissingError:
+        agent = agents.load("command")
+    digest = hashlib.sha256()
+    for variable in getattr(agent, "NEEDS", ()):
+        digest.update(f"{variable}={os.environ.get(variable, '')}\0".encode(errors="replace"))
+    for path in getattr(agent, "LOGIN", ()):
+        try:
+            facts = (Path.home() / path).stat()
+        except OSError:
+            continue
+        digest.update(f"{path} {facts.st_mtime_ns} {facts.st_size}\0".encode())
+    return digest.hexdigest()[:8]

@@ -1,0 +1,179 @@
+"""What an attempt is doing now, for those who follow it: `.git/gitmill/live/<item>.jsonl`.
+
+One JSON object a line: `at`, `item`, `stage`, `who`, `kind` and `text`. Kinds are `begins` and
+`ended` (a stage), `does` (a tool call or text of the agent) and `over` (the attempt), which is the
+last one. Whoever writes holds a lock on the file, so a follower sees when that process is gone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gitmill.core.lifecycle import Status
+from gitmill.core.trailers import one_line
+from gitmill.flows import secrets
+from gitmill.flows.interrupt import workers
+from gitmill.mill import Mill
+
+LIMIT = 256 << 10  # bytes of what an agent does; the stages are always told
+LONGEST = 300  # characters of one line
+LOOK = 0.1  # seconds between two looks at what is followed
+KEPT = 86400.0  # seconds that the file of an attempt stays
+_BEGIN = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY")
+_END = re.compile(r"-----END [A-Z ]*PRIVATE KEY")
+
+
+class Live:
+    """The file of one attempt, while it is under way."""
+
+    def __init__(self, mill: Mill, item_id: str) -> None:
+        self._mill, self._item = mill, item_id
+        self._stage = self._who = ""
+        self._room, self._in_key = LIMIT, False
+        folder = mill.repository.private / "live"
+        folder.mkdir(parents=True, exist_ok=True)
+        _sweep(folder)
+        path = folder / f"{item_id}.jsonl"
+        path.unlink(missing_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._fd = os.open(path, flags, 0o600)
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+
+    def stage(self, stage: str, who: str, ended: str = "") -> None:
+        """Tell of a stage that begins, or how it has ended."""
+        self._stage, self._who = stage, who
+        self._write("ended" if ended else "begins", ended)
+
+    def does(self, text: str) -> None:
+        """Tell what the agent does, without secrets and on one line, as long as there is room."""
+        if self._room <= 0:
+            return
+        hidden = self._in_key  # a key that spans lines is none to the detectors line by line
+        if _BEGIN.search(text) or _END.search(text):
+            self._in_key = not _END.search(text)
+        shown = "" if hidden else one_line(secrets.clean(text), LONGEST)
+        if shown:
+            self._room -= len(shown)
+            self._write("does", shown if self._room > 0 else "… (the rest is not shown)")
+
+    def over(self, text: str) -> None:
+        """Tell that the attempt is over, and what came of it."""
+        self._write("over", text)
+        os.close(self._fd)
+
+    def _write(self, kind: str, text: str) -> None:
+        at = self._mill.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        told = {"at": at, "item": self._item, "stage": self._stage, "who": self._who,
+                "kind": kind, "text": text}  # fmt: skip
+        line = json.dumps(told, ensure_ascii=False) + "\n"
+        with suppress(OSError):  # a full disk ends what is shown, not the attempt
+            os.write(self._fd, line.encode("utf-8", "replace"))
+
+
+def _sweep(folder: Path) -> None:
+    for path in folder.glob("*.jsonl"):
+        with suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > KEPT and not _is_written(path):
+                path.unlink()
+
+
+def _is_written(path: Path) -> bool:
+    """Whether somebody still writes a file."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+# -- following -------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Followed:
+    """A file that is read as it grows."""
+
+    fd: int
+    inode: int
+    rest: bytes = b""
+    over: bool = False
+    told: list[dict[str, Any]] = field(default_factory=list)
+
+    def more(self) -> list[dict[str, Any]]:
+        """Return what came since."""
+        found = []
+        while part := os.read(self.fd, 1 << 16):
+            *lines, self.rest = (self.rest + part).split(b"\n")
+            for line in lines:
+                with suppress(ValueError):
+                    found.append(json.loads(line))
+        self.over = self.over or any(one.get("kind") == "over" for one in found)
+        return found
+
+
+def follow(mill: Mill, item_id: str = "") -> Iterator[dict[str, Any]]:
+    """Yield what attempts on this machine do, as it happens.
+
+    Of one item until its attempt is over, of all until nobody works here any more; nothing when
+    that is so from the start.
+    """
+    folder, open_ = mill.repository.private / "live", dict[str, _Followed]()
+    try:
+        while True:
+            coming = _expected(mill, item_id)
+            _look(folder, item_id, open_)
+            for name, one in list(open_.items()):
+                alive = _is_written(folder / name)  # before reading: what it wrote is there then
+                yield from one.more()
+                if not one.over and not alive:
+                    yield {"at": "", "item": name.removesuffix(".jsonl"), "stage": "", "who": "",
+                           "kind": "over", "text": "its process is gone"}  # fmt: skip
+                    one.over = True
+                if item_id and one.over:
+                    return
+            if not coming and all(one.over for one in open_.values()):
+                return
+            time.sleep(LOOK)
+    finally:
+        for one in open_.values():
+            os.close(one.fd)
+
+
+def _look(folder: Path, item_id: str, open_: dict[str, _Followed]) -> None:
+    """Open the files of attempts that have begun since."""
+    for path in sorted(folder.glob(f"{item_id or '*'}.jsonl")):
+        try:
+            inode = path.stat().st_ino
+            known = open_.get(path.name)
+            if (known is not None and known.inode == inode) or not _is_written(path):
+                continue
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        if known is not None:
+            os.close(known.fd)
+        open_[path.name] = _Followed(fd, os.fstat(fd).st_ino)
+
+
+def _expected(mill: Mill, item_id: str) -> bool:
+    """Whether an attempt may still begin here: somebody works, and the item can go on."""
+    if not workers(mill):
+        return False
+    if not item_id:
+        return True
+    return mill.snapshot().item(item_id).status in (Status.READY, Status.RUNNING)

@@ -1,0 +1,108 @@
+"""What work took: lead time, attempts, returns, usage and cost, by stage and agent."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from gitmill.core.budget import NOTHING, Spent, spent_in, tokens_of
+from gitmill.core.document import Document
+from gitmill.core.lifecycle import Status
+from gitmill.errors import BadDocumentError
+from gitmill.git import trees
+from gitmill.git.objects import Backend
+from gitmill.store.snapshot import Snapshot
+
+_FIELDS = ("agent", "stage", "verdict", "exit", "usage", "cost", "seconds")
+_GIVEN_BACK = frozenset({
+    "rate-limited", "overloaded", "unauthorised", "unavailable", "cancelled",
+})  # fmt: skip
+
+
+@dataclass
+class Row:
+    """All attempts of one agent at one stage."""
+
+    stage: str
+    agent: str
+    verdicts: Counter[str] = field(default_factory=Counter)  # pass, return …, and `given back`
+    exits: Counter[str] = field(default_factory=Counter)
+    spent: Spent = NOTHING
+    usage: Counter[str] = field(default_factory=Counter)
+
+    def add(self, log: Mapping[str, Any]) -> None:
+        """Count one run log."""
+        back = log.get("exit") in _GIVEN_BACK
+        self.verdicts["given back" if back else str(log.get("verdict"))] += 1
+        self.exits[str(log.get("exit"))] += 1
+        self.spent += spent_in(log)
+        usage = log.get("usage")
+        if isinstance(usage, Mapping) and tokens_of(usage) is not None:
+            self.usage.update({key: n for key, n in usage.items() if isinstance(n, int)})
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Counts of items by status, seconds from creation to landing, rows by stage and agent."""
+
+    items: Mapping[str, int]
+    lead: tuple[float, ...]
+    rows: tuple[Row, ...]
+
+    @property
+    def total(self) -> Spent:
+        """What all attempts have cost."""
+        total = NOTHING
+        for row in self.rows:
+            total += row.spent
+        return total
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the form for `--json`."""
+        rows = [
+            {"stage": row.stage, "agent": row.agent, "verdicts": dict(row.verdicts),
+             "exits": dict(row.exits), "usage": dict(row.usage), "spent": asdict(row.spent)}
+            for row in self.rows
+        ]  # fmt: skip
+        return {"items": dict(self.items), "lead_time": self.lead_json(), "rows": rows,
+                "total": asdict(self.total)}  # fmt: skip
+
+    def lead_json(self) -> dict[str, Any] | None:
+        """Return median and 90th percentile of the lead time; None when nothing has landed."""
+        if not self.lead:
+            return None
+        line = sorted(self.lead)
+        late = line[min(len(line) - 1, int(len(line) * 0.9))]
+        return {"count": len(line), "median": statistics.median(line), "p90": late}
+
+
+def stats(backend: Backend, snapshot: Snapshot) -> Stats:
+    """Count everything that a state has."""
+    items = snapshot.items.values()
+    lead = tuple(
+        (item.since - item.created).total_seconds()
+        for item in items
+        if item.status is Status.LANDED
+    )
+    rows: dict[tuple[str, str], Row] = {}
+    for log in _logs(backend, snapshot):
+        if log.get("agent"):
+            key = (str(log.get("stage")), str(log["agent"]))
+            rows.setdefault(key, Row(*key)).add(log)
+    counts = Counter(item.status.value for item in items)
+    return Stats(counts, lead, tuple(rows[key] for key in sorted(rows)))
+
+
+def _logs(backend: Backend, snapshot: Snapshot) -> Iterator[dict[str, Any]]:
+    found = trees.find(backend, snapshot.tree, "runs")
+    for _, entry in trees.walk(backend, found.oid) if found else ():
+        data = backend.read(entry.oid)[1]
+        end = data.find(b"\n---\n", 4)  # the body says nothing of this, and may be long
+        document = Document.from_bytes(data[: end + 5] if end > 0 else data)
+        try:
+            yield {key: document.value(key) for key in _FIELDS}
+        except BadDocumentError:
+            continue

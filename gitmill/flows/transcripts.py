@@ -1,0 +1,128 @@
+"""The raw output of agents: redacted, cut to a size, one file per attempt under a ref of the item.
+
+While an agent runs, its output goes to a file below `.git/gitmill`, which only its user can read.
+What is stored is never part of a branch, and nothing of gitmill's pushes it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from gitmill.core.lifecycle import FINAL
+from gitmill.errors import GitmillError
+from gitmill.flows import secrets
+from gitmill.git import trees
+from gitmill.git.objects import Commit, Entry, Move, read_commit, write_commit
+from gitmill.mill import Mill, layout
+
+LIMIT = 1 << 20  # bytes of one attempt: its beginning and its end
+KEPT = 20  # attempts of one item, the last ones
+_NAME = re.compile(r"(?P<item>[a-z]-[0-9a-z]+)\.(?P<run>\d+-[^.]+)\.(?P<claim>[0-9a-f]+)\.raw")
+_KEY_END = re.compile(rb"-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----")
+_KEY_BEGIN = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY")
+_FULL = b"\n[transcript is full]\n"
+
+
+def raw_path(mill: Mill, item_id: str, run: str, claim: str) -> Path:
+    """Return where the output of an attempt goes while it runs; `run` is its run log's name."""
+    folder = mill.repository.private / "transcripts"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder / f"{item_id}.{run}.{claim}.raw"
+
+
+def store(mill: Mill, path: Path, *, lost: bool = False) -> str:
+    """Put the output of an attempt that is over under its item's ref; return its name there.
+
+    `lost` marks the attempt of a killed process, which has no run log. Empty when there is none.
+    """
+    match = _NAME.fullmatch(path.name)
+    if match is None or not path.exists():
+        return ""
+    text = "".join(secrets.clean(part.decode("utf-8", "replace")) for part in _parts(path))
+    name = f"{match['run']}-lost-{match['claim'][:4]}.txt" if lost else f"{match['run']}.txt"
+    if lost:  # it was cut off anywhere
+        text = text[: text.rfind("\n") + 1]
+    if text.strip():
+        _add(mill, match["item"], name, text.encode("utf-8", "replace"))
+    path.unlink(missing_ok=True)
+    return name if text.strip() else ""
+
+
+def _parts(path: Path, limit: int = LIMIT) -> list[bytes]:
+    """Return the output, of a long one beginning and end, and between them how much is missing.
+
+    Both are whole lines, and no key that spans lines is cut: half a key is none to the detectors.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(limit if size <= limit else limit // 2)
+        if size <= limit:
+            return [head]
+        file.seek(-(limit // 2), os.SEEK_END)
+        tail = file.read()
+    head = head[: head.rfind(b"\n") + 1]
+    tail = tail[tail.find(b"\n") + 1 or len(tail) :]
+    end, begin = _KEY_END.search(tail), _KEY_BEGIN.search(tail)
+    if end is not None and (begin is None or end.start() < begin.start()):
+        tail = tail[end.end() :]
+    if tail.endswith(_FULL):  # the output went on, so its last line here may be half a one
+        tail = tail[: tail.removesuffix(_FULL).rfind(b"\n") + 1] + _FULL[1:]
+    return [head, b"[%d bytes cut]\n" % (size - len(head) - len(tail)), tail]
+
+
+def _add(mill: Mill, item_id: str, name: str, data: bytes) -> None:
+    backend, ref = mill.store.backend, f"{layout.TRANSCRIPT}{item_id}"
+    with mill.store.still():
+        at = backend.ref(ref)
+        tree = read_commit(backend, at).tree if at else backend.write("tree", b"")
+        names = sorted({*trees.entries(backend, tree), name})
+        files: dict[str, Entry | bytes | None] = dict.fromkeys(names[:-KEPT])
+        tree = trees.edit(backend, tree, files | {name: data})
+        ident = mill.repository.ident(mill.now())
+        # Without a parent: what is dropped can be collected.
+        message = f"transcripts of {item_id}\n\nGitmill-Item: {item_id}\n"
+        made = write_commit(backend, Commit(tree, (), ident, ident, message))
+        mill.store.move(Move(ref, made, at))
+
+
+def read(mill: Mill, item_id: str) -> dict[str, str]:
+    """Return the transcripts of an item by name."""
+    backend = mill.repository.reader
+    at = backend.ref(f"{layout.TRANSCRIPT}{item_id}")
+    if at is None:
+        return {}
+    tree = read_commit(backend, at).tree
+    return {
+        name: backend.read(entry.oid)[1].decode("utf-8", "replace")
+        for name, entry in trees.entries(backend, tree).items()
+    }
+
+
+def collect(mill: Mill) -> Iterator[str]:
+    """Store what attempts of killed processes have printed; yield a sentence for each."""
+    held = {item.lease.claim for item in mill.snapshot().items.values() if item.lease}
+    for path in sorted((mill.repository.private / "transcripts").glob("*.raw")):
+        match = _NAME.fullmatch(path.name)
+        if match is None or match["claim"] in held:
+            continue
+        with suppress(GitmillError, FileNotFoundError):
+            if store(mill, path, lost=True):
+                yield f"kept what an attempt at {match['item']} had printed"
+
+
+def prune(mill: Mill, *, older: float = 0.0) -> list[str]:
+    """Drop the transcripts of items that ended so many seconds ago; return those items."""
+    items, now, done = mill.snapshot().items, mill.now(), list[str]()
+    for ref, at in sorted(mill.store.backend.refs(layout.TRANSCRIPT.rstrip("/")).items()):
+        item = items.get(ref.removeprefix(layout.TRANSCRIPT))
+        if item is not None and (
+            item.status not in FINAL or (now - item.since).total_seconds() < older
+        ):
+            continue
+        mill.store.move(Move(ref, None, at))
+        done.append(os.path.basename(ref))  # noqa: PTH119  (a ref is no path)
+    return done

@@ -1,0 +1,66 @@
+"""What follows an agent while it runs: its budget, its transcript, what others see of it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from gitmill.agents.base import ExitKind, Report, Usage
+from gitmill.core.budget import Allowance
+from gitmill.core.item import Item
+from gitmill.errors import GitmillError
+from gitmill.flows import transcripts
+from gitmill.flows.live import Live
+from gitmill.mill import Mill
+
+
+class Witness:
+    """Of one attempt, from its claim to its end."""
+
+    def __init__(self, mill: Mill, item: Item, claim: str, allowance: Allowance) -> None:
+        self._mill, self._allowance = mill, allowance
+        self._live = Live(mill, item.id)
+        run = f"{item.attempt + 1:03d}-{item.stage}"
+        self.transcript: Path = transcripts.raw_path(mill, item.id, run, claim)
+        self.ended = "given back"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._live.over(self.ended)
+        with suppress(GitmillError, OSError):  # recovery tries it again
+            transcripts.store(self._mill, self.transcript)
+
+    def stage(self, stage: str, who: str, ended: str = "") -> None:
+        """Hear of a stage that begins or has ended."""
+        self._live.stage(stage, who, ended)
+
+    def progress(self, text: str) -> None:
+        """Hear what the agent does."""
+        self._live.does(text)
+
+    def spend(self, usage: Usage, cost: float | None) -> str:
+        """Hear what the agent has used so far; return why it has to stop, if it has to."""
+        told = [count for count in (usage.input, usage.output) if count is not None]
+        return self._allowance.over(tokens=sum(told) if told else None, cost=cost)
+
+    def wall(self, timeout: float) -> float:
+        """Return how long the agent may take, which is a stage's timeout or less."""
+        return min(timeout, self._allowance.seconds or timeout)
+
+    def judged(self, report: Report, *, timeout: float, took: float) -> Report:
+        """Return the report with what the budget has to say about it."""
+        bound = self.wall(timeout)
+        if report.exit is ExitKind.TIMED_OUT and bound < timeout and took >= bound:
+            why = f"the budget: {took:.0f} s of {bound:.0f} s that were left"
+            return replace(report, exit=ExitKind.OVER_BUDGET, problem=why, verdict=None)
+        return report

@@ -1,0 +1,182 @@
+"""Budgets are enforced by code: nothing begins without one, and what exceeds one is ended."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from gitmill.core.budget import NOTHING, Spent
+from gitmill.flows.budget import spent_on, spent_today
+from gitmill.mill import Mill
+from tests.support.cast import PASS, Cast
+from tests.support.cli import gitmill, new_task
+from tests.support.repos import Sandbox
+
+USED = {"usage": {"input": 900, "output": 100}, "cost": 0.25}
+WRITES = [{"write": {"a.txt": f"{n}\n"}} for n in range(9)]
+RETURN = {"verdict": "return", "summary": "again"}
+
+
+def cast(sandbox: Sandbox, policy: str) -> Cast:
+    made = Cast(sandbox, {}, {"builder": "coder", "reviewer": "judge"}, policy)
+    made.plays("coder", *[PASS | {"news": [USED]} | write for write in WRITES])
+    made.plays("judge", RETURN)
+    return made
+
+
+def shown(cast: Cast, task: str) -> dict:
+    return gitmill(cast.repo.path, "task", "show", task, "--json").json
+
+
+@pytest.mark.parametrize(
+    ("bound", "told"),
+    [
+        ("tokens = 1500", "2,000 of 1,500 tokens and 1 attempt of unknown cost"),
+        ("cost = 0.5", "$0.50 of $0.50 and 1 attempt of unknown cost"),
+        ("attempts = 4", "4 of 4 attempts"),
+    ],
+)
+def test_an_item_whose_budget_is_used_up_is_blocked(sandbox: Sandbox, bound: str, told: str):
+    """Builder and judge take turns; the judge does not say what it costs."""
+    made = cast(sandbox, f"[budget.item]\n{bound}\n")
+    task = new_task(made.repo.path, "One", "")
+    said = gitmill(made.repo.path, "run")
+    assert said.code == 1
+    item = shown(made, task)["item"]
+    assert (item["status"], item["reason"]) == ("blocked", f"its budget is used up: {told}")
+    assert len(made.calls("coder")) == 2
+    assert f"  {item['reason']}" in gitmill(made.repo.path, "status").out
+
+
+def test_retry_gives_an_item_a_new_budget_and_unblock_does_not(sandbox: Sandbox):
+    made = cast(sandbox, "[budget.item]\nattempts = 2\n")
+    task = new_task(made.repo.path, "One", "")
+    assert gitmill(made.repo.path, "run").code == 1
+    assert gitmill(made.repo.path, "task", "unblock", task).code == 0
+    assert gitmill(made.repo.path, "run").code == 1
+    assert len(made.calls("coder")) == 1
+    made.plays("judge", PASS)
+    assert gitmill(made.repo.path, "task", "retry", task).code == 0
+    assert shown(made, task)["item"]["budget_after"] == 2
+    assert gitmill(made.repo.path, "run").code == 0
+    mill = Mill.open(made.repo.path)
+    snapshot = mill.snapshot()
+    assert spent_on(snapshot, snapshot.item(task)).attempts == 2, "of four, two count"
+    assert spent_today(mill, snapshot).attempts == 4
+
+
+@pytest.mark.parametrize(
+    ("policy", "news", "told"),
+    [
+        ("[budget.attempt]\ntokens = 999\n", USED, "the budget of the attempt: 1,000 of 999 tokens"),
+        ("[budget.attempt]\ncost = 0.2\n", USED, "the budget of the attempt: $0.25 of $0.20"),
+        ("[budget.item]\ntokens = 999\n", USED, "the budget of the item: 1,000 of 999 tokens"),
+        ("[budget.day]\ncost = 0.2\n", USED, "the budget of the day: $0.25 of $0.20"),
+        ("[budget.attempt]\ntime = '1s'\n", {"progress": "x"}, "the budget: N s of 1 s that were left"),
+    ],
+)  # fmt: skip
+def test_what_exceeds_a_budget_is_ended_in_the_middle(sandbox: Sandbox, policy, news, told):
+    made = cast(sandbox, f"[limits]\nattempts = 1\n{policy}")
+    made.plays("coder", PASS | {"news": [news], "sleep": 60})
+    task = new_task(made.repo.path, "One", "")
+    said = gitmill(made.repo.path, "run")
+    assert said.code in (1, 4), said.err
+    [attempt] = shown(made, task)["attempts"][:1]
+    assert (attempt["exit"], attempt["verdict"]) == ("over-budget", "fail")
+    assert re.sub(r"\b\d s of", "N s of", attempt["problem"]) == told
+    assert attempt["seconds"] < 30
+    if "cost" in news:
+        assert attempt["usage"] == {"input": 900, "output": 100}
+        assert attempt["cost"] == 0.25
+
+
+def test_a_day_whose_budget_is_used_up_waits_and_status_says_so(sandbox: Sandbox):
+    made = cast(sandbox, "[budget.day]\ntokens = 1000\nattempts = 50\n")
+    made.plays("judge", PASS)
+    for title in ("One", "Two"):
+        new_task(made.repo.path, title, "")
+    said = gitmill(made.repo.path, "run")
+    assert said.code == 4
+    assert said.err.partition("error")[2] == (
+        "[day-budget]: the budget of the day is used up: 1,000 of 1,000 tokens\n"
+        "hint: go on after midnight UTC with `gitmill run`\n"
+        "hint: or commit a larger `[budget.day]` to .gitmill/config.toml\n"
+        "next: `gitmill status`\n"
+    )
+    for _ in range(2):
+        assert "budget today: 1,000 of 1,000 tokens, 1 of 50 attempts\n" in (
+            gitmill(made.repo.path, "status").out
+        )
+    told = gitmill(made.repo.path, "status", "--json").json["budget"]
+    assert (told["used_up"], told["spent"]["cost"]) == ("1,000 of 1,000 tokens", 0.25)
+    assert gitmill(made.repo.path, "run").code == 4
+    larger = Path(made.repo.path / ".gitmill/config.toml").read_text().replace("= 1000", "= 9000")
+    made.repo.commit({".gitmill/config.toml": larger})
+    assert gitmill(made.repo.path, "run").code == 0
+
+
+def test_the_sum_of_a_day_is_the_same_with_and_without_what_was_kept(sandbox: Sandbox):
+    made = cast(sandbox, "")
+    made.plays("judge", RETURN, PASS)
+    new_task(made.repo.path, "One", "")
+    mill = Mill.open(made.repo.path)
+    before = spent_today(mill, mill.snapshot())
+    assert before == NOTHING
+    assert gitmill(made.repo.path, "run").code == 0
+    grown = spent_today(mill, mill.snapshot())
+    (made.repo.git_dir / "gitmill/spent.json").unlink()
+    whole = spent_today(mill, mill.snapshot())
+    assert grown == whole
+    assert (whole.tokens, whole.attempts, whole.unpriced, whole.untold) == (2000, 4, 2, 2)
+    assert spent_today(mill, mill.snapshot()) == whole
+    tomorrow = Mill(mill.repository, clock=lambda: datetime.now(UTC) + timedelta(days=1))
+    assert spent_today(tomorrow, tomorrow.snapshot()) == NOTHING
+    for broken in ("", "{", "[]", '{"day": 1}'):
+        (made.repo.git_dir / "gitmill/spent.json").write_text(broken)
+        assert spent_today(mill, mill.snapshot()) == whole
+
+
+def test_agents_without_a_model_cost_nothing_and_that_is_known(sandbox: Sandbox):
+    repo = sandbox.repo()
+    gitmill(repo.path, "init")
+    task = new_task(repo.path, "One", "echo x > x.txt")
+    assert gitmill(repo.path, "run").code == 0
+    mill = Mill.open(repo.path)
+    spent = spent_on(mill.snapshot(), mill.snapshot().item(task))
+    assert (spent.attempts, spent.cost, spent.unpriced) == (2, 0, 0)
+    assert spent.seconds > 0
+    assert isinstance(spent, Spent)
+
+
+def test_stats_add_everything_up(sandbox: Sandbox):
+    made = cast(sandbox, "[budget.day]\ncost = 9\n")
+    made.plays("judge", RETURN, PASS)
+    new_task(made.repo.path, "One", "")
+    assert gitmill(made.repo.path, "run").code == 0
+    out = re.sub(r"  +", "  ", gitmill(made.repo.path, "stats").out)  # widths follow the times
+    out = re.sub(r"\b\d[\dhm.]*s\b", "TIME", out)
+    assert out == (
+        "landed 1\n"
+        "lead time  median TIME  9 of 10 within TIME  (1 landed)\n"
+        "\n"
+        "stage  agent  passed  returned  failed  else  back  time  tokens  cost\n"
+        "build  coder  2  TIME  2,000  $0.50\n"
+        "review  judge  1  1  TIME  unknown\n"
+        "in all  TIME  2,000  $0.50 + 2 unknown\n"
+        "budget today: $0.50 of $9.00 and 2 attempts of unknown cost\n"
+    )
+    told = gitmill(made.repo.path, "stats", "--json").json
+    assert told["total"]["tokens"] == 2000
+    assert told["lead_time"]["count"] == 1
+    assert [(row["stage"], row["agent"], row["verdicts"]) for row in told["rows"]] == [
+        ("build", "coder", {"pass": 2}), ("review", "judge", {"return": 1, "pass": 1}),
+    ]  # fmt: skip
+
+
+def test_stats_of_nothing(sandbox: Sandbox):
+    repo = sandbox.repo()
+    gitmill(repo.path, "init")
+    assert gitmill(repo.path, "stats").plain() == (0, "no items yet\n", "")

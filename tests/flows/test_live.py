@@ -1,0 +1,276 @@
+"""What agents do is shown while they do it; what they print is kept, and no key with it."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from gitmill.flows import transcripts
+from gitmill.flows.live import LIMIT
+from gitmill.mill import Mill, layout
+from tests.support.cast import PASS, Cast
+from tests.support.cli import gitmill, new_task
+from tests.support.repos import Repo, Sandbox
+
+KEY = "sk-ant-api03-" + "Zq9" * 12
+PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIBOgIBAAJBAKj34GkxFhD90vcNLYLInFEX6Ppy1tPf9Cnzj4p4WGeKLs1Pt8Qu\nKUpRKfFLfRYC9AIKjbJTWit+CqvjWYzvQwECAwEAAQ==\n-----END RSA PRIVATE KEY-----"
+
+
+@pytest.fixture
+def cast(sandbox: Sandbox) -> Cast:
+    made = Cast(sandbox, {}, {"builder": "coder", "reviewer": "judge"})
+    made.plays("judge", PASS | {"news": [{"progress": "reads the diff"}]})
+    return made
+
+
+def start(folder: Path, *args: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "gitmill", *args],
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def script_of(cast: Cast, *lines: str) -> dict:
+    """A builder that says these lines and stays until it is told to go on."""
+    go = cast.folder / "go"
+    step = PASS | {"write": {"a.txt": "b\n"}, "news": list(lines)}
+    source = (cast.folder / "agent.py").read_text()
+    wait = f"while name == 'coder' and not Path({str(go)!r}).exists():\n    time.sleep(0.01)\n"
+    (cast.folder / "agent.py").write_text(
+        source.replace('print(step.pop("error"', wait + 'print(step.pop("error"')
+    )
+    return step
+
+
+def read_until(process: subprocess.Popen[str], what: str) -> list[str]:
+    assert process.stdout is not None
+    lines = []
+    while not lines or what not in lines[-1]:
+        line = process.stdout.readline()
+        assert line, lines
+        lines.append(line)
+    return lines
+
+
+def test_log_follows_an_agent_from_another_process(cast: Cast):
+    step = script_of(
+        cast, json.dumps({"progress": "edits a.txt"}), f"my key is {KEY}", PEM, "é done"
+    )
+    cast.plays("coder", step)
+    task = new_task(cast.repo.path, "One", "")
+    run = start(cast.repo.path, "run")
+    followed = None
+    try:
+        while not (cast.repo.git_dir / f"gitmill/live/{task}.jsonl").exists():
+            time.sleep(0.01)
+        followed = start(cast.repo.path, "log", "-f", task)
+        before = read_until(followed, "é done")
+        assert run.poll() is None, "it is shown while the agent still works"
+        (cast.folder / "go").touch()
+        out, err = followed.communicate(timeout=30)
+        assert run.wait(timeout=60) == 0
+    finally:
+        for process in filter(None, (run, followed)):
+            process.kill()
+            process.wait()
+            process.stdout.close()
+            process.stderr.close()
+    lines = [line.removeprefix(f"{task}  ").rstrip() for line in [*before, *out.splitlines(True)]]
+    assert lines == [
+        "build       coder     begins",
+        "build       coder     edits a.txt",
+        "build       coder     my key is [redacted]",
+        "build       coder     [redacted]",
+        "build       coder     é done",
+        *[line for line in lines if '"verdict"' in line],
+        "build       coder     passed",
+        "sanity      gitmill   begins", "sanity      gitmill   passed",
+        "checks      gitmill   begins", "checks      gitmill   passed",
+        "advanced, ready at review",
+    ]  # fmt: skip
+    assert (followed.returncode, err) == (0, "")
+
+
+def test_log_follows_everything_as_json_until_nobody_works(cast: Cast):
+    cast.plays("coder", script_of(cast, "at work"))
+    tasks = [new_task(cast.repo.path, "One", "")]
+    run = start(cast.repo.path, "run", "--json")
+    while not list((cast.repo.git_dir / "gitmill/live").glob("*")):
+        time.sleep(0.01)
+    followed = start(cast.repo.path, "log", "-f", "--json")
+    read_until(followed, "at work")
+    (cast.folder / "go").touch()
+    out, _ = followed.communicate(timeout=60)
+    run.communicate(timeout=60)
+    told = [json.loads(line) for line in out.splitlines()]
+    assert {one["item"] for one in told} == set(tasks)
+    assert {one["schema"] for one in told} == {1}
+    over = [one["text"] for one in told if one["kind"] == "over"]
+    assert over == ["advanced, ready at review", "approved, approved at review"]
+    assert "reads the diff" in [one["text"] for one in told]
+
+
+def test_log_ends_with_130_when_interrupted_and_when_the_run_is_killed(cast: Cast):
+    cast.plays("coder", script_of(cast, "at work"))
+    task = new_task(cast.repo.path, "One", "")
+    run = start(cast.repo.path, "run")
+    while not (cast.repo.git_dir / f"gitmill/live/{task}.jsonl").exists():
+        time.sleep(0.01)
+    first, second = (start(cast.repo.path, "log", "-f", task) for _ in range(2))
+    for one in (first, second):
+        read_until(one, "at work")
+    first.send_signal(signal.SIGINT)
+    out, err = first.communicate(timeout=20)
+    assert (first.returncode, out, err) == (130, "", "")
+    run.kill()
+    run.communicate()
+    out, _ = second.communicate(timeout=20)
+    assert (second.returncode, out) == (0, f"{task}  its process is gone\n")
+    assert gitmill(cast.repo.path, "recover").code == 0
+    kept = transcripts.read(Mill.open(cast.repo.path), task)
+    [(name, text)] = kept.items()
+    assert re.fullmatch(r"001-build-lost-[0-9a-f]{4}\.txt", name)
+    assert "at work" in text
+
+
+def test_log_of_what_nobody_works_on_says_so(cast: Cast):
+    task = new_task(cast.repo.path, "One", "")
+    assert gitmill(cast.repo.path, "log", "-f", task).plain() == (
+        5, "", "error[nothing-to-do]: nobody works on T1 here\nhint: begin with `gitmill run T1`\n",
+    )  # fmt: skip
+    assert gitmill(cast.repo.path, "log", "-f").plain() == (
+        5, "", "error[nothing-to-do]: nothing is running here\nhint: begin with `gitmill run`\n",
+    )  # fmt: skip
+
+
+def objects(repo: Repo) -> bytes:
+    """Return every object of a repository, reachable or not."""
+    return subprocess.run(
+        ["git", "cat-file", "--batch-all-objects", "--batch", "--unordered"],
+        cwd=repo.path, capture_output=True, check=True,
+    ).stdout  # fmt: skip
+
+
+def test_a_planted_key_never_reaches_a_git_object(cast: Cast, monkeypatch: pytest.MonkeyPatch):
+    own = "correct-horse-battery-staple-77"
+    monkeypatch.setenv("MY_API_KEY", own)
+    said = [f"env {own}", f"key {KEY}", *PEM.split("\n"), json.dumps({"progress": f"tool {KEY}"})]
+    bad = PASS | {"summary": f"used {KEY}", "news": said, "error": f"stderr {KEY} {own}"}
+    cast.plays("coder", {"exit": 9, "news": said}, bad | {"write": {"a.txt": "b\n"}})
+    task = new_task(cast.repo.path, "One", "")
+    assert gitmill(cast.repo.path, "run", env={"MY_API_KEY": own}).code == 0
+    kept = transcripts.read(Mill.open(cast.repo.path), task)
+    assert "001-build.txt" in kept
+    assert len(kept) >= 3, "the one that failed, the one that built, the review"
+    assert "[redacted]" in kept["001-build.txt"]
+    everything = objects(cast.repo)
+    assert b"transcripts of" in everything
+    body = PEM.split("\n")[1]
+    for secret in (KEY, own, body):
+        assert secret.encode() not in everything
+        for path in (cast.repo.git_dir / "gitmill").rglob("*"):
+            assert not path.is_file() or secret.encode() not in path.read_bytes(), path
+    assert not list((cast.repo.git_dir / "gitmill/transcripts").glob("*"))
+
+
+def test_a_long_transcript_keeps_its_ends_and_a_live_view_its_beginning(cast: Cast):
+    key = "\n".join(
+        [
+            "-----BEGIN RSA PRIVATE KEY-----",
+            *["QUJD" * 16] * 30_000,
+            "-----END RSA PRIVATE KEY-----",
+        ]
+    )
+    many = [f"line {n}" for n in range(60_000)]
+    cast.plays("coder", PASS | {"write": {"a.txt": "b\n"}, "news": ["first", key, *many, "last"]})
+    task = new_task(cast.repo.path, "One", "")
+    assert gitmill(cast.repo.path, "run").code == 0
+    text = transcripts.read(Mill.open(cast.repo.path), task)["001-build.txt"]
+    assert len(text) < transcripts.LIMIT + 100
+    assert text.startswith("first\n")
+    assert "last\n" in text[-200:]
+    assert re.search(r"\n?\[\d+ bytes cut\]\n", text)
+    assert "QUJDQUJD" not in text
+    live = cast.repo.git_dir / f"gitmill/live/{task}.jsonl"
+    assert live.stat().st_size < 3 * LIMIT
+
+
+def test_half_a_key_at_the_cut_is_not_kept(sandbox: Sandbox):
+    """The end of a long output begins in the middle of a key that spans lines."""
+    repo = sandbox.repo()
+    gitmill(repo.path, "init")
+    mill = Mill.open(repo.path)
+    path = transcripts.raw_path(mill, "t-k3f9x", "001-build", "c0ffee00")
+    key = b"-----BEGIN RSA PRIVATE KEY-----\n" + b"SECRETSECRETSECRET\n" * 50_000
+    path.write_bytes(
+        b"start\n" * 100_000 + key + b"-----END RSA PRIVATE KEY-----\n" + b"end\n" * 50_000
+    )
+    assert transcripts.store(mill, path) == "001-build.txt"
+    text = transcripts.read(mill, "t-k3f9x")["001-build.txt"]
+    assert "SECRET" not in text
+    assert text.startswith("start\n")
+    assert text.endswith("end\n")
+
+
+def test_transcripts_are_bounded_pruned_and_gone_with_uninit(cast: Cast):
+    cast.plays("coder", PASS | {"write": {"a.txt": "b\n"}, "news": ["hello there"]})
+    task = new_task(cast.repo.path, "One", "")
+    assert gitmill(cast.repo.path, "run").code == 0
+    mill = Mill.open(cast.repo.path)
+    for number in range(3, 30):
+        path = transcripts.raw_path(mill, task, f"{number:03d}-build", "c0ffee00")
+        path.write_text("more\n")
+        transcripts.store(mill, path)
+    kept = sorted(transcripts.read(mill, task))
+    assert kept == [f"{number:03d}-build.txt" for number in range(30 - transcripts.KEPT, 30)]
+    ref = f"{layout.TRANSCRIPT}{task}"
+    assert cast.repo.git("rev-list", "--count", ref) == "1", "what is dropped can be collected"
+    assert cast.repo.git("branch", "--list", "*transcript*") == ""
+    assert transcripts.prune(mill, older=3600) == []
+    assert transcripts.prune(mill) == [task]
+    assert transcripts.read(mill, task) == {}
+    path.write_text("again\n")
+    transcripts.store(mill, path)
+    assert gitmill(cast.repo.path, "uninit", "--yes").code == 0
+    assert cast.repo.git("for-each-ref", "refs/gitmill") == ""
+
+
+def test_attempts_are_listed_and_shown_with_what_was_printed(cast: Cast):
+    cast.plays("coder", PASS | {"write": {"a.txt": "b\n"}, "news": ["hello there"]})
+    task = new_task(cast.repo.path, "One", "")
+    assert gitmill(cast.repo.path, "run").code == 0
+    code, out, _ = gitmill(cast.repo.path, "attempt", "list", task).plain()
+    assert code == 0
+    assert [re.split(r"  +", line.strip())[:3] for line in out.splitlines()] == [
+        ["T1", "1", "build"], ["T1", "2", "review"],
+    ]  # fmt: skip
+    assert gitmill(cast.repo.path, "attempt").plain()[1] == out
+    shown = gitmill(cast.repo.path, "attempt", "show", task, "1")
+    assert f"what the agent printed (refs/gitmill/transcript/{task}:001-build.txt)" in shown.out
+    assert "hello there" in shown.out
+    told = gitmill(cast.repo.path, "attempt", "show", task, "--json").json
+    assert (told["attempt"]["number"], told["attempt"]["stage"]) == (2, "review")
+    assert gitmill(cast.repo.path, "attempt", "show", task, "9").plain() == (
+        2, "", "error[usage]: T1 has no attempt 9; there are 1 to 2\nhint: `gitmill attempt list T1`\n",
+    )  # fmt: skip
+
+
+def test_a_hostile_agent_cannot_have_its_transcript_written_elsewhere(cast: Cast):
+    """The agent puts a link where the next attempt's output would go: names are not to be guessed."""
+    victim = cast.folder / "victim"
+    victim.write_text("mine\n")
+    cast.plays("coder", PASS | {"write": {"a.txt": "b\n"}})
+    task = new_task(cast.repo.path, "One", "")
+    live = cast.repo.git_dir / "gitmill/live"
+    live.mkdir(parents=True)
+    (live / f"{task}.jsonl").symlink_to(victim)
+    assert gitmill(cast.repo.path, "run").code == 0
+    assert victim.read_text() == "mine\n"
+    assert not (live / f"{task}.jsonl").is_symlink()
