@@ -26,6 +26,7 @@ from gitmill.mill import Mill
 
 LIMIT = 256 << 10  # bytes of what an agent does; the stages are always told
 LONGEST = 300  # characters of one line
+LOOKED_AT = 1 << 16  # characters of a longer one in which keys are looked for
 LOOK = 0.1  # seconds between two looks at what is followed
 KEPT = 86400.0  # seconds that the file of an attempt stays
 _BEGIN = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY")
@@ -60,7 +61,7 @@ class Live:
         hidden = self._in_key  # a key that spans lines is none to the detectors line by line
         if _BEGIN.search(text) or _END.search(text):
             self._in_key = not _END.search(text)
-        shown = "" if hidden else one_line(secrets.clean(text), LONGEST)
+        shown = "" if hidden else one_line(_clean(text), LONGEST)
         if shown:
             self._room -= len(shown)
             self._write("does", shown if self._room > 0 else "… (the rest is not shown)")
@@ -77,6 +78,14 @@ class Live:
         line = json.dumps(told, ensure_ascii=False) + "\n"
         with suppress(OSError):  # a full disk ends what is shown, not the attempt
             os.write(self._fd, line.encode("utf-8", "replace"))
+
+
+def _clean(text: str) -> str:
+    """Cut the secrets out of the beginning of a text; what may be half a one is left out."""
+    if len(text) <= LOOKED_AT:
+        return secrets.clean(text)
+    cut = secrets.clean(text[:LOOKED_AT])
+    return cut[: max(0, len(cut) - LOOKED_AT // 8)]
 
 
 def _sweep(folder: Path) -> None:
