@@ -267,6 +267,12 @@ class SetUpError(AttemptError):
     slug = "set-up-failed"
 
 
+class SandboxMissingError(SetUpError):
+    """The sandbox is required and cannot be had on this machine; nothing was run without it."""
+
+    slug = "sandbox-missing"
+
+
 class HoldsSecretError(GitmillError):
     """What was to be recorded holds a secret; what is none goes into `[sanity] allow_secrets`."""
 

@@ -20,6 +20,9 @@ SECRET_NAME = re.compile(
 )
 
 
+TimeoutExpired = subprocess.TimeoutExpired
+
+
 class ProcessFailedError(GitmillError):
     """A process that had to succeed did not."""
 
@@ -129,6 +132,8 @@ class Command:
     then SIGKILL. Both outputs are appended to the file `transcript` as they come, size-capped.
     `watch` gets each line of standard output as it comes, without its end, and ends the command
     by returning why; lines of more than 16 MiB are not shown to it.
+    `access` is what it may do to the files of its worktree: `read-only`, `workspace`, or `full`,
+    which is no limit. `fenced` says that `argv` is a sandbox around the real command already.
     """
 
     argv: tuple[str, ...]
@@ -140,6 +145,22 @@ class Command:
     grace: float = 2.0
     transcript: Path | None = None
     watch: Callable[[bytes], str] | None = None
+    access: str = "workspace"
+    fenced: bool = False
+
+
+def script(folder: Path, name: str, text: str) -> tuple[str, ...]:
+    """Write a shell script and return an argv that runs it up to its first failing line.
+
+    It goes through a file: an argument is bounded and shows in the process list. Code that is not
+    ours may write in the folder too, so what stands there by that name is never followed.
+    """
+    path = folder / f"{name}.sh"
+    path.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
+        file.write((text + "\n").encode("utf-8", "surrogateescape"))
+    return "/bin/sh", "-e", str(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +170,8 @@ class Outcome:
     `ended` is `exited`, `timed-out` (wall), `idle` (no output), `cancelled`, `stopped` (by its
     `watch`, and `why` is what that said), `unstartable` (`stderr` says why) or `lost` (the
     supervisor itself was killed or failed; nothing is known).
-    `status` is the exit status (negative: signal); alone it means something only with `exited`.
+    `status` is the exit status (negative, or in a sandbox above 128: signal); alone it means
+    something only with `exited`.
     `stdout` and `stderr` hold the first and last bytes; `cut` counts those that were not kept, and
     a line in their place says so.
     """

@@ -53,5 +53,8 @@ def sealed(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
 
 
 @pytest.fixture
-def sandbox(tmp_path: Path) -> Sandbox:
+def sandbox(tmp_path: Path, sealed: Path) -> Sandbox:
+    """Scripts leave word beside the repositories; these are as closed to them as anybody's."""
+    with (sealed / ".gitconfig").open("a") as file:
+        file.write(f"\twritable = {tmp_path}\n\treadable = {tmp_path}\n")
     return Sandbox(tmp_path)

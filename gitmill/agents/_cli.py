@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import time
@@ -18,10 +19,11 @@ from gitmill import process
 from gitmill.agents.base import Attempt, ExitKind, Probe, Usage
 
 Version = tuple[int, ...]
-# Codex takes 1,048,576 characters in one message and models read fewer still; what is longer goes
-# through a file, of which a message shows both ends.
-_LONGEST = 900_000
+# Codex takes 1,048,576 characters in one message, models with a window of 200,000 tokens about half
+# of that; what is longer goes through a file, of which a message shows both ends.
+_LONGEST = 500_000
 _SHOWN = 50_000
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _PRICES = Path(__file__).with_name("prices.toml")
 
 
@@ -32,16 +34,26 @@ def program(name: str, settings: Mapping[str, object]) -> tuple[str, ...]:
 
 
 def probe(
-    argv: tuple[str, ...], *, first: Version, below: Version, signed_in: bool | None, how: str
+    name: str,
+    settings: Mapping[str, object],
+    *,
+    first: Version,
+    below: Version,
+    signed_in: bool | None,
+    how: str,
 ) -> Probe:
     """Say whether a CLI is there and in the range of versions that its adapter was written for.
 
-    `how` says what to do without an account.
+    `how` says what to do without an account. A command line of the policy is not run for this:
+    it may be one that nobody has trusted here.
     """
+    argv = program(name, settings)
     found = shutil.which(argv[0])
     if found is None:
         return Probe(found=False, detail=f"there is no {argv[0]} on PATH")
-    said = _version(found, *argv[1:])
+    if argv != (name,):
+        return Probe(found=True, detail=shlex.join(argv), signed_in=signed_in)
+    said = _version(found)
     match = re.search(r"\d+(?:\.\d+)+", said)
     if match is None:
         return Probe(found=False, detail=f"{found} --version does not tell a version: {said}")
@@ -58,10 +70,10 @@ def probe(
 
 
 @cache
-def _version(*argv: str) -> str:
+def _version(found: str) -> str:
     """Return what a program says of its version, or why it says nothing, in one line."""
     try:
-        said = process.run([*argv, "--version"], env=process.scrubbed({}), timeout=30, check=False)
+        said = process.run([found, "--version"], env=process.scrubbed({}), timeout=30, check=False)
     except (subprocess.TimeoutExpired, OSError) as error:
         return shown(error)
     return shown(said.text) or shown(said.error)
@@ -116,23 +128,15 @@ def wait_said(text: str) -> float | None:
 
     Understands `try again in 1m30.5s` and `try again at 7:14 PM`, a time of this machine's zone.
     """
-    if match := re.search(r"again in (?:(\d+)\s*h\w*\s*)?(?:(\d+)\s*m\w*\s*)?([\d.]+)?\s*s?", text):
-        hours, minutes, seconds = match.groups()
-        total = float(hours or 0) * 3600 + float(minutes or 0) * 60 + _number(seconds)
-        return total or None
+    if match := re.search(r"again in ((?:\d+(?:\.\d+)? ?(?:ms|[hms])[a-z]* ?)+)", text):
+        parts = re.findall(r"(\d+(?:\.\d+)?) ?(ms|[hms])", match[1])
+        return sum(float(number) * _UNITS[unit] for number, unit in parts)
     if match := re.search(r"again at (\d{1,2}):(\d{2}) ?(AM|PM)", text, re.IGNORECASE):
         hour = int(match[1]) % 12 + (12 if match[3].upper() == "PM" else 0)
         now = time.localtime()
         left = (hour - now.tm_hour) * 3600 + (int(match[2]) - now.tm_min) * 60 - now.tm_sec
         return float(left % 86400)
     return None
-
-
-def _number(text: str | None) -> float:
-    try:
-        return float((text or "0").rstrip("."))
-    except ValueError:
-        return 0.0
 
 
 def price(model: str, usage: Usage, own: object) -> float | None:

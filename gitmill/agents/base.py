@@ -20,7 +20,7 @@ from typing import Protocol, cast
 
 from gitmill.core.verdict import Verdict
 from gitmill.errors import AgentMissingError
-from gitmill.process import Command, Outcome
+from gitmill.process import Command, Outcome, script
 
 ANY_ROLE = frozenset({"*"})  # the `ROLES` of an agent that serves whatever roles loops have
 
@@ -127,10 +127,10 @@ class Attempt:
     settings: Mapping[str, object] = field(default_factory=dict)
 
     def command(self, argv: tuple[str, ...], *, stdin: bytes = b"", wall: float = 0) -> Command:
-        """Return a command in this attempt's worktree with its environment and limits."""
+        """Return a command in this attempt's worktree with its environment, limits and rights."""
         return Command(
             argv, self.workdir, self.env, stdin, wall or self.wall, self.idle,
-            transcript=self.transcript,
+            transcript=self.transcript, access=self.permission,
         )  # fmt: skip
 
     def heard(self, line: bytes) -> str:
@@ -138,14 +138,9 @@ class Attempt:
         self.progress(line[:SHOWN].decode("utf-8", "replace"))
         return ""
 
-    def shell(self, script: str, *, name: str = "script") -> Command:
-        """Return a command that runs a shell script, which stops at its first failing line.
-
-        The script goes through a file: an argument is bounded and shows in the process list.
-        """
-        path = self.scratch / f"{name}.sh"
-        path.write_text(script + "\n", "utf-8", "surrogateescape")
-        return self.command(("/bin/sh", "-e", str(path)))
+    def shell(self, text: str, *, name: str = "script") -> Command:
+        """Return a command that runs a shell script, which stops at its first failing line."""
+        return self.command(script(self.scratch, name, text))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

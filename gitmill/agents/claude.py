@@ -35,7 +35,7 @@ PERMISSIONS = frozenset({"read-only", "workspace", "full"})
 NEEDS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN")
 LOGIN = (".claude/.credentials.json",)
 
-_FIRST, _BELOW = (2, 1, 0), (3,)
+_FIRST, _BELOW = (2, 1, 197), (3,)
 # What a Claude Code that started us tells its children, and what would lead out of our own home.
 _FOREIGN = ("CLAUDECODE", "CLAUDE_PID", "CLAUDE_CONFIG_DIR", "CLAUDE_CODE_SESSION_ID",
             "CLAUDE_CODE_CHILD_SESSION", "CLAUDE_CODE_ENTRYPOINT", "CLAUDE_CODE_EXECPATH",
@@ -195,7 +195,7 @@ class _Reader:
         status = result.get("api_error_status")
         if "Not logged in" in problem or "Credit balance is too low" in problem:
             return ExitKind.UNAUTHORISED
-        if isinstance(status, int) or result.get("terminal_reason") == "api_error":
+        if isinstance(status, int) or problem.startswith("API Error"):
             return _refused(status or 0)
         return ExitKind.CRASHED
 
@@ -238,5 +238,4 @@ def probe(settings: Mapping[str, object]) -> Probe:
     if not signed_in and sys.platform == "darwin":
         signed_in = None  # it may be in the key chain, which asks its user
     how = "not signed in: run `claude` once and sign in, or set ANTHROPIC_API_KEY"
-    argv = _cli.program("claude", settings)
-    return _cli.probe(argv, first=_FIRST, below=_BELOW, signed_in=signed_in, how=how)
+    return _cli.probe("claude", settings, first=_FIRST, below=_BELOW, signed_in=signed_in, how=how)

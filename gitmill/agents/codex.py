@@ -32,7 +32,7 @@ PERMISSIONS = frozenset({"read-only", "workspace", "full"})
 NEEDS = ("CODEX_API_KEY", "OPENAI_API_KEY")
 LOGIN = (".codex/auth.json",)
 
-_FIRST, _BELOW = (0, 160), (1,)
+_FIRST, _BELOW = (0, 163), (1,)
 _OFFICIAL = "https://api.openai.com/v1"
 _QUIET = (
     "-c", "analytics.enabled=false", "-c", "check_for_update_on_startup=false",
@@ -265,5 +265,4 @@ def probe(settings: Mapping[str, object]) -> Probe:
         (Path.home() / name).exists() for name in LOGIN
     )
     how = "not signed in: run `codex login`, or set OPENAI_API_KEY"
-    argv = _cli.program("codex", settings)
-    return _cli.probe(argv, first=_FIRST, below=_BELOW, signed_in=signed_in, how=how)
+    return _cli.probe("codex", settings, first=_FIRST, below=_BELOW, signed_in=signed_in, how=how)

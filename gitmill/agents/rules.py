@@ -8,6 +8,7 @@ asks a person.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from gitmill.agents.base import Attempt, Execute, ExitKind, Probe, Report, failure_kind
 from gitmill.core.item import is_command
@@ -27,7 +28,9 @@ def run(attempt: Attempt, execute: Execute) -> Report:
     for number, criterion in enumerate(attempt.criteria):
         if not is_command(criterion):
             continue
-        outcome = execute(attempt.shell(criterion[1:].strip(), name=f"criterion-{number}"))
+        command = attempt.shell(criterion[1:].strip(), name=f"criterion-{number}")
+        # The checkout is thrown away, and tests write beside what they test.
+        outcome = execute(replace(command, access="workspace"))
         kind = failure_kind(outcome)
         if kind in (ExitKind.CANCELLED, ExitKind.UNAVAILABLE):
             return Report(exit=kind, output=outcome.tail())

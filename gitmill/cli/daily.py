@@ -37,12 +37,13 @@ def status() -> None:
     for problem in snapshot.broken.values():
         output.say(f"warning: {problem.message}; it is left out until it is mended")
     if output.past:
-        fast.tell(board)
+        fast.tell(board, here.repository.private)
         return
     budget = told_today(here, snapshot)
     if not snapshot.broken and not budget:  # what the day has cost is not of the state alone
         fast.keep(here.repository.private, snapshot.commit, board)
-    fast.tell(board, list(cooling(here).values()), budget)
+    cold = list(cooling(here).values())
+    fast.tell(board, here.repository.private, cold, budget)
 
 
 @verbs.command()

@@ -28,8 +28,8 @@ VERBS = {
     "stats": "history", "compile": "loop", "fsck": "verify", "doctor": "care", "uninit": "care",
 }  # fmt: skip
 NOUNS = {
-    "task": "task", "queue": "queue", "loop": "loop", "attempt": "history", "agent": "setup",
-    "config": "setup",
+    "task": "task", "queue": "queue", "loop": "loop", "mode": "mode", "agent": "agent",
+    "attempt": "history", "config": "setup",
 }  # fmt: skip
 
 HELP = """\
@@ -52,9 +52,9 @@ more
   task              new list show edit diff path take submit ready approve return answer
                     retry block unblock cancel reopen
   queue             list add remove land pause resume
-  loop              list show check;  compile
+  loop, mode        list show · loop check;  compile
   attempt           list show;  stats: lead time, attempts, usage and cost
-  agent, config     list · config trust
+  agent, config     list · agent try · config trust
   pause, resume     no new attempt begins, in any clone
   recover           put right what killed processes left; `run` begins with it
   fsck              verify the whole history offline: state, landings, notes, refs
@@ -77,7 +77,7 @@ READS = {
 }  # fmt: skip
 # What does not begin with taking up what hands have committed: it only looks, at the present, or
 # there may be nothing whole to look at yet, or it does so itself.
-LOOKS = frozenset({"fsck", "doctor", "explain", "uninit", "init", "demo", "recover"})
+LOOKS = frozenset({"mode", "fsck", "doctor", "explain", "uninit", "init", "demo", "recover"})
 
 
 def dispatch(argv: Sequence[str]) -> int:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gitmill.core.cooling import Cooling
 
 KEPT, COOLING = "board.json", "cooling.json"
+NOT_ENFORCED = "not-enforced"  # flows/fence.py writes it
 NOTHING: Mapping[str, Any] = {}
 STATE = "refs/heads/gitmill/state"
 
@@ -44,7 +45,7 @@ def status() -> bool:
         return False
     if cold is None:
         return False
-    tell(board, cold)
+    tell(board, Path(lines[0]) / "gitmill", cold)
     return True
 
 
@@ -73,20 +74,33 @@ def keep(folder: Path, tip: str, board: Board) -> None:
         return
 
 
-def tell(board: Board, cold: Sequence[Cooling] = (), budget: Mapping[str, Any] = NOTHING) -> None:
-    """Print the board and what to type next; agents that cool down; what the day has cost."""
+def tell(
+    board: Board,
+    folder: Path,
+    cold: Sequence[Cooling] = (),
+    budget: Mapping[str, Any] = NOTHING,
+) -> None:
+    """Print the board and what to type next; agents that cool down; what the day has cost.
+
+    `folder` is ours in the git directory.
+    """
     from gitmill.cli.show import board_json, board_lines
 
     now = output.past[0].time if output.past else datetime.now(UTC)
     notes = [(f"{one.agent} cools down", one.told(now)) for one in cold]
     if budget:
         notes.append(("budget today", str(budget["told"])))
+    why = "" if output.past else _not_enforced(folder)
+    if why:
+        notes.append(("sandbox not enforced", why))
     cools = [
         {"agent": one.agent, "exit": one.kind, "why": one.why,
          "until": one.until.isoformat().replace("+00:00", "Z")}
         for one in cold
     ]  # fmt: skip
-    told = board_json(board, now) | {"cooling": cools, "budget": dict(budget) or None}
+    told = board_json(board, now) | {
+        "cooling": cools, "budget": dict(budget) or None, "not_enforced": why or None,
+    }  # fmt: skip
     output.answer(board_lines(board, now, notes), told)
     first = {row.status.value: row.id for row in reversed(board.rows)}
     if "waiting" in first:
@@ -101,3 +115,11 @@ def tell(board: Board, cold: Sequence[Cooling] = (), budget: Mapping[str, Any] =
         output.next_step(f"gitmill task show {task}", f"gitmill task retry {task}")
     else:
         output.next_step('gitmill task new "What to do" --ready')
+
+
+def _not_enforced(folder: Path) -> str:
+    """Return why the last run here had no sandbox, empty where it had one or none ran yet."""
+    try:
+        return (folder / NOT_ENFORCED).read_text("utf-8", "replace").strip()
+    except OSError:
+        return ""

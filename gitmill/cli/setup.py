@@ -1,23 +1,19 @@
-"""Start here: init, demo, agents, explanations."""
+"""Start here: init, demo, settings, explanations."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from gitmill.cli import output, session
 from gitmill.errors import Exit, UsageError
 
-if TYPE_CHECKING:
-    from gitmill.agents.base import Probe
-
 verbs = typer.Typer(add_completion=False, no_args_is_help=True)
 config = typer.Typer(add_completion=False, no_args_is_help=False, help="The policy in force.")
-agent = typer.Typer(add_completion=False, no_args_is_help=False, help="Agents.")
 
 
 @verbs.callback()
@@ -147,66 +143,3 @@ def _flat(table: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
             yield from _flat(value, f"{above}{key}.")
         else:
             yield f"{above}{key}", value
-
-
-@agent.callback(invoke_without_command=True)
-def bare(context: typer.Context) -> None:
-    """List the agents when no verb is given."""
-    if context.invoked_subcommand is None:
-        list_agents()
-
-
-@agent.command("list")
-def list_agents() -> None:
-    """List the agents that there are, what they can serve and whether they are found."""
-    from gitmill.agents import base
-
-    rows, told = [], []
-    cold = _cold()
-    for name in base.names():
-        if name == "command":
-            continue  # not one agent but what each program in the policy is run by
-        one = base.load(name)
-        probe = one.probe({})
-        roles, permissions = sorted(one.ROLES), sorted(one.PERMISSIONS)
-        found = "found" if probe.found else "missing"
-        rows.append(f"{name:<10} {found:<8} {', '.join(roles):<18} {probe.detail}")
-        told.append({"name": name, "found": probe.found, "roles": roles,
-                     "permissions": permissions, "detail": probe.detail,
-                     "cooling": cold.get(name)})  # fmt: skip
-    for name, probe in _configured():
-        found = "found" if probe.found else "missing"
-        rows.append(f"{name:<10} {found:<8} {'any':<18} {probe.detail}")
-        told.append({"name": name, "found": probe.found, "roles": None, "detail": probe.detail,
-                     "cooling": cold.get(name)})  # fmt: skip
-    rows += [f"{name:<10} cools down: {why}" for name, why in cold.items()]
-    output.answer(rows, {"agents": told})
-
-
-def _cold() -> dict[str, str]:
-    """Return the agents that cool down here, and why; none outside of a repository."""
-    from gitmill.errors import GitmillError
-    from gitmill.flows.cooling import cooling
-
-    try:
-        here = session.mill()
-        return {name: one.told(here.now()) for name, one in cooling(here).items()}
-    except GitmillError:
-        return {}
-
-
-def _configured() -> list[tuple[str, Probe]]:
-    from gitmill.agents import base
-    from gitmill.errors import GitmillError
-
-    try:
-        here = session.mill()
-        policy = here.policy_at(here.target_tip(here.snapshot()))
-    except GitmillError:
-        return []  # outside of a repository there are the built-in ones
-    program = base.load("command")
-    return [
-        (name, program.probe({"command": one.command}))
-        for name, one in policy.agents.items()
-        if one.command
-    ]

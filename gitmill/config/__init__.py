@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import tomllib
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import (
     BaseModel,
@@ -23,10 +23,12 @@ from gitmill.config.values import (
     Bytes,
     Digest,
     Dollars,
+    Enforce,
     Model,
     Money,
     Name,
     Names,
+    Network,
     Path,
     Permission,
     Regex,
@@ -45,6 +47,7 @@ POLICY_FILE = ".gitmill/config.toml"
 OWN_FOLDER = ".gitmill/"
 MAX_ATTEMPTS = 20
 MAX_RETURNS = 100
+MAX_APPROVALS = 10
 # What people look for here and what cannot be here: the policy is read at the tip of the target,
 # and a folder of one machine is not the project's.
 _ELSEWHERE = {
@@ -233,7 +236,7 @@ class ModePolicy(_Model):
     gates: Mapping[Name, When] = _key(
         {}, "when a person is asked: `never`, `always` or `high-risk`", {"approve": "always"}
     )
-    approvals: Mapping[Name, StrictInt] = _key(
+    approvals: Mapping[Name, Annotated[int, Field(ge=1, le=MAX_APPROVALS)]] = _key(
         {}, "how many fresh sessions must pass a stage", {"review": 2}
     )
     distinct_from: Mapping[Name, Names] = _key(
@@ -254,6 +257,22 @@ class Environment(_Model):
     )
 
 
+class Sandbox(_Model):
+    """What holds agents, scripts and checks within their worktree."""
+
+    enforce: Enforce = _key(
+        Enforce.AUTO,
+        "`required` refuses to run without one, `off` does without",
+        "required",
+    )
+    network: Network = _key(
+        Network.ON,
+        "of scripts, checks and criteria: `on` or `off`; agents with a model always have one, "
+        "unless their stage says `network: off`",
+        "off",
+    )
+
+
 class Policy(_Model):
     """The whole policy. `checks` is None when the file has no such table."""
 
@@ -268,6 +287,7 @@ class Policy(_Model):
     modes: Mapping[Name, ModePolicy] = {}
     prices: Mapping[Model, Price] = {}
     environment: Environment = Environment()
+    sandbox: Sandbox = Sandbox()
 
     @property
     def protected_paths(self) -> tuple[str, ...]:

@@ -30,6 +30,21 @@ class When(StrEnum):
     HIGH_RISK = "high-risk"
 
 
+class Enforce(StrEnum):
+    """Whether what agents and their code run is held in a sandbox."""
+
+    AUTO = "auto"
+    REQUIRED = "required"
+    OFF = "off"
+
+
+class Network(StrEnum):
+    """Whether a run has a network; its own loopback is always there."""
+
+    ON = "on"
+    OFF = "off"
+
+
 def parse_duration(value: object) -> int:
     """Return the seconds that `90s`, `20m`, `1h30m` or `2d` mean.
 

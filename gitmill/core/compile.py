@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from gitmill.config import MAX_ATTEMPTS, POLICY_FILE, AgentPolicy, Limits, Policy
+from gitmill.config import MAX_APPROVALS, MAX_ATTEMPTS, POLICY_FILE, AgentPolicy, Limits, Policy
 from gitmill.config.problems import nearest
 from gitmill.config.values import Permission, When
 from gitmill.core.edges import Draft, Edges, Problem, resolve_edges
@@ -28,7 +28,6 @@ from gitmill.errors import CannotCompileError
 AGENT_TIMEOUT = 20 * 60
 AGENT_IDLE = 10 * 60
 MECHANICAL_TIMEOUT = 10 * 60
-MAX_APPROVALS = 10
 AUTHOR = "author"  # in `distinct_from`: whoever wrote the work, at whatever stage
 
 
@@ -293,4 +292,5 @@ def _stage(
         distinct_from=stage.distinct_from,
         edges=edges,
         prompt=stage.prompt,
+        network=stage.network,
     )

@@ -11,7 +11,7 @@ from functools import cache, cached_property
 from itertools import groupby
 from typing import Any
 
-from gitmill.config.values import Permission, When
+from gitmill.config.values import Network, Permission, When
 from gitmill.core.document import Document
 from gitmill.core.ids import Kind
 from gitmill.core.item import Risk
@@ -54,6 +54,7 @@ class PlannedStage:
     stage whose tries are used up is blocked; passes never lead in a circle. A stage of type person
     has no tries (0). Times are in seconds, 0 is none.
     `edges` has every verdict that the stage can give: a stage's name or one of `ENDS`.
+    `network` is None where the stage does not say.
     """
 
     name: str
@@ -68,6 +69,7 @@ class PlannedStage:
     distinct_from: tuple[str, ...]
     edges: Mapping[VerdictWord, str]
     prompt: str = ""
+    network: Network | None = None
 
     @property
     def agent(self) -> str:
@@ -153,6 +155,8 @@ class FrozenPlan:
                 word: stage["edges"][word] for word in VerdictWord if word in stage["edges"]
             }
             del stage["prompt"]
+            if stage["network"] is None:
+                del stage["network"]
         ordered = {key: fields[key] for key in _KEYS}
         return Document.new(ordered, self._body()).text
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from gitmill.config import MAX_ATTEMPTS, MAX_RETURNS
 from gitmill.config.problems import nearest
-from gitmill.config.values import Seconds, Text, When
+from gitmill.config.values import Network, Seconds, Text, When
 from gitmill.core.frozen import ENDS, StageType
 from gitmill.core.handwritten import Handwritten, read_handwritten
 from gitmill.core.ids import Kind
@@ -27,10 +27,10 @@ _STAGE_FILE = re.compile(r"([0-9]{2})-([a-z][a-z0-9-]{0,39})\.md")
 _TYPED = {
     StageType.AGENT: {
         "role", "permission", "timeout", "idle", "attempts", "approvals", "distinct_from", "on",
-        "optional",
+        "optional", "network",
     },
     StageType.SANITY: {"timeout", "attempts", "on"},
-    StageType.CHECKS: {"timeout", "attempts", "on"},
+    StageType.CHECKS: {"timeout", "attempts", "network", "on"},
     StageType.PERSON: {"when", "on"},
 }  # fmt: skip
 
@@ -57,6 +57,7 @@ class Stage:
     on: Mapping[str, str] = field(default_factory=dict)
     when: When | None = None
     optional: bool = False
+    network: Network | None = None
     prompt: str = ""
     prompt_line: int = 1
     lines: Mapping[tuple[str, ...], int] = field(default_factory=dict, compare=False, repr=False)
@@ -120,6 +121,7 @@ class _StageDocument(_Strict):
     on: Mapping[Text, Text] = Field({}, examples=["{return: build}"])
     when: When | None = Field(None, examples=["high-risk"])
     optional: bool = Field(default=False, examples=["true"])
+    network: Network | None = Field(None, examples=["off"])
 
 
 def merge_folders(shipped: Mapping[str, str], project: Mapping[str, str]) -> dict[str, str]:

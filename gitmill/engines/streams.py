@@ -5,11 +5,13 @@ The supervisor imports this at every start, so it imports next to nothing itself
 
 from __future__ import annotations
 
+import marshal
 import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 
 class Kept:
@@ -136,3 +138,31 @@ def _write(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
+
+
+def read_frame() -> tuple[Any, bytes] | None:
+    """Read 8 bytes of size, then that much of `marshal`; None if the input ends before."""
+    size = _take(8)
+    frame = size and _take(int.from_bytes(size, "big"))
+    # Only our parent writes there, and it wrote before any code of others ran.
+    return marshal.loads(frame) if frame else None  # noqa: S302
+
+
+def _take(size: int) -> bytes | None:
+    data = bytearray()
+    while len(data) < size:
+        part = os.read(0, min(size - len(data), 1 << 20))
+        if not part:
+            return None
+        data += part
+    return bytes(data)
+
+
+def say(data: bytes) -> None:
+    """Write all of it to standard output, as long as somebody is there to read it."""
+    view = memoryview(data)
+    try:
+        while view:
+            view = view[os.write(1, view) :]
+    except BrokenPipeError:
+        return  # nobody is left to be told; the end of our input will say so

@@ -17,13 +17,12 @@ built in.
 
 from __future__ import annotations
 
-import marshal
 import os
 import select
 import time
 
 from gitmill.engines import procfs, spawn
-from gitmill.engines.streams import Kept, Transcript
+from gitmill.engines.streams import Kept, Transcript, read_frame, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +30,10 @@ if TYPE_CHECKING:
     from typing import TypedDict
 
     class Spec(TypedDict):
-        """What to run. Seconds may be infinite. `token` is a `NAME=value` of `env` to sweep for."""
+        """What to run. Seconds may be infinite. `token` is a `NAME=value` of `env` to sweep for.
+
+        With `fenced`, `argv` is bubblewrap's, which has the command in a PID namespace.
+        """
 
         argv: list[str]
         cwd: str
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
         transcript: str
         transcript_limit: int
         token: bytes
+        fenced: bool
 
 else:
     import _signal as signal  # the public module builds enumerations: 4 ms for each command
@@ -77,26 +80,10 @@ def main() -> None:
     finally:
         run.end_everything()
     status = -signal.SIGKILL if run.status is None else run.status
+    if ended == "exited" and status > 0 and not run.began():
+        ended, status = "unstartable", 127
     _end_stream(spec)
     _report(ended, status, seconds, run.stdout, run.stderr)
-
-
-def read_frame() -> tuple[Spec, bytes] | None:
-    """Read 8 bytes of size, then that much of `marshal`; None if the input ends before."""
-    size = _take(8)
-    frame = size and _take(int.from_bytes(size, "big"))
-    # Only our parent writes there, and it wrote before any code of others ran.
-    return marshal.loads(frame) if frame else None  # noqa: S302
-
-
-def _take(size: int) -> bytes | None:
-    data = bytearray()
-    while len(data) < size:
-        part = os.read(0, min(size - len(data), 1 << 20))
-        if not part:
-            return None
-        data += part
-    return bytes(data)
 
 
 def _prepare() -> None:
@@ -133,6 +120,7 @@ class Run:
             raise spawn.UnstartableError(
                 126, spawn.reason("write", spec["transcript"], error)
             ) from error
+        self._status_fd = -1
         self._wake_fd = _signals_as_bytes()
         self._poll.register(0, select.POLLIN)
         self._poll.register(self._wake_fd, select.POLLIN)
@@ -149,6 +137,17 @@ class Run:
                 self._make_it_end()
                 return why
         return "exited"
+
+    def began(self) -> bool:
+        """Tell whether the command itself ran, and not only the sandbox around it; ask once."""
+        if self._status_fd < 0:
+            return True
+        os.set_blocking(self._status_fd, False)
+        try:
+            # A short JSON line on the sandbox, and at the end of a command that ran one more.
+            return b'"exit-code"' in os.read(self._status_fd, 1 << 16)
+        except BlockingIOError:
+            return False
 
     def drain(self) -> None:
         """Read what is under way: until all writers are gone, for a moment at most."""
@@ -189,8 +188,15 @@ class Run:
                 self._turn(until)
 
     def _signal_group(self, number: int) -> None:
+        group = self._pid
+        if self._spec["fenced"] and number != signal.SIGKILL:
+            # At a signal bubblewrap would die, and all with it: the command is in a group of its
+            # child's, the first process of the namespace, to which only SIGKILL means anything.
+            inside = procfs.children(self._pid) if procfs.usable() else {}
+            group = next(iter(inside), 0)
         try:
-            os.killpg(self._pid, number)
+            if group:
+                os.killpg(group, number)
         except OSError:
             return  # all of it has gone, or has become another user's
 
@@ -217,7 +223,7 @@ class Run:
             self._outputs[fd].add(data)
             self._transcript.add(data)
             if self._spec["stream"] and self._outputs[fd] is self.stdout:
-                _say(len(data).to_bytes(4, "big") + data)
+                say(len(data).to_bytes(4, "big") + data)
         else:
             del self._outputs[fd]
             self._forget(fd)
@@ -262,10 +268,17 @@ class Run:
             stdin = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         given = (stdin, ends[0][1], ends[1][1])
         spec = self._spec
-        pid = spawn.start(spec["argv"], spec["cwd"], spec["env"], given)
-        for fd in given:
-            os.close(fd)
-        return pid
+        argv, told = spec["argv"], -1
+        if spec["fenced"]:
+            self._status_fd, told = os.pipe()
+            os.set_inheritable(told, True)
+            argv = [argv[0], "--json-status-fd", str(told), *argv[1:]]
+        try:
+            return spawn.start(argv, spec["cwd"], spec["env"], given)
+        finally:
+            for fd in (*given, told):
+                if fd >= 0:
+                    os.close(fd)
 
 
 def _signals_as_bytes() -> int:
@@ -284,18 +297,9 @@ def _report(ended: str, status: int, seconds: float, stdout: Kept, stderr: Kept)
         f'{{"ended":"{ended}","status":{status},"seconds":{seconds:.6f},'
         f'"cut":{stdout.cut + stderr.cut},"stdout":{len(out)},"stderr":{len(err)}}}\n'
     )
-    _say(line.encode() + out + err)
+    say(line.encode() + out + err)
 
 
 def _end_stream(spec: Spec) -> None:
     if spec["stream"]:
-        _say(bytes(4))
-
-
-def _say(data: bytes) -> None:
-    view = memoryview(data)
-    try:
-        while view:
-            view = view[os.write(1, view) :]
-    except BrokenPipeError:
-        return  # nobody is left to be told; the end of our input will say so
+        say(bytes(4))

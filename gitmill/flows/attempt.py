@@ -23,7 +23,7 @@ from gitmill.errors import (
     SetUpError,
     UnusableRepositoryError,
 )
-from gitmill.flows import gates, secrets, work
+from gitmill.flows import fence, gates, secrets, work
 from gitmill.flows.budget import allowance
 from gitmill.flows.choice import choose
 from gitmill.flows.compile import plan_for
@@ -153,6 +153,7 @@ def _claim(mill: Mill, item_id: str, after: str | None) -> Working:
             },
             files={layout.plan_path(plan.hash12): plan.render().encode()},
         )
+        fence.found(mill, policy)  # refused here, it is not claimed
         made[:] = [Working(item, plan, policy, claim, agent, allowance=allowed)]
         return draft_step(mill.store.backend, snapshot, item_id, step, event_id=event_id, now=now)
 
@@ -200,7 +201,7 @@ def _stage(mill: Mill, now: Working, stage: PlannedStage) -> Verdict:
     if stage.type is StageType.SANITY:
         return gates.inspect_change(mill, now.plan, now.item, now.base, now.work)
     if stage.type is StageType.CHECKS:
-        return _check(mill, now)
+        return _check(mill, now, stage)
     assert now.agent is not None
     assert now.witness is not None
     now.report = work.review(
@@ -222,11 +223,11 @@ def _build(mill: Mill, now: Working, stage: PlannedStage) -> Verdict:
     return verdict
 
 
-def _check(mill: Mill, now: Working) -> Verdict:
+def _check(mill: Mill, now: Working, stage: PlannedStage) -> Verdict:
     checks = gates.checks_of(now.plan, now.item)
     if not checks:
         return Verdict(VerdictWord.ASK, "there is no check and no criterion that is a command")
-    now.results = gates.run_checks(mill, now.policy, checks, now.work, claim=now.claim)
+    now.results = gates.run_checks(mill, now.policy, checks, now.work, claim=now.claim, stage=stage)
     now.checked = now.work
     return gates.verdict_of(now.results)
 

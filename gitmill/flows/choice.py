@@ -45,7 +45,7 @@ def choose(
             hints=["give its role another one in `[modes.NAME] roles` of .gitmill/config.toml"],
         )
     for agent in able:
-        if agent.name not in cooling and _probe(agent).found:
+        if agent.name not in cooling and _can_be_asked(_probe(agent)):
             return agent
     raise _rests(stage, able, cooling, now)
 
@@ -61,6 +61,11 @@ def _did(plan: FrozenPlan, item: Item, stage: PlannedStage) -> set[str]:
 @cache
 def _probe(agent: PlannedAgent) -> agents.Probe:
     return agents.program(agent.name, agent.command).probe({"command": agent.command})
+
+
+def _can_be_asked(probe: agents.Probe) -> bool:
+    """Whether it is installed in a version that works, and its user is not signed out."""
+    return probe.found and probe.supported and probe.signed_in is not False
 
 
 def _rests(
@@ -81,7 +86,8 @@ def _rests(
     other = "name another agent for its role in `[modes.NAME] roles` of .gitmill/config.toml"
     if not soonest:
         names = ", ".join(agent.name for agent in able)
-        what = f"{stage.name} wants the agent {names}, which is not here"
+        why = "cannot be asked here" if any(_probe(one).found for one in able) else "is not here"
+        what = f"{stage.name} wants the agent {names}, which {why}"
         hint = "see what is installed with `gitmill agent list`"
         return AgentNotFoundError(what, evidence=told, hints=[hint, other])
     first = soonest[0]

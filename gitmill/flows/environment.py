@@ -12,10 +12,12 @@ from pathlib import Path
 
 from gitmill import process
 from gitmill.config import Policy
+from gitmill.core.verdict import Finding, Severity
 from gitmill.engines.local import LocalEngine
+from gitmill.engines.sandbox import Fence
 from gitmill.errors import GitmillError, SetUpError
-from gitmill.flows import secrets
-from gitmill.flows.guard import Guard
+from gitmill.flows import fence, homes, private, secrets
+from gitmill.flows.guard import Guard, identity
 from gitmill.flows.interrupt import breakable
 from gitmill.flows.rescue import keep_worktree
 from gitmill.flows.trust import require_trusted
@@ -28,38 +30,76 @@ from gitmill.mill import Mill
 class Place:
     """A prepared worktree, the environment for what runs in it, and the engine that runs it."""
 
+    mill: Mill
+    claim: str
     slot: Slot
     engine: LocalEngine
     env: Mapping[str, str]
     findings: Path
-    guard: Guard
+    home: Path
+    fence: Fence | None
+    guard: Guard | None  # where the sandbox does not keep code from the repository
     made: str  # tree of the worktree after its set-up: what that made is nobody's work
+
+    def with_home(self, home: Path) -> Place:
+        """Return this place with another home, which may have been used before."""
+        fence = self.fence
+        if fence is not None:
+            fence = replace(fence, writable=(*fence.writable, home))
+        return replace(self, home=home, env={**self.env, **homes.environment(home)}, fence=fence)
+
+    def with_network(self) -> Place:
+        """Return this place with a network, whatever its stage says."""
+        return replace(self, fence=self.fence and replace(self.fence, network=True))
 
     def shell(self, script: str, *, seconds: float, name: str = "check") -> process.Outcome:
         """Run a shell script in the worktree; it stops at its first failing line."""
-        path = self.slot.tmp / f"{name}.sh"
-        path.write_text(script + "\n", "utf-8", "surrogateescape")
-        argv = ("/bin/sh", "-e", str(path))
+        argv = process.script(self.slot.tmp, name, script)
         return self.execute(process.Command(argv, self.slot.path, self.env, b"", seconds, seconds))
 
     def execute(self, command: process.Command) -> process.Outcome:
         """Run a command to its end, or to ours when we are told to stop.
 
         What it printed comes back without secrets, before anybody cuts it down to its last lines.
-        What it did to the repository beside its worktree is noticed then, and in part undone.
+        What it did to the repository beside its worktree is noticed then, and in part undone; in
+        the sandbox, what it was refused is told as far as it says so.
         """
+        homes.furnish(self.mill, self.home)
+        held = self.fence.around(command) if self.fence else command
         try:
             with breakable():
-                outcome = self.engine.execute(command)
+                outcome = self.engine.execute(held)
         finally:
-            self.guard.check()
-        return replace(outcome, stdout=_clean(outcome.stdout), stderr=_clean(outcome.stderr))
+            if self.guard is not None:
+                self.guard.check()
+        outcome = replace(outcome, stdout=_clean(outcome.stdout), stderr=_clean(outcome.stderr))
+        if held is not command:
+            self._tell_refused(outcome)
+        return outcome
+
+    def _tell_refused(self, outcome: process.Outcome) -> None:
+        told = self.mill.tampered.setdefault(self.claim, [])
+        known = {finding.message for finding in told}
+        refused = fence.refused(outcome.stdout + b"\n" + outcome.stderr)
+        told += [Finding(text, Severity.LOW) for text in refused if text not in known]
 
 
 def _clean(output: bytes) -> bytes:
     text = output.decode("utf-8", "surrogateescape")
     cut = secrets.clean(text)
     return output if cut == text else cut.encode("utf-8", "surrogateescape")
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What a place is for: a run without limits (`full`), one with a network.
+
+    Where code can reach the repository, `signed` has reflogs tell what it moved there.
+    """
+
+    full: bool = False
+    network: bool = True
+    signed: bool = False
 
 
 @contextmanager
@@ -72,12 +112,14 @@ def place(
     claim: str,
     holder: str = "",
     variables: Mapping[str, str] | None = None,
+    rights: Rights | None = None,
 ) -> Iterator[Place]:
     """Hold a worktree at a commit, set up by the policy. `kind` is `build` or `clean`.
 
     Raises `SetUpError` when the set-up fails. After an exception what stands in a `build` slot is
     put under a rescue ref; else it counts as recorded.
     """
+    rights = rights or Rights()
     slot = mill.pool.acquire(kind, lambda *left: keep_worktree(mill, *left))
     try:
         key = setup_key(mill, policy, commit)
@@ -87,15 +129,21 @@ def place(
             slot.prepare(commit, holder=holder, keep=policy.worktree.keep if same else ())
         findings = slot.tmp / "findings.md"
         findings.touch()
-        env = _environment(policy, slot.path, slot.tmp) | dict(variables or {})
+        fenced = fence.fence_of(mill, policy, slot, network=rights.network)
+        env = _environment(policy, slot, fenced) | dict(variables or {})
+        env["GITMILL_FINDINGS"] = str(findings)
+        guard = None
+        if fenced is None or rights.full:
+            trace = slot.side / "trace"
+            trace.write_bytes(b"")
+            guard = Guard(mill, claim, trace)
+            env |= {TRACE: str(trace)} | (identity(claim) if rights.signed else {})
         engine = LocalEngine(marker=claim, lock_fds=(slot.lock,))
-        tree = mill.tree_of(commit)
-        trace = slot.side / "trace"
-        trace.write_bytes(b"")
-        env |= {"GITMILL_FINDINGS": str(findings), TRACE: str(trace)}
-        here = Place(slot, engine, env, findings, Guard(mill, claim, trace), tree)
+        tree, home = mill.tree_of(commit), slot.side / "home"
+        here = Place(mill, claim, slot, engine, env, findings, home, fenced, guard, tree)
+        here = here.with_home(home)
         if key and not same:
-            _set_up(mill, here, policy, key)
+            _set_up(mill, here.with_network(), policy, key)
         if key and kind == "build":
             here = replace(here, made=slot.take_tree(mill.store.backend, tree))
         yield here
@@ -151,16 +199,19 @@ def platform_name() -> str:
     return f"{platform.system()} {platform.machine()} python {platform.python_version()}"
 
 
-def _environment(policy: Policy, worktree: Path, tmp: Path) -> dict[str, str]:
-    return process.scrubbed(
+def _environment(policy: Policy, slot: Slot, fenced: Fence | None) -> dict[str, str]:
+    passed = policy.environment.passed
+    env = process.scrubbed(
         {
-            "TMPDIR": str(tmp),
+            "TMPDIR": str(slot.tmp),
             "PYTHONDONTWRITEBYTECODE": "1",
-            "PYTHONPATH": _python_path(worktree),
-            **policy.worktree.environment(str(worktree)),
+            "PYTHONPATH": _python_path(slot.path),
+            **policy.worktree.environment(str(slot.path)),
         },
-        keep=policy.environment.passed,
+        keep=passed,
     )
+    hidden = private.VARIABLES - set(passed) - set(policy.worktree.env) if fenced else frozenset()
+    return {name: value for name, value in env.items() if name not in hidden}
 
 
 def _python_path(worktree: Path) -> str:

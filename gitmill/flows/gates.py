@@ -10,12 +10,12 @@ from gitmill.config import Policy
 from gitmill.core import sanity
 from gitmill.core.document import Document
 from gitmill.core.excerpt import excerpt
-from gitmill.core.frozen import FrozenPlan
+from gitmill.core.frozen import FrozenPlan, PlannedStage
 from gitmill.core.item import Item
 from gitmill.core.passes import definition_of
 from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
-from gitmill.flows import secrets
-from gitmill.flows.environment import place, platform_name, setup_key
+from gitmill.flows import fence, secrets
+from gitmill.flows.environment import Rights, place, platform_name, setup_key
 from gitmill.flows.trust import require_trusted
 from gitmill.git.paths import Patterns
 from gitmill.mill import Mill, layout
@@ -111,6 +111,7 @@ def run_checks(
     *,
     claim: str,
     again: bool = False,
+    stage: PlannedStage | None = None,
 ) -> list[Result]:
     """Run what has not passed on this commit's tree yet, up to the first that is red.
 
@@ -124,7 +125,8 @@ def run_checks(
         return [_cached(check, d) for check, d in named]
     require_trusted(mill, {f"checks.{check.name}": check.command for check in checks})
     results: list[Result] = []
-    with place(mill, policy, commit, kind="clean", claim=claim) as here:
+    rights = Rights(network=fence.network(policy, stage))
+    with place(mill, policy, commit, kind="clean", claim=claim, rights=rights) as here:
         for check, d in named:
             if d in known:
                 results.append(_cached(check, d))

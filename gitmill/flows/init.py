@@ -132,6 +132,10 @@ def proposal(checks: dict[str, str]) -> str:
         "# gitmill reads this file at the tip of the target branch, so it counts once committed.",
         "# Every key is in docs/reference/settings.md of gitmill.",
         "",
+        "# Without a mode, tasks run scripts of their own; this one takes what coding agents are",
+        "# installed; see `gitmill agent list` and `gitmill mode list`.",
+        '# mode = "standard"',
+        "",
     ]
     if checks:
         lines += ["[checks]  # each must exit 0, on the work and again on exactly what lands"]

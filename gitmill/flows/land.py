@@ -27,7 +27,7 @@ from gitmill.errors import (
     PausedError,
     RefMovedError,
 )
-from gitmill.flows import control, gates, reverted, work
+from gitmill.flows import control, fence, gates, reverted, work
 from gitmill.flows.compile import plan_of
 from gitmill.flows.finish import (
     LandLock,
@@ -127,6 +127,7 @@ def _land(mill: Mill, lock: LandLock, item: Item, tell: Tell) -> Item:
         result = _already_there(mill, item)
     else:
         require_runnable(mill, item, now.policy)
+        fence.found(mill, now.policy)  # refused here, it stays queued
         _start(mill, now)
         try:
             result = _started(mill, lock, now, moved)
@@ -274,7 +275,11 @@ def _log(mill: Mill, now: _Landing, verdict: Verdict, results: list[gates.Result
         by=mill.user,
         started=now.started,
         claim=now.claim,
-        facts={"base": now.onto, "work": now.candidate},
+        facts={
+            "base": now.onto,
+            "work": now.candidate,
+            "sandbox": fence.word(mill, now.policy),
+        },
         checks=tuple(result.as_json() for result in results),
         output="\n".join(result.output for result in results if not result.passed),
     ).document(now.item.attempt + 1)

@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -102,11 +102,18 @@ def _is_written(path: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
+        return _is_locked(fd)
+    finally:
+        os.close(fd)
+
+
+def _is_locked(fd: int) -> bool:
+    """Whether another process holds the lock of an open file."""
+    try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    finally:
-        os.close(fd)
+    fcntl.flock(fd, fcntl.LOCK_UN)
     return False
 
 
@@ -121,7 +128,10 @@ class _Followed:
     inode: int
     rest: bytes = b""
     over: bool = False
-    told: list[dict[str, Any]] = field(default_factory=list)
+
+    def alive(self) -> bool:
+        """Whether its process still writes it."""
+        return _is_locked(self.fd)
 
     def more(self) -> list[dict[str, Any]]:
         """Return what came since."""
@@ -147,7 +157,7 @@ def follow(mill: Mill, item_id: str = "") -> Iterator[dict[str, Any]]:
             coming = _expected(mill, item_id)
             _look(folder, item_id, open_)
             for name, one in list(open_.items()):
-                alive = _is_written(folder / name)  # before reading: what it wrote is there then
+                alive = one.alive()  # before reading: what it wrote is there then
                 yield from one.more()
                 if not one.over and not alive:
                     yield {"at": "", "item": name.removesuffix(".jsonl"), "stage": "", "who": "",
@@ -169,7 +179,9 @@ def _look(folder: Path, item_id: str, open_: dict[str, _Followed]) -> None:
         try:
             inode = path.stat().st_ino
             known = open_.get(path.name)
-            if (known is not None and known.inode == inode) or not _is_written(path):
+            if known is not None and (known.inode == inode or not known.over):
+                continue  # its end comes first, however quickly the next attempt began
+            if not _is_written(path):
                 continue
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:

@@ -19,7 +19,7 @@ from gitmill.core.runlog import Passage, RunLog
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
 from gitmill.errors import LeasedError
-from gitmill.flows import gates, secrets, work
+from gitmill.flows import fence, gates, secrets, work
 from gitmill.flows.rescue import keep_commit
 from gitmill.flows.witness import Witness
 from gitmill.mill import Mill, layout
@@ -112,7 +112,7 @@ def _facts(mill: Mill, now: Working) -> Mapping[str, Any]:
         facts |= {"session": now.report.session, "model": now.report.model}
         facts["problem"] = secrets.clean(one_line(now.report.problem))
         facts["denied"] = [secrets.clean(one_line(what)) for what in now.report.denied] or None
-    return facts
+    return facts | {"sandbox": fence.word(mill, now.policy)}
 
 
 def _program(agent: PlannedAgent) -> agents.Agent:

@@ -11,7 +11,7 @@ from gitmill.core.item import Item
 from gitmill.core.lifecycle import FINAL, Event, Status
 from gitmill.engines import leftovers
 from gitmill.errors import GitmillError, IllegalTransitionError, LeasedError, RefMovedError
-from gitmill.flows import transcripts
+from gitmill.flows import homes, transcripts
 from gitmill.flows.finish import say
 from gitmill.flows.interrupt import interruptible, workers
 from gitmill.flows.orphans import settle_orphans
@@ -50,6 +50,8 @@ def recover(mill: Mill, tell: Callable[[str], None] = lambda _: None) -> list[st
             did(told)
         _cancel(mill, did)
         notice(mill, did)
+        for told in homes.settle(mill):
+            did(told)
         _sweep(mill)
     return done
 

@@ -24,6 +24,7 @@ from gitmill.errors import (
     UsageError,
 )
 from gitmill.failpoints import chokepoint
+from gitmill.flows import homes
 from gitmill.flows.finish import land_lock
 from gitmill.flows.init import NOTES_KEYS, NOTES_PATTERN, detect_checks, proposal
 from gitmill.flows.interrupt import workers
@@ -123,6 +124,7 @@ def uninit(mill: Mill, *, to: Path | None = None) -> Removed:
     with _alone(mill) as slots:
         for slot in slots:
             _save(mill, slot)
+        homes.give_back_logins(mill)
         traces = survey(mill)
         saved = _bundled(mill, traces.refs, to) if traces.refs else _recorded(mill)[0]
         _remove_worktrees(mill, slots)

@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 from gitmill.agents import base as agents
 from gitmill.agents.base import Attempt, Report
 from gitmill.config import Policy
+from gitmill.config.values import Permission
 from gitmill.core.document import Document
 from gitmill.core.frozen import PlannedAgent, PlannedStage
 from gitmill.core.item import Item
 from gitmill.core.runlog import findings_text, read_findings
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
-from gitmill.flows import secrets
-from gitmill.flows.environment import Place, place
+from gitmill.flows import fence, homes, secrets
+from gitmill.flows.environment import Place, Rights, place
 from gitmill.flows.gates import outside_paths
-from gitmill.flows.guard import identity
 from gitmill.flows.prompts import Asked, asked
 from gitmill.flows.rescue import keep_commit, keep_tree, keep_worktree
 from gitmill.flows.trust import item_commands, require_trusted
@@ -108,7 +108,7 @@ def build(
     start = start_of(mill, item)
     with place(
         mill, policy, start.commit, kind="build", claim=claim, holder=item.id,
-        variables=_variables(item, stage) | identity(claim),
+        variables=_variables(item, stage), rights=_rights(policy, stage, who),
     ) as here:  # fmt: skip
         text = findings_text(start.findings) + "\n" if start.findings else ""
         here.findings.write_text(text, "utf-8", "surrogateescape")
@@ -182,11 +182,25 @@ def review(
     A side stage before there is any work sees the tip of the target.
     """
     commit = item.work or mill.target_tip(mill.snapshot())
-    variables = _variables(item, stage)
-    if getattr(agents.program(who.name, who.command), "READS_PROMPT", True):
-        variables |= identity(claim)
-    with place(mill, policy, commit, kind="clean", claim=claim, variables=variables) as here:
+    with place(
+        mill, policy, commit, kind="clean", claim=claim, variables=_variables(item, stage),
+        rights=_rights(policy, stage, who),
+    ) as here:  # fmt: skip
         return _run_agent(mill, policy, item, stage, who, here, (), witness)
+
+
+def _reads_prompt(who: PlannedAgent) -> bool:
+    """Whether it is a model that does the work, or something that talks to one."""
+    return bool(getattr(agents.program(who.name, who.command), "READS_PROMPT", True))
+
+
+def _rights(policy: Policy, stage: PlannedStage, who: PlannedAgent) -> Rights:
+    model = _reads_prompt(who)
+    return Rights(
+        full=stage.permission is Permission.FULL,
+        network=fence.network(policy, stage, model=model),
+        signed=stage.is_authoring or model,
+    )
 
 
 def _variables(item: Item, stage: PlannedStage) -> dict[str, str]:
@@ -211,9 +225,25 @@ def _run_agent(
     line = {f"agents.{who.name}": shlex.join([*who.command, *who.options])}
     named = line if who.command or who.options else {}
     require_trusted(mill, item_commands(item) | named, item=item.id)
+    if not _reads_prompt(who):
+        return _run_in(mill, policy, item, stage, who, here, findings, witness)
+    login = tuple(getattr(agents.program(who.name, who.command), "LOGIN", ()))
+    with homes.agents_own(mill, item.id, who.name, login) as home:
+        homed = here.with_home(home)
+        return _run_in(mill, policy, item, stage, who, homed, findings, witness)
+
+
+def _run_in(
+    mill: Mill,
+    policy: Policy,
+    item: Item,
+    stage: PlannedStage,
+    who: PlannedAgent,
+    here: Place,
+    findings: tuple[Finding, ...],
+    witness: Witness,
+) -> Report:
     agent = agents.program(who.name, who.command)
-    home = here.slot.side / "home"
-    home.mkdir(exist_ok=True)
     needs = getattr(agent, "NEEDS", ())
     nonce = mill.mint()
     sent, limit = Asked(""), policy.limits.prompt
@@ -234,7 +264,7 @@ def _run_agent(
         workdir=here.slot.path,
         scratch=here.slot.tmp,
         findings=here.findings,
-        home=home,
+        home=here.home,
         env={**here.env, **{name: os.environ[name] for name in needs if name in os.environ}},
         wall=witness.wall(stage.timeout),
         idle=stage.idle,
@@ -245,6 +275,7 @@ def _run_agent(
         criteria=item.criteria,
         outside=judged if stage.role == "reviewer" else (),
         model=who.model,
+        confined=here.fence is not None and stage.permission is not Permission.FULL,
         settings={"command": who.command, "options": who.options, "prices": _prices(policy)},
     )
     began = time.monotonic()

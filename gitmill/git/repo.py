@@ -100,9 +100,20 @@ class Repository:
     @cached_property
     def preferences(self) -> dict[str, str]:
         """What `git config` says under `gitmill.`, names in lower case: personal, never policy."""
+        return {name: values[-1] for name, values in self._preferences.items()}
+
+    def preferred(self, name: str) -> tuple[str, ...]:
+        """Return all values of one preference, for those that may be given more than once."""
+        return tuple(self._preferences.get(name, ()))
+
+    @cached_property
+    def _preferences(self) -> dict[str, list[str]]:
         out = self.git.run("config", "--get-regexp", "-z", r"^gitmill\.", check=False).text
-        pairs = (entry.partition("\n") for entry in out.split("\0") if entry)
-        return {name.removeprefix("gitmill."): value for name, _, value in pairs}
+        found: dict[str, list[str]] = {}
+        for entry in filter(None, out.split("\0")):
+            name, _, value = entry.partition("\n")
+            found.setdefault(name.removeprefix("gitmill."), []).append(value)
+        return found
 
     @cached_property
     def reader(self) -> Backend:

@@ -44,6 +44,7 @@ _EXECUTABLE = re.compile(
     r"|remote\..*\.(uploadpack|receivepack|vcs|proxy)|url\..*\.(insteadof|pushinsteadof)"
     r"|submodule\..*\.update|trailer\..*\.(cmd|command)|uploadpack\.packobjectshook"
     r"|protocol\..*|tar\..*\.command|sendemail\..*|lfs\..*"
+    r"|gitmill\.(sandbox|bubblewrap|writable|readable|worktreeroot)"
 )
 _EVERYDAY = re.compile(r"branch\..*")  # git writes it for whoever makes a branch
 

@@ -73,7 +73,8 @@ class Slot:
 
         `holder` names whose work will stand here, for a rescue after a kill.
         """
-        remove(self.side / "tmp")
+        for name in ("tmp", "home"):
+            remove(self.side / name)
         for tries in range(_TRIES):
             # A `git worktree prune` of the user's takes git's entry away when `.git` is not there.
             with suppress(FileNotFoundError):

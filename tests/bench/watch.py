@@ -173,8 +173,9 @@ def sums(repo: Repo) -> None:
         began, cpu = time.perf_counter(), time.process_time()
         spent = spent_today(mill, mill.snapshot())
         took = (time.perf_counter() - began) * 1000
-        told = f"{name} ({(time.process_time() - cpu) * 1000:.0f} ms of CPU)"
-        row(f"the sum of a day with {spent.attempts:,} run logs, {told}", took, "ms", "-")
+        used = f"{(time.process_time() - cpu) * 1000:.0f} ms of CPU"
+        what = f"the sum of a day with {spent.attempts:,} run logs, {name} ({used})"
+        row(what, took, "ms", "-")
     record = EventRecord(event="checked", id="f" * 16)
     mill.store.commit(lambda _: Draft("x", record, {"README.md": b"x"}))
     began = time.perf_counter()

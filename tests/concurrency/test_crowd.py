@@ -117,9 +117,9 @@ def test_two_hundred_writers_leave_two_hundred_notes(repo: Repo):
     "count", [6, pytest.param(30, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
 )
 def test_two_runs_and_two_landings_share_the_work(repo: Repo, count: int):
-    """While the user's git does its own, and agents throw away what makes a worktree one."""
+    """While the user's git does its own; the sandbox lets no agent throw away its `.git`."""
     tasks = [
-        new_task(repo.path, f"T{n}", f"echo {n} > f{n}; test {n} != 1 || rm -f .git")
+        new_task(repo.path, f"T{n}", f"echo {n} > f{n}; test {n} != 1 || rm -f .git || true")
         for n in range(count)
     ]
     calls = [("command", "run")] * 2 + [("command", "queue", "land")] * 2
@@ -138,6 +138,7 @@ def test_two_runs_and_two_landings_share_the_work(repo: Repo, count: int):
 def test_a_users_git_harms_no_run(repo: Repo):
     """Loops of commit, gc, pack-refs and worktree prune beside a run that lands without a checkout."""
     repo.git("switch", "-q", "-c", "mine")
+    repo.unfence()
     tasks = [new_task(repo.path, f"T{n}", f"echo {n} > f{n}; rm -f .git") for n in range(4)]
     with crowd(repo.path, 120, [("command", "run"), *NUISANCES]) as did:
         pass

@@ -77,6 +77,7 @@ def test_a_session_goes_on_and_each_run_tells_its_own_use(name, ask):
     assert cost[0] > first.cost
 
 
+@pytest.mark.slow
 @promise("a session that is gone begins anew with the whole prompt")
 def test_a_forgotten_session_begins_anew(name, ask):
     gone = "0b5c3b9e-1c7e-4d0a-9d55-3c2f8f1f7a10"

@@ -10,8 +10,9 @@ import pytest
 from gitmill.core.document import Document
 from tests.support.cli import gitmill as cli
 from tests.support.clis import CLIS, KEY
-from tests.support.model import Answer, Asked, Model, Read, Shell, Tokens, Write
+from tests.support.model import Answer, Asked, Model, Read, Shell, Status, Tokens, Write
 from tests.support.model.steps import Step
+from tests.support.programs import version
 from tests.support.promises import promise
 from tests.support.repos import Repo, Sandbox
 
@@ -77,6 +78,42 @@ def test_a_task_is_carried_from_build_to_landing(
     objects = repo.git("cat-file", "--batch-all-objects", "--batch", "--unordered")
     assert "Greets." in objects
     assert KEY not in objects
+
+
+@pytest.mark.slow
+@promise("`gitmill agent list` and `gitmill agent try`")
+def test_an_agent_is_listed_and_tried(
+    name: str, sandbox: Sandbox, model: Model, monkeypatch: pytest.MonkeyPatch
+):
+    real = CLIS[name]
+    url = model.play([Write("hello.txt", "hello\n"), Answer("pass", "It says hello.")])
+    for variable, value in real.environment(url).items():
+        monkeypatch.setenv(variable, value)
+    listed = {
+        one["name"]: one for one in cli(sandbox.root, "agent", "list", "--json").json["agents"]
+    }
+    told = {key: listed[name][key] for key in ("found", "version", "supported", "signed_in")}
+    assert told == {
+        "found": True, "version": version(name), "supported": True, "signed_in": True,
+    }  # fmt: skip
+    table = f'[agents.{name}]\nmodel = "{real.model}"\noptions = {list(real.options)}\n'
+    repo = sandbox.repo(files={".gitmill/config.toml": table})
+    assert cli(repo.path, "init").code == 0
+    if real.options:  # nothing that a policy says is run before it is trusted
+        monkeypatch.delenv("GITMILL_TRUST")
+        assert "untrusted" in cli(repo.path, "agent", "try", name).err
+        monkeypatch.setenv("GITMILL_TRUST", "1")
+    said = cli(repo.path, "agent", "try", name)
+    assert said.code == 0, said
+    assert f"{name} works: pass (completed)" in said.out
+    assert "said     It says hello." in said.out
+    assert "session" in said.out
+    url = model.play([Status(401, "no such key")])
+    for variable, value in real.environment(url).items():
+        monkeypatch.setenv(variable, value)
+    said = cli(repo.path, "agent", "try", name)
+    assert said.code == 1
+    assert "(unauthorised)" in said.out
 
 
 def run_logs(repo: Repo) -> Iterator[str]:

@@ -50,6 +50,7 @@ def test_read_only_writes_nothing(name, ask, work: Path, tmp_path: Path):
         assert "Bash echo x > b.txt" in report.denied
 
 
+@pytest.mark.slow
 @promise("read-only: files and history can be read")
 def test_read_only_reads(name, ask, work: Path):
     work.mkdir(exist_ok=True)
@@ -146,12 +147,12 @@ def test_a_hostile_repository_is_not_obeyed(name, ask, work: Path, tmp_path: Pat
 
 
 @pytest.mark.slow
-@promise("a prompt of 1 MB as it is, one of 5 MB through a file")
+@promise("a prompt of 400 KB as it is, one of 5 MB through a file")
 def test_a_prompt_of_any_length_reaches_the_model(name, ask, tmp_path: Path):
     line = "Das ist eine sehr lange Zeile: häßlich, schön, 日本語.\n"
-    for size in (800_000, 5_000_000):
-        prompt = "Begin.\n" + line * (size // len(line)) + "\n- `nonce` is `n0nce`.\n"
-        assert len(prompt) > size * 0.99
+    for size in (400_000, 5_000_000):
+        prompt = "Begin.\n" + line * (size // len(line.encode()) + 1) + "\n- `nonce` is `n0nce`.\n"
+        assert len(prompt.encode()) > size
         path = tmp_path / "scratch/prompt.md"
         steps = [Answer("pass", "Read it.")]
         if size > 1_000_000:
@@ -168,6 +169,7 @@ def test_a_prompt_of_any_length_reaches_the_model(name, ask, tmp_path: Path):
             assert said.strip() == prompt.strip()
 
 
+@pytest.mark.slow
 @promise("the key is in no argument and in no file")
 def test_the_key_is_told_to_the_service_alone(name, ask, execute, work: Path, tmp_path: Path):
     seen: list[str] = []

@@ -94,8 +94,16 @@ approvals = {review = 2}
 distinct_from = {review = ["author", "review"]}
 gates = {approve = "never"}
 
+[prices.large]
+input = 1.25
+output = 10.0
+cached = 0.125
+
 [environment]
 pass = ["PYPI_TOKEN"]
+[sandbox]
+enforce = "required"
+network = "off"
 """
 
 

@@ -1,15 +1,18 @@
 """What clumsy and hostile agents do to a repository: one test for each row of docs/hostile.md.
 
-All without a sandbox. Beside each, another attempt is under way and the user works in the checkout:
-neither is blamed for what the agent did, and nothing of theirs is undone.
+Each in the sandbox, and once more without it. Beside each, another attempt is under way and the
+user works in the checkout: neither is blamed for what the agent did, and nothing of theirs is
+undone.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +47,9 @@ class Row:
     told: str = ""  # in the run log, of what does not hold it
     alone: bool = False  # without another attempt under way
     late: bool = False  # once the user has worked: it stops git, or runs with the user's
+    inside: bool = False  # it stays within its worktree: the sandbox changes nothing
+    fenced: str = "approved"  # else where its item stands in the sandbox
+    says: str = "the sandbox refused: "  # and what its run log says there
 
 
 def ref_is_left(ref: str) -> Callable[[Live, str], None]:
@@ -142,10 +148,13 @@ ROWS = [
     Row("plants fsmonitor", "git config core.fsmonitor 'touch WORD/pwned'; " + MAKE_X,
         "waiting", "core.fsmonitor was planted", {"x.txt": "x\n"},
         config_is_clean("core.fsmonitor"), late=True),
-    Row("plants an alias for all", "git config --global alias.st '!touch WORD/pwned'; " + MAKE_X,
+    Row("plants an alias for all", "git config --file GLOBAL alias.st '!touch WORD/pwned'; " + MAKE_X,
         "waiting", "alias.st was planted", {"x.txt": "x\n"}, config_is_clean("alias.st")),
-    Row("deletes .git of its worktree", "rm .git; " + MAKE_X, made={"x.txt": "x\n"}),
-    Row("deletes its worktree", 'rm -rf "$PWD"', "blocked", "the worktree .* is gone"),
+    Row("plants an alias for itself", "git config --global alias.st '!touch WORD/pwned'; " + MAKE_X,
+        made={"x.txt": "x\n"}, says=""),
+    Row("deletes .git of its worktree", "rm .git; " + MAKE_X, made={"x.txt": "x\n"}, says=""),
+    Row("deletes its worktree", 'rm -rf "$PWD"', "blocked", "the worktree .* is gone",
+        fenced="waiting", says="Device or resource busy"),
     Row("rewrites its criteria", FORGE + MAKE_X, "waiting",
         f"{STATE} was moved .*; it was put back", {"x.txt": "x\n"}, state_is_put_back),
     Row("removes its own history", MAKE_X + f"git update-ref -d {STATE}",
@@ -153,26 +162,28 @@ ROWS = [
     Row("moves a note", MAKE_X + "git update-ref refs/notes/gitmill HEAD",
         "waiting", "refs/notes/gitmill was made.*; it was put back", {"x.txt": "x\n"}),
     Row("rewrites the policy", "mkdir -p .gitmill; echo 'x = 1' > .gitmill/config.toml",
-        "waiting", "protected path .gitmill/config.toml: a person must allow it"),
+        "waiting", "protected path .gitmill/config.toml: a person must allow it", inside=True),
     Row("edits a check's script", "echo 'exit 0' > check.sh",
-        "waiting", "protected path check.sh: a person must allow it"),
+        "waiting", "protected path check.sh: a person must allow it", inside=True),
     Row("links out of the tree", "ln -s /etc/passwd link", "blocked",
-        "link is a link that leads out of the repository"),
+        "link is a link that leads out of the repository", inside=True),
     Row("adds a submodule", "git init -q sub; cd sub; git commit -q --allow-empty -m a",
-        "waiting", "sub is another repository: a person must allow it"),
+        "waiting", "sub is another repository: a person must allow it", inside=True),
     Row("makes a nested repository", "git init -q sub; echo x > sub/x.txt",
-        made={"sub/x.txt": "x\n"}),
+        made={"sub/x.txt": "x\n"}, inside=True),
     Row("makes a huge file", "head -c 200000000 /dev/zero > huge", "blocked",
-        "huge has 200000000 bytes"),
+        "huge has 200000000 bytes", inside=True),
     Row("names a file like an option", "echo x > --help; echo x > -rf; echo x > ./--",
-        made={"--help": "x\n", "-rf": "x\n", "--": "x\n"}),
+        made={"--help": "x\n", "-rf": "x\n", "--": "x\n"}, inside=True),
     Row("leaves a daemon", MAKE_X + "setsid sh -c 'sleep 1; echo late > late.txt' > /dev/null 2>&1 &",
-        made={"x.txt": "x\n"}),
+        made={"x.txt": "x\n"}, inside=True),
 ]  # fmt: skip
 
 
-@pytest.fixture
-def live(sandbox: Sandbox, server: Server) -> Iterator[Live]:
+@pytest.fixture(params=["in the sandbox", pytest.param("without it", marks=pytest.mark.slow)])
+def live(
+    request: pytest.FixtureRequest, sandbox: Sandbox, server: Server, sealed: Path
+) -> Iterator[Live]:
     repo = sandbox.repo(files={"README.md": "hello\n", "check.sh": "test -e README.md\n"})
     repo.commit({"dirty.txt": "before\n"}, "first")
     repo.git("branch", "precious")
@@ -180,6 +191,11 @@ def live(sandbox: Sandbox, server: Server) -> Iterator[Live]:
     subprocess.run(["git", "clone", "-q", "--bare", str(repo.path), str(bare)], check=True)
     repo.git("remote", "add", "origin", str(bare))
     live = Live(repo, server)
+    config = sealed / ".gitconfig"
+    config.write_text(config.read_text().replace(f"writable = {sandbox.root}\n",
+                      f"writable = {live.word}\n\treadable = {sealed}\n"))  # fmt: skip
+    if request.param == "without it":
+        repo.unfence()
     assert live.gitmill("init").code == 0
     policy = '[checks.it]\ncommand = "sh check.sh"\ninputs = ["check.sh"]\n'
     repo.commit({".gitmill/config.toml": policy}, "policy")
@@ -190,14 +206,23 @@ def live(sandbox: Sandbox, server: Server) -> Iterator[Live]:
     live.close()
 
 
+def is_fenced(live: Live) -> bool:
+    return live.repo.git("config", "gitmill.sandbox", check=False) != "off"
+
+
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_row(live: Live, row: Row):
     begun, wait = (f"touch {live.word}/%s", f"until test -e {live.word}/go; do sleep 0.02; done")
     script = row.script.replace("WORD", str(live.word))
-    parts = [begun % "hostile", wait, f"({script}\n)"]
+    script = script.replace("GLOBAL", os.environ["GIT_CONFIG_GLOBAL"])
+    fenced = is_fenced(live) and not row.inside
+    # What one of its commands is refused does not keep it from the next one.
+    tries = f"(set +e; {script}\ntrue)" if fenced else f"({script}\n)"
+    parts = [begun % "hostile", wait, tries]
     parts = parts if row.late else [parts[2], *parts[:2]]
     task = live.new_task("Hostile", "\n".join(parts))
     other = live.new_task("Other", f"echo o > other.txt\n{begun % 'other'}\n{wait}")
+    before = steering(live)
     runs = [("hostile", task)] if row.alone else [("other", other), ("hostile", task)]
     through = ("--through", "approved")
     processes = [live.start_until(name, "run", item, *through) for name, item in runs]
@@ -206,16 +231,39 @@ def test_row(live: Live, row: Row):
     said = [process.communicate(timeout=60)[1] for process in processes]
 
     item = live.item(task)
-    assert item["status"] == row.status, [item["reason"], *said]
-    assert re.search(row.reason, item["reason"] or "")
-    for path, content in row.made.items():
+    log = build_log(live, task)
+    if fenced:
+        assert item["status"] == row.fenced, [item["reason"], *said]
+        assert re.search(row.says, log)
+        assert 'sandbox: "bubblewrap"' in log
+        assert steering(live) == before
+    else:
+        assert item["status"] == row.status, [item["reason"], *said]
+        assert re.search(row.reason, item["reason"] or "")
+        assert re.search(row.told, log)
+        row.then(live, task)
+    for path, content in row.made.items() if row.fenced == "approved" else ():
         assert live.repo.git("show", f"refs/gitmill/work/{task}:{path}") + "\n" == content
-    assert re.search(row.told, build_log(live, task))
-    row.then(live, task)
     if not row.alone:
         assert live.item(other)["status"] == "approved", live.item(other)["reason"]
     the_users_work_is_there(live)
     assert live.repo.git("fsck", "--no-dangling") == ""
+
+
+def steering(live: Live) -> dict[str, str]:
+    """What steers git, and every ref that neither gitmill nor the user of these tests moves."""
+    theirs = {"refs/heads/main", "refs/heads/topic", "refs/stash", STATE}
+    refs = live.repo.git("for-each-ref", "--format=%(refname) %(objectname)").splitlines()
+    found = dict(line.split() for line in refs if not line.startswith("refs/gitmill/"))
+    files = [live.repo.git_dir / "config", *(live.repo.git_dir / "hooks").iterdir()]
+    files.append(Path(os.environ["GIT_CONFIG_GLOBAL"]))
+    bare = subprocess.run(["git", "ls-remote", "origin"], cwd=live.repo.path, check=True,
+                          capture_output=True, text=True).stdout  # fmt: skip
+    return (
+        {ref: oid for ref, oid in found.items() if ref not in theirs}
+        | {str(path): path.read_text() for path in files}
+        | {"origin": bare, "config keys": live.repo.git("config", "--list")}
+    )
 
 
 def build_log(live: Live, task: str) -> str:
@@ -238,33 +286,45 @@ def the_users_work_is_there(live: Live) -> None:
     assert "mine" in live.repo.git("show", "stash@{0}:dirty.txt")
 
 
-def test_what_is_written_into_another_worktree_is_part_of_that_change(live: Live):
+def test_what_is_written_into_another_worktree(live: Live):
+    """Without the sandbox it is part of that change; in it, nobody sees another's worktree."""
     wait = f"until test -e {live.word}/go; do sleep 0.02; done"
     other = live.new_task("Other", f"echo o > other.txt; pwd > {live.word}/place;"
                           f" touch {live.word}/other; {wait}", "--path", "other.txt")  # fmt: skip
     run = live.start_until("other", "run", other, "--through", "approved", "--limit", "1")
-    task = live.new_task("Hostile", f"{MAKE_X} echo evil > $(cat {live.word}/place)/evil.txt")
+    evil = f"echo evil > $(cat {live.word}/place)/evil.txt || true"
+    task = live.new_task("Hostile", f"{MAKE_X} ({evil})")
     assert live.gitmill("run", task, "--through", "approved").code == 0
     live.go()
     run.communicate(timeout=60)
-    assert "evil.txt is outside of the declared paths" in build_log(live, other)
+    found = "evil.txt is outside of the declared paths" in build_log(live, other)
+    assert found is not is_fenced(live)
     names = live.repo.git("diff", "--name-only", "main", f"refs/gitmill/work/{task}")
     assert names == "x.txt"
 
 
 def test_what_is_written_into_the_checkout_does_not_land(live: Live):
-    task = live.new_task("Hostile", f"{MAKE_X} echo evil > {live.repo.path}/evil.txt")
+    script = f"{MAKE_X} (echo evil > {live.repo.path}/evil.txt) || true"
+    task = live.new_task("Hostile", script)
     assert live.gitmill("run").code == 0
     assert live.item(task)["status"] == "landed"
-    assert live.repo.git("status", "--porcelain") == "?? evil.txt"
+    left = "" if is_fenced(live) else "?? evil.txt"
+    assert live.repo.git("status", "--porcelain") == left
     assert live.repo.git("diff", "--name-only", "main~1", "main") == "x.txt"
+    assert ("evil.txt: Read-only file system" in build_log(live, task)) is is_fenced(live)
 
 
 def test_a_deleted_repository_ends_everything_with_an_error(live: Live):
-    live.new_task("Hostile", f"rm -rf {GIT_DIR}")
+    task = live.new_task("Hostile", f"rm -rf {GIT_DIR}")
     said = live.gitmill("run")
     assert said.code == 1
-    assert f"error[unusable-repository]: the repository {live.repo.git_dir} is gone" in said.err
+    if is_fenced(live):
+        assert live.item(task)["status"] == "blocked"
+        assert live.repo.git("fsck", "--no-dangling") == ""
+        assert "the sandbox refused: rm: cannot remove" in build_log(live, task)
+    else:
+        error = f"error[unusable-repository]: the repository {live.repo.git_dir} is gone"
+        assert error in said.err
 
 
 def test_an_edited_test_is_part_of_the_change(live: Live):

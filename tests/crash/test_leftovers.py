@@ -66,6 +66,7 @@ def test_a_worktree_that_cannot_be_saved_is_left_alone_and_told(live: Live):
 
 
 def test_a_worktree_that_became_a_repository_is_made_anew(live: Live):
+    live.repo.unfence()
     live.new_task("Change", "rm .git; git init -q .; echo x > x.txt; git add .")
     assert live.gitmill("run").code == 0
     other = live.new_task("Other", "pwd; echo y > y.txt")

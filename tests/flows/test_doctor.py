@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -34,11 +35,11 @@ def seen(folder: Path, name: str) -> list[Sign]:
 
 
 def worst(folder: Path) -> set[tuple[str, str]]:
-    """What is not right, but for the sandbox, which is not there yet."""
+    """What is not right."""
     return {
         (one.name, one.sign.level.value)
         for one in examine(folder)
-        if one.sign.level is not Level.OK and one.name != "sandbox"
+        if one.sign.level is not Level.OK
     }
 
 
@@ -65,12 +66,11 @@ def state_file(repo: Repo, path: str, text: str, *, date: str = "2026-01-02T03:0
     git("update-ref", "refs/heads/gitmill/state", commit)
 
 
-def test_a_healthy_repository_has_only_the_missing_sandbox(repo: Repo):
+def test_a_healthy_repository_lacks_nothing(repo: Repo):
     repo.git("config", "gitmill.durability", "full")
     assert worst(repo.path) == set()
-    sandbox = seen(repo.path, "sandbox")
-    assert [sign.level for sign in sandbox] == [Level.NOTE]
-    assert sandbox[0].text.startswith("not enforced")
+    assert "bubblewrap 0." in seen(repo.path, "sandbox")[0].text
+    assert seen(repo.path, "fence")[0].text == "auto; the network of checks is on"
 
 
 @pytest.fixture(autouse=True)
@@ -101,9 +101,9 @@ def test_looking_changes_nothing(repo: Repo, sealed: Path):
 def test_a_screen_and_the_exit_code(repo: Repo):
     said = gitmill(repo.path, "doctor")
     assert said.code == 0
-    assert said.err.endswith(" ok, 1 note\nnext: `gitmill status`\n")
+    assert re.fullmatch(r"\d+ ok\nnext: `gitmill status`\n", said.err)
     assert "\nok       target         main at " in said.out
-    assert all(line[:8].strip() in ("ok", "note", "") for line in said.out.splitlines())
+    assert all(line[:8].strip() in ("ok", "") for line in said.out.splitlines())
     repo.git("branch", "-m", "main", "trunk")
     said = gitmill(repo.path, "doctor", "--json")
     assert (said.code, said.err) == (1, "")

@@ -84,6 +84,7 @@ def test_a_removed_worktree_of_the_target_is_no_checkout(repo: Repo):
 
 
 def test_which_branch_a_script_switches_to_does_not_matter(repo: Repo):
+    repo.unfence()
     repo.git("switch", "-q", "-c", "dev")
     task = new_task(repo.path, "T", "git checkout -q main; echo x > x; git add x; git stash -q; "
                     "git stash pop -q")  # fmt: skip

@@ -976,6 +976,7 @@ def test_the_page_has_every_rule_as_it_is():
 def test_what_is_edited_during_a_landing_stands_in_its_note(sandbox: Sandbox):
     """The check itself edits the task, as a person would from another terminal."""
     repo = sandbox.repo(files={"a.txt": "a\n"})
+    repo.unfence()
     mill = Mill.open(repo.path)
     init(mill)
     task = NewTask(title="Old", script="echo b > b.txt", criteria=["$ true"])

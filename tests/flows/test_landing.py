@@ -146,7 +146,7 @@ def test_a_checkout_in_the_way_holds_the_landing_and_names_the_file(repo: Repo, 
     if how == "ignored":
         repo.commit({".gitignore": "new.txt\n"})
         gitmill(repo.path, "init")
-    script = "echo agent >> a.txt" if how == "dirty" else "echo agent > new.txt; git add -f new.txt"
+    script = "echo agent >> a.txt" if how == "dirty" else "echo agent > new.txt"
     if how == "ignored":
         script = "printf '' > .gitignore; echo agent > new.txt"
     task = approved(repo, script)
@@ -248,6 +248,7 @@ def test_reading_back_finds_paths_that_were_not_reviewed(repo: Repo):
 
 def test_a_cancel_during_landing_is_honoured_when_it_does_not_land(repo: Repo):
     """The check itself cancels the task, as a person would from another terminal."""
+    repo.unfence()
     task = approved(repo, "echo x >> a.txt")
     cancel = f"{sys.executable} -m gitmill task cancel {task} -m no"
     checks(

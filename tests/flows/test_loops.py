@@ -49,12 +49,23 @@ def test_any_program_builds_is_returned_and_fixes(cast: Cast):
 
 
 def test_what_a_reviewer_writes_is_thrown_away(cast: Cast):
+    cast.repo.unfence()
     cast.plays("coder", PASS | {"write": {"a.txt": "1\n"}})
     cast.plays("judge", PASS | {"write": {"a.txt": "mine\n", "new.txt": "mine\n"}})
     new_task(cast.repo.path, "Numbers", "")
     assert gitmill(cast.repo.path, "run").code == 0
     assert cast.repo.git("show", "main:a.txt") == "1"
     assert "new.txt" not in cast.repo.git("ls-tree", "--name-only", "main")
+
+
+def test_a_reviewer_is_refused_what_it_would_write_and_the_run_log_says_so(cast: Cast):
+    cast.plays("coder", PASS | {"write": {"a.txt": "1\n"}})
+    cast.plays("judge", PASS | {"write": {"a.txt": "mine\n"}})
+    task = new_task(cast.repo.path, "Numbers", "")
+    assert gitmill(cast.repo.path, "run").code == 1
+    log = cast.repo.git("show", f"gitmill/state:runs/{task[2:4]}/{task}/002-review.md")
+    assert "the sandbox refused: OSError: [Errno 30] Read-only file system: 'a.txt'" in log
+    assert 'sandbox: "bubblewrap"' in log
 
 
 def test_a_reviewer_without_a_readable_verdict_never_passes(cast: Cast):

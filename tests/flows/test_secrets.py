@@ -182,6 +182,8 @@ def test_no_ref_ever_holds_what_an_agent_planted(repo: Repo, planted: Path, end:
     script = (
         f"echo good > good.txt; cp {planted}/github conf.txt; cat {planted}/npm >> a.txt; {end}"
     )
+    if "git" in end or "kill" in end:
+        repo.unfence()  # it cannot do that in the sandbox
     task = new_task(repo.path, "T", script)
     said = gitmill(repo.path, "run")
     assert said.code in (1, 4), said.err
@@ -210,7 +212,7 @@ def test_a_secret_comes_in_by_no_other_way(repo: Repo, planted: Path):
     old = repo.commit({"old.txt": FILLER * 9, "tests/t.py": FILLER})
     ways = {
         "name": f'touch "$(cat {planted}/gitlab)"',
-        "rename": f"git mv old.txt new.txt; cat {planted}/gitlab >> new.txt",
+        "rename": f"mv old.txt new.txt; cat {planted}/gitlab >> new.txt",
         "comment": f'echo "$(cat {planted}/gitlab) # pragma: allowlist secret" >> tests/t.py',
         "executable": f"cp {planted}/gitlab run.sh; chmod +x run.sh",
         "link": f'ln -s "$(cat {planted}/gitlab)" link',
@@ -225,7 +227,7 @@ def test_a_secret_comes_in_by_no_other_way(repo: Repo, planted: Path):
 
 def test_a_secret_that_the_target_holds_already_stops_nothing(repo: Repo, planted: Path):
     repo.commit({"conf.txt": f"one\n{MADE['github'][0]}\ntwo\n", "gone.txt": MADE["npm"][0]})
-    new_task(repo.path, "T", "echo more >> conf.txt; rm gone.txt; git mv conf.txt moved.txt")
+    new_task(repo.path, "T", "echo more >> conf.txt; rm gone.txt; mv conf.txt moved.txt")
     said = gitmill(repo.path, "run")
     assert said.code == 0, said.err
     assert repo.git("ls-tree", "--name-only", "main").split() == [".gitmill", "a.txt", "moved.txt"]

@@ -175,6 +175,7 @@ def test_a_yes_of_a_review_can_be_taken_back_before_it_lands(repo: Repo):
 
 
 def test_an_attempt_given_back_keeps_what_a_person_edited_while_it_ran(repo: Repo):
+    repo.unfence()
     task = new_task(repo.path, "Edited", "true")
     mine = f'cd {repo.path} && {sys.executable} -m gitmill task edit {task} --priority "$GITMILL_ATTEMPT"'
     gitmill(repo.path, "task", "edit", task, "--script", f"{mine}; exit 3")
@@ -232,6 +233,7 @@ def test_a_pause_is_undone_like_anything(repo: Repo):
 
 
 def test_what_runs_is_not_undone(repo: Repo):
+    repo.unfence()
     word = repo.path.parent / "said"
     task = new_task(repo.path, "Runs", "true")
     script = f"cd {repo.path}; {sys.executable} -m gitmill undo {task} 2> {word} || echo $? >> {word}; exit 3"
@@ -243,6 +245,7 @@ def test_what_runs_is_not_undone(repo: Repo):
 
 
 def test_what_a_dead_process_holds_is_recovered_first(repo: Repo):
+    repo.unfence()
     task = new_task(repo.path, "Dies", "kill -9 $(cut -d' ' -f4 /proc/$PPID/stat); sleep 60")
     assert gitmill(repo.path, "run", task).code == -9
     said = gitmill(repo.path, "undo", task)
@@ -253,6 +256,7 @@ def test_what_a_dead_process_holds_is_recovered_first(repo: Repo):
 
 
 def test_what_is_being_landed_is_not_undone_and_a_wish_to_cancel_is(repo: Repo):
+    repo.unfence()
     word = repo.path.parent / "said"
     task = new_task(repo.path, "Lands", "echo x >> a.txt", "--criterion", "$ true")
     assert gitmill(repo.path, "run", task, "--through", "approved").code == 0

@@ -40,7 +40,9 @@ def shell(tmp_path: Path, pytestconfig: pytest.Config):
     place = tmp_path / "walk"
     place.mkdir()
     with Shell(kept, {}) as shell, (kept / "lock").open("w") as lock:
-        shell.run(f'unset PYTHONPATH PYTHONDONTWRITEBYTECODE; PATH="{programs}:$PATH"')
+        shell.run(
+            f'unset PYTHONPATH PYTHONDONTWRITEBYTECODE GITMILL_TRUST; PATH="{programs}:$PATH"'
+        )
         fcntl.flock(lock, fcntl.LOCK_EX)
         follow(shell, steps)
         fcntl.flock(lock, fcntl.LOCK_UN)

@@ -78,6 +78,7 @@ class Case:
         home = self.folder / "home"
         return dict(os.environ) | {
             "HOME": str(home),
+            "CASE_HOME": str(home),
             "XDG_STATE_HOME": str(home / "state"),
             "GIT_CONFIG_GLOBAL": os.environ["GIT_CONFIG_GLOBAL"],
         }
@@ -114,9 +115,12 @@ class Template:
 
 
 def mortal(name: str) -> str:
-    """Return a line of script that kills the gitmill which runs it, if `arm` has said so."""
+    """Return a line of script that kills the gitmill which runs it, if `arm` has said so.
+
+    From inside of the sandbox nobody could.
+    """
     kill = 'kill -9 "$(cut -d" " -f4 "/proc/$PPID/stat")"'
-    return f'test ! -e "$HOME/{name}" || {{ rm "$HOME/{name}"; {kill}; sleep 60; }}'
+    return f'test ! -e "$CASE_HOME/{name}" || {{ rm "$CASE_HOME/{name}"; {kill}; sleep 60; }}'
 
 
 @cache
@@ -129,6 +133,7 @@ def template(server: Server, *, checked_out: bool, approved: bool = False) -> Te
     atexit.register(shutil.rmtree, folder)
     repo = Sandbox(folder).repo(files={"a.txt": "one\n", "mine.txt": "committed\n"})
     shutil.rmtree(repo.git_dir / "hooks")
+    repo.git("config", "gitmill.sandbox", "off")
     assert server.gitmill(repo.path, "init").code == 0
     shutil.rmtree(repo.path / ".gitmill")
     build = f"echo half > half.txt\n{mortal('build')}\nrm half.txt\necho two >> a.txt"

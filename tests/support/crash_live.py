@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ class Live:
         ear = "trap '' INT TERM; " if deaf else ""
         word = self.word
         return (
-            f"test -e {word}/go || {{ {ear}sleep 987 & echo $! > {word}/child-{name};"
+            f"test -e {word}/go || {{ {ear}env LASTING={word}/{name} sleep 987 &"
             f" touch {word}/{name}; until test -e {word}/go; do sleep 0.05; done; }}"
         )
 
@@ -83,13 +84,13 @@ class Live:
         (self.word / "go").touch()
 
     def has_ended(self, name: str) -> bool:
-        """Whether the background child of what lasted is gone."""
-        pid = int((self.word / f"child-{name}").read_text())
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            return True
-        return state in "ZX"
+        """Whether the background child of what lasted is gone, wherever its numbers count."""
+        wanted = f"\0LASTING={self.word}/{name}\0".encode()
+        for entry in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if wanted in b"\0" + (entry / "environ").read_bytes():
+                    return False
+        return True
 
     def gitmill(self, *args: str) -> Said:
         return self.server.gitmill(self.repo.path, *args)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,20 +13,33 @@ import pytest
 from tests.support.clis import CLIS
 from tests.support.programs import version
 
-# Promise -> CLI -> what there is to say of it; in the order of the tests.
-TABLE: dict[str, dict[str, str]] = {}
+_ROOT = Path(__file__).parents[2]
+_MODULES = ("test_real", "test_real_faults", "test_real_permissions", "test_real_loop")
+_PROMISES: dict[str, Mapping[str, str]] = {}
 
 
 def promise(text: str, *, but: Mapping[str, str] | None = None) -> Callable[[Any], Any]:
     """Run a test for each CLI as its `name`; `but` says which it is not run for, and why."""
-    but = dict(but or {})
-    TABLE[text] = {name: but.get(name, "yes") for name in CLIS}
-    return pytest.mark.parametrize("name", [name for name in CLIS if name not in but])
+    _PROMISES[text] = dict(but or {})
+    return pytest.mark.parametrize("name", [name for name in CLIS if name not in (but or {})])
 
 
 def table() -> str:
-    """Return the Markdown table."""
+    """Return the Markdown table, in the order in which the tests stand in their files."""
     heads = [f"{name} {version(name)}" for name in CLIS]
-    rows = ["| | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
-    rows += [f"| {text} | " + " | ".join(TABLE[text].values()) + " |" for text in TABLE]
+    rows = ["| what is tested | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
+    for module in _MODULES:
+        import_module(f"tests.contract.{module}")
+        source = (_ROOT / f"tests/contract/{module}.py").read_text("utf-8")
+        for text in re.findall(r'^@promise\(\s*"([^"]+)"', source, re.MULTILINE):
+            cells = [_PROMISES[text].get(name, "yes") for name in CLIS]
+            rows.append(f"| {text} | " + " | ".join(cells) + " |")
     return "\n".join(rows) + "\n"
+
+
+def write() -> None:
+    """Put the table into the page of the agents."""
+    page = _ROOT / "docs/agents.md"
+    before, _, rest = page.read_text("utf-8").partition("| what is tested |")
+    after = rest.partition("\n\n")[2]
+    page.write_text(before + table() + ("\n" + after if after else ""), "utf-8")

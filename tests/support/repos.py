@@ -41,6 +41,10 @@ class Repo:
         self.git("commit", "-q", "--allow-empty", "-m", message)
         return self.git("rev-parse", "HEAD")
 
+    def unfence(self) -> None:
+        """Let scripts act here as the user would: without the sandbox."""
+        self.git("config", "gitmill.sandbox", "off")
+
     def tree(self, revision: str = "HEAD") -> str:
         return self.git("rev-parse", f"{revision}^{{tree}}")
 

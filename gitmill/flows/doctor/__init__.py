@@ -47,6 +47,7 @@ STATE: Mapping[str, Callable[[Mill, Snapshot], Signs]] = {
     "leases": leftovers.leases,
     "orphans": leftovers.orphans,
     "entries": leftovers.worktree_entries,
+    "homes": leftovers.agents_homes,
     "refs": leftovers.refs,
     "notes": leftovers.notes,
     "bugs": leftovers.reports,
@@ -54,6 +55,7 @@ STATE: Mapping[str, Callable[[Mill, Snapshot], Signs]] = {
 
 TARGET: Mapping[str, Callable[[Mill, Snapshot], Signs]] = {
     "policy": state.policy,
+    "fence": state.sandbox,
     "loops": state.loops,
     "checks": state.checks,
     "agents": state.programs,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 
 from gitmill.core.ids import PATTERN
 from gitmill.core.lifecycle import WORKING
 from gitmill.engines import leftovers as processes
-from gitmill.flows import init
+from gitmill.flows import homes, init
 from gitmill.flows.doctor.sign import Signs, note, ok, warning
 from gitmill.flows.interrupt import workers
 from gitmill.flows.recover import recover
@@ -70,6 +71,24 @@ def worktree_entries(mill: Mill, now: Snapshot) -> Signs:
                       "see `git worktree list`", fix=fix)  # fmt: skip
     else:
         yield ok("git lists no worktree of gitmill that is gone")
+
+
+def agents_homes(mill: Mill, now: Snapshot) -> Signs:
+    """Homes of agents whose item has ended, and logins that a killed run still has."""
+    over, lent = homes.left(mill, now)
+
+    def fix() -> str:
+        return "; ".join(["removed them", *homes.settle(mill)])
+
+    if lent:
+        yield warning(f"the login of {', '.join(lent)} is still in the home of a killed run",
+                      _RECOVER, fix=fix)  # fmt: skip
+    if over:
+        names = ", ".join(over[:_SHOWN])
+        found = note(f"{len(over)} ended items have homes of agents: {names}", _RECOVER)
+        yield replace(found, fix=fix)
+    if not lent and not over:
+        yield ok("no ended item has one")
 
 
 def refs(mill: Mill, now: Snapshot) -> Signs:

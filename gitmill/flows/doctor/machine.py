@@ -10,6 +10,7 @@ from pathlib import Path
 
 from gitmill import process
 from gitmill.engines import procfs
+from gitmill.engines import sandbox as bubblewrap
 from gitmill.flows.doctor.sign import Signs, note, ok, problem, warning
 from gitmill.git.repo import MINIMUM_GIT
 
@@ -88,8 +89,14 @@ def processes() -> Signs:
 
 
 def sandbox() -> Signs:
-    """Say what keeps agents and scripts within their worktree: nothing yet."""
-    yield note(
-        "not enforced: agents, scripts and checks run as you and can reach all that you can",
-        "run what you trust, or run gitmill as a user of its own or in a container",
+    """Look for what keeps agents, scripts and checks within their worktree, by starting it."""
+    found = bubblewrap.find()
+    if found.program:
+        yield ok(f"bubblewrap {bubblewrap.version(found.program)} at {found.program}")
+        return
+    yield warning(
+        "not enforced: agents, scripts and checks run as you and can reach all that you can; "
+        f"{found.why}",
+        "install bubblewrap and allow user namespaces: `gitmill explain sandbox-missing`",
+        "or run what you trust, as a user of its own or in a container",
     )

@@ -11,7 +11,13 @@ from datetime import UTC, datetime
 from gitmill import process
 from gitmill.agents import base as agents
 from gitmill.config import Policy
-from gitmill.errors import BadDocumentError, CheckoutBlockedError, GitmillError
+from gitmill.errors import (
+    BadDocumentError,
+    CheckoutBlockedError,
+    GitmillError,
+    SandboxMissingError,
+)
+from gitmill.flows import fence
 from gitmill.flows.compile import compile_at
 from gitmill.flows.doctor.sign import Signs, note, ok, problem, problem_of, warning
 from gitmill.git import trees
@@ -97,6 +103,24 @@ def policy(mill: Mill, now: Snapshot) -> Signs:
                    f"see `git diff {now.control.target} -- {POLICY}`")  # fmt: skip
     else:
         yield ok(f"{POLICY} at {tip[:10]}")
+
+
+def sandbox(mill: Mill, now: Snapshot) -> Signs:
+    """Whether what policy and preferences say of the sandbox can be done here."""
+    policy = mill.policy_at(mill.target_tip(now))
+    try:
+        word = fence.word(mill, policy)
+    except SandboxMissingError as missing:
+        yield problem_of(missing)
+        return
+    if word == fence.OFF:
+        switch = "git config gitmill.sandbox"
+        own = mill.repository.preferences.get("sandbox") == "off"
+        yield note(f"switched off by {switch if own else POLICY}: agents, scripts and checks run "
+                   "as you", f"`{switch} auto`")  # fmt: skip
+    elif word == fence.ENFORCED:
+        network = policy.sandbox.network.value
+        yield ok(f"{fence.wish(mill, policy).value}; the network of checks is {network}")
 
 
 def loops(mill: Mill, now: Snapshot) -> Signs:

@@ -13,7 +13,7 @@ from typing import Any
 _INJECTED = re.compile(
     r"\s*(<system-reminder>|<environment_context>|<user_instructions>|<permissions instructions>"
     r"|<session_context>|<turn_aborted>|<skills_instructions>|# AGENTS\.md instructions"
-    r"|<INSTRUCTIONS>|<local-command)"
+    r"|<INSTRUCTIONS>|<local-command|Continue from where you left off\.$)"
 )
 _NONCE = re.compile(r"`?nonce`? is `([^`\s]+)`")
 _PLACE = re.compile(

@@ -1,0 +1,66 @@
+"""`gitmill mode …`: which agents serve which roles, and what more is asked of stages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gitmill.cli import output, session
+from gitmill.errors import UsageError
+
+if TYPE_CHECKING:
+    from gitmill.core.mode import Mode
+
+mode = typer.Typer(add_completion=False, no_args_is_help=False, help="Modes: who does what.")
+
+
+@mode.callback(invoke_without_command=True)
+def bare(context: typer.Context) -> None:
+    """List the modes when no verb is given."""
+    if context.invoked_subcommand is None:
+        list_modes()
+
+
+def _modes() -> tuple[dict[str, Mode], str]:
+    from gitmill.core.mode import all_modes
+    from gitmill.flows.compile import shipped_modes
+
+    here = session.mill()
+    policy = here.policy_at(here.target_tip(here.snapshot()))
+    return all_modes(shipped_modes(), policy), policy.mode
+
+
+@mode.command("list")
+def list_modes() -> None:
+    """List the modes; the one that new tasks run in is marked."""
+    found, current = _modes()
+    rows = [
+        f"{'*' if name == current else ' '} {name:<12} "
+        + ", ".join(f"{role} {'|'.join(agents)}" for role, agents in one.roles.items())
+        for name, one in sorted(found.items())
+    ]
+    output.answer(rows, {"mode": current, "modes": [_as_json(one) for one in found.values()]})
+
+
+@mode.command()
+def show(name: Annotated[str, typer.Argument(help="Name of the mode.", metavar="MODE")]) -> None:
+    """Show the roles of a mode with their agents in the order they are asked, and its gates."""
+    found, _ = _modes()
+    if name not in found:
+        raise UsageError(f"there is no mode {name}", hints=[f"known: {', '.join(sorted(found))}"])
+    one = found[name]
+    rows = [f"{role:<16} {', '.join(agents)}" for role, agents in one.roles.items()]
+    rows += [f"{stage:<16} asks a person: {when.value}" for stage, when in one.gates.items()]
+    rows += [f"{stage:<16} {count} approvals" for stage, count in one.approvals.items()]
+    for stage, others in one.distinct_from.items():
+        whom = " and ".join("each other" if other == stage else other for other in others)
+        rows.append(f"{stage:<16} by agents other than {whom}")
+    output.answer(rows, {"mode": _as_json(one)})
+
+
+def _as_json(one: Mode) -> dict[str, Any]:
+    return {
+        "name": one.name, "roles": dict(one.roles), "gates": dict(one.gates),
+        "approvals": dict(one.approvals), "distinct_from": dict(one.distinct_from),
+    }  # fmt: skip

@@ -1,0 +1,147 @@
+"""The sandbox around what runs an agent's code: whether there is one, and what it leaves open.
+
+Where it cannot be had, agents' own flags and the comparison of the git directory remain, and
+`doctor`, `status` and each run log say "not enforced". docs/sandbox.md is the whole of it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+from gitmill.config import Policy
+from gitmill.config.values import Enforce, Network
+from gitmill.core.frozen import PlannedStage
+from gitmill.engines import sandbox
+from gitmill.engines.sandbox import Fence, Found
+from gitmill.errors import BadConfigError, SandboxMissingError
+from gitmill.flows import private
+from gitmill.git.worktrees import Slot
+from gitmill.mill import Mill
+
+ENFORCED, NOT_ENFORCED, OFF = "bubblewrap", "not enforced", "off"
+NOTE = "not-enforced"  # the file that tells `status` why there is no sandbox
+
+
+def wish(mill: Mill, policy: Policy) -> Enforce:
+    """Return what policy and `git config gitmill.sandbox` come to: a person's word, but for
+    `required`, which neither takes from the other.
+
+    Raises `BadConfigError`.
+    """  # noqa: D205
+    own = mill.repository.preferences.get("sandbox", policy.sandbox.enforce.value)
+    if own not in list(Enforce):
+        raise BadConfigError(
+            f"gitmill.sandbox in git's configuration is auto, required or off, not {own}",
+            hints=["`git config gitmill.sandbox auto`"],
+        )
+    required = policy.sandbox.enforce is Enforce.REQUIRED
+    return Enforce.REQUIRED if required else Enforce(own)
+
+
+def found(mill: Mill, policy: Policy) -> Found | None:
+    """Return the sandbox of this machine, None where none is wanted.
+
+    Raises `SandboxMissingError` where it is required and cannot be had.
+    """
+    wanted = wish(mill, policy)
+    if wanted is Enforce.OFF:
+        return None
+    here = find(mill)
+    if wanted is Enforce.REQUIRED and not here.program:
+        raise SandboxMissingError(
+            "the sandbox is required and cannot be had here", evidence=[here.why], hints=HINTS
+        )
+    return here
+
+
+HINTS = (
+    "install it with `apt-get install bubblewrap` or your system's package, then `gitmill doctor`",
+    "in a container, allow user namespaces; see `gitmill explain sandbox-missing`",
+)
+
+
+def find(mill: Mill) -> Found:
+    """Return the sandbox of this machine, whether it is wanted or not."""
+    return sandbox.find(mill.repository.preferences.get("bubblewrap", ""))
+
+
+def word(mill: Mill, policy: Policy) -> str:
+    """Return what a run log says of the sandbox."""
+    here = found(mill, policy)
+    return OFF if here is None else ENFORCED if here.program else NOT_ENFORCED
+
+
+def note(mill: Mill, policy: Policy) -> None:
+    """Leave word for `status`, or take it away."""
+    here = found(mill, policy)
+    path = mill.repository.private / NOTE
+    with suppress(OSError):
+        if here is not None and here.program:
+            path.unlink(missing_ok=True)
+        else:
+            path.write_text("it is switched off" if here is None else here.why)
+
+
+def network(policy: Policy, stage: PlannedStage | None, *, model: bool = False) -> bool:
+    """Whether what a stage runs has a network; `model` is an agent that talks to one."""
+    said = stage.network if stage else None
+    return (said or (Network.ON if model else policy.sandbox.network)) is Network.ON
+
+
+def fence_of(mill: Mill, policy: Policy, slot: Slot, *, network: bool) -> Fence | None:
+    """Return the fence of a worktree, None where there is no sandbox."""
+    here = found(mill, policy)
+    note(mill, policy)
+    if here is None or not here.program:
+        return None
+    pool, common = mill.pool.folder.resolve(), mill.repository.common.resolve()
+    blank = pool / "blank"
+    blank.touch()
+    others = [path for path in pool.parent.glob("*/homes") if path.parent != pool]
+    top = mill.repository.top
+    return Fence(
+        program=here.program,
+        worktree=slot.path.resolve(),
+        blank=blank,
+        writable=(slot.tmp, *_named(mill, "writable")),
+        visible=(*_tools(), *_linked(), *([top] if top else []), *_named(mill, "readable")),
+        hidden=(*private.places(), pool, *others),
+        guarded=(common, slot.path / ".git"),
+        network=network,
+    )
+
+
+def _named(mill: Mill, name: str) -> tuple[Path, ...]:
+    return tuple(Path(value).expanduser() for value in mill.repository.preferred(name))
+
+
+def _linked() -> Iterator[Path]:
+    """Yield where the links of a run's home lead: the user's may be a hidden place as a whole."""
+    return (private.home() / name for name in private.TOOLS)
+
+
+@cache
+def _tools() -> tuple[Path, ...]:
+    """Return where programs are that are used by name; it matters for those that are hidden.
+
+    A folder `bin` below /tmp belongs to an environment that is there as a whole.
+    """
+    names = [*os.environ.get("PATH", "").split(os.pathsep), sys.prefix, sys.base_prefix]
+    return tuple(dict.fromkeys(_whole(Path(name)) for name in names if name.startswith("/")))
+
+
+def _whole(folder: Path) -> Path:
+    whole = folder.name in ("bin", "sbin", ".bin") and folder.is_relative_to("/tmp")  # noqa: S108
+    return folder.parent if whole and len(folder.parts) > 3 else folder
+
+
+def refused(output: bytes) -> Iterator[str]:
+    """Yield what the sandbox refused, as far as the output of what it held tells."""
+    seen = dict.fromkeys(private.REFUSED.findall(output))
+    for text in list(seen)[:5]:
+        yield f"the sandbox refused: {text.decode('utf-8', 'replace').strip()}"

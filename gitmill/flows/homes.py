@@ -1,0 +1,155 @@
+"""The home that a run has instead of the user's: its own, with its toolchains but not its keys.
+
+An agent keeps one for each item, so that a conversation can go on; what runs as a script or check
+gets a fresh one. docs/sandbox.md says what is in it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from gitmill.core.lifecycle import FINAL
+from gitmill.errors import GitmillError
+from gitmill.flows import logins, private
+from gitmill.git.entries import remove
+from gitmill.git.locks import try_lock
+from gitmill.mill import Mill
+from gitmill.store.snapshot import Snapshot
+
+FOLDER = "homes"  # in the pool's folder
+
+
+def environment(home: Path) -> dict[str, str]:
+    """Return the variables that lead programs into a home."""
+    return {
+        "HOME": str(home),
+        "XDG_CONFIG_HOME": str(home / ".config"),
+        "XDG_CACHE_HOME": str(home / ".cache"),
+        "XDG_DATA_HOME": str(home / ".local" / "share"),
+        "XDG_STATE_HOME": str(home / ".local" / "state"),
+    }
+
+
+def furnish(mill: Mill, home: Path) -> None:
+    """Make a home unless it is there: who the user is to git, and links to the user's tools.
+
+    Nothing is written into one that was used: its user may have put links there.
+    """
+    if home.is_dir() and not home.is_symlink():
+        return
+    new = home.with_name(f"{home.name}.new")
+    remove(new)
+    new.mkdir(mode=0o700, parents=True)
+    (new / ".gitconfig").write_text(_gitconfig(mill), "utf-8", "surrogateescape")
+    for name, real in _linked(mill):
+        link = new / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            link.symlink_to(real)
+    new.rename(home)
+
+
+def _linked(mill: Mill) -> Iterator[tuple[str, Path]]:
+    """Yield what is linked into a home: by the same name as in the user's."""
+    user = private.home()
+    for name in private.TOOLS:
+        if (user / name).exists():
+            yield name, user / name
+    for value in mill.repository.preferred("readable"):
+        path = Path(value).expanduser()
+        if path.is_relative_to(user) and path != user:
+            yield str(path.relative_to(user)), path
+
+
+def _gitconfig(mill: Mill) -> str:
+    """Return a configuration by which `git commit` works in a test, and nothing else is special."""
+    lines = []
+    with suppress(GitmillError):
+        name, _, mail = mill.repository.person.rpartition(" <")
+        lines += ["[user]", f"\tname = {_quoted(name)}", f"\temail = {_quoted(mail[:-1])}"]
+    git = mill.repository.git
+    for section, key in (("safe", "directory"), ("init", "defaultBranch")):
+        values = git.run("config", "--get-all", "-z", f"{section}.{key}", check=False).text
+        for value in filter(None, values.split("\0")):
+            lines += [f"[{section}]", f"\t{key} = {_quoted(value)}"]
+    return "\n".join([*lines, ""])
+
+
+def _quoted(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
+@contextmanager
+def agents_own(mill: Mill, item: str, agent: str, login: tuple[str, ...]) -> Iterator[Path]:
+    """Hold the home of an item's agent, with the files that keep the user signed in.
+
+    One that another process uses is not shared; the run gets another one then.
+    """
+    folder = mill.pool.folder / FOLDER / item
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for number in range(1, 1000):
+        name = agent if number == 1 else f"{agent}.{number}"
+        lock = try_lock(folder / f"{name}.lock")
+        if lock is not None:
+            break
+    else:
+        raise GitmillError(f"no free home in {folder}")
+    try:
+        furnish(mill, folder / name)
+        with logins.lent(folder / name, login):
+            yield folder / name
+    finally:
+        os.close(lock)
+
+
+def left(mill: Mill, snapshot: Snapshot) -> tuple[list[str], list[str]]:
+    """Return the items that have ended and have homes, and the homes that a login is lent to."""
+    folders = sorted((mill.pool.folder / FOLDER).glob("*"))
+    over = [folder.name for folder in folders if _is_over(snapshot, folder.name)]
+    lent = [record for folder in folders for record in folder.glob(f"*{logins.RECORD}")]
+    return over, [record.name.removesuffix(logins.RECORD) for record in lent if _is_free(record)]
+
+
+def _is_free(record: Path) -> bool:
+    lock = try_lock(record.with_name(f"{record.name.removesuffix(logins.RECORD)}.lock"))
+    if lock is not None:
+        os.close(lock)
+    return lock is not None
+
+
+def _is_over(snapshot: Snapshot, name: str) -> bool:
+    item = snapshot.items.get(name)
+    return not snapshot.broken and (item is None or item.status in FINAL)
+
+
+def settle(mill: Mill) -> list[str]:
+    """Give back logins that killed runs had, and remove homes that nobody needs any more.
+
+    Returns one sentence for each token that was put back. Homes in use are left alone.
+    """
+    done: list[str] = []
+    snapshot = mill.snapshot()
+    for folder in sorted((mill.pool.folder / FOLDER).glob("*")):
+        locks = [try_lock(path) for path in sorted(folder.glob("*.lock"))]
+        try:
+            if None in locks:
+                continue
+            for record in sorted(folder.glob(f"*{logins.RECORD}")):
+                done += logins.give_back(record)
+            if _is_over(snapshot, folder.name) and not any(folder.glob(f"*{logins.RECORD}")):
+                remove(folder)
+        finally:
+            for lock in locks:
+                if lock is not None:
+                    os.close(lock)
+    return done
+
+
+def give_back_logins(mill: Mill) -> None:
+    """Give back every login that was lent, while nobody works here."""
+    for record in (mill.pool.folder / FOLDER).glob(f"*/*{logins.RECORD}"):
+        logins.give_back(record)

@@ -1,0 +1,159 @@
+"""A user who signed in through an agent's own CLI stays signed in, in the home of a run.
+
+The CLI's files are copied there for as long as the run lasts. A token that it refreshed is put in
+the place of the user's, whole or not at all, unless the user's own has changed meanwhile. A record
+beside the home says what was lent; it is written first and removed last, so that after a kill
+whoever comes next goes on with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from gitmill.failpoints import chokepoint
+from gitmill.flows import private
+from gitmill.git.entries import remove
+
+RECORD = ".login.json"
+_LIMIT = 1 << 20  # bytes; such files have some thousand
+
+
+@contextmanager
+def lent(home: Path, names: tuple[str, ...]) -> Iterator[None]:
+    """Copy what keeps the user signed in into a home, and take it away at the end."""
+    record = home.with_name(home.name + RECORD)
+    give_back(record)
+    user = private.home()
+    files = {name: data for name in names if (data := _read(user / name)) is not None}
+    if files:
+        told = {name: _digest(data) for name, data in files.items()}
+        _replace(record, json.dumps({"user": str(user), "files": told}).encode(), 0o600)
+    try:
+        for name, data in files.items():
+            with _folder(home, name) as folder:
+                _write(folder, Path(name).name, data)
+        yield
+    finally:
+        give_back(record)
+
+
+def give_back(record: Path) -> list[str]:
+    """End what a record says was lent; returns one sentence for each token that was put back."""
+    try:
+        told = json.loads(record.read_bytes())
+    except (OSError, ValueError):
+        record.unlink(missing_ok=True)
+        return []
+    home = record.with_name(record.name.removesuffix(RECORD))
+    done: list[str] = []
+    failed = False
+    for name, digest in told["files"].items():
+        own = Path(told["user"], name)
+        try:
+            with _folder(home, name) as folder:
+                done += _give_back(own, digest, Path(name).name, folder)
+        except FileNotFoundError:
+            continue  # a kill came before it was copied
+        except OSError:
+            failed = True  # it stays where it is: the next one who comes tries again
+    if not failed:
+        record.unlink(missing_ok=True)
+    return done
+
+
+def _give_back(own: Path, digest: str, name: str, folder: int) -> Iterator[str]:
+    new, old = _read(name, folder), _read(own)
+    untouched = old is not None and _digest(old) == digest
+    if new is not None and old is not None and untouched and new != old and _is_alike(new, old):
+        real = own.resolve()
+        with chokepoint(f"write {real.name}"):
+            _replace(real, new, stat.S_IMODE(real.stat().st_mode))
+        yield f"put the refreshed {own} back"
+    with chokepoint(f"remove {name}"):
+        os.unlink(name, dir_fd=folder)
+
+
+def _is_alike(new: bytes, old: bytes) -> bool:
+    """Whether a file that a run left can be a refreshed one: it is the user's from then on.
+
+    A JSON object stays one that has what the old one had; anything else is not taken.
+    """
+    try:
+        was, now = json.loads(old), json.loads(new)
+    except ValueError:
+        return False
+    return isinstance(was, dict) and isinstance(now, dict) and was.keys() <= now.keys()
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _read(path: Path | str, folder: int | None = None) -> bytes | None:
+    """Return a small regular file; below `folder`, which a run has written to, no link either."""
+    flags = (
+        os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (os.O_NOFOLLOW if folder is not None else 0)
+    )
+    try:
+        fd = os.open(path, flags, dir_fd=folder)
+    except OSError:
+        return None
+    with os.fdopen(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return None
+        data = file.read(_LIMIT + 1)
+    return data if len(data) <= _LIMIT else None
+
+
+def _write(folder: int, name: str, data: bytes) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(name, flags, 0o600, dir_fd=folder), "wb") as file:
+        file.write(data)
+
+
+@contextmanager
+def _folder(home: Path, name: str) -> Iterator[int]:
+    """Open the folder of a file below a home; links that a run put in the way are removed."""
+    fd = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        at = home
+        for part in Path(name).parts[:-1]:
+            at /= part
+            if not stat.S_ISDIR(_mode(part, fd)):
+                remove(at)
+                os.mkdir(part, 0o700, dir_fd=fd)
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            inner = os.open(part, flags, dir_fd=fd)
+            os.close(fd)
+            fd = inner
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _mode(name: str, folder: int) -> int:
+    try:
+        return os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+    except FileNotFoundError:
+        return 0
+
+
+def _replace(path: Path, data: bytes, mode: int) -> None:
+    """Replace a file whole or not at all, also when the power goes."""
+    new = path.with_name(f"{path.name}.gitmill-{os.getpid()}")
+    new.unlink(missing_ok=True)
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fchmod(fd, mode)
+        os.fsync(fd)
+    new.replace(path)

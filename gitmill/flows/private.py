@@ -1,0 +1,78 @@
+"""What in a home is nobody's business, and what in it are tools.
+
+Known places only: documentation of the tools named. A sandboxed run sees the former empty; its own
+home has links to the latter, which it can read.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+# Below a home: keys, tokens, sessions, histories. Files that keep settings only are left.
+_SECRETS = (
+    ".ssh", ".gnupg", ".password-store", ".local/share/keyrings", ".pki", ".vault-token",
+    ".Xauthority", ".aws", ".azure", ".oci", ".config/gcloud", ".boto", ".s3cfg", ".config/doctl",
+    ".config/rclone", ".config/op", ".config/heroku", ".fly", ".config/netlify", ".databrickscfg",
+    ".terraform.d", ".terraformrc", ".config/gh", ".config/glab-cli", ".config/hub",
+    ".config/github-copilot", ".git-credentials", ".config/git/credentials", ".netrc", "_netrc",
+    ".authinfo", ".authinfo.gpg", ".docker", ".config/containers", ".kube",
+    ".config/helm/registry", ".npmrc", ".yarnrc.yml", ".pypirc", ".config/pypoetry/auth.toml",
+    ".cargo/credentials", ".cargo/credentials.toml", ".gem/credentials", ".m2/settings.xml",
+    ".m2/settings-security.xml", ".gradle/gradle.properties", ".composer/auth.json",
+    ".config/composer/auth.json", ".pgpass", ".my.cnf", ".mylogin.cnf",
+    ".cache/huggingface/token", ".huggingface/token", ".claude.json", ".claude/.credentials.json",
+    ".claude/history.jsonl", ".claude/projects", ".codex/auth.json", ".codex/history.jsonl",
+    ".codex/sessions", ".gemini/oauth_creds.json", ".gemini/google_accounts.json", ".gemini/tmp",
+    ".qwen/oauth_creds.json", ".copilot", ".vibe/.env", ".local/share/opencode", ".config/goose",
+    ".local/share/goose", ".cursor", ".config/amp", ".mozilla", ".thunderbird",
+    ".config/google-chrome", ".config/chromium", ".config/BraveSoftware",
+    ".config/microsoft-edge", ".config/Signal", ".config/Slack", ".bash_history", ".zsh_history",
+    ".local/share/fish/fish_history", ".python_history", ".psql_history", ".mysql_history",
+    ".node_repl_history",
+)  # fmt: skip
+# Whoever may speak to these can have things done outside of the sandbox.
+_SOCKETS = (
+    "/run/user", "/run/docker.sock", "/run/podman", "/run/containerd/containerd.sock",
+    "/run/crio/crio.sock", "/run/dbus/system_bus_socket", "/run/systemd/private",
+    "/run/snapd.socket", "/run/libvirt", "/run/screen", "/run/tmux",
+)  # fmt: skip
+# Below a home, by name or link: toolchains and what they were told; no caches, no keys.
+TOOLS = (
+    ".pyenv", ".local/bin", ".local/lib", ".local/share/uv", ".local/share/pipx",
+    ".local/share/mise", ".local/share/rtx", ".asdf", ".rbenv", ".rvm", ".nodenv", ".nvm",
+    ".volta", ".fnm", ".local/share/fnm", ".bun", ".deno", ".rustup", ".cargo/bin",
+    ".cargo/config.toml", ".goenv", ".sdkman", ".jenv", ".jabba", ".ghcup", ".opam", ".elan",
+    ".juliaup", ".dotnet", ".swiftly", ".config/pip", ".pip", ".config/uv", ".condarc",
+    ".config/mise", ".tool-versions", ".cache/ms-playwright", ".cache/puppeteer",
+    ".cache/Cypress", ".cache/electron",
+)  # fmt: skip
+# Variables that lead to an agent of keys or to a session of the user's.
+VARIABLES = frozenset(
+    {"SSH_AUTH_SOCK", "SSH_AGENT_PID", "GPG_AGENT_INFO", "DBUS_SESSION_BUS_ADDRESS",
+     "XDG_RUNTIME_DIR", "XAUTHORITY", "DOCKER_HOST", "CONTAINER_HOST", "TMUX", "STY"}
+)  # fmt: skip
+# What programs print when they are refused a write, git without the reason too.
+REFUSED = re.compile(
+    rb"[^\n\"\\]{0,200}(?:Read-only file system|EROFS"
+    rb"|unable to create (?:temporary object directory|directory for))[^\n\"\\]{0,200}"
+)
+
+
+def home() -> Path:
+    """Return the user's home."""
+    return Path(os.environ.get("HOME") or "~").expanduser()
+
+
+def places() -> Iterator[Path]:
+    """Yield every file and folder that a sandboxed run must not see, whether it is there or not."""
+    homes = {home()}
+    with suppress(KeyError):
+        homes.add(Path(pwd.getpwuid(os.getuid()).pw_dir))
+    for folder in homes:
+        yield from (folder / name for name in _SECRETS)
+    yield from map(Path, _SOCKETS)

@@ -1,0 +1,141 @@
+"""Try an agent: one small task in a scratch repository of its own, carried as any other task."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gitmill import process
+from gitmill.agents import base as agents
+from gitmill.config import AgentPolicy
+from gitmill.core.document import Document
+from gitmill.core.item import Item
+from gitmill.core.lifecycle import Status
+from gitmill.errors import AgentMissingError
+from gitmill.flows.attempt import Progress
+from gitmill.flows.init import init
+from gitmill.flows.intake import NewTask, new_task
+from gitmill.flows.run import Order, run
+from gitmill.flows.trust import policy_commands, trust
+from gitmill.mill import Mill, layout
+
+WORD = "hello"
+_TASK = NewTask(
+    title="Say hello",
+    body=f"Make a file `hello.txt` that holds the one word {WORD}. Nothing else is needed.",
+    script=f"echo {WORD} > hello.txt",  # what the agent `shell` does
+    criteria=[f"$ grep -qix {WORD} hello.txt"],
+)
+
+
+@dataclass
+class Trial:
+    """What came of it; `facts` are those of the run log, `folder` is there only if it failed."""
+
+    agent: str
+    passed: bool
+    verdict: str
+    exit: str
+    summary: str
+    seconds: float
+    folder: Path | None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for `--json`."""
+        folder = str(self.folder) if self.folder else None
+        return {
+            "agent": self.agent, "passed": self.passed, "verdict": self.verdict,
+            "exit": self.exit, "summary": self.summary, "seconds": self.seconds,
+            "folder": folder, **self.facts,
+        }  # fmt: skip
+
+
+def trial(name: str, own: AgentPolicy, say: Callable[[str], None], progress: Progress) -> Trial:
+    """Let an agent do the task, as the policy `own` says. It costs what one short answer costs.
+
+    Raises `AgentMissingError` when it is not here, `GitmillError` when it could not be tried.
+    """
+    found = agents.program(name, own.command).probe({"command": own.command})
+    if not found.found:
+        raise AgentMissingError(
+            f"{name} cannot be tried: {found.detail}", hints=["`gitmill agent list`"]
+        )
+    folder = Path(tempfile.mkdtemp(prefix="gitmill-try-"))
+    say(f"one task for {name} {found.version}".rstrip() + f" in {folder}")
+    mill = _scratch(folder, _policy(name, own))
+    item = new_task(mill, _TASK, ready=True)
+    run(mill, Order(through="approved"), progress, lambda _: None)
+    told = _told(name, mill, item.id, folder)
+    if told.passed:
+        shutil.rmtree(folder, ignore_errors=True)
+        told.folder = None
+    return told
+
+
+def _policy(name: str, own: AgentPolicy) -> str:
+    """Return a policy by which the agent builds and the criterion judges."""
+    roles = agents.program(name, own.command).ROLES
+    builder = name if roles & {"builder", *agents.ANY_ROLE} else "shell"
+    lines = ['mode = "trial"', "[limits]", "attempts = 1", "returns = 1", "[modes.trial]"]
+    lines += [f'roles = {{builder = "{builder}", reviewer = "rules"}}']
+    lines += ['gates = {approve = "never"}', f"[agents.{name}]", 'timeout = "5m"', 'idle = "3m"']
+    lines += [f"model = {json.dumps(own.model)}"] if own.model else []
+    lines += [f"options = {json.dumps(own.options)}"] if own.options else []
+    lines += [f"command = {json.dumps(own.command)}"] if own.command else []
+    return "\n".join(lines) + "\n"
+
+
+def _scratch(folder: Path, policy: str) -> Mill:
+    project = folder / "project"
+    (project / ".gitmill").mkdir(parents=True)
+    (project / ".gitmill/config.toml").write_text(policy, "utf-8")
+    git = ("git", "-C", str(project))
+    process.run((*git, "init", "-q", "-b", "main"))
+    for key, value in (
+        ("user.name", "gitmill"),
+        ("user.email", "try@gitmill.invalid"),
+        ("commit.gpgsign", "false"),
+        ("gitmill.worktreeRoot", str(folder / "worktrees")),
+    ):
+        process.run((*git, "config", key, value))
+    process.run((*git, "add", "-A"))
+    process.run((*git, "commit", "-q", "-m", "Try an agent"))
+    mill = Mill.open(project)
+    init(mill)
+    here = mill.policy_at(mill.target_tip(mill.snapshot()))
+    trust(mill, policy_commands(here).values())  # they are those of the repository one stands in
+    return mill
+
+
+def _summary(mill: Mill, item: Item) -> str:
+    """Return what the agent said of its work: the commit has it, the run log that of the checks."""
+    if not item.work:
+        return ""
+    said = mill.repository.git.out("log", "-1", "--format=%b", item.work).partition("\n\n")[0]
+    return "" if said in _TASK.body or said.startswith("Gitmill-") else said
+
+
+def _told(name: str, mill: Mill, item_id: str, folder: Path) -> Trial:
+    """Read back what happened: the run log of the build, and how far the task came."""
+    snapshot = mill.snapshot()
+    item = snapshot.item(item_id)
+    path = layout.run_path(item_id, 1, "build")
+    data = snapshot.read(path)
+    log = Document.from_bytes(data or b"", path)
+    facts = {key: log.value(key) for key in ("session", "usage", "cost")}
+    return Trial(
+        agent=name,
+        passed=item.status is Status.APPROVED,
+        verdict=log.value("verdict", "none"),
+        exit=log.value("exit", "none"),
+        summary=_summary(mill, item) or log.value("summary") or item.reason,
+        seconds=log.value("seconds", 0.0),
+        folder=folder,
+        facts={key: value for key, value in facts.items() if value is not None},
+    )

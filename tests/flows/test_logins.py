@@ -1,0 +1,232 @@
+"""A user who signed in through an agent's own CLI stays signed in, whatever happens to a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gitmill.agents import command
+from gitmill.failpoints import VARIABLE
+from gitmill.flows import homes, logins
+from gitmill.flows.doctor import examine
+from gitmill.flows.run import Order, run
+from gitmill.mill import Mill
+from tests.support.cli import gitmill, new_task
+from tests.support.crash_cases import eventually
+from tests.support.repos import Repo, Sandbox
+
+LOGIN = ".tool/auth.json"
+OLD = {"access": "a-1", "refresh": "r-1"}
+NEW = {"access": "a-2", "refresh": "r-2"}
+# An agent CLI in small: it needs its login, does what it is told with it, and builds.
+CLI = r"""
+import json, os, sys
+from pathlib import Path
+auth = Path(os.environ["HOME"], ".tool/auth.json")
+sys.stdin.read()
+word = Path(sys.argv[1])
+(word / "saw").write_text(f"{oct(auth.stat().st_mode & 0o777)} {auth.read_text()}")
+exec((word / "do.py").read_text())
+Path("x.txt").write_text("x\n")
+print(json.dumps({"verdict": "pass", "summary": "done"}))
+"""
+
+
+@pytest.fixture
+def repo(sandbox: Sandbox, sealed: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Repo]:
+    """A repository whose builder is that CLI, and a user who is signed in."""
+    word = sandbox.root / "word"
+    word.mkdir()
+    (word / "cli.py").write_text(CLI)
+    argv = json.dumps([sys.executable, str(word / "cli.py"), str(word)])
+    roles = 'builder = "tool"\nreviewer = "rules"\n'
+    text = f'mode = "ours"\n[modes.ours.roles]\n{roles}[agents.tool]\ncommand = {argv}\n'
+    repo = sandbox.repo(files={".gitmill/config.toml": text})
+    assert gitmill(repo.path, "init").code == 0
+    own = sealed / LOGIN
+    own.parent.mkdir()
+    own.write_text(json.dumps(OLD))
+    own.chmod(0o640)
+    monkeypatch.setattr(command, "LOGIN", (LOGIN,), raising=False)
+    return repo
+
+
+def word(repo: Repo) -> Path:
+    return repo.path.parent / "word"
+
+
+def goes(repo: Repo, do: str = "") -> str:
+    """Run a task whose agent does that; return the id of the task."""
+    (word(repo) / "do.py").write_text(do)
+    task = new_task(repo.path, "T", "")
+    mill = Mill.open(repo.path)
+    run(mill, Order([task]), lambda _: None, lambda _: None)
+    return task
+
+
+def left(repo: Repo) -> list[str]:
+    """What of a login is still below the pool."""
+    pool = Mill.open(repo.path).pool.folder
+    return sorted(
+        path.name for path in pool.rglob("*") if "auth" in path.name or "login" in path.name
+    )
+
+
+def own(sealed: Path) -> dict:
+    return json.loads((sealed / LOGIN).read_text())
+
+
+REFRESH = f"auth.write_text(json.dumps({NEW!r}))"
+REPLACE = f"new = auth.with_suffix('.new'); new.write_text(json.dumps({NEW!r})); new.replace(auth)"
+
+
+def test_the_login_is_there_for_the_run_and_gone_after_it(repo: Repo, sealed: Path):
+    goes(repo)
+    assert (word(repo) / "saw").read_text() == f"0o600 {json.dumps(OLD)}"
+    assert own(sealed) == OLD
+    assert left(repo) == []
+
+
+@pytest.mark.parametrize("how", [REFRESH, REPLACE], ids=["in place", "renamed"])
+def test_a_refreshed_token_finds_its_way_back(repo: Repo, sealed: Path, how: str):
+    goes(repo, how)
+    assert own(sealed) == NEW
+    assert (sealed / LOGIN).stat().st_mode & 0o777 == 0o640
+    assert left(repo) == []
+
+
+def test_what_the_user_has_renewed_meanwhile_is_never_overwritten(repo: Repo, sealed: Path):
+    """They signed in again while the agent ran: here the agent's code plays that, unfenced."""
+    repo.unfence()
+    mine = {"access": "mine", "refresh": "mine"}
+    goes(repo, f"{REFRESH}; Path({str(sealed / LOGIN)!r}).write_text(json.dumps({mine!r}))")
+    assert own(sealed) == mine
+    assert left(repo) == []
+
+
+@pytest.mark.parametrize(
+    "do",
+    [
+        "auth.write_text('not json')",
+        "auth.write_text('[]')",
+        "auth.write_text('{}')",
+        "auth.write_text('x' * (2 << 20))",
+        "auth.unlink()",
+        "auth.unlink(); auth.symlink_to('/etc/hostname')",
+        "auth.unlink(); os.mkfifo(auth)",
+        "auth.unlink(); auth.parent.rmdir(); auth.parent.symlink_to('/etc')",
+    ],
+)
+def test_what_is_no_token_is_not_taken(repo: Repo, sealed: Path, do: str):
+    goes(repo, do)
+    assert own(sealed) == OLD
+    assert not (sealed / LOGIN).is_symlink()
+
+
+def test_a_link_that_one_run_leaves_does_not_lead_the_next_login_astray(repo: Repo, sealed: Path):
+    """The first attempt fails and leaves a link to a folder outside; the second is lent a login."""
+    outside = word(repo) / "outside"
+    outside.mkdir()
+    plant = f"auth.unlink(); auth.parent.rmdir(); auth.parent.symlink_to({str(outside)!r})"
+    first = f"state = word / 'n'\nif not state.exists():\n    state.touch(); {plant}; sys.exit(3)"
+    goes(repo, first)
+    assert list(outside.iterdir()) == []
+    assert own(sealed) == OLD
+
+
+def test_nothing_is_lent_where_nobody_is_signed_in(repo: Repo, sealed: Path):
+    (sealed / LOGIN).unlink()
+    (word(repo) / "cli.py").write_text(CLI.replace('(word / "saw")', "#"))
+    goes(repo, REFRESH.replace("auth.", "auth.parent.mkdir(exist_ok=True); auth."))
+    assert not (sealed / LOGIN).exists()
+
+
+def test_other_runs_do_not_see_it(repo: Repo, sealed: Path):
+    """Neither in the user's home nor in the homes beside."""
+    pool = Mill.open(repo.path).pool.folder
+    other = pool / homes.FOLDER / "t-other" / "tool" / ".tool"
+    other.mkdir(parents=True)
+    (other / "auth.json").write_text("theirs")
+    goes(repo, f"(word / 'seen').write_text(str([os.path.exists(p) for p in "
+               f"({str(other)!r}, {str(sealed / LOGIN)!r})]))")  # fmt: skip
+    assert (word(repo) / "seen").read_text() == "[False, False]"
+
+
+STEPS = 2  # the user's file is replaced, the copy removed
+
+
+@pytest.mark.parametrize("point", range(1, 2 * STEPS + 2))
+def test_a_kill_at_any_point_of_giving_back_loses_no_token(
+    tmp_path: Path, sealed: Path, monkeypatch: pytest.MonkeyPatch, point: int
+):
+    """The run has refreshed its token, and then gitmill dies at a chokepoint, before and after."""
+    user, home = sealed / LOGIN, tmp_path / "homes" / "t-1" / "tool"
+    user.parent.mkdir()
+    user.write_text(json.dumps(OLD))
+    home.mkdir(parents=True)
+
+    def lend_and_die() -> None:
+        with logins.lent(home, (LOGIN,)):
+            (home / LOGIN).write_text(json.dumps(NEW))
+            os.environ[VARIABLE] = f"{'before' if point % 2 else 'after'}:{(point + 1) // 2}"
+
+    status = in_a_child(lend_and_die)
+    assert (status == -9) is (point <= 2 * STEPS)
+    record = home.with_name(f"tool{logins.RECORD}")
+    logins.give_back(record)
+    assert json.loads(user.read_text()) == NEW
+    assert not (home / LOGIN).exists()
+    assert not record.exists()
+    assert [path.name for path in user.parent.iterdir()] == ["auth.json"]
+
+
+def in_a_child(what: Callable[[], None]) -> int:
+    """Return the exit status of a forked process that does this, or its signal, negative."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            what()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def test_a_token_refreshed_by_a_run_that_was_killed_is_put_back_by_recover(
+    repo: Repo, sealed: Path
+):
+    do = f"{REFRESH}; (word / 'refreshed').touch(); import time; time.sleep(60)"
+
+    def kill_when_refreshed() -> None:
+        pid = os.fork()
+        if pid == 0:
+            goes(repo, do)
+            os._exit(0)
+        eventually((word(repo) / "refreshed").exists, seconds=30.0)
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+
+    in_a_child(kill_when_refreshed)
+    assert own(sealed) == OLD
+    assert len(left(repo)) == 2
+    lent = next(sign for sign in examine(repo.path) if sign.name == "homes").sign
+    assert "the login of tool is still in the home of a killed run" in lent.text
+    said = gitmill(repo.path, "recover")
+    assert f"put the refreshed {sealed / LOGIN} back" in said.out
+    assert own(sealed) == NEW
+    assert left(repo) == []
+
+
+def test_homes_go_when_their_item_has_ended(repo: Repo, sealed: Path):
+    root = Mill.open(repo.path).pool.folder / homes.FOLDER
+    task = goes(repo, "Path.home().joinpath('session').touch(); sys.exit(3)")
+    assert (root / task / "tool/session").exists()  # it is blocked, and may go on
+    gitmill(repo.path, "task", "cancel", task)
+    assert "1 ended items have homes of agents" in gitmill(repo.path, "doctor").out
+    assert gitmill(repo.path, "doctor", "--fix").code == 0
+    assert not (root / task).exists()
+    assert not (root / goes(repo)).exists()  # it has landed

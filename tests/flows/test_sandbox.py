@@ -1,0 +1,280 @@
+"""The sandbox as users meet it: what holds, what it says, and what they can choose.
+
+Run where it cannot be had, these tests fail: nobody is to think that it was tested.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.cli import gitmill, new_task
+from tests.support.repos import Repo, Sandbox
+
+NO_SUCH = "/no/such/bwrap"
+
+
+@pytest.fixture
+def repo(sandbox: Sandbox, sealed: Path) -> Repo:
+    """A repository, and a folder `word` beside it that scripts may write to."""
+    config = sealed / ".gitconfig"
+    kept = [line for line in config.read_text().splitlines() if "able = " not in line]
+    config.write_text("\n".join([*kept, f"\twritable = {sandbox.root}/word", ""]))
+    (sandbox.root / "word").mkdir()
+    repo = sandbox.repo()
+    assert gitmill(repo.path, "init").code == 0
+    return repo
+
+
+def log_of(repo: Repo, task: str, name: str = "001-build") -> str:
+    return repo.git("show", f"gitmill/state:runs/{task[2:4]}/{task}/{name}.md")
+
+
+def policy(repo: Repo, text: str) -> None:
+    repo.commit({".gitmill/config.toml": text}, "policy")
+
+
+def word(repo: Repo) -> Path:
+    return repo.path.parent / "word"
+
+
+def test_agents_and_checks_reach_nothing_but_their_worktree(repo: Repo, sealed: Path):
+    places = [repo.path / "evil", repo.git_dir / "hooks/post-commit", sealed / "evil",
+              Path("/etc/gitmill-evil"), Path("/var/tmp/gitmill-evil")]  # fmt: skip
+    tries = "; ".join(f"(echo x > {place}) || true" for place in places)
+    task = new_task(repo.path, "T", f"echo x > x.txt; {tries}", "--criterion", f"$ {tries}; true")
+    policy(repo, f"[checks]\nit = '''{tries}; true'''\n[worktree]\nsetup = ['''{tries}; true''']\n")
+    said = gitmill(repo.path, "run")
+    assert said.code == 0, said.err
+    assert [place for place in places if place.exists()] == []
+    for log in ("001-build", "002-review"):
+        assert 'sandbox: "bubblewrap"' in log_of(repo, task, log)
+    assert "cannot create /etc/gitmill-evil: Read-only file system" in log_of(repo, task)
+
+
+def test_what_the_user_allows_can_be_written_and_nothing_around_it(repo: Repo):
+    (word(repo) / "cache").mkdir()
+    new_task(repo.path, "T", f"echo x > {word(repo)}/cache/x; echo x > x.txt")
+    assert gitmill(repo.path, "run").code == 0
+    assert (word(repo) / "cache/x").exists()
+    # Not even a repository that lies in it.
+    repo.git("config", "gitmill.writable", str(repo.path.parent))
+    task = new_task(repo.path, "U", f"echo x > {repo.git_dir}/config")
+    assert gitmill(repo.path, "run").code == 1
+    assert ".git/config: Read-only file system" in log_of(repo, task)
+
+
+def test_keys_are_hidden_unless_a_person_shows_them(repo: Repo, sealed: Path):
+    """The real home of this user, whatever HOME says, so that no test's /tmp hides it."""
+    real = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    key = real / ".boto"
+    if key.exists():
+        pytest.fail(f"{key} is there: this test would have to remove it")
+    key.write_text("s3cret\n")
+    try:
+        task = new_task(repo.path, "T", f"cat {key} > seen.txt; echo x >> seen.txt; ls {real}/.ssh")
+        gitmill(repo.path, "run", task)
+        assert "s3cret" not in log_of(repo, task)
+        assert "s3cret" not in repo.git("log", "-p", "--all")
+        repo.git("config", "gitmill.readable", str(key))
+        task = new_task(repo.path, "U", f"grep -c s3cret {key} > seen.txt")
+        assert gitmill(repo.path, "run", task).code == 0
+    finally:
+        key.unlink()
+
+
+def test_sockets_that_lead_out_are_not_told_of(repo: Repo):
+    task = new_task(repo.path, "T", "env > env.txt; ls /run/user 2>/dev/null | wc -l >> env.txt")
+    env = {"SSH_AUTH_SOCK": "/tmp/agent", "XDG_RUNTIME_DIR": "/run/user/0", "PLAIN": "1"}
+    assert gitmill(repo.path, "run", task, env=env).code == 0
+    seen = repo.git("show", "main:env.txt")
+    assert "PLAIN=1" in seen
+    assert "SSH_AUTH_SOCK" not in seen
+    assert "XDG_RUNTIME_DIR" not in seen
+
+
+def test_a_script_has_a_home_of_its_own_in_which_git_knows_the_user(repo: Repo, sealed: Path):
+    (sealed / ".local/bin").mkdir(parents=True)
+    (sealed / ".local/bin/tool").write_text("#!/bin/sh\necho tool\n")
+    (sealed / ".local/bin/tool").chmod(0o755)
+    script = (
+        'echo "$HOME" > home.txt; ~/.local/bin/tool >> home.txt; mkdir t; cd t; git init -q .;'
+        " git commit -q --allow-empty -m a; git log --format='%an <%ae>' >> ../home.txt; cd ..;"
+        ' rm -rf t; touch ~/mine; test -n "$XDG_CACHE_HOME"; mkdir -p "$XDG_CACHE_HOME/x"'
+    )
+    new_task(repo.path, "T", script, "--criterion", "$ test ! -e ~/mine -a -e ~/.gitconfig")
+    said = gitmill(repo.path, "run")
+    assert said.code == 0, said.err
+    home, *rest = repo.git("show", "main:home.txt").splitlines()
+    assert home.endswith("/build-1.d/home")
+    assert rest == ["tool", "Ada <ada@example.com>"]
+    assert not (sealed / "mine").exists()
+
+
+@pytest.mark.parametrize("where", ["policy", "git config"])
+def test_required_where_it_cannot_be_had_is_one_clear_error(repo: Repo, where: str):
+    repo.git("config", "gitmill.bubblewrap", NO_SUCH)
+    task = new_task(repo.path, "T", "echo x > x.txt")
+    if where == "policy":
+        policy(repo, '[sandbox]\nenforce = "required"\n')
+        repo.git("config", "gitmill.sandbox", "off")  # which nobody can say then
+    else:
+        repo.git("config", "gitmill.sandbox", "required")
+    said = gitmill(repo.path, "run")
+    assert said.code == 1
+    assert said.err.splitlines()[0].endswith("the sandbox is required and cannot be had here")
+    assert said.err.splitlines()[1].strip() == f"{NO_SUCH}: No such file or directory"
+    assert "hint: install it" in said.err
+    shown = gitmill(repo.path, "task", "show", task, "--json").json
+    assert (shown["item"]["status"], shown["attempts"]) == ("ready", [])
+    assert "error" not in gitmill(repo.path, "log").err
+    told = gitmill(repo.path, "doctor", "--json").json
+    assert told["exit"] == 1
+
+
+def test_approved_work_stays_queued_where_the_sandbox_is_missing(repo: Repo):
+    task = new_task(repo.path, "T", "echo x > x.txt")
+    assert gitmill(repo.path, "run", "--through", "approved").code == 0
+    repo.git("config", "gitmill.bubblewrap", NO_SUCH)
+    repo.git("config", "gitmill.sandbox", "required")
+    said = gitmill(repo.path, "queue", "land")
+    assert "error[sandbox-missing]" in said.err
+    assert gitmill(repo.path, "task", "show", task, "--json").json["item"]["status"] == "queued"
+    repo.git("config", "--unset", "gitmill.bubblewrap")
+    assert gitmill(repo.path, "queue", "land").code == 0
+
+
+def test_where_it_cannot_be_had_everybody_is_told(repo: Repo):
+    repo.git("config", "gitmill.bubblewrap", NO_SUCH)
+    task = new_task(repo.path, "T", f"echo x > x.txt; echo x > {repo.path.parent}/outside")
+    assert gitmill(repo.path, "run").code == 0
+    assert (repo.path.parent / "outside").exists()
+    assert 'sandbox: "not enforced"' in log_of(repo, task)
+    why = f"{NO_SUCH}: No such file or directory"
+    said = gitmill(repo.path, "status")
+    assert said.out.splitlines()[-1] == f"sandbox not enforced: {why}"
+    assert gitmill(repo.path, "status", "--json").json["not_enforced"] == why
+    # And no more, once it is there.
+    repo.git("config", "--unset", "gitmill.bubblewrap")
+    new_task(repo.path, "U", "echo u > u.txt")
+    assert gitmill(repo.path, "run").code == 0
+    assert "not enforced" not in gitmill(repo.path, "status").out
+    assert gitmill(repo.path, "status", "--json").json["not_enforced"] is None
+
+
+def test_it_can_be_switched_off_here_or_in_the_policy(repo: Repo):
+    outside = repo.path.parent / "outside"
+    policy(repo, '[sandbox]\nenforce = "off"\n')
+    task = new_task(repo.path, "T", f"echo x > x.txt; echo x > {outside}")
+    assert gitmill(repo.path, "run").code == 0
+    assert outside.exists()
+    assert 'sandbox: "off"' in log_of(repo, task)
+    assert "sandbox not enforced: it is switched off" in gitmill(repo.path, "status").out
+    assert "switched off by .gitmill/config.toml" in gitmill(repo.path, "doctor").out
+    repo.git("config", "gitmill.sandbox", "auto")
+    new_task(repo.path, "U", f"echo x > {outside}")
+    assert gitmill(repo.path, "run").code == 1
+
+
+def test_another_word_for_it_is_an_error(repo: Repo):
+    repo.git("config", "gitmill.sandbox", "maybe")
+    new_task(repo.path, "T", "true")
+    said = gitmill(repo.path, "run")
+    assert said.code == 1
+    assert "gitmill.sandbox in git's configuration is auto, required or off, not maybe" in said.err
+
+
+@pytest.mark.parametrize(
+    ("said", "stage", "reaches"),
+    [("on", "", True), ("off", "", False), ("on", "off", False), ("off", "on", True)],
+)
+def test_checks_have_the_network_that_policy_and_stage_say(
+    repo: Repo, said: str, stage: str, *, reaches: bool
+):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        connect = f'import socket; socket.create_connection(("127.0.0.1", {port}))'
+        text = f"[checks]\nit = '''{sys.executable} -c '{connect}' '''\n[sandbox]\nnetwork = \"{said}\"\n"
+        files = {".gitmill/config.toml": text}
+        if stage:
+            own = f"---\ntype: checks\nnetwork: {stage}\n---\nThe checks.\n"
+            files[".gitmill/loops/deliver/30-checks.md"] = own
+            files[".gitmill/loops/deliver/loop.md"] = "---\nserves: task\n---\n"
+        repo.commit(files, "policy")
+        new_task(repo.path, "T", "echo x > x.txt")
+        code = gitmill(repo.path, "run", "--through", "approved").code
+    assert (code == 0) is reaches
+
+
+def test_full_permission_has_no_limits_and_still_a_process_namespace(repo: Repo):
+    outside = repo.path.parent / "outside"
+    build = "---\ntype: agent\nrole: builder\npermission: full\n---\nDo it.\n"
+    repo.commit({".gitmill/loops/deliver/10-build.md": build}, "loop")
+    task = new_task(repo.path, "T", f"echo x > {outside}; echo $PPID > x.txt; git tag v1")
+    gitmill(repo.path, "run")
+    assert outside.exists()
+    assert repo.git("show", f"refs/gitmill/work/{task}:x.txt") == "1"
+    # It can reach the repository, so that is compared as without a sandbox.
+    item = gitmill(repo.path, "task", "show", task, "--json").json["item"]
+    assert (item["status"], "refs/tags/v1 was made" in item["reason"]) == ("waiting", True)
+
+
+def test_the_scripts_that_gitmill_writes_follow_no_link(repo: Repo):
+    """A criterion plants a link where the script of the next one will be."""
+    (word(repo) / "precious").write_text("mine\n")
+    script = f'echo x > x.txt; ln -s {word(repo)}/precious "$TMPDIR/criterion-1.sh"'
+    plant = f'$ ln -sf {word(repo)}/precious "$TMPDIR/criterion-1.sh"'
+    new_task(repo.path, "T", script, "--criterion", plant, "--criterion", "$ echo second")
+    repo.git("config", "gitmill.sandbox", "off")
+    gitmill(repo.path, "run")
+    assert (word(repo) / "precious").read_text() == "mine\n"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_it_works_for_an_ordinary_user(tmp_path: Path):
+    """As uid 65534, in a view of this machine where that user reaches Python and gitmill."""
+    from gitmill.engines import sandbox
+
+    home = tmp_path / "nobody"
+    home.mkdir()
+    script = home / "try.sh"
+    python = f"{sys.executable} -m gitmill"
+    script.write_text(
+        "set -e; export HOME=$1 XDG_STATE_HOME=$1/state; cd $1\n"
+        "git config --global user.name N; git config --global user.email n@example.com\n"
+        "git init -q repo; cd repo; echo a > a.txt; git add .; git commit -q -m first\n"
+        f"{python} init; rm -r .gitmill\n"
+        f"{python} task new T --script 'id -u > x.txt; ! touch ../../evil; ! touch $HOME/repo/evil'"
+        " --criterion '$ test -e x.txt' --ready\n"
+        f"{python} run\n"
+        "git show HEAD:x.txt; git log -p --all | grep '^+sandbox: '\n"
+    )
+    for path in (home, script):
+        os.chown(path, 65534, 65534)
+    # Folders above must let it through: make them so in a namespace of mounts of this test's own.
+    shown = {Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[2], home}
+    options = ["--dev-bind", "/", "/", "--perms", "1777", "--tmpfs", "/tmp"]
+    if Path(sys.base_prefix).is_relative_to("/root"):
+        options += ["--perms", "0755", "--tmpfs", "/root"]
+    for path in sorted(shown):
+        options += ["--perms", "0755", "--dir", str(path.parent)]
+        options += ["--bind", str(path), str(path)]
+    for parent in {parent for path in shown for parent in path.parents if parent != Path("/")}:
+        if parent.is_relative_to("/tmp") and parent != Path("/tmp"):
+            options += ["--chmod", "0755", str(parent)]
+    become = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
+    environ = {k: v for k, v in os.environ.items() if not k.startswith(("XDG", "GIT", "KF_"))}
+    done = subprocess.run(
+        [sandbox.find().program, *options, "--", *become, "bash", str(script), str(home)],
+        capture_output=True, text=True, check=False, env=environ,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "65534" in done.stdout
+    assert '+sandbox: "bubblewrap"' in done.stdout
+    assert not list(home.rglob("evil"))
