@@ -249,5 +249,4 @@ def probe(settings: Mapping[str, object]) -> Probe:
         (Path.home() / name).exists() for name in LOGIN
     )
     how = "not signed in: run `gemini` once and sign in, or set GEMINI_API_KEY"
-    argv = _cli.program("gemini", settings)
-    return _cli.probe(argv, first=_FIRST, below=_BELOW, signed_in=signed_in, how=how)
+    return _cli.probe("gemini", settings, first=_FIRST, below=_BELOW, signed_in=signed_in, how=how)

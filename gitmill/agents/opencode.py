@@ -292,5 +292,6 @@ def probe(settings: Mapping[str, object]) -> Probe:
         (Path.home() / name).exists() for name in LOGIN
     )
     how = "no account: run `opencode auth login`, or set OPENAI_BASE_URL and OPENAI_API_KEY"
-    argv = _cli.program("opencode", settings)
-    return _cli.probe(argv, first=_FIRST, below=_BELOW, signed_in=signed_in, how=how)
+    return _cli.probe(
+        "opencode", settings, first=_FIRST, below=_BELOW, signed_in=signed_in, how=how
+    )
