@@ -19,7 +19,7 @@ from gitmill.agents._turns import Turn, converse
 from gitmill.agents.base import NOTHING_SAID, Attempt, Execute, ExitKind, Probe, Report, Usage
 from gitmill.process import Command, Outcome
 
-ROLES = None
+ROLES = ANY_ROLE
 PERMISSIONS = frozenset({"read-only", "workspace", "full"})
 NEEDS = ("GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_APPLICATION_CREDENTIALS")
 LOGIN = (".gemini/oauth_creds.json", ".gemini/google_accounts.json")

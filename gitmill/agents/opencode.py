@@ -28,7 +28,7 @@ from gitmill.agents._turns import Turn, converse
 from gitmill.agents.base import NOTHING_SAID, Attempt, Execute, ExitKind, Probe, Report, Usage
 from gitmill.process import Command, Outcome
 
-ROLES = None
+ROLES = ANY_ROLE
 PERMISSIONS = frozenset({"read-only", "workspace", "full"})
 NEEDS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "GOOGLE_GENERATIVE_AI_API_KEY",
          "OPENROUTER_API_KEY", "GROQ_API_KEY", "MISTRAL_API_KEY", "DEEPSEEK_API_KEY",
