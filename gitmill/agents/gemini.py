@@ -16,7 +16,16 @@ from typing import Any
 
 from gitmill.agents import _cli
 from gitmill.agents._turns import Turn, converse
-from gitmill.agents.base import NOTHING_SAID, Attempt, Execute, ExitKind, Probe, Report, Usage
+from gitmill.agents.base import (
+    ANY_ROLE,
+    NOTHING_SAID,
+    Attempt,
+    Execute,
+    ExitKind,
+    Probe,
+    Report,
+    Usage,
+)
 from gitmill.process import Command, Outcome
 
 ROLES = ANY_ROLE
