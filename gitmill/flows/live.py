@@ -95,6 +95,11 @@ def _sweep(folder: Path) -> None:
                 path.unlink()
 
 
+def is_watched(mill: Mill, item_id: str) -> bool:
+    """Whether a process of this machine is at an attempt at an item, or just ending it."""
+    return _is_written(mill.repository.private / "live" / f"{item_id}.jsonl")
+
+
 def _is_written(path: Path) -> bool:
     """Whether somebody still writes a file."""
     try:

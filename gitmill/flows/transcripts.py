@@ -15,6 +15,7 @@ from pathlib import Path
 from gitmill.core.lifecycle import FINAL
 from gitmill.errors import GitmillError
 from gitmill.flows import secrets
+from gitmill.flows.live import is_watched
 from gitmill.git import trees
 from gitmill.git.objects import Commit, Entry, Move, read_commit, write_commit
 from gitmill.mill import Mill, layout
@@ -107,7 +108,7 @@ def collect(mill: Mill) -> Iterator[str]:
     held = {item.lease.claim for item in mill.snapshot().items.values() if item.lease}
     for path in sorted((mill.repository.private / "transcripts").glob("*.raw")):
         match = _NAME.fullmatch(path.name)
-        if match is None or match["claim"] in held:
+        if match is None or match["claim"] in held or is_watched(mill, match["item"]):
             continue
         with suppress(GitmillError, FileNotFoundError):
             if store(mill, path, lost=True):

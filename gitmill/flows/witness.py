@@ -36,9 +36,9 @@ class Witness:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        self._live.over(self.ended)
         with suppress(GitmillError, OSError):  # recovery tries it again
             transcripts.store(self._mill, self.transcript)
+        self._live.over(self.ended)
 
     def stage(self, stage: str, who: str, ended: str = "") -> None:
         """Hear of a stage that begins or has ended."""

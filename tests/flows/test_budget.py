@@ -130,11 +130,15 @@ def test_the_sum_of_a_day_is_the_same_with_and_without_what_was_kept(sandbox: Sa
     before = spent_today(mill, mill.snapshot())
     assert before == NOTHING
     assert gitmill(made.repo.path, "run").code == 0
+    assert spent_today(mill, mill.snapshot()).attempts == 4
+    made.plays("judge", PASS)
+    new_task(made.repo.path, "Two", "")
+    assert gitmill(made.repo.path, "run").code == 0
     grown = spent_today(mill, mill.snapshot())
     (made.repo.git_dir / "gitmill/spent.json").unlink()
     whole = spent_today(mill, mill.snapshot())
     assert grown == whole
-    assert (whole.tokens, whole.attempts, whole.unpriced, whole.untold) == (2000, 4, 2, 2)
+    assert (whole.tokens, whole.attempts, whole.unpriced, whole.untold) == (3000, 6, 3, 3)
     assert spent_today(mill, mill.snapshot()) == whole
     tomorrow = Mill(mill.repository, clock=lambda: datetime.now(UTC) + timedelta(days=1))
     assert spent_today(tomorrow, tomorrow.snapshot()) == NOTHING

@@ -301,7 +301,8 @@ def test_memory_stays_flat_while_an_agent_prints_400_mb(sandbox: Sandbox, prints
 def test_an_agent_in_the_sandbox_sees_nothing_of_what_others_print(sandbox: Sandbox):
     repo = sandbox.repo()
     gitmill(repo.path, "init")
-    other = transcripts.raw_path(Mill.open(repo.path), "t-zzzzz", "001-build", "c0ffee00")
+    other = repo.git_dir / "gitmill/transcripts/other.raw"
+    other.parent.mkdir()
     other.write_text("raw output of another\n")
     new_task(repo.path, "Spy", f"cat {other} > seen.txt 2>/dev/null || echo nothing > seen.txt")
     assert gitmill(repo.path, "run", "--through", "approved").code == 0
