@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gitmill.agents import _cli, base, codex
+from gitmill.agents import _cli, base, claude, codex
 from gitmill.agents.base import ExitKind, Usage
 from tests.support.promises import table
 
@@ -103,6 +103,22 @@ def test_a_command_of_the_policy_is_not_run_to_learn_its_version(tmp_path: Path)
     program.chmod(0o755)
     assert base.load("claude").probe({"command": [str(program)]}).found
     assert not trap.exists()
+
+
+def test_claude_runs_any_command_only_where_something_holds_it(attempt, tmp_path: Path):
+    def flags(**more: object) -> str:
+        return " ".join(claude._permission(attempt(env={"PATH": str(tmp_path)}, **more)))
+
+    for program in ("bwrap", "socat"):
+        assert "--allowedTools" not in flags()
+        assert "allowUnsandboxedCommands" not in flags() or program == "socat"
+        (tmp_path / program).write_text("#!/bin/sh\n")
+        (tmp_path / program).chmod(0o755)
+    assert '"allowUnsandboxedCommands": false' in flags()
+    assert flags(confined=True).endswith("--allowedTools Bash")
+    assert "allowUnsandboxedCommands" not in flags(confined=True)
+    assert "Bash" in flags(confined=True, permission="read-only")
+    assert "--allowedTools" not in flags(confined=True, permission="read-only")
 
 
 def test_codex_is_billed_to_the_login_when_there_is_one():
