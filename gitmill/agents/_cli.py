@@ -98,7 +98,7 @@ def message(attempt: Attempt, prompt: str) -> bytes:
     """Return what a CLI gets on its standard input for a prompt of any length."""
     if len(prompt) > _LONGEST:
         path = attempt.scratch / "prompt.md"
-        path.write_text(prompt, "utf-8", "replace")
+        process.write_anew(path, prompt.encode("utf-8", "replace"))
         prompt = (
             f"Your instructions are too long for one message. All of them are in the file\n{path}\n"
             "Read the file to its end, part by part, before you do anything. This is how it begins"
@@ -182,7 +182,7 @@ class Totals:
         known = {key: value for key, value in sums.items() if value is not None}
         told = self._read() | {session: self.before(session) | known}
         half = self._path.with_suffix(".half")
-        half.write_text(json.dumps(told), "utf-8")
+        process.write_anew(half, json.dumps(told).encode())
         half.replace(self._path)
 
     def _read(self) -> dict[str, Any]:
