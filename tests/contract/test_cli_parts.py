@@ -66,13 +66,13 @@ def test_prices_come_from_the_policy_then_from_the_list_and_unknown_is_not_nothi
 
 
 def test_totals_survive_and_a_broken_file_counts_from_nothing(tmp_path: Path):
-    totals = _cli.Totals(tmp_path)
+    totals = _cli.Totals(tmp_path / "home")
     assert totals.before("a") == {}
     totals.remember("a", {"cost": 1.5, "input": None})
     totals.remember("b", {"cost": 2.0})
     totals.remember("a", {"input": 7.0})
-    assert _cli.Totals(tmp_path).before("a") == {"cost": 1.5, "input": 7.0}
-    (tmp_path / "gitmill-totals.json").write_text("{")
+    assert _cli.Totals(tmp_path / "home").before("a") == {"cost": 1.5, "input": 7.0}
+    (tmp_path / "home.totals.json").write_text("{")
     assert totals.before("a") == {}
 
 

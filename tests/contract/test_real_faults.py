@@ -29,6 +29,14 @@ def test_a_key_that_is_refused_is_unauthorised(name, ask):
 
 
 @pytest.mark.slow
+@promise("nobody signed in: unauthorised", but={"codex": "left to its service"})
+def test_without_an_account_it_is_unauthorised(name, ask):
+    report = ask(name, [Answer("pass", "Done.")], env={"ANTHROPIC_API_KEY": ""})
+    assert (report.exit, ask.seen) == (ExitKind.UNAUTHORISED, [])
+    assert "log" in report.problem.lower()
+
+
+@pytest.mark.slow
 @promise("429 without a word when it ends: rate-limited")
 def test_a_limit_without_an_end_is_rate_limited(name, ask):
     report = ask(name, [Status(429, "slow down")])
