@@ -16,10 +16,19 @@ from typing import Any
 
 from gitmill.agents import _cli
 from gitmill.agents._turns import Turn, converse
-from gitmill.agents.base import NOTHING_SAID, Attempt, Execute, ExitKind, Probe, Report, Usage
+from gitmill.agents.base import (
+    ANY_ROLE,
+    NOTHING_SAID,
+    Attempt,
+    Execute,
+    ExitKind,
+    Probe,
+    Report,
+    Usage,
+)
 from gitmill.process import Command, Outcome
 
-ROLES = None
+ROLES = ANY_ROLE
 PERMISSIONS = frozenset({"read-only", "workspace", "full"})
 NEEDS = ("GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_APPLICATION_CREDENTIALS")
 LOGIN = (".gemini/oauth_creds.json", ".gemini/google_accounts.json")
@@ -58,13 +67,14 @@ def run(attempt: Attempt, execute: Execute) -> Report:
         argv = (
             *_cli.program("gemini", attempt.settings), "-o", "stream-json",
             "--policy", str(policy), "--extensions", "none",
+            "--include-directories", str(attempt.scratch),  # where a long prompt is
             *(("-m", attempt.model) if attempt.model else ()),
             *_resumed(attempt.home, session),
             *_cli.options(attempt),
         )  # fmt: skip
         command = Command(
             argv, attempt.workdir, _environment(attempt),
-            prompt.encode("utf-8", "replace"), attempt.wall, attempt.idle,
+            _cli.message(attempt, prompt), attempt.wall, attempt.idle,
         )  # fmt: skip
         return command, _Reader(attempt, session)
 
@@ -249,5 +259,4 @@ def probe(settings: Mapping[str, object]) -> Probe:
         (Path.home() / name).exists() for name in LOGIN
     )
     how = "not signed in: run `gemini` once and sign in, or set GEMINI_API_KEY"
-    argv = _cli.program("gemini", settings)
-    return _cli.probe(argv, first=_FIRST, below=_BELOW, signed_in=signed_in, how=how)
+    return _cli.probe("gemini", settings, first=_FIRST, below=_BELOW, signed_in=signed_in, how=how)

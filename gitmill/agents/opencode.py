@@ -25,10 +25,19 @@ from typing import Any
 
 from gitmill.agents import _cli
 from gitmill.agents._turns import Turn, converse
-from gitmill.agents.base import NOTHING_SAID, Attempt, Execute, ExitKind, Probe, Report, Usage
+from gitmill.agents.base import (
+    ANY_ROLE,
+    NOTHING_SAID,
+    Attempt,
+    Execute,
+    ExitKind,
+    Probe,
+    Report,
+    Usage,
+)
 from gitmill.process import Command, Outcome
 
-ROLES = None
+ROLES = ANY_ROLE
 PERMISSIONS = frozenset({"read-only", "workspace", "full"})
 NEEDS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "GOOGLE_GENERATIVE_AI_API_KEY",
          "OPENROUTER_API_KEY", "GROQ_API_KEY", "MISTRAL_API_KEY", "DEEPSEEK_API_KEY",
@@ -81,7 +90,7 @@ def run(attempt: Attempt, execute: Execute) -> Report:
         )  # fmt: skip
         command = Command(
             argv, empty, _environment(attempt, empty),
-            prompt.encode("utf-8", "replace"), attempt.wall, attempt.idle,
+            _cli.message(attempt, prompt), attempt.wall, attempt.idle,
         )  # fmt: skip
         return command, _Reader(attempt, session)
 
@@ -113,15 +122,9 @@ def _hiding(work: Path, scratch: Path) -> Iterator[Callable[[], None]]:
             if place.is_dir() and path.is_dir() and not place.is_symlink():
                 shutil.copytree(place, path, symlinks=True, dirs_exist_ok=True)
             else:
-                _remove(path)
+                shutil.rmtree(path, ignore_errors=True)  # nothing for what is no folder
+                path.unlink(missing_ok=True)
                 shutil.move(place, path)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _environment(attempt: Attempt, empty: Path) -> dict[str, str]:
@@ -138,7 +141,9 @@ def _environment(attempt: Attempt, empty: Path) -> dict[str, str]:
 
 
 def _configuration(attempt: Attempt) -> dict[str, Any]:
-    rules = {"*": "deny"} | _RULES[attempt.permission]
+    rules: dict[str, Any] = {"*": "deny"} | _RULES[attempt.permission]
+    if attempt.permission != "full":  # a long prompt is there
+        rules["external_directory"] = {"*": "deny", f"{attempt.scratch}/*": "allow"}
     if attempt.permission == "workspace" and attempt.confined:
         rules["bash"] = "allow"
     told: dict[str, Any] = {
@@ -292,5 +297,6 @@ def probe(settings: Mapping[str, object]) -> Probe:
         (Path.home() / name).exists() for name in LOGIN
     )
     how = "no account: run `opencode auth login`, or set OPENAI_BASE_URL and OPENAI_API_KEY"
-    argv = _cli.program("opencode", settings)
-    return _cli.probe(argv, first=_FIRST, below=_BELOW, signed_in=signed_in, how=how)
+    return _cli.probe(
+        "opencode", settings, first=_FIRST, below=_BELOW, signed_in=signed_in, how=how
+    )
