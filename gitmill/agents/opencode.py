@@ -4,11 +4,9 @@ Configuration, plug-ins, instructions and formatters of the repository are not l
 user's own configuration: only the login. It would import plug-ins of the worktree whatever it is
 told, so these files are put aside while it runs, and it can neither read nor change them. Its
 shell is not confined by itself, so that it has one only where something else confines it, or with
-`full`. With `OPENAI_BASE_URL` it talks to that service, whose models need no provider in their
-names.
+`full`. With `OPENAI_BASE_URL` it talks to that service; models need no provider in their names.
 
-It tries again for ever, silently, when its service fails. So its log is read along with its
-output, and what goes on failing is ended.
+It tries again for ever, silently, when its service fails: its log is read too, to end that.
 """
 
 from __future__ import annotations
@@ -247,7 +245,6 @@ class _Reader:
         completed = outcome.passed and not self._error and self._answered
         silent = self._last or "it ended without an answer"
         problem = said or failing or (silent if outcome.ended == "exited" else "")
-        forgotten = "Session not found" in self._last or "Session not found" in said
         return Turn(
             exit=ExitKind.COMPLETED if completed else self._kind(data, problem),
             text=self._text,
@@ -258,7 +255,7 @@ class _Reader:
             problem="" if completed else problem,
             retry_after=None if completed else _cli.wait_said(problem),
             denied=tuple(self._denied),
-            forgotten=self._resumed and forgotten and not completed,
+            forgotten=self._resumed and "Session not found" in f"{self._last} {said}",
         )
 
     def _kind(self, data: dict[str, Any], problem: str) -> ExitKind:
