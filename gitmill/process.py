@@ -152,15 +152,19 @@ class Command:
 def script(folder: Path, name: str, text: str) -> tuple[str, ...]:
     """Write a shell script and return an argv that runs it up to its first failing line.
 
-    It goes through a file: an argument is bounded and shows in the process list. Code that is not
-    ours may write in the folder too, so what stands there by that name is never followed.
+    It goes through a file: an argument is bounded and shows in the process list.
     """
     path = folder / f"{name}.sh"
+    write_anew(path, (text + "\n").encode("utf-8", "surrogateescape"))
+    return "/bin/sh", "-e", str(path)
+
+
+def write_anew(path: Path, data: bytes) -> None:
+    """Write a file where code that is not ours may have put a link in its place."""
     path.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
-        file.write((text + "\n").encode("utf-8", "surrogateescape"))
-    return "/bin/sh", "-e", str(path)
+        file.write(data)
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,8 +112,21 @@ def fence_of(mill: Mill, policy: Policy, slot: Slot, *, network: bool) -> Fence 
         visible=(*_tools(), *_linked(), *([top] if top else []), *_named(mill, "readable")),
         hidden=(*private.places(), pool, *others),
         guarded=(common, slot.path / ".git"),
+        instead=tuple(_without_keys(common / "config", slot.side / "config")),
         network=network,
     )
+
+
+def _without_keys(config: Path, copy: Path) -> Iterator[tuple[Path, Path]]:
+    """Make a copy of git's configuration without the credentials that some put there, if any.
+
+    The checkout action of GitHub keeps its token there as a header, others have it in a URL.
+    """
+    data = config.read_bytes()
+    clean = private.ADDRESS.sub(rb"\1://", private.HEADER.sub(b"", data))
+    if clean != data:
+        copy.write_bytes(clean)
+        yield config, copy
 
 
 def _named(mill: Mill, name: str) -> tuple[Path, ...]:
@@ -122,7 +135,7 @@ def _named(mill: Mill, name: str) -> tuple[Path, ...]:
 
 def _linked() -> Iterator[Path]:
     """Yield where the links of a run's home lead: the user's may be a hidden place as a whole."""
-    return (private.home() / name for name in private.TOOLS)
+    return (path for name in private.TOOLS if (path := private.home() / name).exists())
 
 
 @cache

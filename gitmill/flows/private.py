@@ -56,6 +56,9 @@ VARIABLES = frozenset(
     {"SSH_AUTH_SOCK", "SSH_AGENT_PID", "GPG_AGENT_INFO", "DBUS_SESSION_BUS_ADDRESS",
      "XDG_RUNTIME_DIR", "XAUTHORITY", "DOCKER_HOST", "CONTAINER_HOST", "TMUX", "STY"}
 )  # fmt: skip
+# What in git's configuration gives access: a header that is sent, a name and password in a URL.
+HEADER = re.compile(rb"^[ \t]*extraheader[ \t]*=.*\n?", re.IGNORECASE | re.MULTILINE)
+ADDRESS = re.compile(rb"(?<=http)(s?)://[^/@\s\"]+@")
 # What programs print when they are refused a write, git without the reason too.
 REFUSED = re.compile(
     rb"[^\n\"\\]{0,200}(?:Read-only file system|EROFS"
@@ -69,10 +72,9 @@ def home() -> Path:
 
 
 def places() -> Iterator[Path]:
-    """Yield every file and folder that a sandboxed run must not see, whether it is there or not."""
-    homes = {home()}
+    """Yield every file and folder that is there and that a sandboxed run must not see."""
+    homes = {os.fspath(home())}
     with suppress(KeyError):
-        homes.add(Path(pwd.getpwuid(os.getuid()).pw_dir))
-    for folder in homes:
-        yield from (folder / name for name in _SECRETS)
-    yield from map(Path, _SOCKETS)
+        homes.add(pwd.getpwuid(os.getuid()).pw_dir)
+    names = [f"{folder}/{name}" for folder in homes for name in _SECRETS]
+    yield from (Path(name) for name in (*names, *_SOCKETS) if os.path.exists(name))  # noqa: PTH110

@@ -7,6 +7,7 @@ import shlex
 import time
 from dataclasses import dataclass, replace
 
+from gitmill import process
 from gitmill.agents import base as agents
 from gitmill.agents.base import Attempt, Report
 from gitmill.config import Policy
@@ -111,7 +112,7 @@ def build(
         variables=_variables(item, stage), rights=_rights(policy, stage, who),
     ) as here:  # fmt: skip
         text = findings_text(start.findings) + "\n" if start.findings else ""
-        here.findings.write_text(text, "utf-8", "surrogateescape")
+        process.write_anew(here.findings, text.encode("utf-8", "surrogateescape"))
         report = _run_agent(mill, policy, item, stage, who, here, start.findings, witness)
         said = report.verdict
         if said is None or said.word is not VerdictWord.PASS:
@@ -279,10 +280,16 @@ def _run_in(
         settings={"command": who.command, "options": who.options, "prices": _prices(policy)},
     )
     began = time.monotonic()
-    report = agent.run(attempt, here.execute)
+    execute = _as_permitted(here, stage) if _reads_prompt(who) else here.execute
+    report = agent.run(attempt, execute)
     report = witness.judged(report, timeout=stage.timeout, took=time.monotonic() - began)
     said = report.verdict
     return report if said is None else replace(report, verdict=secrets.clean_verdict(said))
+
+
+def _as_permitted(here: Place, stage: PlannedStage) -> agents.Execute:
+    """Return what runs a command with the stage's rights, whatever an adapter says of it."""
+    return lambda command: here.execute(replace(command, access=stage.permission.value))
 
 
 def _prices(policy: Policy) -> dict[str, dict[str, float | None]]:

@@ -15,8 +15,12 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.support.repos import Repo, Sandbox
+
+if TYPE_CHECKING:
+    from gitmill.flows.environment import Place
 
 REPEATS = int(sys.argv[1]) if len(sys.argv) > 1 else 9
 
@@ -122,8 +126,38 @@ def durabilities(repo: Repo) -> None:
         row(f"flushed transition through {name} ({told})", took["full"] / took["none"], "x", "-")
 
 
+def sandboxes(repo: Repo) -> None:
+    """A command that does nothing, in the sandbox and without it, under its supervisor."""
+    from gitmill.config import Policy
+    from gitmill.flows.environment import place
+    from gitmill.mill import Mill
+
+    took = {}
+    for value in ("off", "auto"):
+        repo.git("config", "gitmill.sandbox", value)
+        tip = repo.git("rev-parse", "HEAD")
+        with place(Mill.open(repo.path), Policy(), tip, kind="clean", claim="bench") as here:
+
+            def command(here: Place = here) -> None:
+                assert here.shell("true", seconds=60).passed
+
+            command()
+            took[value] = (median(cpu, command), median(wall, command))
+    repo.git("config", "--unset", "gitmill.sandbox")
+    (cpu_off, wall_off), (cpu_on, wall_on) = took["off"], took["auto"]
+    row(f"CPU of a command in the sandbox, without it {cpu_off:.1f}", cpu_on, "ms", "-")
+    row(f"wall time of a command in the sandbox, without it {wall_off:.1f}", wall_on, "ms", "-")
+
+
 def a_task(repo: Repo) -> None:
     """One task with a script, a check and a criterion that cost nothing, to landed."""
+    for value in ("off", "auto"):
+        repo.git("config", "gitmill.sandbox", value)
+        _a_task(repo, "in the sandbox" if value == "auto" else "without sandbox")
+    repo.git("config", "--unset", "gitmill.sandbox")
+
+
+def _a_task(repo: Repo, how: str) -> None:
     from gitmill import process
     from gitmill.flows.intake import NewTask, new_task
     from gitmill.flows.run import Order
@@ -141,19 +175,19 @@ def a_task(repo: Repo) -> None:
     costs, counts = [], []
     for number in range(REPEATS):
         mill = Mill.open(repo.path)
-        script = f"echo {number} > bench-{number}"
+        script = f"echo {number} > '{how} {number}'"
         new_task(mill, NewTask(title="T", script=script, criteria=["$ true"]), ready=True)
         started.clear()
         costs.append(cpu(lambda mill=mill: run_flow(mill, Order(), lambda _: None, lambda _: None)))
         counts.append(started["git"])
     process.run = real
     row(
-        "CPU of a task to landed, supervisors and git included",
+        f"CPU of a task to landed {how}, all processes",
         statistics.median(costs),
         "ms",
         "100",
     )
-    row("git processes of a task to landed", statistics.median(counts), "", "20")
+    row(f"git processes of a task to landed {how}", statistics.median(counts), "", "20")
 
 
 def replays(repo: Repo) -> None:
@@ -204,7 +238,7 @@ def main() -> None:
             [sys.executable, "-m", "gitmill", "-C", str(repo.path), "init"],
             check=True, capture_output=True,
         )  # fmt: skip
-        for part in (starts, transitions, durabilities, a_task, replays):
+        for part in (starts, transitions, durabilities, sandboxes, a_task, replays):
             part(repo)
 
 

@@ -18,7 +18,7 @@ from gitmill.engines import sandbox
 from gitmill.engines.local import LocalEngine
 from gitmill.engines.sandbox import Fence
 from gitmill.process import Command, Outcome
-from tests.engines.processes import command, daemon, eventually, python, running, shell
+from tests.engines.processes import child_of, command, daemon, eventually, python, running, shell
 
 
 @pytest.fixture
@@ -185,6 +185,28 @@ def test_no_daemon_survives(engine: LocalEngine, fence: Fence, token: str, how: 
     outcome = engine.execute(replace(fence, visible=(Path(sys.prefix),)).around(cmd))
     assert outcome.passed, outcome.stderr
     assert eventually(lambda: not running(token), seconds=2.0)
+
+
+@pytest.mark.parametrize("access", ["workspace", "full"])
+@pytest.mark.parametrize("who", ["gitmill", "supervisor", "bubblewrap"])
+def test_nothing_outlives_a_kill_of_whoever_stands_around_it(
+    fence: Fence, token: str, who: str, access: str
+):
+    inside = command(daemon(fence.writable[0], token, then="stay"), cwd=fence.worktree)
+    here = replace(fence, visible=(Path(sys.prefix),))
+    mill = os.fork()
+    if mill == 0:
+        LocalEngine(marker=token).execute(here.around(replace(inside, access=access)))
+        os._exit(0)
+    assert eventually((fence.writable[0] / "ready").exists)
+    supervisor = child_of(mill)
+    assert supervisor is not None
+    bubblewrap = child_of(supervisor)
+    assert bubblewrap is not None
+    assert running(token)
+    os.kill({"gitmill": mill, "supervisor": supervisor, "bubblewrap": bubblewrap}[who], 9)
+    os.waitpid(mill, 0)
+    assert eventually(lambda: not running(token), seconds=5.0)
 
 
 def test_statuses_are_those_of_the_command(engine: LocalEngine, fence: Fence):

@@ -89,6 +89,23 @@ def test_keys_are_hidden_unless_a_person_shows_them(repo: Repo, sealed: Path):
         key.unlink()
 
 
+def test_tokens_in_gits_configuration_are_not_shown(repo: Repo):
+    """As the checkout action of GitHub leaves one, and as some write them into an address."""
+    header = "http.https://github.com/.extraheader"
+    repo.git("config", header, "AUTHORIZATION: basic c2VjcmV0LTE=")
+    repo.git("remote", "add", "origin", "https://me:secret-2@example.com/a.git")
+    repo.git("config", "x.y", "kept")
+    new_task(repo.path, "T", "git config --list > seen.txt; git remote -v >> seen.txt")
+    assert gitmill(repo.path, "run").code == 0
+    seen = repo.git("show", "main:seen.txt")
+    assert "x.y=kept" in seen
+    assert "https://example.com/a.git (push)" in seen
+    assert "c2VjcmV0" not in seen
+    assert "secret-2" not in seen
+    assert repo.git("config", header).endswith("c2VjcmV0LTE=")
+    repo.git("config", "remote.origin.url", "https://example.com/a.git")
+
+
 def test_sockets_that_lead_out_are_not_told_of(repo: Repo):
     task = new_task(repo.path, "T", "env > env.txt; ls /run/user 2>/dev/null | wc -l >> env.txt")
     env = {"SSH_AUTH_SOCK": "/tmp/agent", "XDG_RUNTIME_DIR": "/run/user/0", "PLAIN": "1"}
