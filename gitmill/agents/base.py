@@ -40,6 +40,7 @@ class ExitKind(StrEnum):
     OVER_BUDGET = "over-budget"
 
 
+SHOWN = 1 << 17  # bytes of a line that are worth looking at for those who follow
 OVER_BUDGET = "over budget: "  # what a watch's reason begins with when money or time was the reason
 # Nothing is wrong with the item: the agent cools down, and others may go on.
 OUTAGES = frozenset(
@@ -134,7 +135,7 @@ class Attempt:
 
     def heard(self, line: bytes) -> str:
         """Be the `watch` of a command that speaks no format: all it prints is progress."""
-        self.progress(line.decode("utf-8", "replace"))
+        self.progress(line[:SHOWN].decode("utf-8", "replace"))
         return ""
 
     def shell(self, text: str, *, name: str = "script") -> Command:

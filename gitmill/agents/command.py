@@ -23,6 +23,7 @@ from gitmill.agents.base import (
     ANY_ROLE,
     NOTHING_SAID,
     OVER_BUDGET,
+    SHOWN,
     Attempt,
     Execute,
     ExitKind,
@@ -86,10 +87,9 @@ class _News:
 
     def line(self, line: bytes) -> str:
         """Take a line; return why the program has to end, if it has to."""
-        said = _read(line.decode("utf-8", "replace"))
+        said = _read(line[:SHOWN].decode("utf-8", "replace"))
         if said is None:
-            self.attempt.progress(line.decode("utf-8", "replace"))
-            return ""
+            return self.attempt.heard(line)
         if "progress" in said:
             self.attempt.progress(str(said["progress"]))
         self.retry_after = _number(said.get("retry_after"), self.retry_after)

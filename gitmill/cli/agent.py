@@ -117,7 +117,7 @@ def try_agent(
 def _lines(done: Trial) -> list[str]:
     """Return what happened, one thing a line."""
     word = "works" if done.passed else "does not work"
-    lines = [f"{done.agent} {word}: {done.verdict} ({done.exit}) in {done.seconds:.1f} s"]
+    lines = [f"{done.agent} {word}: {done.verdict} ({done.exit}) in {done.seconds:.1f}s"]
     lines += [f"  said     {done.summary}"] if done.summary else []
     usage: dict[str, Any] = done.facts.get("usage") or {}
     if usage:

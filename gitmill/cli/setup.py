@@ -52,12 +52,16 @@ def demo(
     folder: Annotated[
         str, typer.Option("--dir", help="Empty or new folder; a temporary one when left out.")
     ] = "",
+    agent: Annotated[
+        str, typer.Option("--agent", help="A coding agent for all roles; its service may cost.")
+    ] = "",
 ) -> int:
     """Make a small real project, run several tasks to landed, show and verify what happened."""
     from gitmill.flows.demo import demo as demo_flow
 
     progress = output.Progress()
-    account = demo_flow(Path(folder) if folder else None, output.say, progress)
+    place = Path(folder) if folder else None
+    account = demo_flow(place, output.say, progress, agent=agent)
     output.answer(account.lines, account.as_json())
     output.next_step(f"cd {account.folder} && git log --oneline --notes=gitmill")
     return int(Exit.OK if account.holds else Exit.FAILED)

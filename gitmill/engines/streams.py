@@ -90,7 +90,8 @@ class Watched:
     def _add(self, data: bytes) -> None:
         *ended, rest = data.split(b"\n")
         if ended:
-            ended[0] = bytes(self._line + ended[0])
+            self._line += ended[0]
+            ended[0] = bytes(self._line)
             self._line.clear()
             self._show(ended[1:] if self._dropping else ended)
             self._dropping = False

@@ -19,11 +19,13 @@ from gitmill.flows.intake import NewTask, new_task
 from gitmill.flows.land import Told
 from gitmill.flows.queue import land_queue
 from gitmill.flows.run import Order, run
+from gitmill.flows.trial import require_agent
 from gitmill.flows.trust import policy_commands, trust
 from gitmill.git.repo import Repository
-from gitmill.mill import Mill, layout
+from gitmill.mill import POLICY, Mill, layout
 from gitmill.store import history
 
+ROLES = ("builder", "reviewer", "troubleshooter", "consultant")
 FILES = {
     "basket.py": '''\
 """Prices in a basket."""
@@ -55,7 +57,7 @@ class BasketTest(unittest.TestCase):
 if __name__ == "__main__":
     unittest.main()
 """,
-    ".gitmill/config.toml": '[checks]\ntest = "python3 -m unittest -q"\n',
+    POLICY: '[checks]\ntest = "python3 -m unittest -q"\n',
     ".gitignore": "__pycache__/\n",
 }
 
@@ -122,6 +124,20 @@ path.write_text("\\n".join(lines) + "\\n")
     criteria=["$ grep -q '^VERSION.*shown by' basket.py"],
 )
 
+# With a coding agent in the script's place: what a person would write down.
+WISHES = (
+    NewTask(
+        title="Rename total to total_price",
+        body="The name says what is added up. Rename it where it is used as well.",
+        criteria=["nothing is called `total` any more", "the tests pass"],
+    ),
+    NewTask(
+        title="Let an empty basket have no dearest price",
+        body="`dearest([])` raises an error today; it returns None then.",
+        criteria=["a test holds that `dearest([])` is None"],
+    ),
+)
+
 
 class Screen(Protocol):
     """Where progress is shown."""
@@ -168,17 +184,27 @@ class Account:
         }  # fmt: skip
 
 
-def demo(folder: Path | None, say: Callable[[str], None], screen: Screen) -> Account:
+def demo(
+    folder: Path | None, say: Callable[[str], None], screen: Screen, *, agent: str = ""
+) -> Account:
     """Run the demo in an empty or new folder, a temporary one when None is given.
 
+    With an `agent` that builds and reviews, two tasks are left to it; it calls its service.
     Raises `UsageError` when the folder holds something, `AccountError` when a task did not land.
     """
+    if agent:
+        require_agent(agent)
     root = _folder(folder)
     project = root / "project"
     say(f"a project of three files in {project}")
-    mill = _project(root, project)
+    mill = _project(root, project, _mode(agent) if agent else "")
     init(mill)
     trust(mill, policy_commands(mill.policy_at(mill.target_tip(mill.snapshot()))).values())
+    if agent:
+        say(f"two tasks that {agent} carries out and, in sessions of their own, reviews")
+        made = [new_task(mill, task, ready=True) for task in WISHES]
+        run(mill, Order(), screen.stage, screen.landing)
+        return _account(project, [item.id for item in made])
     say("three tasks, one after the other; the third is returned once")
     made = [new_task(mill, task, ready=True) for task in (RENAME, HEADER, EMPTY)]
     run(mill, Order(), screen.stage, screen.landing)
@@ -202,9 +228,16 @@ def _folder(folder: Path | None) -> Path:
     return folder.resolve()
 
 
-def _project(root: Path, project: Path) -> Mill:
+def _mode(agent: str) -> str:
+    """Return the part of the policy that gives one agent every role."""
+    roles = ", ".join(f'{role} = "{agent}"' for role in ROLES)
+    return f'\n[modes.demo]\nroles = {{{roles}}}\ngates = {{approve = "never"}}\n'
+
+
+def _project(root: Path, project: Path, mode: str) -> Mill:
     process.run(("git", "init", "-q", "-b", "main", str(project)))
-    for name, text in FILES.items():
+    policy = FILES[POLICY] if not mode else f'mode = "demo"\n\n{FILES[POLICY]}{mode}'
+    for name, text in {**FILES, POLICY: policy}.items():
         path = project / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, "utf-8")

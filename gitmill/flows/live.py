@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from gitmill.mill import Mill
 
 LIMIT = 256 << 10  # bytes of what an agent does; the stages are always told
 LONGEST = 300  # characters of one line
+LOOKED_AT = 1 << 16  # characters of a longer one in which keys are looked for
 LOOK = 0.1  # seconds between two looks at what is followed
 KEPT = 86400.0  # seconds that the file of an attempt stays
 _BEGIN = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY")
@@ -60,7 +61,7 @@ class Live:
         hidden = self._in_key  # a key that spans lines is none to the detectors line by line
         if _BEGIN.search(text) or _END.search(text):
             self._in_key = not _END.search(text)
-        shown = "" if hidden else one_line(secrets.clean(text), LONGEST)
+        shown = "" if hidden else one_line(_clean(text), LONGEST)
         if shown:
             self._room -= len(shown)
             self._write("does", shown if self._room > 0 else "… (the rest is not shown)")
@@ -79,6 +80,14 @@ class Live:
             os.write(self._fd, line.encode("utf-8", "replace"))
 
 
+def _clean(text: str) -> str:
+    """Cut the secrets out of the beginning of a text; what may be half a one is left out."""
+    if len(text) <= LOOKED_AT:
+        return secrets.clean(text)
+    cut = secrets.clean(text[:LOOKED_AT])
+    return cut[: max(0, len(cut) - LOOKED_AT // 8)]
+
+
 def _sweep(folder: Path) -> None:
     for path in folder.glob("*.jsonl"):
         with suppress(FileNotFoundError):
@@ -93,11 +102,18 @@ def _is_written(path: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
+        return _is_locked(fd)
+    finally:
+        os.close(fd)
+
+
+def _is_locked(fd: int) -> bool:
+    """Whether another process holds the lock of an open file."""
+    try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    finally:
-        os.close(fd)
+    fcntl.flock(fd, fcntl.LOCK_UN)
     return False
 
 
@@ -112,7 +128,10 @@ class _Followed:
     inode: int
     rest: bytes = b""
     over: bool = False
-    told: list[dict[str, Any]] = field(default_factory=list)
+
+    def alive(self) -> bool:
+        """Whether its process still writes it."""
+        return _is_locked(self.fd)
 
     def more(self) -> list[dict[str, Any]]:
         """Return what came since."""
@@ -138,7 +157,7 @@ def follow(mill: Mill, item_id: str = "") -> Iterator[dict[str, Any]]:
             coming = _expected(mill, item_id)
             _look(folder, item_id, open_)
             for name, one in list(open_.items()):
-                alive = _is_written(folder / name)  # before reading: what it wrote is there then
+                alive = one.alive()  # before reading: what it wrote is there then
                 yield from one.more()
                 if not one.over and not alive:
                     yield {"at": "", "item": name.removesuffix(".jsonl"), "stage": "", "who": "",
@@ -160,7 +179,9 @@ def _look(folder: Path, item_id: str, open_: dict[str, _Followed]) -> None:
         try:
             inode = path.stat().st_ino
             known = open_.get(path.name)
-            if (known is not None and known.inode == inode) or not _is_written(path):
+            if known is not None and (known.inode == inode or not known.over):
+                continue  # its end comes first, however quickly the next attempt began
+            if not _is_written(path):
                 continue
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gitmill import process
 from gitmill.agents import base as agents
+from gitmill.agents.base import Probe
 from gitmill.config import AgentPolicy
 from gitmill.core.document import Document
 from gitmill.core.item import Item
@@ -61,11 +62,7 @@ def trial(name: str, own: AgentPolicy, say: Callable[[str], None], progress: Pro
 
     Raises `AgentMissingError` when it is not here, `GitmillError` when it could not be tried.
     """
-    found = agents.program(name, own.command).probe({"command": own.command})
-    if not found.found:
-        raise AgentMissingError(
-            f"{name} cannot be tried: {found.detail}", hints=["`gitmill agent list`"]
-        )
+    found = require_agent(name, own.command)
     folder = Path(tempfile.mkdtemp(prefix="gitmill-try-"))
     say(f"one task for {name} {found.version}".rstrip() + f" in {folder}")
     mill = _scratch(folder, _policy(name, own))
@@ -76,6 +73,16 @@ def trial(name: str, own: AgentPolicy, say: Callable[[str], None], progress: Pro
         shutil.rmtree(folder, ignore_errors=True)
         told.folder = None
     return told
+
+
+def require_agent(name: str, command: Sequence[str] = ()) -> Probe:
+    """Return what can be told of an agent; raises `AgentMissingError` when it is not here."""
+    found = agents.program(name, command).probe({"command": command})
+    if not found.found:
+        raise AgentMissingError(
+            f"{name} is not here: {found.detail}", hints=["`gitmill agent list`"]
+        )
+    return found
 
 
 def _policy(name: str, own: AgentPolicy) -> str:

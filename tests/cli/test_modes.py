@@ -37,5 +37,5 @@ def test_every_shipped_mode_compiles(sandbox: Sandbox):
     for mode in ("offline", "standard", "careful"):
         assert gitmill(repo.path, "compile", "--check", "--mode", mode).code == 0, mode
     plan = gitmill(repo.path, "compile", "--check", "--mode", "careful", "--json").json["document"]
-    assert "| troubleshoot | agent | codex, claude |" in plan
+    assert "| troubleshoot | agent | codex, claude, gemini, opencode |" in plan
     assert '"approvals": 2, "distinct_from": ["review"]' in plan

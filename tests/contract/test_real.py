@@ -86,3 +86,14 @@ def test_a_forgotten_session_begins_anew(name, ask):
     assert report.session
     assert report.session != gone
     assert "häßlich" in ask.seen[0].asked.prompt
+
+
+@promise("the model that the CLI picks by itself, told in the run log")
+def test_without_a_model_the_cli_picks_one(name, ask, work):
+    report = ask(name, DID, model="", tokens=Tokens(1000, 50, 100))
+    assert (report.exit, report.verdict.word) == (ExitKind.COMPLETED, VerdictWord.PASS)
+    assert (work / "a.txt").read_text("utf-8") == "grüße\n"
+    assert report.model == ask.seen[0].asked.model
+    assert report.usage == Usage(3000, 150, 300)
+    # A price that nobody has told us is not 0.
+    assert (report.cost is None) == (name == "codex")

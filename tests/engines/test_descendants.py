@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import subprocess
 import threading
@@ -135,3 +136,30 @@ def test_a_commands_children_are_not_zombies_of_the_supervisor(engine):
     )
     outcome = engine.execute(shell(script))
     assert (outcome.ended, outcome.stdout) == ("exited", b"")
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_no_daemon_outlives_a_command_that_its_watch_has_ended(engine, tmp_path, token, how):
+    start = shlex.join(daemon(tmp_path, token, how=how, then="stay"))
+    wait = f"until test -e {tmp_path}/ready; do sleep 0.01; done"
+    script = f"{start} & {wait}; echo seen; sleep 1000"
+    watch = lambda line: "enough" if line == b"seen" else ""  # noqa: E731
+    outcome = engine.execute(shell(script, watch=watch, grace=0.2))
+    assert (outcome.ended, outcome.why) == ("stopped", "enough")
+    assert (tmp_path / "ready").exists(), "the daemon was there"
+    assert running(token) == []
+
+
+def test_a_command_that_exits_0_because_its_watch_ended_it_has_not_passed(engine):
+    script = "trap 'echo bye; exit 0' INT; echo loop; while :; do sleep 0.01; done"
+    watch = lambda line: "it goes round in circles" if line == b"loop" else ""  # noqa: E731
+    outcome = engine.execute(shell(script, watch=watch, grace=20))
+    assert (outcome.ended, outcome.status, outcome.passed) == ("stopped", 0, False)
+    assert outcome.stdout == b"loop\nbye\n"
+
+
+def test_a_command_that_retries_for_ever_without_a_word_is_idle(engine, token):
+    script = f"echo trying; while :; do sh -c 'sleep 0.05' {token}; done"
+    outcome = engine.execute(shell(script, idle=0.5, grace=0.1))
+    assert outcome.ended == "idle"
+    assert running(token) == []

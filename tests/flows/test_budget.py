@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import pytest
 from gitmill.core.budget import NOTHING, Spent
 from gitmill.flows.budget import spent_on, spent_today
 from gitmill.mill import Mill
+from tests.engines.processes import running
 from tests.support.cast import PASS, Cast
 from tests.support.cli import gitmill, new_task
 from tests.support.repos import Sandbox
@@ -180,3 +184,29 @@ def test_stats_of_nothing(sandbox: Sandbox):
     repo = sandbox.repo()
     gitmill(repo.path, "init")
     assert gitmill(repo.path, "stats").plain() == (0, "no items yet\n", "")
+
+
+def test_what_an_agent_has_started_ends_with_it_also_in_a_session_of_its_own(sandbox: Sandbox):
+    """It is ended for what it spends, says that all is well, and has left a process behind."""
+    token = f"token-{os.urandom(8).hex()}"
+    agent = sandbox.root / "agent.py"
+    agent.write_text(
+        "import json, os, signal, subprocess, sys, time\n"
+        f"argv = [sys.executable, '-c', 'import time; time.sleep(300)', {token!r}]\n"
+        "subprocess.Popen(argv, start_new_session=True, env={})\n"
+        "def bye(*_):\n    print(json.dumps({'verdict': 'pass', 'summary': 's'}), flush=True)\n"
+        "    os._exit(0)\n"
+        "signal.signal(signal.SIGINT, bye)\n"
+        "print(json.dumps({'cost': 9}), flush=True)\n"
+        "time.sleep(300)\n"
+    )
+    lines = ['mode = "ours"', "[modes.ours]", 'roles = {builder = "b", reviewer = "rules"}',
+             "[agents.b]", f"command = {json.dumps([sys.executable, str(agent)])}",
+             "[budget.attempt]", "cost = 1", "[limits]", "attempts = 1"]  # fmt: skip
+    repo = sandbox.repo(files={".gitmill/config.toml": "\n".join(lines) + "\n"})
+    gitmill(repo.path, "init")
+    task = new_task(repo.path, "One", "")
+    assert gitmill(repo.path, "run").code == 1
+    [attempt] = gitmill(repo.path, "task", "show", task, "--json").json["attempts"]
+    assert (attempt["exit"], attempt["verdict"]) == ("over-budget", "fail")
+    assert running(token) == []

@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from gitmill.engines import procfs
 from gitmill.flows import transcripts
 from gitmill.flows.live import LIMIT
 from gitmill.mill import Mill, layout
@@ -274,3 +276,23 @@ def test_a_hostile_agent_cannot_have_its_transcript_written_elsewhere(cast: Cast
     assert gitmill(cast.repo.path, "run").code == 0
     assert victim.read_text() == "mine\n"
     assert not (live / f"{task}.jsonl").is_symlink()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("prints", ["yes 'a line of an agent'", "tr '\\0' a < /dev/zero"])
+def test_memory_stays_flat_while_an_agent_prints_400_mb(sandbox: Sandbox, prints: str):
+    repo = sandbox.repo()
+    gitmill(repo.path, "init")
+    new_task(repo.path, "Flood", f"{prints} | head -c 400000000; echo x > x.txt")
+    run = start(repo.path, "run")
+    peaks: dict[int, int] = {}
+    while run.poll() is None:
+        for pid in (run.pid, *procfs.children(run.pid)):
+            with suppress(OSError):
+                found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+                peaks[pid] = int(found[1]) if found else peaks.get(pid, 0)
+        time.sleep(0.05)
+    _, err = run.communicate()
+    assert run.returncode == 0, err
+    assert len(peaks) > 1, "gitmill and a supervisor"
+    assert max(peaks.values()) < 150_000, peaks

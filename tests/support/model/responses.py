@@ -18,6 +18,7 @@ def read(path: str, body: Any) -> Asked:
     people: list[str] = []
     results: list[str] = []
     texts = [as_text(body.get("instructions") or "")]
+    declared = list(body.get("tools") or ())
     given = body.get("input") or []
     for item in [{"role": "user", "content": given}] if isinstance(given, str) else given:
         kind = item.get("type", "message")
@@ -29,13 +30,16 @@ def read(path: str, body: Any) -> Asked:
             if item["role"] == "user" and said:
                 people.append("\n".join(said))
                 results = []
+        elif kind == "additional_tools":  # newer models get theirs so, in namespaces
+            for tool in item["tools"]:
+                declared += tool.get("tools") or [tool]
         elif kind in ("function_call_output", "custom_tool_call_output"):
             results.append(as_text(item.get("output")))
     wanted = (body.get("text") or {}).get("format") or {}
     return Asked(
         people=tuple(people),
         results=tuple(results),
-        tools={_name(tool): tool.get("parameters") for tool in body.get("tools") or ()},
+        tools={_name(tool): tool.get("parameters") for tool in declared},
         model=body.get("model", ""),
         text="\n".join(texts),
         schema=wanted.get("schema"),
@@ -66,7 +70,7 @@ def whole(did: Text | Use, asked: Asked, tokens: Tokens) -> Any:
         item = {"type": "message", "id": f"msg_{number}", "role": "assistant", "content": content}
     elif isinstance(did.arguments, str):
         item = {"type": "custom_tool_call", "id": f"ct_{number}", "call_id": f"call_{number}",
-                "name": did.tool, "input": did.arguments}  # fmt: skip
+                "namespace": "functions", "name": did.tool, "input": did.arguments}  # fmt: skip
     else:
         item = {"type": "function_call", "id": f"fc_{number}", "call_id": f"call_{number}",
                 "name": did.tool, "arguments": json.dumps(did.arguments)}  # fmt: skip

@@ -73,6 +73,9 @@ class Shell:
         ):  # fmt: skip
             if tool in asked.tools:
                 return Use(tool, {key: self.command, **more})
+        if "exec" in asked.tools:  # Codex's code mode: JavaScript that may use the other tools
+            told = json.dumps({"cmd": self.command})
+            return Use("exec", f"text(JSON.stringify(await tools.exec_command({told})));")
         if "shell" in asked.tools:
             return Use("shell", {"command": ["bash", "-c", self.command]})
         return Use("Bash", {"command": self.command})

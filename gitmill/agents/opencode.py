@@ -1,0 +1,306 @@
+"""OpenCode: `opencode run`, the prompt on standard input, one JSON object a line on its output.
+
+Configuration, plug-ins, instructions and formatters of the repository are not loaded, nor is the
+user's own configuration: only the login. It would import plug-ins of the worktree whatever it is
+told, so these files are put aside while it runs, and it can neither read nor change them. Its
+shell is not confined by itself, so that it has one only where something else confines it, or with
+`full`. With `OPENAI_BASE_URL` it talks to that service, whose models need no provider in their
+names.
+
+It tries again for ever, silently, when its service fails. So its log is read along with its
+output, and what goes on failing is ended.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+from gitmill.agents import _cli
+from gitmill.agents._turns import Turn, converse
+from gitmill.agents.base import (
+    ANY_ROLE,
+    NOTHING_SAID,
+    Attempt,
+    Execute,
+    ExitKind,
+    Probe,
+    Report,
+    Usage,
+)
+from gitmill.process import Command, Outcome
+
+ROLES = ANY_ROLE
+PERMISSIONS = frozenset({"read-only", "workspace", "full"})
+NEEDS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "GOOGLE_GENERATIVE_AI_API_KEY",
+         "OPENROUTER_API_KEY", "GROQ_API_KEY", "MISTRAL_API_KEY", "DEEPSEEK_API_KEY",
+         "XAI_API_KEY", "OPENCODE_API_KEY")  # fmt: skip
+LOGIN = (".local/share/opencode/auth.json",)
+
+_FIRST, _BELOW = (1, 18), (2,)
+_TRIES = 4  # they take about 15 s; longer outages are for gitmill to wait out
+_BROKEN = 3  # answers that end for no reason in a row; it would ask again at once and for ever
+_QUIET = {
+    "OPENCODE_DISABLE_PROJECT_CONFIG": "1", "OPENCODE_DISABLE_AUTOUPDATE": "1",
+    "OPENCODE_DISABLE_MODELS_FETCH": "1", "OPENCODE_DISABLE_LSP_DOWNLOAD": "1",
+    "OPENCODE_DISABLE_DEFAULT_PLUGINS": "1", "OPENCODE_DISABLE_CLAUDE_CODE": "1",
+    "npm_config_offline": "true", "TERM": "dumb",
+}  # fmt: skip
+_SETTINGS = (".opencode", "opencode.json", "opencode.jsonc")
+_READ = ("read", "glob", "grep", "list")
+# To ask would end the run, with exit status 0 and without a word.
+_RULES = {
+    "read-only": dict.fromkeys(_READ, "allow"),
+    "workspace": dict.fromkeys((*_READ, "edit"), "allow"),
+    "full": {"*": "allow"},
+}
+_LOG = re.compile(r'message="stream error".* error\.error="(?:\w+: )?(.*)"')
+_DENIED = re.compile(r"rule which prevents|unavailable tool")
+_SIGNATURES = (
+    (re.compile(r"rate.?limit|too many requests|quota|\b429\b", re.IGNORECASE),
+     ExitKind.RATE_LIMITED),
+    (re.compile(r"overloaded|at capacity|\b(?:503|529)\b", re.IGNORECASE), ExitKind.OVERLOADED),
+)  # fmt: skip
+
+
+def run(attempt: Attempt, execute: Execute) -> Report:
+    """Carry out one attempt."""
+    # It is started in an empty folder, for its run time takes `.env` from where it is started. The
+    # folder for its configuration is empty too: what an earlier run left there is not loaded.
+    empty = attempt.scratch / "opencode"
+    empty.mkdir(exist_ok=True)
+
+    def begin(prompt: str, session: str) -> tuple[Command, _Reader]:
+        hide()
+        argv = (
+            # The log comes on its standard error, where nobody would see it in time.
+            "/bin/sh", "-c", 'exec "$@" 2>&1', "sh",
+            *_cli.program("opencode", attempt.settings), "run", "--format", "json", "--pure",
+            "--title", attempt.item, "--print-logs", "--log-level", "ERROR",
+            "--dir", str(attempt.workdir),
+            *(("--session", _moved(attempt, session)) if session else ()),
+            *_cli.options(attempt),
+        )  # fmt: skip
+        command = Command(
+            argv, empty, _environment(attempt, empty),
+            prompt.encode("utf-8", "replace"), attempt.wall, attempt.idle,
+        )  # fmt: skip
+        return command, _Reader(attempt, session)
+
+    with _hiding(attempt.workdir, attempt.scratch) as hide:
+        return converse(attempt, execute, begin)
+
+
+@contextmanager
+def _hiding(work: Path, scratch: Path) -> Iterator[Callable[[], None]]:
+    """Yield what puts the repository's settings for it aside; at the end they are put back.
+
+    It imports plug-ins of the folder whatever it is told. What was made in the meantime is laid
+    over what was there; a reviewer's plug-in would give its own verdict else.
+    """
+    hidden: list[tuple[Path, Path]] = []
+
+    def hide() -> None:
+        for name in _SETTINGS:
+            if (work / name).exists() or (work / name).is_symlink():
+                place = Path(mkdtemp(prefix="hidden-", dir=scratch)) / name
+                shutil.move(work / name, place)
+                hidden.append((place, work / name))
+
+    try:
+        yield hide
+    finally:
+        hide()
+        for place, path in hidden:
+            if place.is_dir() and path.is_dir() and not place.is_symlink():
+                shutil.copytree(place, path, symlinks=True, dirs_exist_ok=True)
+            else:
+                _remove(path)
+                shutil.move(place, path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _environment(attempt: Attempt, empty: Path) -> dict[str, str]:
+    env = {
+        name: value
+        for name, value in attempt.env.items()
+        if name in NEEDS or not name.startswith(("OPENCODE", "XDG_"))
+    }
+    own = {
+        "HOME": str(attempt.home), "XDG_CONFIG_HOME": str(empty), "PWD": str(empty),
+        "OPENCODE_CONFIG_CONTENT": json.dumps(_configuration(attempt)),
+    }  # fmt: skip
+    return env | _QUIET | own
+
+
+def _configuration(attempt: Attempt) -> dict[str, Any]:
+    rules = {"*": "deny"} | _RULES[attempt.permission]
+    if attempt.permission == "workspace" and attempt.confined:
+        rules["bash"] = "allow"
+    told: dict[str, Any] = {
+        "autoupdate": False, "share": "disabled", "snapshot": False,
+        "lsp": False, "formatter": False, "permission": rules,
+    }  # fmt: skip
+    model, base = attempt.model, attempt.env.get("OPENAI_BASE_URL", "")
+    if base:
+        options = {"baseURL": base, "apiKey": "{env:OPENAI_API_KEY}"}
+        kind = {"npm": "@ai-sdk/openai-compatible", "options": options, "models": {model: {}}}
+        told |= {"provider": {"gitmill": kind}, "enabled_providers": ["gitmill"]}
+        model = f"gitmill/{model}"
+    return told | ({"model": model, "small_model": model} if model else {})
+
+
+def _moved(attempt: Attempt, session: str) -> str:
+    """Move a session to this attempt's worktree and return its id.
+
+    In another folder than its own it would answer and never end. Where it cannot be moved, the
+    id returned is that of no session.
+    """
+    database = attempt.home / ".local/share/opencode/opencode.db"
+    try:
+        with closing(sqlite3.connect(f"file:{database}?mode=rw", uri=True)) as opened, opened:
+            place = (str(attempt.workdir.resolve()), session)
+            done = opened.execute("UPDATE session SET directory = ? WHERE id = ?", place)
+            return session if done.rowcount == 1 else "ses_none"
+    except sqlite3.Error:
+        return "ses_none"
+
+
+class _Reader:
+    """Reads the lines of one run."""
+
+    def __init__(self, attempt: Attempt, session: str) -> None:
+        self.usage = NOTHING_SAID
+        self.cost: float | None = None
+        self._attempt = attempt
+        self._resumed = bool(session)
+        self._session = ""
+        self._text = ""
+        self._error: dict[str, Any] = {}
+        self._answered = False
+        self._reported = 0.0
+        self._broken = 0
+        self._failures: list[str] = []
+        self._last = ""
+        self._denied: list[str] = []
+
+    def line(self, line: bytes) -> str:
+        told = _cli.event(line)
+        if not told:
+            return self._logged(line.decode("utf-8", "replace"))
+        self._session = str(told.get("sessionID") or self._session)
+        kind, part = told.get("type"), told.get("part") or {}
+        if kind == "step_start":
+            self._text = ""
+        elif kind == "text":
+            self._text += str(part.get("text", ""))
+            self._attempt.progress(_cli.shown(part.get("text")))
+        elif kind == "tool_use":
+            self._tool(part)
+        elif kind == "step_finish":
+            return self._finished(part)
+        elif kind == "error":
+            self._error = told.get("error") or {}
+        return ""
+
+    def _logged(self, line: str) -> str:
+        """Take a line of its log; end what has failed too often in a row."""
+        self._last = _cli.shown(re.sub(r"\x1b\[[0-9;]*m", "", line)) or self._last
+        if not (match := _LOG.search(line)):
+            return ""
+        self._failures.append(_cli.shown(match[1]))
+        self._attempt.progress(f"the service fails ({self._failures[-1]}), trying again")
+        return self._failures[-1] if len(self._failures) >= _TRIES else ""
+
+    def _tool(self, part: dict[str, Any]) -> None:
+        state = part.get("state") or {}
+        action = _action(part.get("tool"), state.get("input"))
+        self._attempt.progress(action)
+        if _DENIED.search(str(state.get("error", ""))):
+            self._denied.append(action)
+
+    def _finished(self, step: dict[str, Any]) -> str:
+        self.usage += _usage(step.get("tokens") or {})
+        self._reported += float(step.get("cost") or 0)
+        prices = self._attempt.settings.get("prices")
+        # It reports 0 for what it has no price of.
+        self.cost = self._reported or _cli.price(self._attempt.model, self.usage, prices)
+        if step.get("reason") == "unknown":
+            self._broken += 1
+            return "the service breaks off its answers" if self._broken >= _BROKEN else ""
+        self._answered, self._broken, self._failures = True, 0, []
+        return ""
+
+    def turn(self, outcome: Outcome) -> Turn:
+        data = self._error.get("data") or {}
+        said = str(data.get("message") or self._error.get("name") or "")
+        failing = self._failures[-1] if self._failures else ""
+        completed = outcome.passed and not self._error and self._answered
+        silent = self._last or "it ended without an answer"
+        problem = said or failing or (silent if outcome.ended == "exited" else "")
+        forgotten = "Session not found" in self._last or "Session not found" in said
+        return Turn(
+            exit=ExitKind.COMPLETED if completed else self._kind(data, problem),
+            text=self._text,
+            session=self._session,
+            usage=self.usage,
+            cost=self.cost,
+            model=self._attempt.model,
+            problem="" if completed else problem,
+            retry_after=None if completed else _cli.wait_said(problem),
+            denied=tuple(self._denied),
+            forgotten=self._resumed and forgotten and not completed,
+        )
+
+    def _kind(self, data: dict[str, Any], problem: str) -> ExitKind:
+        status = data.get("statusCode")
+        if isinstance(status, int):
+            return _cli.refusal(status)
+        if self._failures:
+            found = (kind for pattern, kind in _SIGNATURES if pattern.search(problem))
+            return next(found, ExitKind.UNAVAILABLE)
+        if self._broken >= _BROKEN:
+            return ExitKind.UNAVAILABLE
+        if self._error.get("name") == "ProviderAuthError":
+            return ExitKind.UNAUTHORISED
+        return _cli.refusal(404) if "odel not found" in problem else ExitKind.CRASHED
+
+
+def _usage(tokens: dict[str, Any]) -> Usage:
+    """Return tokens; what was cached is told apart from the input, thoughts are in the total."""
+    cache = tokens.get("cache") or {}
+    cached = int(cache.get("read") or 0)
+    given = int(tokens.get("input") or 0) + cached + int(cache.get("write") or 0)
+    output = max(int(tokens.get("output") or 0), int(tokens.get("total") or 0) - given)
+    return Usage(given, output, cached)
+
+
+def _action(tool: object, given: object) -> str:
+    values = given if isinstance(given, Mapping) else {}
+    keys = ("command", "filePath", "path", "pattern", "url")
+    what = next((values[key] for key in keys if values.get(key)), "")
+    return f"{tool} {_cli.shown(what)}".rstrip()
+
+
+def probe(settings: Mapping[str, object]) -> Probe:
+    """Look for the program, its version and whether its user has an account."""
+    signed_in = _cli.any_set(*NEEDS, "OPENAI_BASE_URL") or any(
+        (Path.home() / name).exists() for name in LOGIN
+    )
+    how = "no account: run `opencode auth login`, or set OPENAI_BASE_URL and OPENAI_API_KEY"
+    return _cli.probe(
+        "opencode", settings, first=_FIRST, below=_BELOW, signed_in=signed_in, how=how
+    )
