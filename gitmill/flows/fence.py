@@ -110,7 +110,8 @@ def fence_of(mill: Mill, policy: Policy, slot: Slot, *, network: bool) -> Fence 
         blank=blank,
         writable=(slot.tmp, *_named(mill, "writable")),
         visible=(*_tools(), *_linked(), *([top] if top else []), *_named(mill, "readable")),
-        hidden=(*private.places(), pool, *others),
+        # Below the last one stands what agents print, before it is redacted.
+        hidden=(*private.places(), pool, *others, mill.repository.private.resolve()),
         guarded=(common, slot.path / ".git"),
         instead=tuple(_without_keys(common / "config", slot.side / "config")),
         network=network,
