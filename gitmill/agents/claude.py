@@ -34,6 +34,7 @@ ROLES = ANY_ROLE
 PERMISSIONS = frozenset({"read-only", "workspace", "full"})
 NEEDS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN")
 LOGIN = (".claude/.credentials.json",)
+SIGN_IN = "claude /login"
 
 _FIRST, _BELOW = (2, 1, 197), (3,)
 # What a Claude Code that started us tells its children, and what would lead out of our own home.

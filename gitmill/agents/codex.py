@@ -31,6 +31,7 @@ ROLES = ANY_ROLE
 PERMISSIONS = frozenset({"read-only", "workspace", "full"})
 NEEDS = ("CODEX_API_KEY", "OPENAI_API_KEY")
 LOGIN = (".codex/auth.json",)
+SIGN_IN = "codex login"
 
 _FIRST, _BELOW = (0, 163), (1,)
 _OFFICIAL = "https://api.openai.com/v1"

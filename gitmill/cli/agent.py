@@ -95,6 +95,7 @@ def try_agent(
     Model, options and command are those of the policy here.
     """
     from gitmill.config import AgentPolicy
+    from gitmill.flows.cooling import warm
     from gitmill.flows.trial import trial
     from gitmill.flows.trust import policy_commands, require_trusted
 
@@ -108,6 +109,8 @@ def try_agent(
     done = trial(name, own.get(name, AgentPolicy()), output.say, progress.stage)
     output.answer(_lines(done), done.as_json())
     if done.passed:
+        if here is not None:
+            warm(here, name)
         output.next_step("gitmill agent list")
         return int(Exit.OK)
     output.next_step(f"gitmill -C {done.folder}/project log")

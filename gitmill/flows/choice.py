@@ -93,8 +93,8 @@ def _rests(
     first = soonest[0]
     if first.kind == UNAUTHORISED:
         what = f"{stage.name} waits for {first.agent}, which is not signed in"
-        hint = f"{_sign_in(first.agent)}, then `gitmill run`"
-        return AgentSignedOutError(what, until=first.until, evidence=told, hints=[hint])
+        hints = [f"{_sign_in(first.agent)}, then `gitmill agent try {first.agent}`"]
+        return AgentSignedOutError(what, until=first.until, evidence=told, hints=hints)
     until = clock(first.until, now or first.since)
     what = f"{stage.name} waits for {first.agent}, which cools down until {until}"
     hints = ["go on then with `gitmill run`", other]

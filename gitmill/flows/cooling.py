@@ -53,7 +53,7 @@ def heed(mill: Mill, agent: str, report: Report) -> None:
 
 
 def warm(mill: Mill, agent: str) -> None:
-    """Let an agent be asked again at once: it has just answered."""
+    """Let an agent be asked again at once: it has just answered, or a person has tried it."""
     if agent in _read(mill.repository.private / FILE):
         _change(mill, lambda known: known.pop(agent, None))
 

@@ -110,7 +110,8 @@ def fence_of(mill: Mill, policy: Policy, slot: Slot, *, network: bool) -> Fence 
         blank=blank,
         writable=(slot.tmp, *_named(mill, "writable")),
         visible=(*_tools(), *_linked(), *([top] if top else []), *_named(mill, "readable")),
-        hidden=(*private.places(), pool, *others),
+        # Below the last one stands what agents print, before it is redacted.
+        hidden=(*private.places(), pool, *others, mill.repository.private.resolve()),
         guarded=(common, slot.path / ".git"),
         instead=tuple(_without_keys(common / "config", slot.side / "config")),
         network=network,
@@ -130,7 +131,9 @@ def _without_keys(config: Path, copy: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _named(mill: Mill, name: str) -> tuple[Path, ...]:
-    return tuple(Path(value).expanduser() for value in mill.repository.preferred(name))
+    return tuple(
+        Path(value).expanduser() for value in mill.repository.configured(f"gitmill.{name}")
+    )
 
 
 def _linked() -> Iterator[Path]:

@@ -89,7 +89,8 @@ def _policy(name: str, own: AgentPolicy) -> str:
     """Return a policy by which the agent builds and the criterion judges."""
     roles = agents.program(name, own.command).ROLES
     builder = name if roles & {"builder", *agents.ANY_ROLE} else "shell"
-    lines = ['mode = "trial"', "[limits]", "attempts = 1", "returns = 1", "[modes.trial]"]
+    lines = ['mode = "trial"', "[limits]", "attempts = 1", "returns = 1"]
+    lines += ['wait = "1s"', "[modes.trial]"]  # a person waits, and can be told at once
     lines += [f'roles = {{builder = "{builder}", reviewer = "rules"}}']
     lines += ['gates = {approve = "never"}', f"[agents.{name}]", 'timeout = "5m"', 'idle = "3m"']
     lines += [f"model = {json.dumps(own.model)}"] if own.model else []

@@ -138,11 +138,22 @@ def test_who_is_signed_out_needs_a_person(cast: Cast):
     assert when(err).endswith(
         "error[agent-signed-out]: build waits for coder, which is not signed in\n"
         "    coder      unauthorised, until THEN: not logged in\n"
-        "hint: sign in to coder, then `gitmill run`\n"
+        "hint: sign in to coder, then `gitmill agent try coder`\n"
         "next: `gitmill status`\n"
     )
     assert gitmill(cast.repo.path, "run").code == 3
     assert len(cast.calls("coder")) == 1
+    cast.plays("coder", {}, PASS | {"write": {"hello.txt": "hello\n"}}, BUILDS)
+    tried = gitmill(cast.repo.path, "agent", "try", "coder")
+    assert tried.code == 0, tried.err
+    assert gitmill(cast.repo.path, "run").code == 0, "who has answered is asked again at once"
+
+
+def test_to_try_an_agent_that_is_limited_does_not_wait_for_it(cast: Cast):
+    cast.plays("coder", LIMIT | {"news": [{"retry_after": 20}]})
+    began = time.monotonic()
+    assert gitmill(cast.repo.path, "agent", "try", "coder").code == 1
+    assert time.monotonic() - began < 20
 
 
 def test_a_cooling_file_that_is_broken_or_gone_stops_nobody(cast: Cast):

@@ -296,3 +296,14 @@ def test_memory_stays_flat_while_an_agent_prints_400_mb(sandbox: Sandbox, prints
     assert run.returncode == 0, err
     assert len(peaks) > 1, "gitmill and a supervisor"
     assert max(peaks.values()) < 150_000, peaks
+
+
+def test_an_agent_in_the_sandbox_sees_nothing_of_what_others_print(sandbox: Sandbox):
+    repo = sandbox.repo()
+    gitmill(repo.path, "init")
+    other = transcripts.raw_path(Mill.open(repo.path), "t-zzzzz", "001-build", "c0ffee00")
+    other.write_text("raw output of another\n")
+    new_task(repo.path, "Spy", f"cat {other} > seen.txt 2>/dev/null || echo nothing > seen.txt")
+    assert gitmill(repo.path, "run", "--through", "approved").code == 0
+    [work] = repo.git("for-each-ref", "--format=%(refname)", "refs/gitmill/work").split()
+    assert repo.git("show", f"{work}:seen.txt") == "nothing"
