@@ -16,6 +16,7 @@ settings.register_profile(
 )
 settings.load_profile("gitmill")
 # The detectors of secrets keep their compiled form there, which takes 4 s to make.
+ROOT = Path(__file__).parents[1]  # programs of the tests import gitmill, and may be below /tmp
 RULES = Path(tempfile.gettempdir()) / f"gitmill-tests-{os.getuid()}"
 
 
@@ -56,5 +57,5 @@ def sealed(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
 def sandbox(tmp_path: Path, sealed: Path) -> Sandbox:
     """Scripts leave word beside the repositories; these are as closed to them as anybody's."""
     with (sealed / ".gitconfig").open("a") as file:
-        file.write(f"\twritable = {tmp_path}\n\treadable = {tmp_path}\n")
+        file.write(f"\twritable = {tmp_path}\n\treadable = {tmp_path}\n\treadable = {ROOT}\n")
     return Sandbox(tmp_path)

@@ -165,12 +165,12 @@ def _shipped() -> dict[str, Any]:
 class Totals:
     """What a session had come to after its last run, for CLIs that report only sums of a session.
 
-    Kept in a file of the agent's home, beside the session itself; losing it with a session that
-    is still there makes the next run look dearer, never cheaper.
+    Kept beside the agent's home, where what it runs in the sandbox cannot make a run look cheaper.
+    Losing it with a session that is still there makes the next run look dearer.
     """
 
     def __init__(self, home: Path) -> None:
-        self._path = home / "gitmill-totals.json"
+        self._path = home.with_name(f"{home.name}.totals.json")
 
     def before(self, session: str) -> dict[str, float]:
         """Return the sums of a session before this run; nothing for a new one."""
@@ -181,7 +181,7 @@ class Totals:
         """Set the sums of a session, as far as they are known."""
         known = {key: value for key, value in sums.items() if value is not None}
         told = self._read() | {session: self.before(session) | known}
-        half = self._path.with_suffix(".half")
+        half = self._path.with_name(f"{self._path.name}.half")
         process.write_anew(half, json.dumps(told).encode())
         half.replace(self._path)
 

@@ -121,6 +121,7 @@ class _Reader:
         self._messages: dict[str, Usage] = {}
         self._result: dict[str, Any] = {}
         self._retrying: int | None = None
+        self._trouble = ""
         self._resets: float | None = None
 
     def line(self, line: bytes) -> str:
@@ -130,7 +131,8 @@ class _Reader:
             self._session, self._model = told.get("session_id", ""), told.get("model", "")
         elif kind == "system" and told.get("subtype") == "api_retry":
             self._retrying = told.get("error_status") or 0
-            self._attempt.progress(f"the service fails ({told.get('error')}), trying again")
+            self._trouble = f"the service fails ({told.get('error')}), trying again"
+            self._attempt.progress(self._trouble)
         elif kind == "rate_limit_event":
             self._limited(told.get("rate_limit_info") or {})
         elif kind == "assistant":
@@ -146,7 +148,7 @@ class _Reader:
     def _message(self, message: dict[str, Any]) -> None:
         if message.get("model") == "<synthetic>":  # its own words about an error
             return
-        self._retrying = None
+        self._retrying, self._trouble = None, ""
         for block in message.get("content") or ():
             if block.get("type") == "text":
                 self._attempt.progress(_cli.shown(block.get("text")))
@@ -164,7 +166,10 @@ class _Reader:
         text = str(result.get("result") or "")
         errors = "; ".join(str(one) for one in result.get("errors") or ())
         problem = text or errors or _cli.shown(outcome.stderr.decode("utf-8", "replace"))
-        exit_kind = self._exit(outcome, problem)
+        if outcome.ended != "exited":
+            problem = self._trouble  # what it says after a signal of ours means nothing
+        waited = outcome.ended != "exited" and self._retrying is not None
+        exit_kind = _refused(self._retrying or 0) if waited else self._exit(outcome, problem)
         too_long = result.get("terminal_reason") == "prompt_too_long"
         completed = exit_kind is ExitKind.COMPLETED
         return Turn(
@@ -187,8 +192,7 @@ class _Reader:
     def _exit(self, outcome: Outcome, problem: str) -> ExitKind:
         result = self._result
         if not result:
-            waiting = self._retrying is not None and outcome.ended != "exited"
-            return _refused(self._retrying or 0) if waiting else ExitKind.CRASHED
+            return ExitKind.CRASHED
         if not result.get("is_error") and outcome.passed:
             return ExitKind.COMPLETED
         if result.get("subtype") == "error_max_structured_output_retries":

@@ -67,13 +67,14 @@ def run(attempt: Attempt, execute: Execute) -> Report:
         argv = (
             *_cli.program("gemini", attempt.settings), "-o", "stream-json",
             "--policy", str(policy), "--extensions", "none",
+            "--include-directories", str(attempt.scratch),  # where a long prompt is
             *(("-m", attempt.model) if attempt.model else ()),
             *_resumed(attempt.home, session),
             *_cli.options(attempt),
         )  # fmt: skip
         command = Command(
             argv, attempt.workdir, _environment(attempt),
-            prompt.encode("utf-8", "replace"), attempt.wall, attempt.idle,
+            _cli.message(attempt, prompt), attempt.wall, attempt.idle,
         )  # fmt: skip
         return command, _Reader(attempt, session)
 

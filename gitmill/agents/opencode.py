@@ -4,11 +4,9 @@ Configuration, plug-ins, instructions and formatters of the repository are not l
 user's own configuration: only the login. It would import plug-ins of the worktree whatever it is
 told, so these files are put aside while it runs, and it can neither read nor change them. Its
 shell is not confined by itself, so that it has one only where something else confines it, or with
-`full`. With `OPENAI_BASE_URL` it talks to that service, whose models need no provider in their
-names.
+`full`. With `OPENAI_BASE_URL` it talks to that service; models need no provider in their names.
 
-It tries again for ever, silently, when its service fails. So its log is read along with its
-output, and what goes on failing is ended.
+It tries again for ever, silently, when its service fails: its log is read too, to end that.
 """
 
 from __future__ import annotations
@@ -90,7 +88,7 @@ def run(attempt: Attempt, execute: Execute) -> Report:
         )  # fmt: skip
         command = Command(
             argv, empty, _environment(attempt, empty),
-            prompt.encode("utf-8", "replace"), attempt.wall, attempt.idle,
+            _cli.message(attempt, prompt), attempt.wall, attempt.idle,
         )  # fmt: skip
         return command, _Reader(attempt, session)
 
@@ -122,15 +120,9 @@ def _hiding(work: Path, scratch: Path) -> Iterator[Callable[[], None]]:
             if place.is_dir() and path.is_dir() and not place.is_symlink():
                 shutil.copytree(place, path, symlinks=True, dirs_exist_ok=True)
             else:
-                _remove(path)
+                shutil.rmtree(path, ignore_errors=True)  # nothing for what is no folder
+                path.unlink(missing_ok=True)
                 shutil.move(place, path)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _environment(attempt: Attempt, empty: Path) -> dict[str, str]:
@@ -147,7 +139,9 @@ def _environment(attempt: Attempt, empty: Path) -> dict[str, str]:
 
 
 def _configuration(attempt: Attempt) -> dict[str, Any]:
-    rules = {"*": "deny"} | _RULES[attempt.permission]
+    rules: dict[str, Any] = {"*": "deny"} | _RULES[attempt.permission]
+    if attempt.permission != "full":  # a long prompt is there
+        rules["external_directory"] = {"*": "deny", f"{attempt.scratch}/*": "allow"}
     if attempt.permission == "workspace" and attempt.confined:
         rules["bash"] = "allow"
     told: dict[str, Any] = {
@@ -251,7 +245,6 @@ class _Reader:
         completed = outcome.passed and not self._error and self._answered
         silent = self._last or "it ended without an answer"
         problem = said or failing or (silent if outcome.ended == "exited" else "")
-        forgotten = "Session not found" in self._last or "Session not found" in said
         return Turn(
             exit=ExitKind.COMPLETED if completed else self._kind(data, problem),
             text=self._text,
@@ -262,7 +255,7 @@ class _Reader:
             problem="" if completed else problem,
             retry_after=None if completed else _cli.wait_said(problem),
             denied=tuple(self._denied),
-            forgotten=self._resumed and forgotten and not completed,
+            forgotten=self._resumed and "Session not found" in f"{self._last} {said}",
         )
 
     def _kind(self, data: dict[str, Any], problem: str) -> ExitKind:

@@ -159,12 +159,16 @@ class Run:
         """Leave no process behind; what cannot be killed is given up after `PATIENCE`."""
         if not procfs.usable():
             self._signal_group(signal.SIGKILL)
-        deadline = time.monotonic() + PATIENCE
+        now = time.monotonic()
+        deadline, alone = now + PATIENCE, now + (MOMENT if self._spec["fenced"] else 0.0)
         # Orphans become our children, so when there is no child there is no descendant.
-        while self._reap() and time.monotonic() < deadline:
-            procfs.end_children()
+        while (left := self._reap()) and (now := time.monotonic()) < deadline:
+            # A namespace dies with its bubblewrap; to look through /proc costs more than all else.
+            if now >= alone:
+                procfs.end_children()
             time.sleep(0.002)
-        procfs.end_bearing(self._spec["token"])
+        if left or not self._spec["fenced"]:
+            procfs.end_bearing(self._spec["token"])
 
     def _overdue(self, wall: float) -> str:
         now = time.monotonic()

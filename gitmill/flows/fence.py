@@ -131,7 +131,9 @@ def _without_keys(config: Path, copy: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _named(mill: Mill, name: str) -> tuple[Path, ...]:
-    return tuple(Path(value).expanduser() for value in mill.repository.preferred(name))
+    return tuple(
+        Path(value).expanduser() for value in mill.repository.configured(f"gitmill.{name}")
+    )
 
 
 def _linked() -> Iterator[Path]:

@@ -58,7 +58,7 @@ def _linked(mill: Mill) -> Iterator[tuple[str, Path]]:
     for name in private.TOOLS:
         if (user / name).exists():
             yield name, user / name
-    for value in mill.repository.preferred("readable"):
+    for value in mill.repository.configured("gitmill.readable"):
         path = Path(value).expanduser()
         if path.is_relative_to(user) and path != user:
             yield str(path.relative_to(user)), path
@@ -70,10 +70,8 @@ def _gitconfig(mill: Mill) -> str:
     with suppress(GitmillError):
         name, _, mail = mill.repository.person.rpartition(" <")
         lines += ["[user]", f"\tname = {_quoted(name)}", f"\temail = {_quoted(mail[:-1])}"]
-    git = mill.repository.git
     for section, key in (("safe", "directory"), ("init", "defaultBranch")):
-        values = git.run("config", "--get-all", "-z", f"{section}.{key}", check=False).text
-        for value in filter(None, values.split("\0")):
+        for value in mill.repository.configured(f"{section}.{key}".lower()):
             lines += [f"[{section}]", f"\t{key} = {_quoted(value)}"]
     return "\n".join([*lines, ""])
 

@@ -100,19 +100,24 @@ class Repository:
     @cached_property
     def preferences(self) -> dict[str, str]:
         """What `git config` says under `gitmill.`, names in lower case: personal, never policy."""
-        return {name: values[-1] for name, values in self._preferences.items()}
+        return {
+            name.removeprefix("gitmill."): values[-1]
+            for name, values in self._configured.items()
+            if name.startswith("gitmill.")
+        }
 
-    def preferred(self, name: str) -> tuple[str, ...]:
-        """Return all values of one preference, for those that may be given more than once."""
-        return tuple(self._preferences.get(name, ()))
+    def configured(self, name: str) -> tuple[str, ...]:
+        """Return all values of `gitmill.*`, `safe.directory` or `init.defaultbranch`."""
+        return tuple(self._configured.get(name, ()))
 
     @cached_property
-    def _preferences(self) -> dict[str, list[str]]:
-        out = self.git.run("config", "--get-regexp", "-z", r"^gitmill\.", check=False).text
+    def _configured(self) -> dict[str, list[str]]:
+        wanted = r"^(gitmill\..*|safe\.directory|init\.defaultbranch)$"
+        out = self.git.run("config", "--get-regexp", "-z", wanted, check=False).text
         found: dict[str, list[str]] = {}
         for entry in filter(None, out.split("\0")):
             name, _, value = entry.partition("\n")
-            found.setdefault(name.removeprefix("gitmill."), []).append(value)
+            found.setdefault(name, []).append(value)
         return found
 
     @cached_property

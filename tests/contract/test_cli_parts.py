@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gitmill.agents import _cli, base, codex
+from gitmill.agents import _cli, base, claude, codex
 from gitmill.agents.base import ExitKind, Usage
 from tests.support.promises import table
 
@@ -66,13 +66,13 @@ def test_prices_come_from_the_policy_then_from_the_list_and_unknown_is_not_nothi
 
 
 def test_totals_survive_and_a_broken_file_counts_from_nothing(tmp_path: Path):
-    totals = _cli.Totals(tmp_path)
+    totals = _cli.Totals(tmp_path / "home")
     assert totals.before("a") == {}
     totals.remember("a", {"cost": 1.5, "input": None})
     totals.remember("b", {"cost": 2.0})
     totals.remember("a", {"input": 7.0})
-    assert _cli.Totals(tmp_path).before("a") == {"cost": 1.5, "input": 7.0}
-    (tmp_path / "gitmill-totals.json").write_text("{")
+    assert _cli.Totals(tmp_path / "home").before("a") == {"cost": 1.5, "input": 7.0}
+    (tmp_path / "home.totals.json").write_text("{")
     assert totals.before("a") == {}
 
 
@@ -103,6 +103,22 @@ def test_a_command_of_the_policy_is_not_run_to_learn_its_version(tmp_path: Path)
     program.chmod(0o755)
     assert base.load("claude").probe({"command": [str(program)]}).found
     assert not trap.exists()
+
+
+def test_claude_runs_any_command_only_where_something_holds_it(attempt, tmp_path: Path):
+    def flags(**more: object) -> str:
+        return " ".join(claude._permission(attempt(env={"PATH": str(tmp_path)}, **more)))
+
+    for program in ("bwrap", "socat"):
+        assert "--allowedTools" not in flags()
+        assert "allowUnsandboxedCommands" not in flags() or program == "socat"
+        (tmp_path / program).write_text("#!/bin/sh\n")
+        (tmp_path / program).chmod(0o755)
+    assert '"allowUnsandboxedCommands": false' in flags()
+    assert flags(confined=True).endswith("--allowedTools Bash")
+    assert "allowUnsandboxedCommands" not in flags(confined=True)
+    assert "Bash" in flags(confined=True, permission="read-only")
+    assert "--allowedTools" not in flags(confined=True, permission="read-only")
 
 
 def test_codex_is_billed_to_the_login_when_there_is_one():

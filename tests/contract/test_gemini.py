@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -105,14 +104,10 @@ def test_a_verdict_that_stays_unreadable_is_garbled(ask):
 
 @pytest.mark.slow
 def test_who_has_not_seen_the_prompt_is_not_asked_about_the_verdict(ask):
-    """Both runs exit with status 0, and their session knows nothing of the prompt."""
+    """It exits with status 0, and its session knows nothing of the prompt."""
     report = ask([Say("")], [Answer("pass")])
     assert (report.exit, report.verdict.word) == (ExitKind.CRASHED, VerdictWord.FAIL)
     assert "empty response" in report.problem
-    report = ask([Answer("pass")], prompt=f"{'a' * 5_000_000}\n{PROMPT}")
-    assert (report.exit, report.verdict.word) == (ExitKind.CRASHED, VerdictWord.FAIL)
-    assert "too long" in report.problem
-    assert ask.asked == []
 
 
 @pytest.mark.slow
@@ -295,18 +290,19 @@ def test_nothing_that_a_repository_carries_for_it_is_loaded(ask, work):
 
 
 @pytest.mark.slow
-def test_a_prompt_of_5_mb_arrives_whole(ask):
-    # Of letters alone it would take only four million: it counts four of them for a token.
-    line = "日本語の長いプロンプト、größer als 1 MB.\n"
-    prompt = f"BEGIN {line * (5_000_000 // len(line.encode()))} END\n{PROMPT}"
-
-    def late(asked: object) -> list:
-        time.sleep(1)  # as any model; before the prompt is echoed the CLI must not come to its end
-        return [Answer("pass", "Read.")]
-
-    report = ask(late, prompt=prompt)
+def test_a_prompt_of_5_mb_can_be_read_whole(ask, attempt):
+    line = "Größe und Maß, 0123456789.\n"
+    prompt = f"BEGIN {line * (5_000_000 // len(line))} END\n{PROMPT}"
+    file = attempt().scratch / "prompt.md"
+    report = ask(
+        [Read(str(file)), Answer("pass", "Read.")], prompt=prompt, permission="read-only",
+        role="reviewer",
+    )  # fmt: skip
     assert (report.exit, report.verdict.summary) == (ExitKind.COMPLETED, "Read.")
-    assert prompt.strip() in ask.asked[0].asked.prompt
+    assert str(file) in ask.asked[0].asked.prompt
+    assert file.read_text("utf-8") == prompt
+    assert "BEGIN Größe" in ask.asked[-1].asked.results[0]
+    assert report.denied == ()
 
 
 def test_the_probe_tells_version_and_account(monkeypatch):

@@ -267,12 +267,19 @@ def test_nothing_that_a_repository_carries_for_it_is_loaded(ask, work):
 
 
 @pytest.mark.slow
-def test_a_prompt_of_5_mb_arrives_whole(ask):
+def test_a_prompt_of_5_mb_can_be_read_whole(ask, attempt):
     line = "Größe und Maß, 0123456789.\n"
     prompt = f"BEGIN {line * (5_000_000 // len(line))} END\n{PROMPT}"
-    report = ask([Answer("pass", "Read.")], prompt=prompt)
+    file = attempt().scratch / "prompt.md"
+    report = ask(
+        [Read(str(file)), Answer("pass", "Read.")], prompt=prompt, permission="read-only",
+        role="reviewer",
+    )  # fmt: skip
     assert (report.exit, report.verdict.summary) == (ExitKind.COMPLETED, "Read.")
-    assert prompt.strip() in ask.seen[0].asked.prompt
+    assert str(file) in ask.seen[0].asked.prompt
+    assert file.read_text("utf-8") == prompt
+    assert "BEGIN Größe" in ask.seen[-1].asked.results[0]
+    assert report.denied == ()
 
 
 @pytest.mark.slow

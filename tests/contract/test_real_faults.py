@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gitmill.agents.base import ExitKind
+from gitmill.agents.base import ExitKind, Usage
 from gitmill.core.verdict import VerdictWord
 from gitmill.engines.local import LocalEngine
 from tests.support.model import Answer, Drop, Hang, Raw, Say, Shell, Status, Write
@@ -26,6 +26,14 @@ def test_a_key_that_is_refused_is_unauthorised(name, ask):
     assert report.problem
     assert report.verdict.word is VerdictWord.FAIL
     assert report.usage.output in (None, 0)
+
+
+@pytest.mark.slow
+@promise("nobody signed in: unauthorised", but={"codex": "left to its service"})
+def test_without_an_account_it_is_unauthorised(name, ask):
+    report = ask(name, [Answer("pass", "Done.")], env={"ANTHROPIC_API_KEY": ""})
+    assert (report.exit, ask.seen) == (ExitKind.UNAUTHORISED, [])
+    assert "log" in report.problem.lower()
 
 
 @pytest.mark.slow
@@ -94,6 +102,36 @@ def test_a_short_outage_is_sat_out(name, ask):
         settings={}, env={"CLAUDE_CODE_MAX_RETRIES": "4"},
     )  # fmt: skip
     assert (report.exit, report.verdict.summary) == (ExitKind.COMPLETED, "Made it.")
+
+
+@pytest.mark.slow
+@promise("ended by us while it waits for its service: still that outage")
+def test_who_waits_for_a_service_has_not_timed_out_by_itself(name, ask):
+    # Codex waits silently as long as it is told, Claude Code tries again and again.
+    limits = {"idle": 4} if name == "codex" else {"wall": 6}
+    step, kind = {
+        "codex": (Status(429, "slow down", {"retry-after": "90"}), ExitKind.RATE_LIMITED),
+        "claude": (Status(529, "Overloaded"), ExitKind.OVERLOADED),
+    }[name]
+    report = ask(
+        name, [Write("a.txt", "a"), step], settings={}, env={"CLAUDE_CODE_MAX_RETRIES": "10"},
+        **limits,
+    )  # fmt: skip
+    assert (report.exit, report.verdict.word) == (kind, VerdictWord.FAIL), report.problem
+
+
+@pytest.mark.slow
+@promise("over budget: stopped in the middle")
+def test_a_run_that_gets_too_dear_is_stopped(name, ask):
+    def spend(usage: Usage, cost: float | None) -> str:
+        return "no more than 2,000 tokens" if (usage.input or 0) >= 2000 else ""
+
+    steps = [Shell("sleep 0.5; git status") for _ in range(6)]
+    report = ask(name, [*steps, Answer("pass", "Done.")], spend=spend)
+    assert report.exit is ExitKind.OVER_BUDGET
+    assert report.problem == "no more than 2,000 tokens"
+    assert 2000 <= report.usage.input <= 4000
+    assert len(ask.seen) < 6
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from gitmill.agents import _cli
 from gitmill.flows.doctor import Level, Sign, examine, mend
 from gitmill.flows.init import init
 from gitmill.mill import Mill
@@ -500,6 +501,37 @@ def test_an_agent_that_is_missing(repo: Repo):
     repo.commit({".gitmill/config.toml": policy})
     sign = the(repo.path, "agents", Level.PROBLEM)
     assert sign.text == "mine is missing: there is no no-such-agent on PATH"
+
+
+def test_an_agent_that_another_stands_in_for(repo: Repo, tmp_path: Path, monkeypatch):
+    repo.commit(
+        {
+            ".gitmill/config.toml": """mode = 'ours'
+[checks]
+t = 'true'
+[modes.ours]
+roles = {builder = ['claude', 'codex'], reviewer = 'rules'}
+"""
+        }
+    )
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    assert (
+        "no agent of build is here: claude, codex" in the(repo.path, "agents", Level.PROBLEM).text
+    )
+    for version, word in (
+        ("2.1.329", "not signed in"),
+        ("9.0.0", "9.0.0 is not one that gitmill was tested with"),
+    ):
+        (programs / "claude").write_text(f"#!/bin/sh\necho {version}\n")
+        (programs / "claude").chmod(0o755)
+        _cli._version.cache_clear()
+        told = {sign.level: sign.text for sign in seen(repo.path, "agents")}
+        assert word in told[Level.WARNING]
+        assert "codex is missing, others of its roles are here" in told[Level.NOTE]
+        assert told[Level.OK] == "claude, rules found"
 
 
 def test_a_lease_whose_process_is_gone(repo: Repo):

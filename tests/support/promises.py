@@ -14,7 +14,13 @@ from tests.support.clis import CLIS
 from tests.support.programs import version
 
 _ROOT = Path(__file__).parents[2]
-_MODULES = ("test_real", "test_real_faults", "test_real_permissions", "test_real_loop")
+_MODULES = (
+    "test_real",
+    "test_real_faults",
+    "test_real_permissions",
+    "test_real_loop",
+    "test_real_sandbox",
+)
 _PROMISES: dict[str, Mapping[str, str]] = {}
 
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from gitmill import process
 from gitmill.agents import base as agents
+from gitmill.agents.base import Probe
 from gitmill.config import Policy
 from gitmill.errors import (
     BadDocumentError,
@@ -171,19 +172,39 @@ def _found(mill: Mill, policy: Policy, tip: str, program: str) -> bool:
 def programs(mill: Mill, now: Snapshot) -> Signs:
     """Whether the agents that the plan names can run, and the others that the policy names."""
     tip = mill.target_tip(now)
-    used = {a.name: a.command for s in compile_at(mill, tip).stages for a in s.agents}
+    stages = [stage for stage in compile_at(mill, tip).stages if stage.agents]
+    used = {a.name: a.command for s in stages for a in s.agents}
     others = {n: a.command for n, a in mill.policy_at(tip).agents.items() if a.command}
-    found = []
-    for name, command in (others | used).items():
-        probe = agents.program(name, command).probe({"command": command})
-        if probe.found:
-            found.append(name)
-        elif name in used:
-            yield problem(f"{name} is missing: {probe.detail}", "`gitmill agent list`")
-        else:
-            yield note(f"{name} is missing, no stage uses it: {probe.detail}")
+    probes = {
+        name: agents.program(name, command).probe({"command": command})
+        for name, command in (others | used).items()
+    }
+    found = {name for name, probe in probes.items() if probe.found}
+    idle = [s for s in stages if not found & {agent.name for agent in s.agents}]
+    for stage in idle:
+        names = [agent.name for agent in stage.agents]
+        text = f"{names[0]} is missing: {probes[names[0]].detail}"
+        if len(names) > 1:
+            text = f"no agent of {stage.name} is here: {', '.join(names)}"
+        yield problem(text, "`gitmill agent list`")
+    told = {agent.name for stage in idle for agent in stage.agents}
+    for name in sorted(probes.keys() - found - told):
+        why = "others of its roles are here" if name in used else "no stage uses it"
+        yield note(f"{name} is missing, {why}: {probes[name].detail}")
+    for name in sorted(found & used.keys()):
+        yield from _doubts(name, probes[name])
     if found:
         yield ok(f"{', '.join(sorted(found))} found")
+
+
+def _doubts(name: str, probe: Probe) -> Signs:
+    """Whether an agent that is found can be expected to work."""
+    attempt = f"`gitmill agent try {name}`"
+    if not probe.supported:
+        what = f"{name} {probe.version} is not one that gitmill was tested with: {probe.detail}"
+        yield warning(what, attempt)
+    elif probe.signed_in is False:
+        yield warning(f"{name} is {probe.detail.partition('; ')[2] or 'not signed in'}", attempt)
 
 
 def stops(mill: Mill, now: Snapshot) -> Signs:
