@@ -98,8 +98,10 @@ def between(repo: Repo) -> None:
     from gitmill.flows.run import run as run_flow
     from gitmill.mill import Mill
 
-    marks = repo.path.parent / "marks"
-    agent = repo.path.parent / "agent.py"
+    marks = repo.path.parent / "marks" / "marks"
+    marks.parent.mkdir()
+    repo.git("config", "gitmill.writable", str(marks.parent))  # the sandbox leaves it open
+    agent = marks.parent / "agent.py"
     agent.write_text(
         "import json, pathlib, sys, time\n"
         "sys.stdin.read()\n"
