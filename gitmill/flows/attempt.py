@@ -61,7 +61,7 @@ def run_attempt(
     Raises `RefMovedError` when the item has moved on since event `after`, a `RestsError` when it
     cannot begin now, `ItemBudgetError`, and `KeyboardInterrupt` after giving the lease back.
     """
-    now = _claim(mill, item_id, after)
+    now = claim(mill, item_id, after=after)
     return carry(mill, now, pipeline.group(now.plan, now.item.stage), progress)
 
 
@@ -120,8 +120,9 @@ def _carry(
 # -- claim -----------------------------------------------------------------------------------------
 
 
-def _claim(mill: Mill, item_id: str, after: str | None) -> Working:
-    claim, event_id, now = mill.mint(), mill.mint(), mill.now()
+def claim(mill: Mill, item_id: str, *, after: str | None = None) -> Working:
+    """Take the lease for an item's next stage. Raises what `run_attempt` does before an attempt."""
+    token, event_id, now = mill.mint(), mill.mint(), mill.now()
     made: list[Working] = []
 
     def build(snapshot: Snapshot) -> Draft:
@@ -142,19 +143,19 @@ def _claim(mill: Mill, item_id: str, after: str | None) -> Working:
             event=Event.CLAIMED,
             subject=f"{head} claimed ({who})",
             by=f"{who}@{mill.host}",
-            claim=claim,
+            claim=token,
             stage=head,
             after=after,
             fields={
                 "plan": plan.hash12,
                 "frozen": item.frozen or frozen,
-                "lease": mill.lease(f"{who}@{mill.host}", limits + GRACE, claim=claim),
+                "lease": mill.lease(f"{who}@{mill.host}", limits + GRACE, claim=token),
                 "reason": None,
             },
             files={layout.plan_path(plan.hash12): plan.render().encode()},
         )
         fence.found(mill, policy)  # refused here, it is not claimed
-        made[:] = [Working(item, plan, policy, claim, agent, allowance=allowed)]
+        made[:] = [Working(item, plan, policy, token, agent, allowance=allowed)]
         return draft_step(mill.store.backend, snapshot, item_id, step, event_id=event_id, now=now)
 
     after_claim = mill.store.commit(build)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from gitmill.core.graph import hopeless
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import Event, Status
-from gitmill.core.pipeline import eligible
+from gitmill.core.pipeline import eligible, group
 from gitmill.errors import (
     AgentMissingError,
     BadDocumentError,
@@ -26,7 +26,7 @@ from gitmill.errors import (
     RestsError,
     UntrustedError,
 )
-from gitmill.flows.attempt import Progress, run_attempt
+from gitmill.flows.attempt import Progress, carry, claim
 from gitmill.flows.compile import plan_for
 from gitmill.flows.finish import say
 from gitmill.flows.interrupt import breakable, interruptible, obey
@@ -156,7 +156,7 @@ def _attempt(mill: Mill, item: Item, summary: Summary, progress: Progress) -> bo
     """Make one attempt at an item. Raises a `RestsError` when it cannot begin now."""
     try:
         _trusted(mill, mill.snapshot(), item)
-        attempted = run_attempt(mill, item.id, progress, after=item.event)
+        now = claim(mill, item.id, after=item.event)
     except RefMovedError:
         return True  # somebody else took it
     except UntrustedError as error:
@@ -169,6 +169,8 @@ def _attempt(mill: Mill, item: Item, summary: Summary, progress: Progress) -> bo
     except ItemBudgetError as error:
         summary.items[item.id] = say(mill, item, Event.BLOCKED, error.message)
         return True
+    # A race that is lost from here on is not for somebody else's sake: it is told, not passed over.
+    attempted = carry(mill, now, group(now.plan, now.item.stage), progress)
     summary.attempts += 1
     summary.items[attempted.item.id] = attempted.item
     if attempted.event is Event.RELEASED and not attempted.outage:

@@ -7,9 +7,11 @@ import json
 import pytest
 
 import gitmill.agents
-from gitmill.core.lifecycle import Status
+from gitmill.core.lifecycle import Event, Status
+from gitmill.errors import StateMovedError
 from gitmill.flows.run import Order, run
 from gitmill.mill import Mill
+from gitmill.store.events import Step
 from tests.support.cli import gitmill as cli
 from tests.support.cli import new_task
 from tests.support.repos import Repo, Sandbox
@@ -190,3 +192,24 @@ def test_a_dry_run_prints_what_is_sent_and_moves_nothing(sandbox: Sandbox):
     assert cli(repo.path, "task", "cancel", second).code == 0
     nothing = cli(repo.path, "run", "--dry-run")
     assert (nothing.code, nothing.out) == (5, "")
+
+
+def test_a_race_that_is_lost_after_the_claim_is_told_and_not_passed_over(
+    sandbox: Sandbox, monkeypatch
+):
+    """Only before the claim does a lost race mean that somebody else has the item."""
+    repo = sandbox.repo(files={".gitmill/config.toml": '[checks]\ntest = "true"\n', "a.txt": "a\n"})
+    assert cli(repo.path, "init").code == 0
+    task = new_task(repo.path, "One", "echo 1 > a.txt")
+    mill, apply = Mill.open(repo.path), Mill.apply
+
+    def lost(self: Mill, item_id: str, step: Step):
+        if step.event is Event.ADVANCED:
+            raise StateMovedError("refs moved each time")
+        return apply(self, item_id, step)
+
+    with monkeypatch.context() as patch, pytest.raises(StateMovedError):
+        patch.setattr(Mill, "apply", lost)
+        run(mill, Order(), lambda line: None, lambda line: None)
+    assert mill.snapshot().item(task).status is Status.RUNNING
+    assert cli(repo.path, "run").code == 5  # it is leased to this process, which is alive
