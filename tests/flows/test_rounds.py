@@ -208,8 +208,9 @@ def test_a_race_that_is_lost_after_the_claim_is_told_and_not_passed_over(
             raise StateMovedError("refs moved each time")
         return apply(self, item_id, step)
 
-    with monkeypatch.context() as patch, pytest.raises(StateMovedError):
+    with monkeypatch.context() as patch:
         patch.setattr(Mill, "apply", lost)
-        run(mill, Order(), lambda line: None, lambda line: None)
+        with pytest.raises(StateMovedError):
+            run(mill, Order(), lambda line: None, lambda line: None)
     assert mill.snapshot().item(task).status is Status.RUNNING
     assert cli(repo.path, "run").code == 5  # it is leased to this process, which is alive
