@@ -228,7 +228,9 @@ def test_preferences_are_what_git_config_says(repo):
     repo.git("config", "gitmill.worktreeRoot", "/a b/=\nc")
     repo.git("config", "--add", "gitmill.durability", "full")
     append(repo.git_dir / "config", "[gitmill]\n\tquiet\n[gitmillish]\n\tx = 1\n")
-    assert Repository.open(repo.path).preferences == {
+    found = Repository.open(repo.path).preferences
+    sealed = ("readable", "writable")  # which all tests have in their global configuration
+    assert {name: value for name, value in found.items() if name not in sealed} == {
         "worktreeroot": "/a b/=\nc",
         "durability": "full",
         "quiet": "",
