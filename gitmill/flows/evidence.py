@@ -72,7 +72,7 @@ def _spent(snapshot: Snapshot, item: Item) -> tuple[dict[str, int], float | None
         cost: Any = log.value("cost")
         if isinstance(cost, int | float):
             costs.append(float(cost))
-    return dict(usage), sum(costs) if costs else None
+    return dict(usage), sum(costs) or None  # nothing spent is not worth a line
 
 
 def not_as_reviewed(mill: Mill, item: Item, base: str) -> list[str]:

@@ -129,7 +129,7 @@ def test_a_refusal_of_the_service_is_told_apart_and_not_tried_for_ever(ask, step
     report = ask([step])
     assert (report.exit, report.verdict.word) == (kind, VerdictWord.FAIL)
     assert problem in report.problem
-    assert len(ask.seen) <= 5
+    assert len(ask.seen) <= 8  # it ends after four in a row; more may be on their way by then
 
 
 @pytest.mark.slow
