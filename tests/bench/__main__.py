@@ -227,7 +227,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="gitmill-bench-") as folder:
         home = Path(folder) / "home"
         home.mkdir()
-        os.environ |= {"HOME": str(home), "XDG_STATE_HOME": str(home), "GIT_CONFIG_NOSYSTEM": "1"}
+        os.environ |= {"HOME": str(home), "XDG_STATE_HOME": str(home), "GIT_CONFIG_NOSYSTEM": "1",
+                       "GITMILL_TRUST": "1"}  # fmt: skip
         (home / ".gitconfig").write_text(
             "[user]\n\tname = B\n\temail = b@example.com\n[init]\n\tdefaultBranch = main\n"
             "[gitmill]\n\tdurability = none\n"

@@ -16,6 +16,7 @@ from pathlib import Path
 from tests.support.crash_cases import Server
 from tests.support.crash_four import survives
 
+ROOT = Path(__file__).parents[2]  # the killed commands run from there, in the sandbox too
 CONFIG = (
     "[user]\n\tname = Ada\n\temail = ada@example.com\n[init]\n\tdefaultBranch = main\n"
     "[gitmill]\n\tdurability = none\n"
@@ -27,9 +28,11 @@ def main() -> None:
     first = int(sys.argv[2]) if len(sys.argv) > 2 else 1
     with tempfile.TemporaryDirectory(prefix="gitmill-kill-") as place:
         config = Path(place, "gitconfig")
-        config.write_text(CONFIG)
+        config.write_text(
+            f"{CONFIG}\twritable = {place}\n\treadable = {place}\n\treadable = {ROOT}\n"
+        )
         os.environ |= {"GIT_CONFIG_GLOBAL": str(config), "GIT_CONFIG_NOSYSTEM": "1", "HOME": place,
-                       "XDG_STATE_HOME": f"{place}/state"}  # fmt: skip
+                       "XDG_STATE_HOME": f"{place}/state", "GITMILL_TRUST": "1"}  # fmt: skip
         server, killed, began = Server(), 0, time.monotonic()
         for number in range(rounds):
             killed += survives(Path(place), server, first + number)
