@@ -39,9 +39,10 @@ class Spent:
     def __add__(self, other: Self) -> Spent:
         return Spent(
             tokens=self.tokens + other.tokens,
-            cost=self.cost + other.cost,
+            cost=round(self.cost + other.cost, 9),
             attempts=self.attempts + other.attempts,
-            seconds=self.seconds + other.seconds,
+            # As run logs have them, so that the order of adding up makes no difference.
+            seconds=round(self.seconds + other.seconds, 2),
             unpriced=self.unpriced + other.unpriced,
             untold=self.untold + other.untold,
         )

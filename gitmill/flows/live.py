@@ -157,10 +157,11 @@ def follow(mill: Mill, item_id: str = "") -> Iterator[dict[str, Any]]:
     that is so from the start.
     """
     folder, open_ = mill.repository.private / "live", dict[str, _Followed]()
+    past = {_which(path) for path in folder.glob("*.jsonl") if not _is_written(path)}
     try:
         while True:
             coming = _expected(mill, item_id)
-            _look(folder, item_id, open_)
+            _look(folder, item_id, open_, past)
             for name, one in list(open_.items()):
                 alive = one.alive()  # before reading: what it wrote is there then
                 yield from one.more()
@@ -178,15 +179,26 @@ def follow(mill: Mill, item_id: str = "") -> Iterator[dict[str, Any]]:
             os.close(one.fd)
 
 
-def _look(folder: Path, item_id: str, open_: dict[str, _Followed]) -> None:
-    """Open the files of attempts that have begun since."""
+def _which(path: Path) -> tuple[int, int]:
+    """Return what tells a file from a later one of its name, also where that gets its inode."""
+    try:
+        facts = path.stat()
+    except FileNotFoundError:
+        return 0, 0
+    return facts.st_ino, facts.st_ctime_ns
+
+
+def _look(
+    folder: Path, item_id: str, open_: dict[str, _Followed], past: set[tuple[int, int]]
+) -> None:
+    """Open the files of attempts that have begun since, those too that are over already."""
     for path in sorted(folder.glob(f"{item_id or '*'}.jsonl")):
         try:
             inode = path.stat().st_ino
             known = open_.get(path.name)
             if known is not None and (known.inode == inode or not known.over):
                 continue  # its end comes first, however quickly the next attempt began
-            if not _is_written(path):
+            if _which(path) in past:
                 continue
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:

@@ -83,7 +83,7 @@ def stats(backend: Backend, snapshot: Snapshot) -> Stats:
     """Count everything that a state has."""
     items = snapshot.items.values()
     lead = tuple(
-        (item.since - item.created).total_seconds()
+        max(0.0, (item.since - item.created).total_seconds())  # `since` is cut to its second
         for item in items
         if item.status is Status.LANDED
     )
