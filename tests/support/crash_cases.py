@@ -117,10 +117,11 @@ class Template:
 def mortal(name: str) -> str:
     """Return a line of script that kills the gitmill which runs it, if `arm` has said so.
 
-    From inside of the sandbox nobody could.
+    From inside of the sandbox nobody could. Outside of a case nothing is armed.
     """
     kill = 'kill -9 "$(cut -d" " -f4 "/proc/$PPID/stat")"'
-    return f'test ! -e "$CASE_HOME/{name}" || {{ rm "$CASE_HOME/{name}"; {kill}; sleep 60; }}'
+    armed = f'"${{CASE_HOME:-/nowhere}}/{name}"'
+    return f"test ! -e {armed} || {{ rm {armed}; {kill}; sleep 60; }}"
 
 
 @cache
@@ -143,7 +144,8 @@ def template(server: Server, *, checked_out: bool, approved: bool = False) -> Te
         server.new_task(repo.path, "Second", "echo new > b.txt", "--criterion", check),
     )
     if approved:
-        assert server.gitmill(repo.path, "run", "--through", "approved").code == 0
+        said = server.gitmill(repo.path, "run", "--through", "approved")
+        assert said.code == 0, said
         shutil.rmtree(repo.git_dir / "worktrees")
     if not checked_out:
         repo.git("switch", "-q", "-c", "elsewhere")
