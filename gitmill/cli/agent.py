@@ -97,11 +97,11 @@ def try_agent(
     from gitmill.config import AgentPolicy
     from gitmill.flows.cooling import warm
     from gitmill.flows.trial import trial
-    from gitmill.flows.trust import policy_commands, require_trusted
+    from gitmill.flows.trust import require_trusted
 
     here, own = _here()
     if here is not None:
-        commands = policy_commands(here.policy_at(here.target_tip(here.snapshot())))
+        commands = here.policy_at(here.target_tip(here.snapshot())).commands
         key = f"agents.{name}"
         require_trusted(here, {key: commands[key]} if key in commands else {})
     output.say(f"{name} answers one short task now; where its service is paid, so is this")

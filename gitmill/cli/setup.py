@@ -124,7 +124,7 @@ def trust_commands(
     if ids:
         named = [trust.item_commands(snapshot.resolve(typed)) for typed in ids]
     else:
-        named = [trust.policy_commands(here.policy_at(here.target_tip(snapshot)))]
+        named = [here.policy_at(here.target_tip(snapshot)).commands]
     commands = {key: command for one in named for key, command in one.items()}
     new = set(trust.trust(here, commands.values()))
     rows = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
@@ -40,6 +41,11 @@ class PlannedAgent:
     command: tuple[str, ...] = ()
     model: str = ""
     options: tuple[str, ...] = ()
+
+    @property
+    def line(self) -> str:
+        """What the policy said of its command line, as `AgentPolicy.line` has it."""
+        return shlex.join([*self.command, *self.options])
 
 
 @dataclass(frozen=True)

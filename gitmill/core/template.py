@@ -61,7 +61,7 @@ def check_prompt(template: str) -> list[PromptProblem]:
 
 
 def _foreign(tree: nodes.Template) -> Iterator[PromptProblem]:
-    from jinja2 import nodes  # noqa: PLC0415
+    from jinja2 import nodes  # noqa: PLC0415  (as above)
 
     for node in tree.find_all((nodes.Extends, nodes.Include, nodes.Import, nodes.FromImport)):
         word = type(node).__name__.lower().removeprefix("from")
@@ -71,7 +71,7 @@ def _foreign(tree: nodes.Template) -> Iterator[PromptProblem]:
 
 def _unknown(tree: nodes.Template) -> Iterator[PromptProblem]:
     """Find variables, and attributes of known ones, that do not exist."""
-    from jinja2 import meta, nodes  # noqa: PLC0415
+    from jinja2 import meta, nodes  # noqa: PLC0415  (as above)
 
     roots = {re.split(r"\.|\[", name)[0] for name in VARIABLES}
     undeclared = meta.find_undeclared_variables(tree) - roots - set(environment().globals)
@@ -90,7 +90,7 @@ def _unknown(tree: nodes.Template) -> Iterator[PromptProblem]:
 
 def _accesses(tree: nodes.Template) -> Iterator[tuple[str, str, int]]:
     """Yield the name, the attribute and the line of each `name.attribute`."""
-    from jinja2 import nodes  # noqa: PLC0415
+    from jinja2 import nodes  # noqa: PLC0415  (as above)
 
     for dot in tree.find_all(nodes.Getattr):
         if isinstance(dot.node, nodes.Name):
@@ -102,7 +102,7 @@ def _accesses(tree: nodes.Template) -> Iterator[tuple[str, str, int]]:
 
 def _bound(tree: nodes.Template) -> dict[str, str]:
     """Return what each name of the template stands for: `f` in `for f in findings` is an entry."""
-    from jinja2 import nodes  # noqa: PLC0415
+    from jinja2 import nodes  # noqa: PLC0415  (as above)
 
     lists = {name.partition("[")[0] for name in VARIABLES if "[]" in name}
     bound = {name.partition(".")[0]: name.partition(".")[0] for name in VARIABLES if "." in name}

@@ -28,6 +28,7 @@ from gitmill.flows.budget import allowance
 from gitmill.flows.choice import choose
 from gitmill.flows.compile import plan_for
 from gitmill.flows.cooling import cooling, heed
+from gitmill.flows.errand import Errand
 from gitmill.flows.outcome import Attempted, Working, record, run_log, tampering
 from gitmill.flows.witness import Witness
 from gitmill.mill import Mill, layout
@@ -53,22 +54,13 @@ class Line:
 Progress = Callable[[Line], None]
 
 
-def run_attempt(
-    mill: Mill, item_id: str, progress: Progress, *, after: str | None = None
-) -> Attempted:
-    """Carry an item through its next stage and the mechanical ones behind it.
-
-    Raises `RefMovedError` when the item has moved on since event `after`, a `RestsError` when it
-    cannot begin now, `ItemBudgetError`, and `KeyboardInterrupt` after giving the lease back.
-    """
-    now = claim(mill, item_id, after=after)
-    return carry(mill, now, pipeline.group(now.plan, now.item.stage), progress)
-
-
 def carry(
     mill: Mill, now: Working, stages: Sequence[PlannedStage], progress: Progress
 ) -> Attempted:
-    """Take claimed work through stages and record the outcome."""
+    """Take claimed work through stages and record the outcome.
+
+    Raises `KeyboardInterrupt` and what is wrong with the set-up after giving the lease back.
+    """
     with Witness(mill, now.item, now.claim, now.allowance) as witness:
         now.witness = witness
 
@@ -121,7 +113,11 @@ def _carry(
 
 
 def claim(mill: Mill, item_id: str, *, after: str | None = None) -> Working:
-    """Take the lease for an item's next stage. Raises what `run_attempt` does before an attempt."""
+    """Take the lease for an item's next stage.
+
+    Raises `RefMovedError` when the item has moved on since event `after`, and a `RestsError` or
+    `ItemBudgetError` when its attempt cannot begin now.
+    """
     token, event_id, now = mill.mint(), mill.mint(), mill.now()
     made: list[Working] = []
 
@@ -203,25 +199,23 @@ def _stage(mill: Mill, now: Working, stage: PlannedStage) -> Verdict:
         return gates.inspect_change(mill, now.plan, now.item, now.base, now.work)
     if stage.type is StageType.CHECKS:
         return _check(mill, now, stage)
-    assert now.agent is not None
-    assert now.witness is not None
-    now.report = work.review(
-        mill, now.policy, now.item, stage, now.agent, claim=now.claim, witness=now.witness
-    )
+    now.report = work.review(mill, _errand(now, stage))
     return _verdict(now.report)
 
 
 def _build(mill: Mill, now: Working, stage: PlannedStage) -> Verdict:
-    assert now.agent is not None
-    assert now.witness is not None
-    made = work.build(
-        mill, now.policy, now.item, stage, now.agent, claim=now.claim, witness=now.witness
-    )
+    made = work.build(mill, _errand(now, stage))
     now.report = made.report
     verdict = _verdict(made.report)
     if verdict.word is VerdictWord.PASS and made.report.exit not in agents.BLAMELESS:
         now.base, now.work, now.kept, now.built = made.base, made.work, made.kept, True
     return verdict
+
+
+def _errand(now: Working, stage: PlannedStage) -> Errand:
+    assert now.agent is not None
+    assert now.witness is not None
+    return Errand(now.item, now.policy, stage, now.agent, now.claim, now.witness)
 
 
 def _check(mill: Mill, now: Working, stage: PlannedStage) -> Verdict:

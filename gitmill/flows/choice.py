@@ -19,16 +19,14 @@ from gitmill.errors import (
     RestsError,
 )
 
-_NOBODY: Mapping[str, Cooling] = {}
-
 
 def choose(
     plan: FrozenPlan,
     item: Item,
     stage: PlannedStage,
     *,
-    cooling: Mapping[str, Cooling] = _NOBODY,
-    now: datetime | None = None,
+    cooling: Mapping[str, Cooling],
+    now: datetime,
 ) -> PlannedAgent | None:
     """Return the agent that does a stage of an item, None where the stage needs none.
 
@@ -72,12 +70,12 @@ def _rests(
     stage: PlannedStage,
     able: Sequence[PlannedAgent],
     cooling: Mapping[str, Cooling],
-    now: datetime | None,
+    now: datetime,
 ) -> RestsError:
     """Return why none of these agents can be asked: by what ends by itself first."""
     cold = [cooling[agent.name] for agent in able if agent.name in cooling]
     told = [
-        f"{agent.name:<10} {cooling[agent.name].told(now or cooling[agent.name].since)}"
+        f"{agent.name:<10} {cooling[agent.name].told(now)}"
         if agent.name in cooling
         else f"{agent.name:<10} {_probe(agent).detail}"
         for agent in able
@@ -95,7 +93,7 @@ def _rests(
         what = f"{stage.name} waits for {first.agent}, which is not signed in"
         hints = [f"{_sign_in(first.agent)}, then `gitmill agent try {first.agent}`"]
         return AgentSignedOutError(what, until=first.until, evidence=told, hints=hints)
-    until = clock(first.until, now or first.since)
+    until = clock(first.until, now)
     what = f"{stage.name} waits for {first.agent}, which cools down until {until}"
     hints = ["go on then with `gitmill run`", other]
     return AgentCoolsError(what, until=first.until, evidence=told, hints=hints)

@@ -16,7 +16,7 @@ from gitmill.errors import IllegalTransitionError, UsageError
 from gitmill.flows import secrets, work
 from gitmill.flows.compile import plan_of
 from gitmill.flows.intake import require_ready
-from gitmill.flows.trust import item_commands, policy_commands, trust
+from gitmill.flows.trust import item_commands, trust
 from gitmill.mill import POLICY, Mill, layout
 from gitmill.store.events import Step, timestamp
 
@@ -33,7 +33,7 @@ def approve(mill: Mill, item_id: str, why: str = "") -> Item:
     approved = _apply(mill, item_id, lambda item: approval(mill, item, why))
     trust(mill, item_commands(approved).values())
     if any(change.path == POLICY for change in mill.changes(approved.base, approved.work)):
-        trust(mill, policy_commands(mill.policy_at(approved.work)).values())
+        trust(mill, mill.policy_at(approved.work).commands.values())
     return approved
 
 

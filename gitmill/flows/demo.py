@@ -20,7 +20,7 @@ from gitmill.flows.land import Told
 from gitmill.flows.queue import land_queue
 from gitmill.flows.run import Order, run
 from gitmill.flows.trial import require_agent
-from gitmill.flows.trust import policy_commands, trust
+from gitmill.flows.trust import trust
 from gitmill.git.repo import Repository
 from gitmill.mill import POLICY, Mill, layout
 from gitmill.store import history
@@ -199,7 +199,7 @@ def demo(
     say(f"a project of three files in {project}")
     mill = _project(root, project, _mode(agent) if agent else "")
     init(mill)
-    trust(mill, policy_commands(mill.policy_at(mill.target_tip(mill.snapshot()))).values())
+    trust(mill, mill.policy_at(mill.target_tip(mill.snapshot())).commands.values())
     if agent:
         say(f"two tasks that {agent} carries out and, in sessions of their own, reviews")
         made = [new_task(mill, task, ready=True) for task in WISHES]

@@ -28,11 +28,10 @@ NOTE = "not-enforced"  # the file that tells `status` why there is no sandbox
 
 
 def wish(mill: Mill, policy: Policy) -> Enforce:
-    """Return what policy and `git config gitmill.sandbox` come to: a person's word, but for
-    `required`, which neither takes from the other.
+    """Return what policy and `git config gitmill.sandbox` come to. Raises `BadConfigError`.
 
-    Raises `BadConfigError`.
-    """  # noqa: D205
+    It is a person's word, but for `required`, which neither takes from the other.
+    """
     own = mill.repository.preferences.get("sandbox", policy.sandbox.enforce.value)
     if own not in list(Enforce):
         raise BadConfigError(

@@ -22,7 +22,7 @@ from gitmill.flows.attempt import Progress
 from gitmill.flows.init import init
 from gitmill.flows.intake import NewTask, new_task
 from gitmill.flows.run import Order, run
-from gitmill.flows.trust import policy_commands, trust
+from gitmill.flows.trust import trust
 from gitmill.mill import Mill, layout
 
 WORD = "hello"
@@ -117,7 +117,7 @@ def _scratch(folder: Path, policy: str) -> Mill:
     mill = Mill.open(project)
     init(mill)
     here = mill.policy_at(mill.target_tip(mill.snapshot()))
-    trust(mill, policy_commands(here).values())  # they are those of the repository one stands in
+    trust(mill, here.commands.values())  # they are those of the repository one stands in
     return mill
 
 

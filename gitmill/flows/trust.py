@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -24,19 +23,14 @@ from gitmill.mill import Mill
 VARIABLE = "GITMILL_TRUST"
 
 
-def policy_commands(policy: Policy) -> dict[str, str]:
-    """Return every command that a policy names, by its key."""
-    return policy.commands
-
-
 def plan_commands(plan: FrozenPlan) -> dict[str, str]:
     """Return every command that a frozen plan names, by its key in the policy."""
     checks = {f"checks.{check.name}": check.command for check in plan.checks}
     agents = {
-        f"agents.{agent.name}": shlex.join([*agent.command, *agent.options])
+        f"agents.{agent.name}": agent.line
         for stage in plan.stages
         for agent in stage.agents
-        if agent.command or agent.options
+        if agent.line
     }
     return checks | agents
 
@@ -87,7 +81,7 @@ def require_runnable(
     mill: Mill, item: Item, policy: Policy, plan: FrozenPlan | None = None
 ) -> None:
     """Raise `UntrustedError` unless all that an attempt or a landing of an item runs is trusted."""
-    require_trusted(mill, policy_commands(policy) | (plan_commands(plan) if plan else {}))
+    require_trusted(mill, policy.commands | (plan_commands(plan) if plan else {}))
     require_trusted(mill, item_commands(item), item=item.id)
 
 

@@ -1,30 +1,20 @@
-"""Build and review: what an agent gets, and what becomes of the tree that it leaves."""
+"""Build and review: where an agent works, and what becomes of the tree that it leaves."""
 
 from __future__ import annotations
 
-import os
-import shlex
-import time
 from dataclasses import dataclass, replace
 
 from gitmill import process
-from gitmill.agents import base as agents
-from gitmill.agents.base import Attempt, Report
-from gitmill.config import Policy
-from gitmill.config.values import Permission
+from gitmill.agents.base import Report
 from gitmill.core.document import Document
-from gitmill.core.frozen import PlannedAgent, PlannedStage
 from gitmill.core.item import Item
 from gitmill.core.runlog import findings_text, read_findings
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
-from gitmill.flows import fence, homes, secrets
-from gitmill.flows.environment import Place, Rights, place
-from gitmill.flows.gates import outside_paths
-from gitmill.flows.prompts import Asked, asked
+from gitmill.flows import secrets
+from gitmill.flows.environment import place
+from gitmill.flows.errand import Errand, ask
 from gitmill.flows.rescue import keep_commit, keep_tree, keep_worktree
-from gitmill.flows.trust import item_commands, require_trusted
-from gitmill.flows.witness import Witness
 from gitmill.git import trees
 from gitmill.git.objects import Commit, Entry, write_commit
 from gitmill.git.patch import patch_identity
@@ -91,29 +81,21 @@ def conflict_finding(conflict: Conflict) -> Finding:
     return Finding(text, file=conflict.paths[0] if conflict.paths else "")
 
 
-def build(
-    mill: Mill,
-    policy: Policy,
-    item: Item,
-    stage: PlannedStage,
-    who: PlannedAgent,
-    *,
-    claim: str,
-    witness: Witness,
-) -> Built:
+def build(mill: Mill, errand: Errand) -> Built:
     """Let the builder work in a worktree and commit the tree that it leaves, whatever git says.
 
     Without a pass what stands in the worktree goes under a rescue ref, and so does what is left of
     a tree that brings secrets: that is never a commit, whatever the agent says.
     """
+    item, policy = errand.item, errand.policy
     start = start_of(mill, item)
     with place(
-        mill, policy, start.commit, kind="build", claim=claim, holder=item.id,
-        variables=_variables(item, stage), rights=_rights(policy, stage, who),
+        mill, policy, start.commit, kind="build", claim=errand.claim, holder=item.id,
+        variables=errand.variables, rights=errand.rights,
     ) as here:  # fmt: skip
         text = findings_text(start.findings) + "\n" if start.findings else ""
         process.write_anew(here.findings, text.encode("utf-8", "surrogateescape"))
-        report = _run_agent(mill, policy, item, stage, who, here, start.findings, witness)
+        report = ask(mill, errand, here, start.findings)
         said = report.verdict
         if said is None or said.word is not VerdictWord.PASS:
             keep_worktree(mill, here.slot, item.id, start.commit)
@@ -125,7 +107,9 @@ def build(
         if swept.findings:
             kept = keep_tree(mill, item.id, secrets.sweep(mill, base_tree, tree), start.commit)
             return Built(start.onto, "", replace(report, verdict=_refused(swept.findings, kept)))
-        made = commit_work(mill, item, tree, start.onto, agent=who.name, summary=said.summary)
+        made = commit_work(
+            mill, item, tree, start.onto, agent=errand.who.name, summary=said.summary
+        )
         kept = keep_commit(mill, item.id, made)
     return Built(start.onto, made, report, kept)
 
@@ -168,132 +152,17 @@ def landed_message(item: Item, *, agent: str, summary: str) -> str:
     return "\n".join([item.title, "", *said, *trailers, ""])
 
 
-def review(
-    mill: Mill,
-    policy: Policy,
-    item: Item,
-    stage: PlannedStage,
-    who: PlannedAgent,
-    *,
-    claim: str,
-    witness: Witness,
-) -> Report:
+def review(mill: Mill, errand: Errand) -> Report:
     """Let a reviewer judge a clean checkout of exactly the work; what it writes is thrown away.
 
     A side stage before there is any work sees the tip of the target.
     """
-    commit = item.work or mill.target_tip(mill.snapshot())
+    commit = errand.item.work or mill.target_tip(mill.snapshot())
     with place(
-        mill, policy, commit, kind="clean", claim=claim, variables=_variables(item, stage),
-        rights=_rights(policy, stage, who),
+        mill, errand.policy, commit, kind="clean", claim=errand.claim,
+        variables=errand.variables, rights=errand.rights,
     ) as here:  # fmt: skip
-        return _run_agent(mill, policy, item, stage, who, here, (), witness)
-
-
-def _reads_prompt(who: PlannedAgent) -> bool:
-    """Whether it is a model that does the work, or something that talks to one."""
-    return bool(getattr(agents.program(who.name, who.command), "READS_PROMPT", True))
-
-
-def _rights(policy: Policy, stage: PlannedStage, who: PlannedAgent) -> Rights:
-    model = _reads_prompt(who)
-    return Rights(
-        full=stage.permission is Permission.FULL,
-        network=fence.network(policy, stage, model=model),
-        signed=stage.is_authoring or model,
-    )
-
-
-def _variables(item: Item, stage: PlannedStage) -> dict[str, str]:
-    return {"GITMILL_ITEM": item.id, "GITMILL_ATTEMPT": str(number_of(item, stage))}
-
-
-def number_of(item: Item, stage: PlannedStage) -> int:
-    """Return which attempt at a stage this is, counted over all rounds, from 1."""
-    return item.count("returns") + item.count(stage.name) + 1
-
-
-def _run_agent(
-    mill: Mill,
-    policy: Policy,
-    item: Item,
-    stage: PlannedStage,
-    who: PlannedAgent,
-    here: Place,
-    findings: tuple[Finding, ...],
-    witness: Witness,
-) -> Report:
-    line = {f"agents.{who.name}": shlex.join([*who.command, *who.options])}
-    named = line if who.command or who.options else {}
-    require_trusted(mill, item_commands(item) | named, item=item.id)
-    if not _reads_prompt(who):
-        return _run_in(mill, policy, item, stage, who, here, findings, witness)
-    login = tuple(getattr(agents.program(who.name, who.command), "LOGIN", ()))
-    with homes.agents_own(mill, item.id, who.name, login) as home:
-        homed = here.with_home(home)
-        return _run_in(mill, policy, item, stage, who, homed, findings, witness)
-
-
-def _run_in(
-    mill: Mill,
-    policy: Policy,
-    item: Item,
-    stage: PlannedStage,
-    who: PlannedAgent,
-    here: Place,
-    findings: tuple[Finding, ...],
-    witness: Witness,
-) -> Report:
-    agent = agents.program(who.name, who.command)
-    needs = getattr(agent, "NEEDS", ())
-    nonce = mill.mint()
-    sent, limit = Asked(""), policy.limits.prompt
-    if getattr(agent, "READS_PROMPT", True):
-        sent = asked(mill, item, stage, who, findings, nonce=nonce, limit=limit)
-    judged = outside_paths(mill, item, item.base, item.work) if item.work else ()
-    attempt = Attempt(
-        item=item.id,
-        title=item.title,
-        role=stage.role,
-        permission=stage.permission.value,
-        number=number_of(item, stage),
-        prompt=sent.prompt,
-        followup=sent.followup,
-        session=sent.session,
-        earlier=sent.earlier,
-        nonce=nonce,
-        workdir=here.slot.path,
-        scratch=here.slot.tmp,
-        findings=here.findings,
-        home=here.home,
-        env={**here.env, **{name: os.environ[name] for name in needs if name in os.environ}},
-        wall=witness.wall(stage.timeout),
-        idle=stage.idle,
-        transcript=witness.transcript,
-        progress=witness.progress,
-        spend=witness.spend,
-        script=item.script,
-        criteria=item.criteria,
-        outside=judged if stage.role == "reviewer" else (),
-        model=who.model,
-        confined=here.fence is not None and stage.permission is not Permission.FULL,
-        settings={"command": who.command, "options": who.options, "prices": _prices(policy)},
-    )
-    began = time.monotonic()
-    execute = _as_permitted(here, stage) if _reads_prompt(who) else here.execute
-    report = agent.run(attempt, execute)
-    report = witness.judged(report, timeout=stage.timeout, took=time.monotonic() - began)
-    said = report.verdict
-    return report if said is None else replace(report, verdict=secrets.clean_verdict(said))
-
-
-def _as_permitted(here: Place, stage: PlannedStage) -> agents.Execute:
-    """Return what runs a command with the stage's rights, whatever an adapter says of it."""
-    return lambda command: here.execute(replace(command, access=stage.permission.value))
-
-
-def _prices(policy: Policy) -> dict[str, dict[str, float | None]]:
-    return {model: price.model_dump() for model, price in policy.prices.items()}
+        return ask(mill, errand, here)
 
 
 def patch_of(mill: Mill, base: str, work: str) -> str:

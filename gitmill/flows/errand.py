@@ -1,0 +1,134 @@
+"""What an agent is sent to do, what it gets for that, and what it says."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, replace
+
+from gitmill.agents import base as agents
+from gitmill.agents.base import Agent, Attempt, Report
+from gitmill.config import Policy
+from gitmill.config.values import Permission
+from gitmill.core.frozen import PlannedAgent, PlannedStage
+from gitmill.core.item import Item
+from gitmill.core.verdict import Finding
+from gitmill.flows import fence, homes, secrets
+from gitmill.flows.environment import Place, Rights
+from gitmill.flows.gates import outside_paths
+from gitmill.flows.prompts import Asked, asked
+from gitmill.flows.trust import item_commands, require_trusted
+from gitmill.flows.witness import Witness
+from gitmill.mill import Mill
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """One stage of an item, for one agent, under one claim."""
+
+    item: Item
+    policy: Policy
+    stage: PlannedStage
+    who: PlannedAgent
+    claim: str
+    witness: Witness
+
+    @property
+    def agent(self) -> Agent:
+        """The module that runs it."""
+        return agents.program(self.who.name, self.who.command)
+
+    @property
+    def reads_prompt(self) -> bool:
+        """Whether it is a model that does the work, or something that talks to one."""
+        return bool(getattr(self.agent, "READS_PROMPT", True))
+
+    @property
+    def rights(self) -> Rights:
+        """What the place is for in which it works."""
+        return Rights(
+            full=self.stage.permission is Permission.FULL,
+            network=fence.network(self.policy, self.stage, model=self.reads_prompt),
+            signed=self.stage.is_authoring or self.reads_prompt,
+        )
+
+    @property
+    def number(self) -> int:
+        """Which attempt at the stage this is, counted over all rounds, from 1."""
+        return self.item.count("returns") + self.item.count(self.stage.name) + 1
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What its environment says of it."""
+        return {"GITMILL_ITEM": self.item.id, "GITMILL_ATTEMPT": str(self.number)}
+
+
+def ask(mill: Mill, errand: Errand, here: Place, findings: tuple[Finding, ...] = ()) -> Report:
+    """Let the agent work in a place. `findings` are what a builder has to mend.
+
+    Raises `UntrustedError` before anything runs that nobody has trusted here.
+    """
+    who, item = errand.who, errand.item
+    named = {f"agents.{who.name}": who.line} if who.line else {}
+    require_trusted(mill, item_commands(item) | named, item=item.id)
+    if not errand.reads_prompt:
+        return _run(mill, errand, here, findings)
+    login = tuple(getattr(errand.agent, "LOGIN", ()))
+    with homes.agents_own(mill, item.id, who.name, login) as home:
+        return _run(mill, errand, here.with_home(home), findings)
+
+
+def _run(mill: Mill, errand: Errand, here: Place, findings: tuple[Finding, ...]) -> Report:
+    item, stage, nonce = errand.item, errand.stage, mill.mint()
+    sent, limit = Asked(""), errand.policy.limits.prompt
+    if errand.reads_prompt:
+        sent = asked(mill, item, stage, errand.who, findings, nonce=nonce, limit=limit)
+    began = time.monotonic()
+    report = errand.agent.run(
+        _attempt(mill, errand, here, sent, nonce),
+        _as_permitted(here, stage) if errand.reads_prompt else here.execute,
+    )
+    took = time.monotonic() - began
+    report = errand.witness.judged(report, timeout=stage.timeout, took=took)
+    said = report.verdict
+    return report if said is None else replace(report, verdict=secrets.clean_verdict(said))
+
+
+def _attempt(mill: Mill, errand: Errand, here: Place, sent: Asked, nonce: str) -> Attempt:
+    item, stage, who, witness = errand.item, errand.stage, errand.who, errand.witness
+    needs = getattr(errand.agent, "NEEDS", ())
+    judged = outside_paths(mill, item, item.base, item.work) if item.work else ()
+    prices = {model: price.model_dump() for model, price in errand.policy.prices.items()}
+    return Attempt(
+        item=item.id,
+        title=item.title,
+        role=stage.role,
+        permission=stage.permission.value,
+        number=errand.number,
+        prompt=sent.prompt,
+        followup=sent.followup,
+        session=sent.session,
+        earlier=sent.earlier,
+        nonce=nonce,
+        workdir=here.slot.path,
+        scratch=here.slot.tmp,
+        findings=here.findings,
+        home=here.home,
+        env={**here.env, **{name: os.environ[name] for name in needs if name in os.environ}},
+        wall=witness.wall(stage.timeout),
+        idle=stage.idle,
+        transcript=witness.transcript,
+        progress=witness.progress,
+        spend=witness.spend,
+        script=item.script,
+        criteria=item.criteria,
+        outside=judged if stage.role == "reviewer" else (),
+        model=who.model,
+        confined=here.fence is not None and stage.permission is not Permission.FULL,
+        settings={"command": who.command, "options": who.options, "prices": prices},
+    )
+
+
+def _as_permitted(here: Place, stage: PlannedStage) -> agents.Execute:
+    """Return what runs a command with the stage's rights, whatever an adapter says of it."""
+    return lambda command: here.execute(replace(command, access=stage.permission.value))
