@@ -17,12 +17,12 @@ from typing import Any
 
 from gitmill import process
 from gitmill.agents.base import Attempt, ExitKind, Probe, Usage
+from gitmill.git.entries import remove
 
 Version = tuple[int, ...]
 # Codex takes 1,048,576 characters in one message, models with a window of 200,000 tokens about half
 # of that; what is longer goes through a file, of which a message shows both ends.
-_LONGEST = 500_000
-_SHOWN = 50_000
+LONGEST = 500_000
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _PRICES = Path(__file__).with_name("prices.toml")
 
@@ -94,16 +94,31 @@ def options(attempt: Attempt) -> tuple[str, ...]:
     return tuple(str(part) for part in given) if isinstance(given, list | tuple) else ()
 
 
-def message(attempt: Attempt, prompt: str) -> bytes:
-    """Return what a CLI gets on its standard input for a prompt of any length."""
-    if len(prompt) > _LONGEST:
+def folder(home: Path, name: str) -> Path:
+    """Return a folder in the home of a run; links that an earlier run put there are removed."""
+    path = home
+    for part in Path(name).parts:
+        path /= part
+        if path.is_symlink() or not path.is_dir():
+            remove(path)
+            path.mkdir()
+    return path
+
+
+def message(attempt: Attempt, prompt: str, longest: int = LONGEST) -> bytes:
+    """Return what a CLI gets on its standard input for a prompt of any length.
+
+    One of more than `longest` characters goes to a file; the message shows its two ends.
+    """
+    if len(prompt) > longest:
+        shown = longest // 10
         path = attempt.scratch / "prompt.md"
         process.write_anew(path, prompt.encode("utf-8", "replace"))
         prompt = (
             f"Your instructions are too long for one message. All of them are in the file\n{path}\n"
             "Read the file to its end, part by part, before you do anything. This is how it begins"
-            f" and how it ends.\n\n{prompt[:_SHOWN]}\n\n[… the rest is in the file …]\n\n"
-            f"{prompt[-_SHOWN:]}"
+            f" and how it ends.\n\n{prompt[:shown]}\n\n[… the rest is in the file …]\n\n"
+            f"{prompt[-shown:]}"
         )
     return prompt.encode("utf-8", "replace")
 

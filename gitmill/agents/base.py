@@ -1,11 +1,8 @@
 """What an agent is: an `Attempt` goes in, a `Report` comes out.
 
-An agent is a module of this package: `ROLES` and `PERMISSIONS` say what it can serve, `run` does
-the work, `probe` says whether it can; with `READS_PROMPT = False` it is spared the prompt. `NEEDS`
-names the environment variables that it gets although they are secrets, `LOGIN` the files below
-the user's home that keep its user signed in, `SIGN_IN` what a user types to sign in. The file's
-name is the name that users type; there is no list to add it to. A file that begins with `_` is
-shared by agents and is none.
+An agent is a module of this package and offers what `Agent` has. The file's name is the name that
+users type; there is no list to add it to. A file that begins with `_` is shared by agents and is
+none.
 """
 
 from __future__ import annotations
@@ -179,10 +176,19 @@ Execute = Callable[[Command], Outcome]
 
 
 class Agent(Protocol):
-    """What a module of this package offers."""
+    """What a module of this package offers.
+
+    `ROLES` and `PERMISSIONS` say what it can serve; without `READS_PROMPT` it is spared the prompt.
+    `NEEDS` names the environment variables that it gets although they are secrets, `LOGIN` the
+    files below the user's home that keep its user signed in, `SIGN_IN` what a user types for that.
+    """
 
     ROLES: frozenset[str]
     PERMISSIONS: frozenset[str]
+    READS_PROMPT: bool
+    NEEDS: tuple[str, ...]
+    LOGIN: tuple[str, ...]
+    SIGN_IN: str
 
     def run(self, attempt: Attempt, execute: Execute) -> Report:
         """Carry out one attempt; every process goes through `execute`."""

@@ -32,6 +32,7 @@ from gitmill.process import Command, Outcome
 
 ROLES = ANY_ROLE
 PERMISSIONS = frozenset({"read-only", "workspace", "full"})
+READS_PROMPT = True
 NEEDS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN")
 LOGIN = (".claude/.credentials.json",)
 SIGN_IN = "claude /login"

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gitmill import process
 from gitmill.agents import _cli
 from gitmill.agents._turns import Turn, converse
 from gitmill.agents.base import (
@@ -29,6 +30,7 @@ from gitmill.process import Command, Outcome
 
 ROLES = ANY_ROLE
 PERMISSIONS = frozenset({"read-only", "workspace", "full"})
+READS_PROMPT = True
 NEEDS = ("CODEX_API_KEY", "OPENAI_API_KEY")
 LOGIN = (".codex/auth.json",)
 SIGN_IN = "codex login"
@@ -65,9 +67,8 @@ _SIGNATURES = (
 def run(attempt: Attempt, execute: Execute) -> Report:
     """Carry out one attempt."""
     schema = attempt.scratch / "verdict-schema.json"
-    schema.write_text(json.dumps(json_schema()), "utf-8")
-    home = attempt.home / ".codex"
-    home.mkdir(parents=True, exist_ok=True)
+    process.write_anew(schema, json.dumps(json_schema()).encode())
+    home = _cli.folder(attempt.home, ".codex")
     env = {
         name: value
         for name, value in attempt.env.items()

@@ -37,6 +37,10 @@ from gitmill.errors import BadConfigError
 
 ROLES = ANY_ROLE
 PERMISSIONS = frozenset({"read-only", "workspace", "full"})
+READS_PROMPT = True
+NEEDS: tuple[str, ...] = ()
+LOGIN: tuple[str, ...] = ()
+SIGN_IN = ""
 
 
 _STATUSES = {69: ExitKind.UNAVAILABLE, 75: ExitKind.RATE_LIMITED, 77: ExitKind.UNAUTHORISED}

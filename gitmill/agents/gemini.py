@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gitmill import process
 from gitmill.agents import _cli
 from gitmill.agents._turns import Turn, converse
 from gitmill.agents.base import (
@@ -26,14 +27,19 @@ from gitmill.agents.base import (
     Report,
     Usage,
 )
+from gitmill.git.entries import remove
 from gitmill.process import Command, Outcome
 
 ROLES = ANY_ROLE
 PERMISSIONS = frozenset({"read-only", "workspace", "full"})
+READS_PROMPT = True
 NEEDS = ("GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_APPLICATION_CREDENTIALS")
+SIGN_IN = "gemini"
 LOGIN = (".gemini/oauth_creds.json", ".gemini/google_accounts.json")
 
 _FIRST, _BELOW = (0, 61), (1,)
+# It repeats its prompt on its output, and what does not fit into the pipe is lost when it ends.
+_LONGEST = 60_000
 _OWN = ("GEMINI_API_KEY", "GEMINI_MODEL")  # others of that name lead out of our settings
 _READ = ("read_file", "read_many_files", "glob", "grep_search", "list_directory")
 _WRITE = (*_READ, "write_file", "replace")
@@ -57,11 +63,11 @@ _REFUSED = re.compile(r"[Nn]ot in workspace|requires user confirmation|denied")
 
 def run(attempt: Attempt, execute: Execute) -> Report:
     """Carry out one attempt."""
-    settings = attempt.home / ".gemini/settings.json"
-    settings.parent.mkdir(parents=True, exist_ok=True)
-    settings.write_text(json.dumps(_settings(attempt)), "utf-8")
+    settings = _cli.folder(attempt.home, ".gemini") / "settings.json"
+    remove(settings)
+    process.write_anew(settings, json.dumps(_settings(attempt)).encode())
     policy = attempt.scratch / "gemini-policy.toml"
-    policy.write_text(_policy(attempt), "utf-8")
+    process.write_anew(policy, _policy(attempt).encode())
 
     def begin(prompt: str, session: str) -> tuple[Command, _Reader]:
         argv = (
@@ -74,7 +80,7 @@ def run(attempt: Attempt, execute: Execute) -> Report:
         )  # fmt: skip
         command = Command(
             argv, attempt.workdir, _environment(attempt),
-            _cli.message(attempt, prompt), attempt.wall, attempt.idle,
+            _cli.message(attempt, prompt, _LONGEST), attempt.wall, attempt.idle,
         )  # fmt: skip
         return command, _Reader(attempt, session)
 
@@ -198,8 +204,9 @@ class _Reader:
         answered = self._result.get("status") == "success" and bool(self._text or self._tools)
         completed = outcome.passed and answered
         if outcome.passed and not answered:
-            problem = self._warning or "it ended without asking the model; is the prompt too long?"
-        exit_kind = ExitKind.COMPLETED if completed else _kind(outcome.status, problem)
+            silent = "it ended without asking the model; is the prompt too long?"
+            problem = self._warning or _complaint(said) or silent
+        exit_kind = ExitKind.COMPLETED if completed else _kind(outcome.status, problem, said)
         waits = re.findall(r"[Rr]etry (?:in|after) ([\d.]+)s", f"{said}\n{problem}")
         return Turn(
             exit=exit_kind,
@@ -222,8 +229,11 @@ def _usage(told: dict[str, Any]) -> Usage:
     return Usage(given, output, int(told.get("cached") or 0))
 
 
-def _kind(status: int, problem: str) -> ExitKind:
-    """Return how a run ended: its exit status is that of HTTP modulo 256, where there is one."""
+def _kind(status: int, problem: str, said: str) -> ExitKind:
+    """Return how a run ended: its exit status is that of HTTP modulo 256, where there is one.
+
+    Of a model that does not exist only its standard error tells more than the service's words.
+    """
     found = (kind for pattern, kind in _SIGNATURES if pattern.search(problem))
     if kind := next(found, None):
         return kind
@@ -231,7 +241,8 @@ def _kind(status: int, problem: str) -> ExitKind:
         return ExitKind.UNAUTHORISED
     if status >= 144:
         return _cli.refusal(status + 256)
-    return _cli.refusal(404) if "NOT_FOUND" in problem else ExitKind.CRASHED
+    unknown = "NOT_FOUND" in problem or "ModelNotFoundError" in said
+    return _cli.refusal(404) if unknown else ExitKind.CRASHED
 
 
 def _words(message: str) -> str:

@@ -33,16 +33,19 @@ from gitmill.agents.base import (
     Report,
     Usage,
 )
+from gitmill.git.entries import remove
 from gitmill.process import Command, Outcome
 
 ROLES = ANY_ROLE
 PERMISSIONS = frozenset({"read-only", "workspace", "full"})
+READS_PROMPT = True
 NEEDS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "GOOGLE_GENERATIVE_AI_API_KEY",
          "OPENROUTER_API_KEY", "GROQ_API_KEY", "MISTRAL_API_KEY", "DEEPSEEK_API_KEY",
          "XAI_API_KEY", "OPENCODE_API_KEY")  # fmt: skip
+SIGN_IN = "opencode auth login"
 LOGIN = (".local/share/opencode/auth.json",)
 
-_FIRST, _BELOW = (1, 18), (2,)
+_FIRST, _BELOW = (1, 18, 33), (2,)
 _TRIES = 4  # they take about 15 s; longer outages are for gitmill to wait out
 _BROKEN = 3  # answers that end for no reason in a row; it would ask again at once and for ever
 _QUIET = {
@@ -74,6 +77,7 @@ def run(attempt: Attempt, execute: Execute) -> Report:
     # folder for its configuration is empty too: what an earlier run left there is not loaded.
     empty = attempt.scratch / "opencode"
     empty.mkdir(exist_ok=True)
+    data = _cli.folder(attempt.home, ".local/share/opencode")
 
     def begin(prompt: str, session: str) -> tuple[Command, _Reader]:
         hide()
@@ -83,7 +87,7 @@ def run(attempt: Attempt, execute: Execute) -> Report:
             *_cli.program("opencode", attempt.settings), "run", "--format", "json", "--pure",
             "--title", attempt.item, "--print-logs", "--log-level", "ERROR",
             "--dir", str(attempt.workdir),
-            *(("--session", _moved(attempt, session)) if session else ()),
+            *(("--session", _moved(attempt, data, session)) if session else ()),
             *_cli.options(attempt),
         )  # fmt: skip
         command = Command(
@@ -117,12 +121,17 @@ def _hiding(work: Path, scratch: Path) -> Iterator[Callable[[], None]]:
     finally:
         hide()
         for place, path in hidden:
-            if place.is_dir() and path.is_dir() and not place.is_symlink():
-                shutil.copytree(place, path, symlinks=True, dirs_exist_ok=True)
-            else:
-                shutil.rmtree(path, ignore_errors=True)  # nothing for what is no folder
-                path.unlink(missing_ok=True)
-                shutil.move(place, path)
+            _lay(place, path)
+
+
+def _lay(new: Path, path: Path) -> None:
+    """Move something over what is at a path; folders become one, links are never followed."""
+    if all(one.is_dir() and not one.is_symlink() for one in (new, path)):
+        for inner in new.iterdir():
+            _lay(inner, path / inner.name)
+    else:
+        remove(path)
+        shutil.move(new, path)
 
 
 def _environment(attempt: Attempt, empty: Path) -> dict[str, str]:
@@ -157,13 +166,15 @@ def _configuration(attempt: Attempt) -> dict[str, Any]:
     return told | ({"model": model, "small_model": model} if model else {})
 
 
-def _moved(attempt: Attempt, session: str) -> str:
+def _moved(attempt: Attempt, data: Path, session: str) -> str:
     """Move a session to this attempt's worktree and return its id.
 
     In another folder than its own it would answer and never end. Where it cannot be moved, the
     id returned is that of no session.
     """
-    database = attempt.home / ".local/share/opencode/opencode.db"
+    database = data / "opencode.db"
+    if database.is_symlink():  # what ran there before has put it in the way
+        database.unlink()
     try:
         with closing(sqlite3.connect(f"file:{database}?mode=rw", uri=True)) as opened, opened:
             place = (str(attempt.workdir.resolve()), session)

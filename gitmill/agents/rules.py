@@ -17,6 +17,9 @@ from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
 ROLES = frozenset({"reviewer"})
 PERMISSIONS = frozenset({"read-only"})
 READS_PROMPT = False
+NEEDS: tuple[str, ...] = ()
+LOGIN: tuple[str, ...] = ()
+SIGN_IN = ""
 
 
 def run(attempt: Attempt, execute: Execute) -> Report:

@@ -11,6 +11,9 @@ from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
 ROLES = frozenset({"builder"})
 PERMISSIONS = frozenset({"workspace", "full"})
 READS_PROMPT = False
+NEEDS: tuple[str, ...] = ()
+LOGIN: tuple[str, ...] = ()
+SIGN_IN = ""
 
 
 def run(attempt: Attempt, execute: Execute) -> Report:

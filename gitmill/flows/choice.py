@@ -101,5 +101,5 @@ def _rests(
 
 def _sign_in(name: str) -> str:
     """Return what a person does to sign an agent in; its `SIGN_IN` is the command, if it says."""
-    command = "" if name not in agents.names() else getattr(agents.load(name), "SIGN_IN", "")
+    command = "" if name not in agents.names() else agents.load(name).SIGN_IN
     return f"sign in with `{command}`" if command else f"sign in to {name}"

@@ -83,9 +83,9 @@ def _login(name: str) -> str:
     except AgentMissingError:
         agent = agents.load("command")
     digest = hashlib.sha256()
-    for variable in getattr(agent, "NEEDS", ()):
+    for variable in agent.NEEDS:
         digest.update(f"{variable}={os.environ.get(variable, '')}\0".encode(errors="replace"))
-    for path in getattr(agent, "LOGIN", ()):
+    for path in agent.LOGIN:
         try:
             facts = (Path.home() / path).stat()
         except OSError:

@@ -41,7 +41,7 @@ class Errand:
     @property
     def reads_prompt(self) -> bool:
         """Whether it is a model that does the work, or something that talks to one."""
-        return bool(getattr(self.agent, "READS_PROMPT", True))
+        return self.agent.READS_PROMPT
 
     @property
     def rights(self) -> Rights:
@@ -73,8 +73,8 @@ def ask(mill: Mill, errand: Errand, here: Place, findings: tuple[Finding, ...] =
     require_trusted(mill, item_commands(item) | named, item=item.id)
     if not errand.reads_prompt:
         return _run(mill, errand, here, findings)
-    login = tuple(getattr(errand.agent, "LOGIN", ()))
-    with homes.agents_own(mill, item.id, who.name, login) as home:
+    keeps = errand.stage.is_authoring
+    with homes.agents_own(mill, item.id, who.name, errand.agent.LOGIN, keeps=keeps) as home:
         return _run(mill, errand, here.with_home(home), findings)
 
 
@@ -96,7 +96,7 @@ def _run(mill: Mill, errand: Errand, here: Place, findings: tuple[Finding, ...])
 
 def _attempt(mill: Mill, errand: Errand, here: Place, sent: Asked, nonce: str) -> Attempt:
     item, stage, who, witness = errand.item, errand.stage, errand.who, errand.witness
-    needs = getattr(errand.agent, "NEEDS", ())
+    needs = errand.agent.NEEDS
     judged = outside_paths(mill, item, item.base, item.work) if item.work else ()
     prices = {model: price.model_dump() for model, price in errand.policy.prices.items()}
     return Attempt(

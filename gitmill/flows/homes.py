@@ -1,7 +1,8 @@
 """The home that a run has instead of the user's: its own, with its toolchains but not its keys.
 
-An agent keeps one for each item, so that a conversation can go on; what runs as a script or check
-gets a fresh one. docs/sandbox.md says what is in it.
+Who writes the work keeps one for each item, so that a conversation can go on. What runs as a script
+or check gets a fresh one, and so does who judges: an author that is the same agent could leave
+settings there that its reviewer obeys. docs/sandbox.md says what is in it.
 """
 
 from __future__ import annotations
@@ -82,24 +83,33 @@ def _quoted(value: str) -> str:
 
 
 @contextmanager
-def agents_own(mill: Mill, item: str, agent: str, login: tuple[str, ...]) -> Iterator[Path]:
+def agents_own(
+    mill: Mill, item: str, agent: str, login: tuple[str, ...], *, keeps: bool
+) -> Iterator[Path]:
     """Hold the home of an item's agent, with the files that keep the user signed in.
 
-    One that another process uses is not shared; the run gets another one then.
+    It is the one of the attempts before if it `keeps` it, else a fresh one. One that another
+    process uses is not shared; the run gets another one then.
     """
     folder = mill.pool.folder / FOLDER / item
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    kind = agent if keeps else f"{agent}.fresh"
     for number in range(1, 1000):
-        name = agent if number == 1 else f"{agent}.{number}"
+        name = kind if number == 1 else f"{kind}.{number}"
         lock = try_lock(folder / f"{name}.lock")
         if lock is not None:
             break
     else:
         raise GitmillError(f"no free home in {folder}")
     try:
+        if not keeps:
+            logins.give_back(folder / f"{name}{logins.RECORD}")  # of a killed run
+            remove(folder / name)
         furnish(mill, folder / name)
         with logins.lent(folder / name, login):
             yield folder / name
+        if not keeps:
+            remove(folder / name)
     finally:
         os.close(lock)
 

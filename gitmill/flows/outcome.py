@@ -106,7 +106,7 @@ def _facts(mill: Mill, now: Working) -> Mapping[str, Any]:
         usage = now.report.usage
         told = {"input": usage.input, "output": usage.output, "cached": usage.cached}
         facts["usage"] = {key: count for key, count in told.items() if count is not None} or None
-        reads = now.agent is None or getattr(_program(now.agent), "READS_PROMPT", True)
+        reads = now.agent is None or _program(now.agent).READS_PROMPT
         # What no model has a part in costs nothing; of anything else that is silent, who knows.
         facts["cost"] = now.report.cost if reads else 0.0
         facts |= {"session": now.report.session, "model": now.report.model}

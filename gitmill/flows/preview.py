@@ -79,7 +79,7 @@ def _preview(mill: Mill, item: Item, plan: FrozenPlan, order: Order) -> Preview:
 
 def _sent(mill: Mill, item: Item, stage: PlannedStage, who: PlannedAgent) -> tuple[str, str]:
     """Return the session to go on with, and the prompt or the script that would be run."""
-    if not getattr(agents.program(who.name, who.command), "READS_PROMPT", True):
+    if not agents.program(who.name, who.command).READS_PROMPT:
         return "", item.script if stage.is_authoring else "\n".join(item.criteria)
     policy = mill.policy_at(mill.target_tip(mill.snapshot()))
     findings = start_of(mill, item).findings if stage.is_authoring else ()

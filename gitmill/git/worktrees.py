@@ -192,9 +192,12 @@ class Slot:
 
     def forget(self, commit: str) -> None:
         """Let git's entry keep nothing that was made here: it stands at `commit` as before."""
-        head = self.admin / "HEAD"
         (self.admin / "index").unlink(missing_ok=True)  # the next use begins with a copy of ours
-        if not head.exists() or head.read_bytes() == commit.encode() + b"\n":
+        try:
+            head = (self.admin / "HEAD").read_bytes()
+        except FileNotFoundError:  # a user's prune may come at any time
+            return
+        if head == commit.encode() + b"\n":
             return
         git = Git(self.admin, work_tree=self.path, locks=(self.lock,))
         git.run("update-ref", "--no-deref", "HEAD", commit, check=False)

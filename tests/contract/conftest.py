@@ -70,7 +70,7 @@ class Ask:
         cli, url = CLIS[name], url or self._model.play(*turns, tokens=tokens)
         values = {
             "prompt": PROMPT, "model": cli.model, "settings": {"options": list(cli.options)},
-            "wall": 60, "idle": 60,
+            "wall": 120, "idle": 90,
         } | more  # fmt: skip
         work, scratch = self._attempt().workdir, self._attempt().scratch
         if not (work / ".git").exists():

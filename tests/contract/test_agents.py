@@ -24,6 +24,9 @@ def test_every_agent_says_what_it_can_serve(name: str):
     assert agent.ROLES
     assert {Permission(p) for p in agent.PERMISSIONS}
     assert agent.__doc__
+    missing = [name for name in base.Agent.__annotations__ if not hasattr(agent, name)]
+    assert missing == []
+    assert bool(agent.SIGN_IN) == bool(agent.LOGIN)
 
 
 def test_a_new_file_in_the_package_is_an_agent_at_once(tmp_path: Path, monkeypatch):

@@ -5,6 +5,8 @@ The text of a `promise` is a row of the table in docs/agents.md.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from gitmill.agents.base import ExitKind, Usage
@@ -17,7 +19,7 @@ AGAIN = "Once more.\n\n- `nonce` is `n0nce`.\n"
 DID = [Write("a.txt", "grüße\n"), Shell("cat a.txt"), Answer("pass", "Made a.txt: grüße, 日本.")]
 
 
-@promise("edits files and returns a verdict by its own schema option")
+@promise("edits files and returns a verdict, by its own schema option if it has one")
 def test_it_edits_and_its_structured_verdict_is_read(name, ask, work):
     said: list[str] = []
     report = ask(name, DID, tokens=Tokens(1000, 50, 100), progress=said.append)
@@ -49,26 +51,27 @@ def test_a_fenced_verdict_is_read_and_one_with_a_foreign_nonce_is_not(name, ask)
 def test_an_unreadable_verdict_is_asked_for_once_more(name, ask):
     report = ask(name, [Say("All is well.")], [Answer("pass", "Asked again.")])
     assert (report.exit, report.verdict.summary) == (ExitKind.COMPLETED, "Asked again.")
-    assert report.usage == Usage(
-        2000 if name == "codex" else report.usage.input, report.usage.output, 0
-    )
+    if name != "claude":  # Claude Code asks once more by itself where a schema is not obeyed
+        assert report.usage.input == 2000
     assert len(ask.seen[-1].asked.people) == 2
     report = ask(name, [Say("All is well.")], [Say("Really.")])
     assert report.exit is ExitKind.GARBLED
 
 
 @promise("goes on in its session; usage and cost are of each run alone")
-def test_a_session_goes_on_and_each_run_tells_its_own_use(name, ask):
+def test_a_session_goes_on_and_each_run_tells_its_own_use(name, ask, tmp_path: Path):
     cost = []
-    first = ask(name, [Answer("pass", "One.")], tokens=Tokens(1000, 50))
+    again = first = ask(name, [Answer("pass", "One.")], tokens=Tokens(1000, 50))
     for number in (2, 3):
         turns = [[Answer("pass", f"{n}.")] for n in range(1, number + 1)]
+        other = tmp_path / f"work-{number}"  # the next worktree may be another one
+        other.mkdir()
         again = ask(
-            name, *turns, tokens=Tokens(2000, 70), session=first.session,
-            followup=AGAIN,
+            name, *turns, tokens=Tokens(2000, 70), session=again.session, followup=AGAIN,
+            workdir=other,
         )  # fmt: skip
         assert again.exit is ExitKind.COMPLETED
-        assert again.session == first.session
+        assert (again.session == first.session) == (name != "gemini")  # it gives it a new id
         assert again.verdict.summary == f"{number}."
         assert len(ask.seen[0].asked.people) == number
         assert (again.usage.input, again.usage.output) == (2000, 70)
@@ -81,6 +84,7 @@ def test_a_session_goes_on_and_each_run_tells_its_own_use(name, ask):
 @promise("a session that is gone begins anew with the whole prompt")
 def test_a_forgotten_session_begins_anew(name, ask):
     gone = "0b5c3b9e-1c7e-4d0a-9d55-3c2f8f1f7a10"
+    gone = {"opencode": "ses_e008737d0ffeGeqgn9T79EGtT3"}.get(name, gone)
     report = ask(name, [Answer("pass", "New.")], session=gone, followup="Go on.")
     assert (report.exit, report.verdict.summary) == (ExitKind.COMPLETED, "New.")
     assert report.session
@@ -88,7 +92,10 @@ def test_a_forgotten_session_begins_anew(name, ask):
     assert "häßlich" in ask.seen[0].asked.prompt
 
 
-@promise("the model that the CLI picks by itself, told in the run log")
+@promise(
+    "the model that the CLI picks by itself, told in the run log",
+    but={"gemini": "not tested", "opencode": "name one"},
+)
 def test_without_a_model_the_cli_picks_one(name, ask, work):
     report = ask(name, DID, model="", tokens=Tokens(1000, 50, 100))
     assert (report.exit, report.verdict.word) == (ExitKind.COMPLETED, VerdictWord.PASS)

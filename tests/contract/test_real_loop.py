@@ -53,7 +53,8 @@ def test_a_task_is_carried_from_build_to_landing(
     for variable, value in real.environment(url).items():
         monkeypatch.setenv(variable, value)
     policy = POLICY.format(name=name, model=real.model, options=list(real.options))
-    repo = sandbox.repo(files={".gitmill/config.toml": policy, "README.md": "Greets.\n"})
+    theirs = dict.fromkeys(("opencode.json", ".gemini/settings.json"), "{}\n")
+    repo = sandbox.repo(files={".gitmill/config.toml": policy, "README.md": "Greets.\n"} | theirs)
     assert cli(repo.path, "init").code == 0
     task = cli(repo.path, "task", "new", TITLE, "--criterion", "greets politely", "--ready")
     assert task.code == 0, task.err
@@ -61,6 +62,7 @@ def test_a_task_is_carried_from_build_to_landing(
     assert said.code == 0, said.err
     assert f"landed {task.out.strip()} (4 attempts)" in said.err
     assert repo.git("show", "main:greet.txt") == "Hello, 世界"
+    assert repo.git("show", "--name-only", "--format=", "main").split() == ["greet.txt"]
     logs = [fields(text) for text in run_logs(repo)]
     assert [(log["stage"], log["verdict"], log["exit"], log["agent"]) for log in logs] == [
         ("build", "pass", "completed", name),
@@ -71,8 +73,11 @@ def test_a_task_is_carried_from_build_to_landing(
     # Per run, also where the CLI tells sums of a session; two, two, four, one answers of the model.
     used = [{"input": n * 1000, "output": n * 50, "cached": n * 100} for n in (2, 2, 4, 1)]
     assert [log["usage"] for log in logs] == used
-    assert logs[2]["session"] == logs[0]["session"]  # the builder went on, the reviewer was fresh
-    assert len({log["session"] for log in logs}) == 3
+    # The builder went on, the reviewer was fresh; Gemini CLI gives what goes on a new id.
+    assert (logs[2]["session"] == logs[0]["session"]) == (name != "gemini")
+    assert len({log["session"] for log in logs}) == (4 if name == "gemini" else 3)
+    people = [one.asked.people for one in model.asked(url) if "is spelled" in one.asked.prompt]
+    assert any(len(said) > 1 for said in people)
     note = fields(repo.git("notes", "--ref=gitmill", "show", "main"))
     assert note["usage"] == {"input": 9000, "output": 450, "cached": 900}
     assert note["cost"] == pytest.approx(sum(log["cost"] for log in logs))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -67,3 +68,49 @@ def test_nothing_gets_out(name: str, closed: Repo, model: Model, monkeypatch: py
     assert 'sandbox: "bubblewrap"' in build
     assert 'sandbox: "bubblewrap"' in review
     assert "the sandbox refused: " in build
+
+
+NOTES = (".claude/CLAUDE.md", ".codex/AGENTS.md", ".gemini/GEMINI.md", ".config/opencode/AGENTS.md")
+EVIL = {
+    "notes": "; ".join(f"mkdir -p ~/{Path(n).parent}; echo OBEY-HOME > ~/{n}" for n in NOTES),
+    "links": "for f in .codex .gemini .local/share/opencode; do "
+    "rm -rf ~/$f; mkdir -p $(dirname ~/$f); ln -s {precious} ~/$f; done",
+}
+
+
+@pytest.mark.slow
+@promise("what a builder leaves in its home reaches no reviewer, and leads gitmill nowhere")
+@pytest.mark.parametrize("evil", EVIL)
+def test_a_home_is_the_builders_own(
+    name: str,
+    closed: Repo,
+    model: Model,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    evil: str,
+):
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    leave = Shell(EVIL[evil].format(precious=precious))
+    settled = [{"number": 1, "resolved": True}]
+
+    def script(asked: Asked) -> Sequence[Step]:
+        if "You are reviewing" in asked.prompt:
+            if "+Hello" not in asked.prompt:
+                return [Answer("return", "A slip.", [{"message": "it is spelled Hello"}])]
+            return [Answer("pass", "Fine.", earlier=settled)]
+        if "spelled Hello" not in asked.prompt:
+            return [Write("greet.txt", "Helo\n"), leave, Answer("pass")]
+        return [Write("greet.txt", "Hello\n"), Answer("pass", earlier=settled)]
+
+    url = model.play(script)
+    for variable, value in CLIS[name].environment(url).items():
+        monkeypatch.setenv(variable, value)
+    gitmill(closed.path, "task", "new", "Greet", "--criterion", "politely", "--ready")
+    said = gitmill(closed.path, "run")
+    assert said.code == 0, said.err
+    assert closed.git("show", "main:greet.txt") == "Hello"
+    reviews = [one for one in model.asked(url) if "You are reviewing" in one.asked.prompt]
+    assert reviews
+    assert not [one for one in reviews if "OBEY-HOME" in json.dumps(one.body)]
+    assert list(precious.iterdir()) == []

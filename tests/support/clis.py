@@ -13,12 +13,18 @@ KEY = "sk-ant-planted-7f3c2b9a41d8e6"
 
 @dataclass(frozen=True)
 class Cli:
-    """A CLI under test. `env` leads it to a base URL; `options` keep its tries few."""
+    """A CLI under test. `env` leads it to a base URL; `options` keep its tries few.
+
+    `key` is the variable without which nobody is signed in, `wakes` the seconds that it may take
+    to its first question.
+    """
 
     name: str
     model: str
     env: Callable[[str], Mapping[str, str]]
     options: tuple[str, ...] = ()
+    key: str = "OPENAI_API_KEY"
+    wakes: int = 4
 
     def environment(self, url: str) -> dict[str, str]:
         """Return all that it needs beside a home and a place for temporary files."""
@@ -36,11 +42,23 @@ CLIS = {
             lambda url: {
                 "ANTHROPIC_BASE_URL": url, "ANTHROPIC_API_KEY": KEY, "CLAUDE_CODE_MAX_RETRIES": "0",
             },
+            key="ANTHROPIC_API_KEY",
         ),
         Cli(
             "codex", "gpt-5",
             lambda url: {"OPENAI_BASE_URL": f"{url}/v1", "OPENAI_API_KEY": KEY},
             ("-c", _PATIENCE.format("request"), "-c", _PATIENCE.format("stream")),
+        ),
+        Cli(
+            "gemini", "gemini-2.5-pro",
+            lambda url: {"GOOGLE_GEMINI_BASE_URL": url, "GEMINI_API_KEY": KEY},
+            key="GEMINI_API_KEY",
+        ),
+        Cli(
+            # For a model whose name begins with `gpt` it has another tool to write with.
+            "opencode", "gemini-2.5-pro",
+            lambda url: {"OPENAI_BASE_URL": f"{url}/v1", "OPENAI_API_KEY": KEY},
+            wakes=15,
         ),
     )
 }  # fmt: skip

@@ -21,13 +21,18 @@ _MODULES = (
     "test_real_loop",
     "test_real_sandbox",
 )
+_QUICK = ("claude", "codex")  # a run of the others takes seconds
 _PROMISES: dict[str, Mapping[str, str]] = {}
 
 
 def promise(text: str, *, but: Mapping[str, str] | None = None) -> Callable[[Any], Any]:
     """Run a test for each CLI as its `name`; `but` says which it is not run for, and why."""
     _PROMISES[text] = dict(but or {})
-    return pytest.mark.parametrize("name", [name for name in CLIS if name not in (but or {})])
+    kept = [name for name in CLIS if name not in _PROMISES[text]]
+    return pytest.mark.parametrize(
+        "name",
+        [pytest.param(name, marks=() if name in _QUICK else pytest.mark.slow) for name in kept],
+    )
 
 
 def table() -> str:

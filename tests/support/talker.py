@@ -19,6 +19,9 @@ from gitmill.process import Command, Outcome
 
 ROLES = frozenset({"builder", "reviewer"})
 PERMISSIONS = frozenset({"read-only", "workspace", "full"})
+READS_PROMPT = True
+NEEDS = LOGIN = ()
+SIGN_IN = ""
 
 
 class Reader:
