@@ -1,4 +1,4 @@
-"""Look after gitmill itself: doctor, uninit."""
+"""Look after gitmill itself: doctor, gc, uninit."""
 
 from __future__ import annotations
 
@@ -69,6 +69,29 @@ def _json(one: Told) -> dict[str, Any]:
         "name": one.name, "level": one.sign.level.value, "text": one.sign.text,
         "hints": list(one.sign.hints), "fixable": one.sign.fix is not None,
     }  # fmt: skip
+
+
+@verbs.command()
+def gc(
+    days: Annotated[
+        int, typer.Option("--days", min=0, help="Keep what ended in the last N days.", metavar="N")
+    ] = 30,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> int:
+    """Drop what agents printed for tasks that ended long ago; the history itself stays whole."""
+    from gitmill.flows import transcripts
+
+    here = session.mill()
+    found = transcripts.old(here, older=days * 86400.0)
+    if not dry_run:
+        transcripts.prune(here, found)
+    output.answer(list(found), {"transcripts": list(found), "dropped": not dry_run})
+    count = f"{len(found)} {'task' if len(found) == 1 else 'tasks'}"
+    output.say(f"{'would drop' if dry_run else 'dropped'} the transcripts of {count}")
+    if found:
+        output.next_step(f"gitmill gc --days {days}" if dry_run else "git gc")
+    return Exit.OK
 
 
 @verbs.command()

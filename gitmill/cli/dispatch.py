@@ -25,7 +25,8 @@ VERBS = {
     "init": "setup", "demo": "setup", "explain": "setup",
     "status": "daily", "run": "daily", "log": "history", "stop": "daily", "recover": "daily",
     "pause": "daily", "resume": "daily", "undo": "daily",
-    "stats": "history", "compile": "loop", "fsck": "verify", "doctor": "care", "uninit": "care",
+    "stats": "history", "compile": "loop", "fsck": "verify", "doctor": "care", "gc": "care",
+    "uninit": "care",
 }  # fmt: skip
 NOUNS = {
     "task": "task", "queue": "queue", "loop": "loop", "mode": "mode", "agent": "agent",
@@ -59,6 +60,7 @@ more
   recover           put right what killed processes left; `run` begins with it
   fsck              verify the whole history offline: state, landings, notes, refs
   doctor            what is wrong here and what to type; --fix does what is safe
+  gc                drop what agents printed for tasks that ended long ago
 
 start
   demo              see it work in a small project of its own

@@ -83,9 +83,14 @@ def _rests(
     soonest = sorted(cold, key=lambda one: (one.kind == UNAUTHORISED, one.until))
     other = "name another agent for its role in `[modes.NAME] roles` of .gitmill/config.toml"
     if not soonest:
-        names = ", ".join(agent.name for agent in able)
-        why = "cannot be asked here" if any(_probe(one).found for one in able) else "is not here"
-        what = f"{stage.name} wants the agent {names}, which {why}"
+        found = any(_probe(one).found for one in able)
+        if len(able) == 1:
+            why = "cannot be asked here" if found else "is not here"
+            what = f"{stage.name} wants the agent {able[0].name}, which {why}"
+        else:
+            why = "none of them can be asked here" if found else "none of them is here"
+            *others, last = (agent.name for agent in able)
+            what = f"{stage.name} wants an agent of {', '.join(others)} or {last}; {why}"
         hint = "see what is installed with `gitmill agent list`"
         return AgentNotFoundError(what, evidence=told, hints=[hint, other])
     first = soonest[0]

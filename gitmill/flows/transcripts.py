@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -115,15 +115,22 @@ def collect(mill: Mill) -> Iterator[str]:
                 yield f"kept what an attempt at {match['item']} had printed"
 
 
-def prune(mill: Mill, *, older: float = 0.0) -> list[str]:
-    """Drop the transcripts of items that ended so many seconds ago; return those items."""
-    items, now, done = mill.snapshot().items, mill.now(), list[str]()
+def old(mill: Mill, *, older: float = 0.0) -> dict[str, str]:
+    """Return the transcripts of items that ended so many seconds ago, or are unknown, by item.
+
+    Empty while a document of the state cannot be read: its item may be one that goes on.
+    """
+    snapshot, now = mill.snapshot(), mill.now()
+    found: dict[str, str] = {}
     for ref, at in sorted(mill.store.backend.refs(layout.TRANSCRIPT.rstrip("/")).items()):
-        item = items.get(ref.removeprefix(layout.TRANSCRIPT))
-        if item is not None and (
-            item.status not in FINAL or (now - item.since).total_seconds() < older
-        ):
-            continue
-        mill.store.move(Move(ref, None, at))
-        done.append(os.path.basename(ref))  # noqa: PTH119  (a ref is no path)
-    return done
+        item = snapshot.items.get(name := ref.removeprefix(layout.TRANSCRIPT))
+        ended = item is None or item.status in FINAL
+        if ended and (item is None or (now - item.since).total_seconds() >= older):
+            found[name] = at
+    return {} if snapshot.broken else found
+
+
+def prune(mill: Mill, transcripts: Mapping[str, str]) -> None:
+    """Drop transcripts as `old` returns them."""
+    for item, at in transcripts.items():
+        mill.store.move(Move(f"{layout.TRANSCRIPT}{item}", None, at))

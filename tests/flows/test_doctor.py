@@ -70,8 +70,8 @@ def state_file(repo: Repo, path: str, text: str, *, date: str = "2026-01-02T03:0
 def test_a_healthy_repository_lacks_nothing(repo: Repo):
     repo.git("config", "gitmill.durability", "full")
     assert worst(repo.path) == set()
-    assert "bubblewrap 0." in seen(repo.path, "sandbox")[0].text
-    assert seen(repo.path, "fence")[0].text == "auto; the network of checks is on"
+    assert seen(repo.path, "bubblewrap")[0].text.startswith("0.")
+    assert seen(repo.path, "sandbox")[0].text == "auto; the network of checks is on"
 
 
 @pytest.fixture(autouse=True)

@@ -19,6 +19,7 @@ from gitmill.flows.live import LIMIT
 from gitmill.mill import Mill, layout
 from tests.support.cast import PASS, Cast
 from tests.support.cli import gitmill, new_task
+from tests.support.hands import by_hand
 from tests.support.repos import Repo, Sandbox
 
 KEY = "sk-ant-api03-" + "Zq9" * 12
@@ -221,7 +222,7 @@ def test_half_a_key_at_the_cut_is_not_kept(sandbox: Sandbox):
     assert text.endswith("end\n")
 
 
-def test_transcripts_are_bounded_pruned_and_gone_with_uninit(cast: Cast):
+def test_transcripts_are_bounded_and_dropped_by_gc(cast: Cast):
     cast.plays("coder", PASS | {"write": {"a.txt": "b\n"}, "news": ["hello there"]})
     task = new_task(cast.repo.path, "One", "")
     assert gitmill(cast.repo.path, "run").code == 0
@@ -235,11 +236,39 @@ def test_transcripts_are_bounded_pruned_and_gone_with_uninit(cast: Cast):
     ref = f"{layout.TRANSCRIPT}{task}"
     assert cast.repo.git("rev-list", "--count", ref) == "1", "what is dropped can be collected"
     assert cast.repo.git("branch", "--list", "*transcript*") == ""
-    assert transcripts.prune(mill, older=3600) == []
-    assert transcripts.prune(mill) == [task]
+    assert gitmill(cast.repo.path, "gc").plain() == (
+        0, "", "dropped the transcripts of 0 tasks\n"
+    )  # fmt: skip
+    assert gitmill(cast.repo.path, "gc", "--days", "0", "--dry-run").plain() == (
+        0, "T1\n", "would drop the transcripts of 1 task\nnext: `gitmill gc --days 0`\n",
+    )  # fmt: skip
+    assert transcripts.read(mill, task) != {}
+    assert gitmill(cast.repo.path, "gc", "--days", "0").plain() == (
+        0, "T1\n", "dropped the transcripts of 1 task\nnext: `git gc`\n",
+    )  # fmt: skip
     assert transcripts.read(mill, task) == {}
-    path.write_text("again\n")
-    transcripts.store(mill, path)
+    assert gitmill(cast.repo.path, "fsck").code == 0
+
+
+@pytest.mark.forges
+def test_transcripts_of_what_goes_on_or_cannot_be_told_are_kept(cast: Cast):
+    cast.plays("coder", {"exit": 9, "news": ["hello"]}, PASS | {"write": {"a.txt": "b\n"}})
+    task = new_task(cast.repo.path, "One", "")
+    assert gitmill(cast.repo.path, "run", "--through", "approved").code == 0
+    gc = ("gc", "--days", "0", "--json")
+    assert gitmill(cast.repo.path, *gc).json["transcripts"] == []
+    assert gitmill(cast.repo.path, "queue", "land").code == 0
+    by_hand(cast.repo, {"tasks/zz/t-zzzzz.md": "---\nstatus: [\n---\n"})
+    assert gitmill(cast.repo.path, *gc).json["transcripts"] == []
+    by_hand(cast.repo, {"tasks/zz/t-zzzzz.md": None})
+    assert gitmill(cast.repo.path, *gc).json["transcripts"] == [task]
+
+
+def test_transcripts_are_gone_with_uninit(cast: Cast):
+    cast.plays("coder", PASS | {"write": {"a.txt": "b\n"}, "news": ["hello there"]})
+    new_task(cast.repo.path, "One", "")
+    assert gitmill(cast.repo.path, "run").code == 0
+    assert "transcript" in cast.repo.git("for-each-ref", "refs/gitmill")
     assert gitmill(cast.repo.path, "uninit", "--yes").code == 0
     assert cast.repo.git("for-each-ref", "refs/gitmill") == ""
 

@@ -24,7 +24,7 @@ MACHINE: Mapping[str, Callable[[], Signs]] = {
     "libgit2": machine.libgit2,
     "home": machine.home,
     "processes": machine.processes,
-    "sandbox": machine.sandbox,
+    "bubblewrap": machine.sandbox,
 }
 REPOSITORY: Mapping[str, Callable[[Mill], Signs]] = {
     "repository": repository.checkout,
@@ -55,7 +55,7 @@ STATE: Mapping[str, Callable[[Mill, Snapshot], Signs]] = {
 
 TARGET: Mapping[str, Callable[[Mill, Snapshot], Signs]] = {
     "policy": state.policy,
-    "fence": state.sandbox,
+    "sandbox": state.sandbox,
     "loops": state.loops,
     "checks": state.checks,
     "agents": state.programs,

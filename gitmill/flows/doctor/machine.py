@@ -92,7 +92,7 @@ def sandbox() -> Signs:
     """Look for what keeps agents, scripts and checks within their worktree, by starting it."""
     found = bubblewrap.find()
     if found.program:
-        yield ok(f"bubblewrap {bubblewrap.version(found.program)} at {found.program}")
+        yield ok(f"{bubblewrap.version(found.program)} at {found.program}")
         return
     yield warning(
         "not enforced: agents, scripts and checks run as you and can reach all that you can; "
