@@ -7,11 +7,12 @@ none.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PurePath
 from pkgutil import iter_modules
 from typing import Protocol, cast
 
@@ -172,6 +173,26 @@ class Probe:
     signed_in: bool | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A file that keeps the user of a CLI signed in.
+
+    `name` is where it is below a home. A user may have put what is `folder` there elsewhere (empty:
+    all of the home), which the environment variable `variable` says then.
+    """
+
+    name: str
+    variable: str = ""
+    folder: str = ""
+
+    def own(self) -> Path:
+        """Return where this user has it."""
+        elsewhere = os.environ.get(self.variable, "") if self.variable else ""
+        if elsewhere:
+            return Path(elsewhere).absolute() / PurePath(self.name).relative_to(self.folder)
+        return Path(os.environ.get("HOME") or "~").expanduser() / self.name
+
+
 Execute = Callable[[Command], Outcome]
 
 
@@ -180,14 +201,14 @@ class Agent(Protocol):
 
     `ROLES` and `PERMISSIONS` say what it can serve; without `READS_PROMPT` it is spared the prompt.
     `NEEDS` names the environment variables that it gets although they are secrets, `LOGIN` the
-    files below the user's home that keep its user signed in, `SIGN_IN` what a user types for that.
+    files that keep its user signed in, `SIGN_IN` what a user types for that.
     """
 
     ROLES: frozenset[str]
     PERMISSIONS: frozenset[str]
     READS_PROMPT: bool
     NEEDS: tuple[str, ...]
-    LOGIN: tuple[str, ...]
+    LOGIN: tuple[Login, ...]
     SIGN_IN: str
 
     def run(self, attempt: Attempt, execute: Execute) -> Report:

@@ -12,7 +12,6 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from gitmill.agents import _cli
@@ -23,6 +22,7 @@ from gitmill.agents.base import (
     Attempt,
     Execute,
     ExitKind,
+    Login,
     Probe,
     Report,
     Usage,
@@ -34,7 +34,7 @@ ROLES = ANY_ROLE
 PERMISSIONS = frozenset({"read-only", "workspace", "full"})
 READS_PROMPT = True
 NEEDS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN")
-LOGIN = (".claude/.credentials.json",)
+LOGIN = (Login(".claude/.credentials.json", "CLAUDE_CONFIG_DIR", ".claude"),)
 SIGN_IN = "claude /login"
 
 _FIRST, _BELOW = (2, 1, 197), (3,)
@@ -240,7 +240,7 @@ def probe(settings: Mapping[str, object]) -> Probe:
     """Look for the program, its version and whether its user is signed in."""
     signed_in: bool | None = _cli.any_set(
         *NEEDS, "CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY"
-    ) or any((Path.home() / name).exists() for name in LOGIN)
+    ) or any(login.own().exists() for login in LOGIN)
     if not signed_in and sys.platform == "darwin":
         signed_in = None  # it may be in the key chain, which asks its user
     how = "not signed in: run `claude` once and sign in, or set ANTHROPIC_API_KEY"

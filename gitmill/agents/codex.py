@@ -21,6 +21,7 @@ from gitmill.agents.base import (
     Attempt,
     Execute,
     ExitKind,
+    Login,
     Probe,
     Report,
     Usage,
@@ -32,7 +33,7 @@ ROLES = ANY_ROLE
 PERMISSIONS = frozenset({"read-only", "workspace", "full"})
 READS_PROMPT = True
 NEEDS = ("CODEX_API_KEY", "OPENAI_API_KEY")
-LOGIN = (".codex/auth.json",)
+LOGIN = (Login(".codex/auth.json", "CODEX_HOME", ".codex"),)
 SIGN_IN = "codex login"
 
 _FIRST, _BELOW = (0, 163), (1,)
@@ -264,7 +265,7 @@ def _was_denied(item: dict[str, Any]) -> bool:
 def probe(settings: Mapping[str, object]) -> Probe:
     """Look for the program, its version and whether its user is signed in."""
     signed_in = _cli.any_set(*NEEDS, "OPENAI_BASE_URL") or any(
-        (Path.home() / name).exists() for name in LOGIN
+        login.own().exists() for login in LOGIN
     )
     how = "not signed in: run `codex login`, or set OPENAI_API_KEY"
     return _cli.probe("codex", settings, first=_FIRST, below=_BELOW, signed_in=signed_in, how=how)

@@ -27,6 +27,7 @@ from gitmill.agents.base import (
     Attempt,
     Execute,
     ExitKind,
+    Login,
     Probe,
     Report,
     Usage,
@@ -39,7 +40,7 @@ ROLES = ANY_ROLE
 PERMISSIONS = frozenset({"read-only", "workspace", "full"})
 READS_PROMPT = True
 NEEDS: tuple[str, ...] = ()
-LOGIN: tuple[str, ...] = ()
+LOGIN: tuple[Login, ...] = ()
 SIGN_IN = ""
 
 

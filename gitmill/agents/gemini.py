@@ -23,6 +23,7 @@ from gitmill.agents.base import (
     Attempt,
     Execute,
     ExitKind,
+    Login,
     Probe,
     Report,
     Usage,
@@ -35,7 +36,10 @@ PERMISSIONS = frozenset({"read-only", "workspace", "full"})
 READS_PROMPT = True
 NEEDS = ("GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_APPLICATION_CREDENTIALS")
 SIGN_IN = "gemini"
-LOGIN = (".gemini/oauth_creds.json", ".gemini/google_accounts.json")
+LOGIN = (
+    Login(".gemini/oauth_creds.json", "GEMINI_CLI_HOME"),
+    Login(".gemini/google_accounts.json", "GEMINI_CLI_HOME"),
+)
 
 _FIRST, _BELOW = (0, 61), (1,)
 # It repeats its prompt on its output, and what does not fit into the pipe is lost when it ends.
@@ -89,7 +93,7 @@ def run(attempt: Attempt, execute: Execute) -> Report:
 
 def _settings(attempt: Attempt) -> dict[str, Any]:
     """Return its settings. That folders are not asked about lets it run in an untrusted one."""
-    signed_in = (attempt.home / LOGIN[0]).exists()
+    signed_in = (attempt.home / LOGIN[0].name).exists()
     kind = "gemini-api-key"
     if attempt.env.get("GOOGLE_GENAI_USE_VERTEXAI") == "true":
         kind = "vertex-ai"
@@ -267,7 +271,7 @@ def _action(tool: object, given: object) -> str:
 def probe(settings: Mapping[str, object]) -> Probe:
     """Look for the program, its version and whether its user is signed in."""
     signed_in = _cli.any_set(*NEEDS, "GOOGLE_GENAI_USE_VERTEXAI") or any(
-        (Path.home() / name).exists() for name in LOGIN
+        login.own().exists() for login in LOGIN
     )
     how = "not signed in: run `gemini` once and sign in, or set GEMINI_API_KEY"
     return _cli.probe("gemini", settings, first=_FIRST, below=_BELOW, signed_in=signed_in, how=how)

@@ -29,6 +29,7 @@ from gitmill.agents.base import (
     Attempt,
     Execute,
     ExitKind,
+    Login,
     Probe,
     Report,
     Usage,
@@ -43,7 +44,7 @@ NEEDS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "GOOGLE_GENERA
          "OPENROUTER_API_KEY", "GROQ_API_KEY", "MISTRAL_API_KEY", "DEEPSEEK_API_KEY",
          "XAI_API_KEY", "OPENCODE_API_KEY")  # fmt: skip
 SIGN_IN = "opencode auth login"
-LOGIN = (".local/share/opencode/auth.json",)
+LOGIN = (Login(".local/share/opencode/auth.json", "XDG_DATA_HOME", ".local/share"),)
 
 _FIRST, _BELOW = (1, 18, 33), (2,)
 _TRIES = 4  # they take about 15 s; longer outages are for gitmill to wait out
@@ -302,7 +303,7 @@ def _action(tool: object, given: object) -> str:
 def probe(settings: Mapping[str, object]) -> Probe:
     """Look for the program, its version and whether its user has an account."""
     signed_in = _cli.any_set(*NEEDS, "OPENAI_BASE_URL") or any(
-        (Path.home() / name).exists() for name in LOGIN
+        login.own().exists() for login in LOGIN
     )
     how = "no account: run `opencode auth login`, or set OPENAI_BASE_URL and OPENAI_API_KEY"
     return _cli.probe(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from gitmill.agents.base import Attempt, Execute, ExitKind, Probe, Report, failure_kind
+from gitmill.agents.base import Attempt, Execute, ExitKind, Login, Probe, Report, failure_kind
 from gitmill.core.item import is_command
 from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
 
@@ -18,7 +18,7 @@ ROLES = frozenset({"reviewer"})
 PERMISSIONS = frozenset({"read-only"})
 READS_PROMPT = False
 NEEDS: tuple[str, ...] = ()
-LOGIN: tuple[str, ...] = ()
+LOGIN: tuple[Login, ...] = ()
 SIGN_IN = ""
 
 

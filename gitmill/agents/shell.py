@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from gitmill.agents.base import Attempt, Execute, ExitKind, Probe, Report, failure_kind
+from gitmill.agents.base import Attempt, Execute, ExitKind, Login, Probe, Report, failure_kind
 from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
 
 ROLES = frozenset({"builder"})
 PERMISSIONS = frozenset({"workspace", "full"})
 READS_PROMPT = False
 NEEDS: tuple[str, ...] = ()
-LOGIN: tuple[str, ...] = ()
+LOGIN: tuple[Login, ...] = ()
 SIGN_IN = ""
 
 

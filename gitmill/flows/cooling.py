@@ -85,10 +85,10 @@ def _login(name: str) -> str:
     digest = hashlib.sha256()
     for variable in agent.NEEDS:
         digest.update(f"{variable}={os.environ.get(variable, '')}\0".encode(errors="replace"))
-    for path in agent.LOGIN:
+    for login in agent.LOGIN:
         try:
-            facts = (Path.home() / path).stat()
+            facts = login.own().stat()
         except OSError:
             continue
-        digest.update(f"{path} {facts.st_mtime_ns} {facts.st_size}\0".encode())
+        digest.update(f"{login.name} {facts.st_mtime_ns} {facts.st_size}\0".encode())
     return digest.hexdigest()[:8]

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from gitmill.agents.base import Login
 from gitmill.core.lifecycle import FINAL
 from gitmill.errors import GitmillError
 from gitmill.flows import logins, private
@@ -84,7 +85,7 @@ def _quoted(value: str) -> str:
 
 @contextmanager
 def agents_own(
-    mill: Mill, item: str, agent: str, login: tuple[str, ...], *, keeps: bool
+    mill: Mill, item: str, agent: str, login: tuple[Login, ...], *, keeps: bool
 ) -> Iterator[Path]:
     """Hold the home of an item's agent, with the files that keep the user signed in.
 

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from gitmill.agents.base import Login
 from gitmill.failpoints import chokepoint
-from gitmill.flows import private
 from gitmill.git.entries import remove
 
 RECORD = ".login.json"
@@ -25,19 +25,18 @@ _LIMIT = 1 << 20  # bytes; such files have some thousand
 
 
 @contextmanager
-def lent(home: Path, names: tuple[str, ...]) -> Iterator[None]:
+def lent(home: Path, logins: tuple[Login, ...]) -> Iterator[None]:
     """Copy what keeps the user signed in into a home, and take it away at the end."""
     record = home.with_name(home.name + RECORD)
     give_back(record)
-    user = private.home()
-    files = {name: data for name in names if (data := _read(user / name)) is not None}
+    files = {login: data for login in logins if (data := _read(login.own())) is not None}
     if files:
-        told = {name: _digest(data) for name, data in files.items()}
-        _replace(record, json.dumps({"user": str(user), "files": told}).encode(), 0o600)
+        told = {one.name: [str(one.own()), _digest(data)] for one, data in files.items()}
+        _replace(record, json.dumps(told).encode(), 0o600)
     try:
-        for name, data in files.items():
-            with _folder(home, name) as folder:
-                _write(folder, Path(name).name, data)
+        for login, data in files.items():
+            with _folder(home, login.name) as folder:
+                _write(folder, Path(login.name).name, data)
         yield
     finally:
         give_back(record)
@@ -53,11 +52,10 @@ def give_back(record: Path) -> list[str]:
     home = record.with_name(record.name.removesuffix(RECORD))
     done: list[str] = []
     failed = False
-    for name, digest in told["files"].items():
-        own = Path(told["user"], name)
+    for name, (own, digest) in told.items():
         try:
             with _folder(home, name) as folder:
-                done += _give_back(own, digest, Path(name).name, folder)
+                done += _give_back(Path(own), digest, Path(name).name, folder)
         except FileNotFoundError:
             continue  # a kill came before it was copied
         except OSError:

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from gitmill.agents import base as agents
+
 # Below a home: keys, tokens, sessions, histories. Files that keep settings only are left.
 _SECRETS = (
     ".ssh", ".gnupg", ".password-store", ".local/share/keyrings", ".pki", ".vault-token",
@@ -77,4 +79,6 @@ def places() -> Iterator[Path]:
     with suppress(KeyError):
         homes.add(pwd.getpwuid(os.getuid()).pw_dir)
     names = [f"{folder}/{name}" for folder in homes for name in _SECRETS]
-    yield from (Path(name) for name in (*names, *_SOCKETS) if os.path.exists(name))  # noqa: PTH110
+    logins = [os.fspath(one.own()) for name in agents.names() for one in agents.load(name).LOGIN]
+    every = dict.fromkeys((*names, *logins, *_SOCKETS))
+    yield from (Path(name) for name in every if os.path.exists(name))  # noqa: PTH110

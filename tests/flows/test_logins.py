@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gitmill.agents import command
+from gitmill.agents.base import Login
 from gitmill.failpoints import VARIABLE
 from gitmill.flows import homes, logins
 from gitmill.flows.doctor import examine
@@ -52,7 +53,7 @@ def repo(sandbox: Sandbox, sealed: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     own.parent.mkdir()
     own.write_text(json.dumps(OLD))
     own.chmod(0o640)
-    monkeypatch.setattr(command, "LOGIN", (LOGIN,), raising=False)
+    monkeypatch.setattr(command, "LOGIN", (Login(LOGIN, "TOOL_HOME", ".tool"),))
     return repo
 
 
@@ -109,6 +110,20 @@ def test_what_the_user_has_renewed_meanwhile_is_never_overwritten(repo: Repo, se
     assert left(repo) == []
 
 
+def test_a_login_that_is_kept_elsewhere_is_lent_and_hidden_too(
+    repo: Repo, sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    elsewhere = tmp_path / "elsewhere"
+    (sealed / LOGIN).parent.rename(elsewhere)
+    monkeypatch.setenv("TOOL_HOME", str(elsewhere))
+    path = elsewhere / "auth.json"
+    goes(repo, f"{REFRESH}; (word / 'seen').write_text(Path({str(path)!r}).read_text())")
+    assert (word(repo) / "saw").read_text() == f"0o600 {json.dumps(OLD)}"
+    assert json.loads(path.read_text()) == NEW
+    assert (word(repo) / "seen").read_text() == ""
+    assert left(repo) == []
+
+
 @pytest.mark.parametrize(
     "do",
     [
@@ -152,9 +167,12 @@ def test_other_runs_do_not_see_it(repo: Repo, sealed: Path):
     other = pool / homes.FOLDER / "t-other" / "tool" / ".tool"
     other.mkdir(parents=True)
     (other / "auth.json").write_text("theirs")
-    goes(repo, f"(word / 'seen').write_text(str([os.path.exists(p) for p in "
-               f"({str(other)!r}, {str(sealed / LOGIN)!r})]))")  # fmt: skip
-    assert (word(repo) / "seen").read_text() == "[False, False]"
+    every = (str(other), str(sealed / LOGIN))
+    goes(
+        repo,
+        f"(word / 'seen').write_text(str([os.path.isfile(p) and open(p).read() for p in {every}]))",
+    )
+    assert (word(repo) / "seen").read_text() == "[False, '']"
 
 
 STEPS = 2  # the user's file is replaced, the copy removed
@@ -171,7 +189,7 @@ def test_a_kill_at_any_point_of_giving_back_loses_no_token(
     home.mkdir(parents=True)
 
     def lend_and_die() -> None:
-        with logins.lent(home, (LOGIN,)):
+        with logins.lent(home, (Login(LOGIN),)):
             (home / LOGIN).write_text(json.dumps(NEW))
             os.environ[VARIABLE] = f"{'before' if point % 2 else 'after'}:{(point + 1) // 2}"
 
