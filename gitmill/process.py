@@ -159,8 +159,17 @@ def script(folder: Path, name: str, text: str) -> tuple[str, ...]:
     return "/bin/sh", "-e", str(path)
 
 
+def home() -> Path:
+    """Return the user's home."""
+    return Path(os.environ.get("HOME") or "~").expanduser()
+
+
 def write_anew(path: Path, data: bytes) -> None:
-    """Write a file where code that is not ours may have put a link in its place."""
+    """Write a file where code that is not ours may have put a link or a folder in its place."""
+    if path.is_dir() and not path.is_symlink():
+        import shutil  # noqa: PLC0415  (it is rare, and this module is in every start)
+
+        shutil.rmtree(path)
     path.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(os.open(path, flags, 0o600), "wb") as file:

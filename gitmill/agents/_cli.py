@@ -10,13 +10,13 @@ import shutil
 import subprocess
 import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from gitmill import process
-from gitmill.agents.base import Attempt, ExitKind, Probe, Usage
+from gitmill.agents.base import Attempt, ExitKind, Login, Probe, Usage
 from gitmill.git.entries import remove
 
 Version = tuple[int, ...]
@@ -83,6 +83,11 @@ def _dotted(version: Version) -> str:
     return ".".join(str(part) for part in version)
 
 
+def signed_in(logins: Sequence[Login], *names: str) -> bool:
+    """Whether there is a file of a login, or one of these environment variables has a value."""
+    return any_set(*names) or any(login.own().exists() for login in logins)
+
+
 def any_set(*names: str) -> bool:
     """Whether one of these environment variables has a value."""
     return any(os.environ.get(name) for name in names)
@@ -108,9 +113,9 @@ def folder(home: Path, name: str) -> Path:
 def message(attempt: Attempt, prompt: str, longest: int = LONGEST) -> bytes:
     """Return what a CLI gets on its standard input for a prompt of any length.
 
-    One of more than `longest` characters goes to a file; the message shows its two ends.
+    One of more than `longest` bytes, as JSON has it, goes to a file; the message shows its ends.
     """
-    if len(prompt) > longest:
+    if len(json.dumps(prompt, ensure_ascii=False).encode("utf-8", "replace")) > longest:
         shown = longest // 10
         path = attempt.scratch / "prompt.md"
         process.write_anew(path, prompt.encode("utf-8", "replace"))

@@ -16,6 +16,7 @@ from pathlib import Path, PurePath
 from pkgutil import iter_modules
 from typing import Protocol, cast
 
+from gitmill import process
 from gitmill.core.verdict import Verdict
 from gitmill.errors import AgentMissingError
 from gitmill.process import Command, Outcome, script
@@ -190,7 +191,7 @@ class Login:
         elsewhere = os.environ.get(self.variable, "") if self.variable else ""
         if elsewhere:
             return Path(elsewhere).absolute() / PurePath(self.name).relative_to(self.folder)
-        return Path(os.environ.get("HOME") or "~").expanduser() / self.name
+        return process.home() / self.name
 
 
 Execute = Callable[[Command], Outcome]
@@ -228,12 +229,18 @@ def names() -> tuple[str, ...]:
 
 
 def load(name: str) -> Agent:
-    """Return an agent by name; raises `AgentMissingError`."""
+    """Return an agent by name; raises `AgentMissingError`, also when it is but half a one."""
     if name not in names():
         raise AgentMissingError(
             f"there is no agent {name}", hints=["see what there is with `gitmill agent list`"]
         )
-    return cast("Agent", import_module(f"gitmill.agents.{name}"))
+    module = import_module(f"gitmill.agents.{name}")
+    if lacks := [word for word in Agent.__annotations__ if not hasattr(module, word)]:
+        raise AgentMissingError(
+            f"the agent {name} does not say {', '.join(lacks)}",
+            hints=[f"`Agent` in {__file__} says what they mean"],
+        )
+    return cast("Agent", module)
 
 
 def program(name: str, command: Sequence[str] = ()) -> Agent:

@@ -58,6 +58,7 @@ _SANDBOX = {
 
 def run(attempt: Attempt, execute: Execute) -> Report:
     """Carry out one attempt."""
+    _cli.folder(attempt.home, ".claude")
 
     def begin(prompt: str, session: str) -> tuple[Command, _Reader]:
         argv = (
@@ -238,9 +239,8 @@ def _action(tool: object, given: object) -> str:
 
 def probe(settings: Mapping[str, object]) -> Probe:
     """Look for the program, its version and whether its user is signed in."""
-    signed_in: bool | None = _cli.any_set(
-        *NEEDS, "CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY"
-    ) or any(login.own().exists() for login in LOGIN)
+    elsewhere = ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY")
+    signed_in: bool | None = _cli.signed_in(LOGIN, *NEEDS, *elsewhere)
     if not signed_in and sys.platform == "darwin":
         signed_in = None  # it may be in the key chain, which asks its user
     how = "not signed in: run `claude` once and sign in, or set ANTHROPIC_API_KEY"

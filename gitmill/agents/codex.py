@@ -264,8 +264,6 @@ def _was_denied(item: dict[str, Any]) -> bool:
 
 def probe(settings: Mapping[str, object]) -> Probe:
     """Look for the program, its version and whether its user is signed in."""
-    signed_in = _cli.any_set(*NEEDS, "OPENAI_BASE_URL") or any(
-        login.own().exists() for login in LOGIN
-    )
+    signed_in = _cli.signed_in(LOGIN, *NEEDS, "OPENAI_BASE_URL")
     how = "not signed in: run `codex login`, or set OPENAI_API_KEY"
     return _cli.probe("codex", settings, first=_FIRST, below=_BELOW, signed_in=signed_in, how=how)

@@ -43,7 +43,7 @@ LOGIN = (
 
 _FIRST, _BELOW = (0, 61), (1,)
 # It repeats its prompt on its output, and what does not fit into the pipe is lost when it ends.
-_LONGEST = 60_000
+_LONGEST = 150_000
 _OWN = ("GEMINI_API_KEY", "GEMINI_MODEL")  # others of that name lead out of our settings
 _READ = ("read_file", "read_many_files", "glob", "grep_search", "list_directory")
 _WRITE = (*_READ, "write_file", "replace")
@@ -137,7 +137,8 @@ def _resumed(home: Path, session: str) -> tuple[str, ...]:
     named = f"session-*-{session[:8]}.jsonl" if re.fullmatch(r"[0-9a-f-]{36}", session) else ""
     found = list((home / ".gemini/tmp").glob(f"*/chats/{named}")) if named else []
     # Of a session that was gone on with there is a second file, which stops where that began.
-    largest = max(found, key=lambda path: path.stat().st_size, default=None)
+    files = [path for path in found if path.is_file() and not path.is_symlink()]
+    largest = max(files, key=lambda path: path.stat().st_size, default=None)
     return ("--session-file", str(largest)) if largest else ("--resume", session)
 
 
@@ -270,8 +271,6 @@ def _action(tool: object, given: object) -> str:
 
 def probe(settings: Mapping[str, object]) -> Probe:
     """Look for the program, its version and whether its user is signed in."""
-    signed_in = _cli.any_set(*NEEDS, "GOOGLE_GENAI_USE_VERTEXAI") or any(
-        login.own().exists() for login in LOGIN
-    )
+    signed_in = _cli.signed_in(LOGIN, *NEEDS, "GOOGLE_GENAI_USE_VERTEXAI")
     how = "not signed in: run `gemini` once and sign in, or set GEMINI_API_KEY"
     return _cli.probe("gemini", settings, first=_FIRST, below=_BELOW, signed_in=signed_in, how=how)

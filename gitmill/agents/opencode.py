@@ -14,9 +14,10 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import sqlite3
+import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -48,6 +49,7 @@ LOGIN = (Login(".local/share/opencode/auth.json", "XDG_DATA_HOME", ".local/share
 
 _FIRST, _BELOW = (1, 18, 33), (2,)
 _TRIES = 4  # they take about 15 s; longer outages are for gitmill to wait out
+_MOVING = 20  # seconds to set the folder of a session
 _BROKEN = 3  # answers that end for no reason in a row; it would ask again at once and for ever
 _QUIET = {
     "OPENCODE_DISABLE_PROJECT_CONFIG": "1", "OPENCODE_DISABLE_AUTOUPDATE": "1",
@@ -76,19 +78,20 @@ def run(attempt: Attempt, execute: Execute) -> Report:
     """Carry out one attempt."""
     # It is started in an empty folder, for its run time takes `.env` from where it is started. The
     # folder for its configuration is empty too: what an earlier run left there is not loaded.
-    empty = attempt.scratch / "opencode"
-    empty.mkdir(exist_ok=True)
+    empty = Path(mkdtemp(prefix="opencode-", dir=attempt.scratch))
     data = _cli.folder(attempt.home, ".local/share/opencode")
 
     def begin(prompt: str, session: str) -> tuple[Command, _Reader]:
         hide()
+        if session and not _moved(attempt, execute, data, session):
+            session = "ses_none"  # is that of no session
         argv = (
             # The log comes on its standard error, where nobody would see it in time.
             "/bin/sh", "-c", 'exec "$@" 2>&1', "sh",
             *_cli.program("opencode", attempt.settings), "run", "--format", "json", "--pure",
             "--title", attempt.item, "--print-logs", "--log-level", "ERROR",
             "--dir", str(attempt.workdir),
-            *(("--session", _moved(attempt, data, session)) if session else ()),
+            *(("--session", session) if session else ()),
             *_cli.options(attempt),
         )  # fmt: skip
         command = Command(
@@ -97,23 +100,25 @@ def run(attempt: Attempt, execute: Execute) -> Report:
         )  # fmt: skip
         return command, _Reader(attempt, session)
 
-    with _hiding(attempt.workdir, attempt.scratch) as hide:
+    with _hiding(attempt.workdir, attempt.home) as hide:
         return converse(attempt, execute, begin)
 
 
 @contextmanager
-def _hiding(work: Path, scratch: Path) -> Iterator[Callable[[], None]]:
+def _hiding(work: Path, home: Path) -> Iterator[Callable[[], None]]:
     """Yield what puts the repository's settings for it aside; at the end they are put back.
 
     It imports plug-ins of the folder whatever it is told. What was made in the meantime is laid
-    over what was there; a reviewer's plug-in would give its own verdict else.
+    over what was there; a reviewer's plug-in would give its own verdict else. They are beside the
+    home meanwhile, where what it runs in the sandbox cannot reach them.
     """
     hidden: list[tuple[Path, Path]] = []
+    aside = Path(mkdtemp(prefix=f"{home.name}.aside-", dir=home.parent))
 
     def hide() -> None:
         for name in _SETTINGS:
             if (work / name).exists() or (work / name).is_symlink():
-                place = Path(mkdtemp(prefix="hidden-", dir=scratch)) / name
+                place = Path(mkdtemp(dir=aside)) / name
                 shutil.move(work / name, place)
                 hidden.append((place, work / name))
 
@@ -123,6 +128,7 @@ def _hiding(work: Path, scratch: Path) -> Iterator[Callable[[], None]]:
         hide()
         for place, path in hidden:
             _lay(place, path)
+        remove(aside)
 
 
 def _lay(new: Path, path: Path) -> None:
@@ -167,22 +173,24 @@ def _configuration(attempt: Attempt) -> dict[str, Any]:
     return told | ({"model": model, "small_model": model} if model else {})
 
 
-def _moved(attempt: Attempt, data: Path, session: str) -> str:
-    """Move a session to this attempt's worktree and return its id.
+# The database is the agent's: opening it can be made to remove files or to last for ever.
+_MOVE = """\
+import sqlite3, sys
+place, folder, session = sys.argv[1:]
+with sqlite3.connect(f"file:{place}?mode=rw", uri=True) as opened:
+    done = opened.execute("UPDATE session SET directory = ? WHERE id = ?", (folder, session))
+sys.exit(done.rowcount != 1)
+"""
 
-    In another folder than its own it would answer and never end. Where it cannot be moved, the
-    id returned is that of no session.
+
+def _moved(attempt: Attempt, execute: Execute, data: Path, session: str) -> bool:
+    """Move a session to this attempt's worktree, in the sandbox; whether there was one.
+
+    In another folder than its own it would answer and never end.
     """
-    database = data / "opencode.db"
-    if database.is_symlink():  # what ran there before has put it in the way
-        database.unlink()
-    try:
-        with closing(sqlite3.connect(f"file:{database}?mode=rw", uri=True)) as opened, opened:
-            place = (str(attempt.workdir.resolve()), session)
-            done = opened.execute("UPDATE session SET directory = ? WHERE id = ?", place)
-            return session if done.rowcount == 1 else "ses_none"
-    except sqlite3.Error:
-        return "ses_none"
+    words = (str(data / "opencode.db"), str(attempt.workdir.resolve()), session)
+    command = attempt.command((sys.executable, "-I", "-c", _MOVE, *words), wall=_MOVING)
+    return execute(replace(command, cwd=attempt.scratch, transcript=None)).passed
 
 
 class _Reader:
@@ -302,9 +310,7 @@ def _action(tool: object, given: object) -> str:
 
 def probe(settings: Mapping[str, object]) -> Probe:
     """Look for the program, its version and whether its user has an account."""
-    signed_in = _cli.any_set(*NEEDS, "OPENAI_BASE_URL") or any(
-        login.own().exists() for login in LOGIN
-    )
+    signed_in = _cli.signed_in(LOGIN, *NEEDS, "OPENAI_BASE_URL")
     how = "no account: run `opencode auth login`, or set OPENAI_BASE_URL and OPENAI_API_KEY"
     return _cli.probe(
         "opencode", settings, first=_FIRST, below=_BELOW, signed_in=signed_in, how=how

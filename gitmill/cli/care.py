@@ -79,7 +79,10 @@ def gc(
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
 ) -> int:
-    """Drop what agents printed for tasks that ended long ago; the history itself stays whole."""
+    """Drop what agents printed for tasks that ended long ago, or are no more.
+
+    The history itself stays whole.
+    """
     from gitmill.flows import transcripts
 
     here = session.mill()

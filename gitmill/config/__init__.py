@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import tomllib
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -37,6 +36,7 @@ from gitmill.config.values import (
     Value,
     Variable,
     When,
+    command_line,
     format_duration,
     format_size,
     parse_duration,
@@ -212,7 +212,7 @@ class AgentPolicy(_Model):
     @property
     def line(self) -> str:
         """What the policy says of its command line, empty where it says nothing."""
-        return shlex.join([*self.command, *self.options])
+        return command_line(self.command, self.options)
 
 
 class Price(_Model):

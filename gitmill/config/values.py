@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Annotated
 
@@ -43,6 +44,11 @@ class Network(StrEnum):
 
     ON = "on"
     OFF = "off"
+
+
+def command_line(command: Sequence[str], options: Sequence[str]) -> str:
+    """Return what a policy says of an agent's command line as people trust it."""
+    return shlex.join([*command, *options])
 
 
 def parse_duration(value: object) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
@@ -12,7 +11,7 @@ from functools import cache, cached_property
 from itertools import groupby
 from typing import Any
 
-from gitmill.config.values import Network, Permission, When
+from gitmill.config.values import Network, Permission, When, command_line
 from gitmill.core.document import Document
 from gitmill.core.ids import Kind
 from gitmill.core.item import Risk
@@ -45,7 +44,7 @@ class PlannedAgent:
     @property
     def line(self) -> str:
         """What the policy said of its command line, as `AgentPolicy.line` has it."""
-        return shlex.join([*self.command, *self.options])
+        return command_line(self.command, self.options)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from gitmill.flows.guard import Guard, identity
 from gitmill.flows.interrupt import breakable
 from gitmill.flows.rescue import keep_worktree
 from gitmill.flows.trust import require_trusted
+from gitmill.git.entries import remove
 from gitmill.git.tamper import TRACE
 from gitmill.git.worktrees import Slot
 from gitmill.mill import Mill
@@ -144,6 +145,9 @@ def place(
         here = here.with_home(home)
         if key and not same:
             _set_up(mill, here.with_network(), policy, key)
+            remove(slot.tmp)  # what it left there would meet an agent
+            findings = slot.tmp / "findings.md"
+            findings.touch()
         if key and kind == "build":
             here = replace(here, made=slot.take_tree(mill.store.backend, tree))
         yield here

@@ -34,14 +34,14 @@ class Errand:
     witness: Witness
 
     @property
-    def agent(self) -> Agent:
+    def program(self) -> Agent:
         """The module that runs it."""
         return agents.program(self.who.name, self.who.command)
 
     @property
     def reads_prompt(self) -> bool:
         """Whether it is a model that does the work, or something that talks to one."""
-        return self.agent.READS_PROMPT
+        return self.program.READS_PROMPT
 
     @property
     def rights(self) -> Rights:
@@ -74,7 +74,7 @@ def ask(mill: Mill, errand: Errand, here: Place, findings: tuple[Finding, ...] =
     if not errand.reads_prompt:
         return _run(mill, errand, here, findings)
     keeps = errand.stage.is_authoring
-    with homes.agents_own(mill, item.id, who.name, errand.agent.LOGIN, keeps=keeps) as home:
+    with homes.agents_own(mill, item.id, who.name, errand.program.LOGIN, keeps=keeps) as home:
         return _run(mill, errand, here.with_home(home), findings)
 
 
@@ -84,7 +84,7 @@ def _run(mill: Mill, errand: Errand, here: Place, findings: tuple[Finding, ...])
     if errand.reads_prompt:
         sent = asked(mill, item, stage, errand.who, findings, nonce=nonce, limit=limit)
     began = time.monotonic()
-    report = errand.agent.run(
+    report = errand.program.run(
         _attempt(mill, errand, here, sent, nonce),
         _as_permitted(here, stage) if errand.reads_prompt else here.execute,
     )
@@ -96,7 +96,7 @@ def _run(mill: Mill, errand: Errand, here: Place, findings: tuple[Finding, ...])
 
 def _attempt(mill: Mill, errand: Errand, here: Place, sent: Asked, nonce: str) -> Attempt:
     item, stage, who, witness = errand.item, errand.stage, errand.who, errand.witness
-    needs = errand.agent.NEEDS
+    needs = errand.program.NEEDS
     judged = outside_paths(mill, item, item.base, item.work) if item.work else ()
     prices = {model: price.model_dump() for model, price in errand.policy.prices.items()}
     return Attempt(

@@ -13,6 +13,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from gitmill import process
 from gitmill.config import Policy
 from gitmill.config.values import Enforce, Network
 from gitmill.core.frozen import PlannedStage
@@ -137,7 +138,7 @@ def _named(mill: Mill, name: str) -> tuple[Path, ...]:
 
 def _linked() -> Iterator[Path]:
     """Yield where the links of a run's home lead: the user's may be a hidden place as a whole."""
-    return (path for name in private.TOOLS if (path := private.home() / name).exists())
+    return (path for name in private.TOOLS if (path := process.home() / name).exists())
 
 
 @cache

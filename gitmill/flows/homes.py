@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from gitmill import process
 from gitmill.agents.base import Login
 from gitmill.core.lifecycle import FINAL
 from gitmill.errors import GitmillError
@@ -56,7 +57,7 @@ def furnish(mill: Mill, home: Path) -> None:
 
 def _linked(mill: Mill) -> Iterator[tuple[str, Path]]:
     """Yield what is linked into a home: by the same name as in the user's."""
-    user = private.home()
+    user = process.home()
     for name in private.TOOLS:
         if (user / name).exists():
             yield name, user / name
@@ -98,21 +99,30 @@ def agents_own(
     for number in range(1, 1000):
         name = kind if number == 1 else f"{kind}.{number}"
         lock = try_lock(folder / f"{name}.lock")
-        if lock is not None:
+        if lock is not None and (keeps or _cleared(folder / name)):
             break
+        if lock is not None:
+            os.close(lock)
     else:
         raise GitmillError(f"no free home in {folder}")
     try:
-        if not keeps:
-            logins.give_back(folder / f"{name}{logins.RECORD}")  # of a killed run
-            remove(folder / name)
         furnish(mill, folder / name)
         with logins.lent(folder / name, login):
             yield folder / name
-        if not keeps:
-            remove(folder / name)
     finally:
+        if not keeps:
+            _cleared(folder / name)
         os.close(lock)
+
+
+def _cleared(home: Path) -> bool:
+    """Remove a home; False while it holds a login that cannot be given back."""
+    record = home.with_name(f"{home.name}{logins.RECORD}")
+    logins.give_back(record)
+    if record.exists():
+        return False
+    remove(home)
+    return True
 
 
 def left(mill: Mill, snapshot: Snapshot) -> tuple[list[str], list[str]]:

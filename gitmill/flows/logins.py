@@ -13,7 +13,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from gitmill.agents.base import Login
@@ -29,6 +29,8 @@ def lent(home: Path, logins: tuple[Login, ...]) -> Iterator[None]:
     """Copy what keeps the user signed in into a home, and take it away at the end."""
     record = home.with_name(home.name + RECORD)
     give_back(record)
+    if record.exists():  # the one that is here is newer than the user's, which cannot be written
+        logins = ()
     files = {login: data for login in logins if (data := _read(login.own())) is not None}
     if files:
         told = {one.name: [str(one.own()), _digest(data)] for one, data in files.items()}
@@ -36,6 +38,7 @@ def lent(home: Path, logins: tuple[Login, ...]) -> Iterator[None]:
     try:
         for login, data in files.items():
             with _folder(home, login.name) as folder:
+                remove(home / login.name)
                 _write(folder, Path(login.name).name, data)
         yield
     finally:
@@ -45,8 +48,9 @@ def lent(home: Path, logins: tuple[Login, ...]) -> Iterator[None]:
 def give_back(record: Path) -> list[str]:
     """End what a record says was lent; returns one sentence for each token that was put back."""
     try:
-        told = json.loads(record.read_bytes())
-    except (OSError, ValueError):
+        told = {str(name): (str(own), str(digest))
+                for name, (own, digest) in json.loads(record.read_bytes()).items()}  # fmt: skip
+    except (OSError, ValueError, TypeError, AttributeError):
         record.unlink(missing_ok=True)
         return []
     home = record.with_name(record.name.removesuffix(RECORD))
@@ -55,7 +59,7 @@ def give_back(record: Path) -> list[str]:
     for name, (own, digest) in told.items():
         try:
             with _folder(home, name) as folder:
-                done += _give_back(Path(own), digest, Path(name).name, folder)
+                done += _give_back(Path(own), digest, home / name, folder)
         except FileNotFoundError:
             continue  # a kill came before it was copied
         except OSError:
@@ -65,16 +69,18 @@ def give_back(record: Path) -> list[str]:
     return done
 
 
-def _give_back(own: Path, digest: str, name: str, folder: int) -> Iterator[str]:
-    new, old = _read(name, folder), _read(own)
+def _give_back(own: Path, digest: str, lent: Path, folder: int) -> Iterator[str]:
+    new, old = _read(lent.name, folder), _read(own)
     untouched = old is not None and _digest(old) == digest
     if new is not None and old is not None and untouched and new != old and _is_alike(new, old):
         real = own.resolve()
         with chokepoint(f"write {real.name}"):
             _replace(real, new, stat.S_IMODE(real.stat().st_mode))
         yield f"put the refreshed {own} back"
-    with chokepoint(f"remove {name}"):
-        os.unlink(name, dir_fd=folder)
+    if not os.path.lexists(lent):
+        raise FileNotFoundError(lent)
+    with chokepoint(f"remove {lent.name}"):
+        remove(lent)  # a run may have made a folder of it
 
 
 def _is_alike(new: bytes, old: bytes) -> bool:
@@ -102,16 +108,15 @@ def _read(path: Path | str, folder: int | None = None) -> bytes | None:
         fd = os.open(path, flags, dir_fd=folder)
     except OSError:
         return None
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        return None
     with os.fdopen(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return None
         data = file.read(_LIMIT + 1)
     return data if len(data) <= _LIMIT else None
 
 
 def _write(folder: int, name: str, data: bytes) -> None:
-    with suppress(FileNotFoundError):
-        os.unlink(name, dir_fd=folder)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(os.open(name, flags, 0o600, dir_fd=folder), "wb") as file:
         file.write(data)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from gitmill import process
 from gitmill.agents import base as agents
 
 # Below a home: keys, tokens, sessions, histories. Files that keep settings only are left.
@@ -27,10 +28,8 @@ _SECRETS = (
     ".cargo/credentials", ".cargo/credentials.toml", ".gem/credentials", ".m2/settings.xml",
     ".m2/settings-security.xml", ".gradle/gradle.properties", ".composer/auth.json",
     ".config/composer/auth.json", ".pgpass", ".my.cnf", ".mylogin.cnf",
-    ".cache/huggingface/token", ".huggingface/token", ".claude.json", ".claude/.credentials.json",
-    ".claude/history.jsonl", ".claude/projects", ".codex/auth.json", ".codex/history.jsonl",
-    ".codex/sessions", ".gemini/oauth_creds.json", ".gemini/google_accounts.json", ".gemini/tmp",
-    ".qwen/oauth_creds.json", ".copilot", ".vibe/.env", ".local/share/opencode", ".config/goose",
+    ".cache/huggingface/token", ".huggingface/token", ".claude.json",
+    ".qwen/oauth_creds.json", ".copilot", ".vibe/.env", ".config/goose",
     ".local/share/goose", ".cursor", ".config/amp", ".mozilla", ".thunderbird",
     ".config/google-chrome", ".config/chromium", ".config/BraveSoftware",
     ".config/microsoft-edge", ".config/Signal", ".config/Slack", ".bash_history", ".zsh_history",
@@ -51,7 +50,7 @@ TOOLS = (
     ".cargo/config.toml", ".goenv", ".sdkman", ".jenv", ".jabba", ".ghcup", ".opam", ".elan",
     ".juliaup", ".dotnet", ".swiftly", ".config/pip", ".pip", ".config/uv", ".condarc",
     ".config/mise", ".tool-versions", ".cache/ms-playwright", ".cache/puppeteer",
-    ".cache/Cypress", ".cache/electron",
+    ".cache/Cypress", ".cache/electron", ".claude/local", ".codex/packages",
 )  # fmt: skip
 # Variables that lead to an agent of keys or to a session of the user's.
 VARIABLES = frozenset(
@@ -68,17 +67,18 @@ REFUSED = re.compile(
 )
 
 
-def home() -> Path:
-    """Return the user's home."""
-    return Path(os.environ.get("HOME") or "~").expanduser()
-
-
 def places() -> Iterator[Path]:
-    """Yield every file and folder that is there and that a sandboxed run must not see."""
-    homes = {os.fspath(home())}
+    """Yield every file and folder that is there and that a sandboxed run must not see.
+
+    Of a login the whole folder: one that is given back takes the place of the file, and whoever
+    only had that covered would see it then.
+    """
+    homes = {os.fspath(process.home())}
     with suppress(KeyError):
         homes.add(pwd.getpwuid(os.getuid()).pw_dir)
     names = [f"{folder}/{name}" for folder in homes for name in _SECRETS]
-    logins = [os.fspath(one.own()) for name in agents.names() for one in agents.load(name).LOGIN]
-    every = dict.fromkeys((*names, *logins, *_SOCKETS))
+    logins = [login for name in agents.names() for login in agents.load(name).LOGIN]
+    folders = [f"{folder}/{login.name}".rpartition("/")[0] for folder in homes for login in logins]
+    own = [os.fspath(login.own().parent) for login in logins]
+    every = dict.fromkeys((*names, *folders, *own, *_SOCKETS))
     yield from (Path(name) for name in every if os.path.exists(name))  # noqa: PTH110

@@ -118,16 +118,19 @@ def collect(mill: Mill) -> Iterator[str]:
 def old(mill: Mill, *, older: float = 0.0) -> dict[str, str]:
     """Return the transcripts of items that ended so many seconds ago, or are unknown, by item.
 
-    Empty while a document of the state cannot be read: its item may be one that goes on.
+    Raises `BadDocumentError` while a document of the state cannot be read: it may be of an item
+    that goes on.
     """
     snapshot, now = mill.snapshot(), mill.now()
+    for error in snapshot.broken.values():
+        raise error
     found: dict[str, str] = {}
     for ref, at in sorted(mill.store.backend.refs(layout.TRANSCRIPT.rstrip("/")).items()):
         item = snapshot.items.get(name := ref.removeprefix(layout.TRANSCRIPT))
         ended = item is None or item.status in FINAL
         if ended and (item is None or (now - item.since).total_seconds() >= older):
             found[name] = at
-    return {} if snapshot.broken else found
+    return found
 
 
 def prune(mill: Mill, transcripts: Mapping[str, str]) -> None:

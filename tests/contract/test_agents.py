@@ -12,6 +12,7 @@ from gitmill.agents import base
 from gitmill.agents.base import ExitKind
 from gitmill.config.values import Permission
 from gitmill.core.verdict import VerdictWord
+from gitmill.errors import AgentMissingError
 
 
 def python(code: str) -> dict[str, object]:
@@ -29,15 +30,18 @@ def test_every_agent_says_what_it_can_serve(name: str):
     assert bool(agent.SIGN_IN) == bool(agent.LOGIN)
 
 
-def test_a_new_file_in_the_package_is_an_agent_at_once(tmp_path: Path, monkeypatch):
+def test_a_new_file_in_the_package_is_an_agent_at_once(attempt, execute, tmp_path, monkeypatch):
     import gitmill.agents
 
-    (tmp_path / "newcomer.py").write_text(
-        '"""New."""\nROLES = frozenset({"builder"})\nPERMISSIONS = frozenset({"workspace"})\n'
-    )
+    whole = Path(gitmill.agents.__path__[0], "shell.py").read_text()
+    (tmp_path / "newcomer.py").write_text(whole)
+    (tmp_path / "halfling.py").write_text('"""Half."""\nROLES = frozenset({"builder"})\n')
     monkeypatch.setattr(gitmill.agents, "__path__", [*gitmill.agents.__path__, str(tmp_path)])
-    assert "newcomer" in base.names()
-    assert {"builder"} == base.load("newcomer").ROLES
+    assert {"newcomer", "halfling"} < {*base.names()}
+    report = base.load("newcomer").run(attempt(script="true"), execute)
+    assert report.verdict.word is VerdictWord.PASS
+    with pytest.raises(AgentMissingError, match=r"halfling does not say PERMISSIONS, READS_PROMPT"):
+        base.load("halfling")
 
 
 def test_shell_runs_the_script_in_the_worktree(attempt, execute):

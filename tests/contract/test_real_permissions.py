@@ -159,7 +159,7 @@ def long_prompt(size: int) -> str:
 
 
 @pytest.mark.slow
-@promise("a prompt of 400 KB as it is", but={"gemini": "through a file, from 60,000 characters"})
+@promise("a prompt of 400 KB as it is", but={"gemini": "through a file, from 150,000 bytes"})
 def test_a_long_prompt_reaches_the_model_whole(name, ask):
     prompt = long_prompt(400_000)
     report = ask(name, [Answer("pass", "Read it.")], prompt=prompt, permission="read-only")

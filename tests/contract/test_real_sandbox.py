@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from gitmill.mill import Mill
 from tests.contract.test_real_loop import POLICY, run_logs
 from tests.support.cli import gitmill
 from tests.support.clis import CLIS
 from tests.support.model import Answer, Asked, Model, Shell, Write
 from tests.support.model.steps import Step
+from tests.support.poison import POISONS
 from tests.support.promises import promise
 from tests.support.repos import Repo, Sandbox
 
@@ -70,37 +72,34 @@ def test_nothing_gets_out(name: str, closed: Repo, model: Model, monkeypatch: py
     assert "the sandbox refused: " in build
 
 
-NOTES = (".claude/CLAUDE.md", ".codex/AGENTS.md", ".gemini/GEMINI.md", ".config/opencode/AGENTS.md")
-EVIL = {
-    "notes": "; ".join(f"mkdir -p ~/{Path(n).parent}; echo OBEY-HOME > ~/{n}" for n in NOTES),
-    "links": "for f in .codex .gemini .local/share/opencode; do "
-    "rm -rf ~/$f; mkdir -p $(dirname ~/$f); ln -s {precious} ~/$f; done",
-}
-
-
 @pytest.mark.slow
 @promise("what a builder leaves in its home reaches no reviewer, and leads gitmill nowhere")
-@pytest.mark.parametrize("evil", EVIL)
+@pytest.mark.parametrize("poison", POISONS)
 def test_a_home_is_the_builders_own(
     name: str,
     closed: Repo,
     model: Model,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
-    evil: str,
+    poison: str,
 ):
     precious = tmp_path / "precious"
     precious.mkdir()
-    leave = Shell(EVIL[evil].format(precious=precious))
+    (precious / "mine.txt").write_text("mine")
     settled = [{"number": 1, "resolved": True}]
+    homes = Mill.open(closed.path).pool.folder / "homes"
+    poisoned: list[Path] = []
 
     def script(asked: Asked) -> Sequence[Step]:
         if "You are reviewing" in asked.prompt:
-            if "+Hello" not in asked.prompt:
-                return [Answer("return", "A slip.", [{"message": "it is spelled Hello"}])]
-            return [Answer("pass", "Fine.", earlier=settled)]
+            if "+Hello" in asked.prompt:
+                return [Answer("pass", "Fine.", earlier=settled)]
+            if not poisoned:  # the builder has ended, and comes again
+                poisoned.extend(homes.glob(f"*/{name}"))
+                POISONS[poison](poisoned[0], precious)
+            return [Answer("return", "A slip.", [{"message": "it is spelled Hello"}])]
         if "spelled Hello" not in asked.prompt:
-            return [Write("greet.txt", "Helo\n"), leave, Answer("pass")]
+            return [Write("greet.txt", "Helo\n"), Answer("pass")]
         return [Write("greet.txt", "Hello\n"), Answer("pass", earlier=settled)]
 
     url = model.play(script)
@@ -108,9 +107,10 @@ def test_a_home_is_the_builders_own(
         monkeypatch.setenv(variable, value)
     gitmill(closed.path, "task", "new", "Greet", "--criterion", "politely", "--ready")
     said = gitmill(closed.path, "run")
+    assert len(poisoned) == 1
     assert said.code == 0, said.err
     assert closed.git("show", "main:greet.txt") == "Hello"
     reviews = [one for one in model.asked(url) if "You are reviewing" in one.asked.prompt]
-    assert reviews
+    assert len(reviews) >= 2
     assert not [one for one in reviews if "OBEY-HOME" in json.dumps(one.body)]
-    assert list(precious.iterdir()) == []
+    assert [path.name for path in precious.iterdir()] == ["mine.txt"]

@@ -105,6 +105,16 @@ def test_a_setup_runs_once_for_the_same_lock_files_and_its_products_stay(sandbox
     assert "tools" not in repo.git("ls-tree", "--name-only", "main")
 
 
+def test_what_a_setup_leaves_among_temporary_files_meets_nobody(sandbox: Sandbox):
+    setup = 'mkdir -p "$TMPDIR/opencode/plugin"; mkdir "$TMPDIR/verdict-schema.json"; rm "$GITMILL_FINDINGS"'
+    repo = sandbox.repo(files={".gitmill/config.toml": f"[worktree]\nsetup = ['{setup}']\n"})
+    assert gitmill(repo.path, "init").code == 0
+    new_task(repo.path, "Look", 'ls "$TMPDIR" > seen.txt; test -f "$GITMILL_FINDINGS"')
+    said = gitmill(repo.path, "run")
+    assert said.code == 0, said.err
+    assert repo.git("show", "main:seen.txt").split() == ["findings.md", "script.sh"]
+
+
 def test_a_setup_that_fails_is_told_and_costs_an_attempt(sandbox: Sandbox):
     repo = sandbox.repo()
     repo.commit({".gitmill/config.toml": "[worktree]\nsetup = ['echo no such package; exit 4']\n"})

@@ -259,7 +259,9 @@ def test_transcripts_of_what_goes_on_or_cannot_be_told_are_kept(cast: Cast):
     assert gitmill(cast.repo.path, *gc).json["transcripts"] == []
     assert gitmill(cast.repo.path, "queue", "land").code == 0
     by_hand(cast.repo, {"tasks/zz/t-zzzzz.md": "---\nstatus: [\n---\n"})
-    assert gitmill(cast.repo.path, *gc).json["transcripts"] == []
+    said = gitmill(cast.repo.path, "gc", "--days", "0")
+    assert (said.code, said.out) == (1, "")
+    assert "tasks/zz/t-zzzzz.md:2" in said.err
     by_hand(cast.repo, {"tasks/zz/t-zzzzz.md": None})
     assert gitmill(cast.repo.path, *gc).json["transcripts"] == [task]
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -117,10 +119,10 @@ def test_a_login_that_is_kept_elsewhere_is_lent_and_hidden_too(
     (sealed / LOGIN).parent.rename(elsewhere)
     monkeypatch.setenv("TOOL_HOME", str(elsewhere))
     path = elsewhere / "auth.json"
-    goes(repo, f"{REFRESH}; (word / 'seen').write_text(Path({str(path)!r}).read_text())")
+    goes(repo, f"{REFRESH}; (word / 'seen').write_text(str(os.path.exists({str(path)!r})))")
     assert (word(repo) / "saw").read_text() == f"0o600 {json.dumps(OLD)}"
     assert json.loads(path.read_text()) == NEW
-    assert (word(repo) / "seen").read_text() == ""
+    assert (word(repo) / "seen").read_text() == "False"
     assert left(repo) == []
 
 
@@ -134,6 +136,7 @@ def test_a_login_that_is_kept_elsewhere_is_lent_and_hidden_too(
         "auth.unlink()",
         "auth.unlink(); auth.symlink_to('/etc/hostname')",
         "auth.unlink(); os.mkfifo(auth)",
+        "auth.unlink(); auth.mkdir(); (auth / 'x').touch()",
         "auth.unlink(); auth.parent.rmdir(); auth.parent.symlink_to('/etc')",
     ],
 )
@@ -141,6 +144,7 @@ def test_what_is_no_token_is_not_taken(repo: Repo, sealed: Path, do: str):
     goes(repo, do)
     assert own(sealed) == OLD
     assert not (sealed / LOGIN).is_symlink()
+    assert left(repo) == []
 
 
 def test_a_link_that_one_run_leaves_does_not_lead_the_next_login_astray(repo: Repo, sealed: Path):
@@ -152,6 +156,48 @@ def test_a_link_that_one_run_leaves_does_not_lead_the_next_login_astray(repo: Re
     goes(repo, first)
     assert list(outside.iterdir()) == []
     assert own(sealed) == OLD
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_token_that_cannot_be_given_back_stays_until_it_can(
+    repo: Repo, sealed: Path, monkeypatch: pytest.MonkeyPatch, *, keeps: bool
+):
+    """The disk is full, and the next run comes before it is not any more."""
+    mill, real = Mill.open(repo.path), logins._replace
+
+    def full(path: Path, data: bytes, mode: int) -> None:
+        if path == sealed / LOGIN:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(path, data, mode)
+
+    monkeypatch.setattr(logins, "_replace", full)
+    with homes.agents_own(mill, "t-1", "tool", (Login(LOGIN),), keeps=keeps) as home:
+        (home / LOGIN).write_text(json.dumps(NEW))
+    with homes.agents_own(mill, "t-1", "tool", (Login(LOGIN),), keeps=keeps) as again:
+        assert json.loads((again / LOGIN).read_text()) == (NEW if keeps else OLD)
+    assert (again == home) is keeps
+    monkeypatch.setattr(logins, "_replace", real)
+    assert homes.settle(mill) == [f"put the refreshed {sealed / LOGIN} back"]
+    assert own(sealed) == NEW
+    assert left(repo) == []
+
+
+def test_a_token_that_is_given_back_is_seen_by_no_other_run(repo: Repo, sealed: Path):
+    """It takes the place of the file, and what hid only that file would be gone."""
+    path = sealed / LOGIN
+
+    def renew() -> None:
+        eventually((word(repo) / "ready").exists, seconds=30.0)
+        logins._replace(path, json.dumps(NEW).encode(), 0o600)
+        (word(repo) / "renewed").touch()
+
+    other = threading.Thread(target=renew)
+    other.start()
+    wait = "import time\nwhile not (word / 'renewed').exists(): time.sleep(0.01)\n"
+    seen = f"(word / 'seen').write_text(str(os.path.exists({str(path)!r})))"
+    goes(repo, f"(word / 'ready').touch()\n{wait}{seen}")
+    other.join()
+    assert (word(repo) / "seen").read_text() == "False"
 
 
 def test_nothing_is_lent_where_nobody_is_signed_in(repo: Repo, sealed: Path):
@@ -167,12 +213,9 @@ def test_other_runs_do_not_see_it(repo: Repo, sealed: Path):
     other = pool / homes.FOLDER / "t-other" / "tool" / ".tool"
     other.mkdir(parents=True)
     (other / "auth.json").write_text("theirs")
-    every = (str(other), str(sealed / LOGIN))
-    goes(
-        repo,
-        f"(word / 'seen').write_text(str([os.path.isfile(p) and open(p).read() for p in {every}]))",
-    )
-    assert (word(repo) / "seen").read_text() == "[False, '']"
+    goes(repo, f"(word / 'seen').write_text(str([os.path.exists(p) for p in "
+               f"({str(other)!r}, {str(sealed / LOGIN)!r})]))")  # fmt: skip
+    assert (word(repo) / "seen").read_text() == "[False, False]"
 
 
 STEPS = 2  # the user's file is replaced, the copy removed
