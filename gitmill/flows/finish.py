@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from gitmill import process
 from gitmill.config import Policy
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import Event
@@ -26,6 +27,8 @@ from gitmill.mill import Mill, layout
 from gitmill.store.events import Step, draft_step
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import Draft
+
+MOVING = "moving"  # names the candidate that a checkout is being moved to
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,28 @@ def move_target(
     changed = [change.path for change in mill.changes(onto, candidate)]
     refuse_overlap(place, changed)
     options = mill.repository.writer.options
-    fast_forward(place, candidate, lock=lock.descriptor, options=options)
+    with _begun(mill, candidate):
+        fast_forward(place, candidate, lock=lock.descriptor, options=options)
+
+
+@contextmanager
+def _begun(mill: Mill, candidate: str) -> Iterator[None]:
+    """Leave word for whoever comes after a kill that a checkout is being moved to a candidate."""
+    mark = mill.repository.private / MOVING
+    process.write_anew(mark, candidate.encode())
+    try:
+        yield
+    finally:
+        mark.unlink(missing_ok=True)
+
+
+def began(mill: Mill, candidate: str) -> float | None:
+    """Return when a checkout was being moved to a candidate, if gitmill was killed at that."""
+    mark = mill.repository.private / MOVING
+    try:
+        return mark.stat().st_mtime if mark.read_bytes() == candidate.encode() else None
+    except FileNotFoundError:
+        return None
 
 
 def finish(

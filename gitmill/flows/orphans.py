@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from gitmill.core.item import Item
+from gitmill.core.item import Item, Landing
 from gitmill.core.lifecycle import Status
 from gitmill.core.verdict import VerdictWord
 from gitmill.engines import leftovers
 from gitmill.errors import GitmillError, IllegalTransitionError, LandBusyError, LeasedError
 from gitmill.flows import gates
-from gitmill.flows.finish import LandLock, abort, finish, land_lock
+from gitmill.flows.finish import MOVING, LandLock, abort, began, finish, land_lock
 from gitmill.flows.outcome import tampering
-from gitmill.git.checkout import checkout_of, resume
+from gitmill.git.checkout import checkout_of, free_locks, put_back, resume
 from gitmill.git.objects import Move
+from gitmill.git.repo import Checkout
 from gitmill.mill import Mill, layout
 from gitmill.store.snapshot import Snapshot
 
@@ -105,12 +106,27 @@ def _on_target(mill: Mill, lock: LandLock, item: Item) -> bool:
     if landing.candidate == landing.onto:
         return False
     place = checkout_of(mill.repository, landing.target, pool=mill.pool.folder)
-    if place is not None and _tested(mill, item):
-        options = mill.repository.writer.options
-        resume(place, landing.onto, landing.candidate, lock=lock.descriptor, options=options)
+    if place is not None:
+        _go_on(mill, lock, place, landing, tested=_tested(mill, item))
     git = mill.repository.git
     argv = ("merge-base", "--is-ancestor", landing.candidate, landing.target)
     return git.run(*argv, check=False).returncode == 0
+
+
+def _go_on(mill: Mill, lock: LandLock, place: Checkout, landing: Landing, *, tested: bool) -> None:
+    """Finish a fast-forward of a checkout that was killed half-way, or undo its first half.
+
+    It is finished only to what has all its passes recorded. Its git is dead: it had inherited the
+    lock that is ours now.
+    """
+    old, new, options = landing.onto, landing.candidate, mill.repository.writer.options
+    when = began(mill, new)
+    if when is not None:
+        free_locks(place, mill.repository.common, when, mill.repository.private / "scratch")
+    moved = tested and resume(place, old, new, lock=lock.descriptor, options=options)
+    if when is not None and not moved and mill.store.backend.ref(landing.target) == old:
+        put_back(place, mill.store.backend, old, mill.changes(old, new))
+    (mill.repository.private / MOVING).unlink(missing_ok=True)
 
 
 def _tested(mill: Mill, item: Item) -> bool:

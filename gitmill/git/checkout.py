@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from gitmill.errors import CheckoutBlockedError
 from gitmill.git.command import Git
+from gitmill.git.entries import remove
+from gitmill.git.objects import Backend
 from gitmill.git.repo import Checkout, Repository
+from gitmill.git.trees import Change
+
+_BEGINS = 2.0  # seconds in which a fast-forward has taken the lock of the index, mostly all locks
+_OLD = 5.0  # seconds
 
 
 def checkout_of(repository: Repository, ref: str, *, pool: Path) -> Checkout | None:
@@ -147,3 +155,65 @@ def resume(place: Checkout, old: str, new: str, *, lock: int, options: Sequence[
         return False
     fast_forward(place, new, lock=lock, options=options)
     return True
+
+
+def free_locks(place: Checkout, common: Path, began: float, aside: Path) -> None:
+    """Move the locks aside that a killed fast-forward has left in a checkout.
+
+    `began` is when that began, in seconds of the epoch. A lock that was taken then is its own, for
+    nobody else can have taken it since; one of a ref that is old is nobody's, for whoever takes it
+    holds it for milliseconds. Only when that git is known to be dead.
+    """
+    git_dir = git_at(place).git_dir
+    names = [(git_dir, "HEAD.lock"), (git_dir, "ORIG_HEAD.lock"), (common, f"{place.branch}.lock")]
+    for folder, name in [(git_dir, "index.lock"), *names]:
+        with suppress(FileNotFoundError):
+            taken = (folder / name).stat().st_mtime
+            old = name != "index.lock" and time.time() - taken >= _OLD
+            if old or taken < began + _BEGINS:
+                aside.mkdir(parents=True, exist_ok=True)
+                (folder / name).rename(aside / f"{name.replace('/', '-')}-{time.time_ns()}")
+
+
+def put_back(
+    place: Checkout, backend: Backend, old: str, changed: Iterable[Change]
+) -> tuple[str, ...]:
+    """Undo a fast-forward from `old` that was killed before it had written the index.
+
+    It leaves files as they are in the new commit, half of one, or none. Such are put back as they
+    are in `old`; anything else somebody has written since, and it stays. The paths are returned.
+    Only for a fast-forward that had begun: then none of these paths was changed by the user.
+    """
+    git = git_at(place)
+    staged = set(git.run("diff-index", "--cached", "--name-only", "-z", old, "--").text.split("\0"))
+    dirty = set(_own_changes(git, place.path, {change.path for change in changed}))
+    torn = [
+        change
+        for change in changed
+        if change.path in dirty
+        and change.path not in staged
+        and _is_torn(git, place.path / change.path, backend, change)
+    ]
+    for change in torn:
+        remove(place.path / change.path)
+    known = "".join(f"{change.path}\0" for change in torn if change.old is not None)
+    if known:
+        git.run(
+            "checkout-index", "-f", "-z", "--stdin", stdin=known.encode(errors="surrogateescape")
+        )
+    return tuple(change.path for change in torn)
+
+
+def _is_torn(git: Git, path: Path, backend: Backend, change: Change) -> bool:
+    """Whether what stands at a path is what a killed fast-forward may have left there."""
+    if not os.path.lexists(path):
+        return True
+    if change.new is None or not (path.is_symlink() or path.is_file()):
+        return False
+    new = backend.read(change.new.oid)[1]
+    if path.is_symlink():
+        return os.fsencode(os.readlink(path)) == new  # noqa: PTH115  (as bytes)
+    # As git would store it: in the work tree filters and ends of lines may make it another one.
+    argv = ("hash-object", f"--path={change.path}", "--stdin")
+    data = path.read_bytes()
+    return new.startswith(data) or git.out(*argv, stdin=data) == change.new.oid

@@ -9,6 +9,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+PACKED = "packed-refs.lock"
+PACKING = 60.0  # seconds that packing refs takes at most, be there millions
+
 
 @contextmanager
 def held(path: Path) -> Iterator[int]:
@@ -35,19 +38,23 @@ def try_lock(path: Path) -> int | None:
 
 
 def stale(common: Path, refs: Sequence[str], *, age: float = 5.0) -> Iterator[Path]:
-    """Yield the old `.lock` files of these refs and of those below them, by their paths in git."""
-    for ref in refs:
-        for lock in (common / f"{ref}.lock", *_locks_below(common / ref)):
-            with suppress(FileNotFoundError):  # its owner was alive and has ended
-                if time.time() - lock.stat().st_mtime >= age:
-                    yield lock.relative_to(common)
+    """Yield the old `.lock` files of these refs and of those below them, by their paths in git.
+
+    That of the packed refs too, which whoever removes a ref takes; it must be very old.
+    """
+    found = [lock for ref in refs for lock in (common / f"{ref}.lock", *_locks_below(common / ref))]
+    for lock, least in (*((lock, age) for lock in found), (common / PACKED, PACKING)):
+        with suppress(FileNotFoundError):  # its owner was alive and has ended
+            if time.time() - lock.stat().st_mtime >= least:
+                yield lock.relative_to(common)
 
 
 def clear_stale(common: Path, refs: Sequence[str], aside: Path, *, age: float = 5.0) -> list[str]:
     """Move old `.lock` files of these refs and of those below them aside; return their names.
 
     Only for refs that nobody else writes. The caller sees to it that none of us is writing; any
-    other writer, like a fetch of the user's, holds such a lock for milliseconds.
+    other writer, like a fetch of the user's, holds such a lock for milliseconds, and that of the
+    packed refs for seconds where there are very many.
     """
     found: list[str] = []
     for lock in stale(common, refs, age=age):

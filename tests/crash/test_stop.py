@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 from tests.support.crash_cases import Server, eventually
@@ -192,6 +193,33 @@ def test_the_users_checkout_is_never_left_half_way(live: Live, how: str):
     assert live.repo.git("status", "--porcelain") == ""
     assert live.repo.git("notes", "--ref=gitmill", "list", "main")
     assert not (live.repo.git_dir / "index.lock").exists()
+
+
+def test_a_checkout_that_git_died_in_is_put_back_and_landed_on(live: Live):
+    """Gitmill and its git are killed while git writes files: the index is still the old one."""
+    live.slow_checkout("repo")
+    task = live.new_task("Quick", "echo new > A.txt; echo two >> a.txt; rm b.txt; echo z > z.txt")
+    (live.repo.path / "own.txt").write_text("not committed\n")
+    process = live.start_until("git", "run")
+    process.kill()
+    process.wait()
+    killed = 0
+    for git in psutil.process_iter(["name", "cmdline", "environ"]):
+        words = (*(git.info["cmdline"] or ()), *(git.info["environ"] or {}).values())
+        if git.info["name"] == "git" and str(live.repo.path) in " ".join(words):
+            git.kill()
+            killed += 1
+    assert killed
+    live.go()
+    left = live.repo.git("status", "--porcelain").splitlines()
+    assert "?? A.txt" in left
+    assert (live.repo.git_dir / "index.lock").exists()
+    said = live.gitmill("run")
+    assert said.code == 0, said.err
+    assert live.item(task)["status"] == "landed"
+    assert live.repo.git("show", "main:A.txt") == "new"
+    assert live.repo.git("status", "--porcelain") == "?? own.txt"
+    assert not (live.repo.git_dir / "gitmill/moving").exists()
 
 
 def test_no_worktree_is_given_out_while_git_still_writes_there(live: Live):

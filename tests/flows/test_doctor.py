@@ -356,7 +356,7 @@ def age(path: Path, seconds: float = 600) -> None:
     os.utime(path, (old, old))
 
 
-@pytest.mark.parametrize("name", ["index.lock", "refs/heads/main.lock", "packed-refs.lock"])
+@pytest.mark.parametrize("name", ["index.lock", "refs/heads/main.lock"])
 def test_locks_of_gits_are_told_and_left_alone(repo: Repo, name: str):
     lock = repo.git_dir / name
     lock.touch()
@@ -368,16 +368,17 @@ def test_locks_of_gits_are_told_and_left_alone(repo: Repo, name: str):
     assert lock.exists()
 
 
-def test_locks_of_ours_are_set_aside(repo: Repo):
-    lock = repo.git_dir / "refs/heads/gitmill/state.lock"
+@pytest.mark.parametrize("name", ["refs/heads/gitmill/state.lock", "packed-refs.lock"])
+def test_locks_of_ours_are_set_aside(repo: Repo, name: str):
+    lock = repo.git_dir / name
     lock.touch()
     age(lock)
     told = examine(repo.path)
     assert [(o.name, o.sign.level) for o in told if o.sign.fix] == [("our locks", Level.WARNING)]
-    assert mend(told) == ["our locks: set aside refs/heads/gitmill/state.lock"]
+    assert mend(told) == [f"our locks: set aside {name}"]
     assert worst(repo.path) == set()
     (aside,) = (repo.git_dir / "gitmill/stale").iterdir()
-    assert aside.name.startswith("refs-heads-gitmill-state.lock")
+    assert aside.name.startswith(name.replace("/", "-"))
 
 
 # -- the state -------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from gitmill.git.checkout import (
     current_branch,
     fast_forward,
     git_at,
+    put_back,
     refuse_busy,
     refuse_overlap,
     resume,
@@ -415,3 +416,53 @@ def test_one_that_had_not_begun_or_has_ended_is_not_touched(repo, candidate, loc
     before = everything(repo)
     assert not resume(place, old, candidate, lock=lock)
     assert everything(repo) == before
+
+
+# Killed before the index
+
+
+def test_files_that_a_killed_fast_forward_has_written_are_put_back(repo, candidate, lock):
+    """As a whole, as a half and as nothing; what somebody wrote since is theirs."""
+    (repo.path / "b.txt").write_text("mine\n")
+    old, before = repo.git("rev-parse", "HEAD"), everything(repo)
+    changed = changes_of(repo, old, candidate)
+    (repo.path / "a.txt").write_text("landed\n")
+    (repo.path / "docs").mkdir()
+    (repo.path / "docs/new.txt").write_text("ne")
+    (repo.path / "gone.txt").unlink()
+    (repo.path / "dist/kept.txt").write_text("")
+    place, backend = place_of(repo), Libgit2(repo.git_dir)
+    torn = put_back(place, backend, old, changed)
+    assert set(torn) == {"a.txt", "docs/new.txt", "gone.txt", "dist/kept.txt"}
+    assert everything(repo) == before
+    assert put_back(place, backend, old, changed) == ()
+    fast_forward(place, candidate, lock=lock)
+    assert repo.git("status", "--porcelain") == " M b.txt"
+
+
+def test_what_the_user_has_written_since_is_not_put_back(repo, candidate):
+    old = repo.git("rev-parse", "HEAD")
+    (repo.path / "a.txt").write_text("landed, and more\n")
+    (repo.path / "gone.txt").write_text("mine\n")
+    (repo.path / "dist/kept.txt").write_text("landed\n")
+    repo.git("add", "-f", "dist/kept.txt")
+    before = everything(repo)
+    assert (
+        put_back(place_of(repo), Libgit2(repo.git_dir), old, changes_of(repo, old, candidate)) == ()
+    )
+    assert everything(repo) == before
+
+
+def test_a_half_done_file_is_known_behind_filters_and_line_ends(repo, candidate):
+    repo.git("config", "core.autocrlf", "true")
+    old = repo.git("rev-parse", "HEAD")
+    (repo.path / "a.txt").write_bytes(b"landed\r\n")
+    changed = changes_of(repo, old, candidate)
+    assert put_back(place_of(repo), Libgit2(repo.git_dir), old, changed) == ("a.txt",)
+    assert (repo.path / "a.txt").read_text().split() == ["a"]
+
+
+def changes_of(repo: Repo, old: str, new: str) -> list[trees.Change]:
+    backend = Libgit2(repo.git_dir)
+    olds, news = (repo.git("rev-parse", f"{commit}^{{tree}}") for commit in (old, new))
+    return list(trees.changes(backend, olds, news))

@@ -112,6 +112,8 @@ def test_old_locks_of_our_refs_go_aside_and_no_others(tmp_path):
     theirs = [lock_of(common, name, age=60) for name in ("refs/heads/main", "packed-refs", "HEAD")]
     theirs.append(lock_of(common, "refs/notes/gitmillish", age=60))
     refs = ["refs/gitmill", "refs/heads/gitmill", "refs/notes/gitmill"]
+    (common / "packed-refs.lock").touch()
+    os.utime(common / "packed-refs.lock", (time.time() - 20,) * 2)
     found = clear_stale(common, refs, aside)
     assert sorted(found) == [f"{name}.lock" for name in stale]
     assert all(path.exists() for path in [fresh, *theirs])
@@ -126,3 +128,12 @@ def test_old_locks_of_our_refs_go_aside_and_no_others(tmp_path):
 def test_where_nothing_is_stale_nothing_is_made(tmp_path):
     assert clear_stale(tmp_path, ["refs/gitmill"], tmp_path / "aside") == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_of_the_packed_refs_goes_aside_when_it_is_very_old(tmp_path):
+    lock = tmp_path / "packed-refs.lock"
+    for age, found in ((30, []), (90, ["packed-refs.lock"])):
+        lock.touch()
+        os.utime(lock, (time.time() - age,) * 2)
+        assert clear_stale(tmp_path, ["refs/gitmill"], tmp_path / "aside") == found
+        assert lock.exists() is not bool(found)

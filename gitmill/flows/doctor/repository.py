@@ -249,12 +249,13 @@ def _foreign_locks(common: Path) -> Iterator[tuple[str, float]]:
             age = time.time() - path.stat().st_mtime
         except FileNotFoundError:
             continue
-        if age >= _OLD and not layout.is_own(name.removesuffix(".lock")):
+        own = layout.is_own(name.removesuffix(".lock")) or name == locks.PACKED
+        if age >= _OLD and not own:
             yield name, age
 
 
 def own_locks(mill: Mill) -> Signs:
-    """Locks on refs that are gitmill's alone."""
+    """Locks on refs that are gitmill's alone, and that of the packed refs, which it takes too."""
     found = [str(lock) for lock in locks.stale(mill.repository.common, layout.OWN)]
 
     def fix() -> str:
