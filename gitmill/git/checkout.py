@@ -11,7 +11,7 @@ from pathlib import Path
 from gitmill.errors import CheckoutBlockedError
 from gitmill.git.command import Git
 from gitmill.git.entries import remove
-from gitmill.git.objects import Backend
+from gitmill.git.objects import Backend, MissingObjectError
 from gitmill.git.repo import Checkout, Repository
 from gitmill.git.trees import Change
 
@@ -195,13 +195,30 @@ def put_back(
         and _is_torn(git, place.path / change.path, backend, change)
     ]
     for change in torn:
-        remove(place.path / change.path)
+        if os.path.lexists(place.path / change.path):  # not below a file that has come in between
+            remove(place.path / change.path)
+    torn += [
+        change
+        for change in changed
+        if change.new is None and change.path in dirty and _is_emptied(place.path / change.path)
+    ]
     known = "".join(f"{change.path}\0" for change in torn if change.old is not None)
     if known:
-        git.run(
-            "checkout-index", "-f", "-z", "--stdin", stdin=known.encode(errors="surrogateescape")
-        )
+        names = known.encode(errors="surrogateescape")
+        git.run("checkout-index", "-f", "-z", "--stdin", stdin=names, check=False)
     return tuple(change.path for change in torn)
+
+
+def _is_emptied(path: Path) -> bool:
+    """Remove a folder that stands where a file was, if it has nothing but folders in it."""
+    if path.is_symlink() or not path.is_dir():
+        return False
+    for parent, _, files in os.walk(path, topdown=False):
+        if files:
+            return False
+        with suppress(OSError):  # links to folders, or what has just come
+            Path(parent).rmdir()
+    return not path.exists()
 
 
 def _is_torn(git: Git, path: Path, backend: Backend, change: Change) -> bool:
@@ -210,7 +227,10 @@ def _is_torn(git: Git, path: Path, backend: Backend, change: Change) -> bool:
         return True
     if change.new is None or not (path.is_symlink() or path.is_file()):
         return False
-    new = backend.read(change.new.oid)[1]
+    try:
+        new = backend.read(change.new.oid)[1]
+    except MissingObjectError:  # a submodule
+        return False
     if path.is_symlink():
         return os.fsencode(os.readlink(path)) == new  # noqa: PTH115  (as bytes)
     # As git would store it: in the work tree filters and ends of lines may make it another one.

@@ -440,6 +440,29 @@ def test_files_that_a_killed_fast_forward_has_written_are_put_back(repo, candida
     assert repo.git("status", "--porcelain") == " M b.txt"
 
 
+def test_a_folder_in_the_place_of_a_file_and_the_other_way_round_are_put_back(repo, lock):
+    old = repo.git("rev-parse", "HEAD")
+    repo.git("switch", "-q", "-c", "turned")
+    repo.git("rm", "-q", "a.txt", "src/c.txt")
+    (repo.path / "a.txt/deep").mkdir(parents=True)
+    new = repo.commit({"a.txt/deep/in.txt": "in\n", "src": "a file\n"})
+    repo.git("switch", "-q", "main")
+    before, changed = everything(repo), changes_of(repo, old, new)
+    (repo.path / "a.txt").unlink()
+    (repo.path / "a.txt/deep").mkdir(parents=True)
+    (repo.path / "a.txt/deep/in.txt").write_text("in\n")
+    (repo.path / "src/c.txt").unlink()
+    (repo.path / "src").rmdir()
+    (repo.path / "src").write_text("a f")
+    put_back(place_of(repo), Libgit2(repo.git_dir), old, changed)
+    assert everything(repo) == before
+    (repo.path / "a.txt").unlink()
+    (repo.path / "a.txt").mkdir()
+    (repo.path / "a.txt/mine.txt").write_text("mine\n")
+    assert put_back(place_of(repo), Libgit2(repo.git_dir), old, changed) == ()
+    assert (repo.path / "a.txt/mine.txt").exists()
+
+
 def test_what_the_user_has_written_since_is_not_put_back(repo, candidate):
     old = repo.git("rev-parse", "HEAD")
     (repo.path / "a.txt").write_text("landed, and more\n")
