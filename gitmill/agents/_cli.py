@@ -24,6 +24,11 @@ Version = tuple[int, ...]
 # of that; what is longer goes through a file, of which a message shows both ends.
 LONGEST = 500_000
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_AT = re.compile(
+    rf"again at (?:({'|'.join(_MONTHS)}) (\d{{1,2}})(?:st|nd|rd|th), (\d{{4}}) )?"
+    r"(\d{1,2}):(\d{2}) ?(AM|PM)"
+)
 _PRICES = Path(__file__).with_name("prices.toml")
 
 
@@ -146,15 +151,20 @@ def refusal(status: int) -> ExitKind:
 def wait_said(text: str) -> float | None:
     """Return how many seconds to wait by what a service says, None when it does not say.
 
-    Understands `try again in 1m30.5s` and `try again at 7:14 PM`, a time of this machine's zone.
+    Understands `try again in 1m30.5s`, and times of this machine's zone: `try again at 7:14 PM`,
+    and of another day `try again at Nov 22nd, 2026 12:26 AM`.
     """
     if match := re.search(r"again in ((?:\d+(?:\.\d+)? ?(?:ms|[hms])[a-z]* ?)+)", text):
         parts = re.findall(r"(\d+(?:\.\d+)?) ?(ms|[hms])", match[1])
         return sum(float(number) * _UNITS[unit] for number, unit in parts)
-    if match := re.search(r"again at (\d{1,2}):(\d{2}) ?(AM|PM)", text, re.IGNORECASE):
-        hour = int(match[1]) % 12 + (12 if match[3].upper() == "PM" else 0)
+    if match := _AT.search(text):
+        hour, minute = int(match[4]) % 12 + (12 if match[6] == "PM" else 0), int(match[5])
+        if match[1]:
+            month, day, year = _MONTHS.index(match[1]) + 1, int(match[2]), int(match[3])
+            then = time.mktime((year, month, day, hour, minute, 0, 0, 0, -1))
+            return max(0.0, then - time.time())
         now = time.localtime()
-        left = (hour - now.tm_hour) * 3600 + (int(match[2]) - now.tm_min) * 60 - now.tm_sec
+        left = (hour - now.tm_hour) * 3600 + (minute - now.tm_min) * 60 - now.tm_sec
         return float(left % 86400)
     return None
 

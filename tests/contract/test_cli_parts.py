@@ -38,6 +38,12 @@ def test_a_time_of_day_is_the_next_one():
     assert 530 < _cli.wait_said(said) <= 600
     past = time.localtime(time.time() - 600)
     assert 85700 < _cli.wait_said(time.strftime("try again at %I:%M %p", past)) < 85801
+    later = time.localtime(time.time() + 3 * 86400)
+    said = time.strftime("try again at %b XX, %Y %I:%M %p.", later).replace(
+        "XX", f"{later.tm_mday}th"
+    )
+    assert 3 * 86400 - 61 < _cli.wait_said(said) <= 3 * 86400 + 1
+    assert _cli.wait_said("try again at Jan 1st, 2026 12:26 AM.") == 0
 
 
 @pytest.mark.parametrize(

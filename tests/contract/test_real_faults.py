@@ -50,30 +50,31 @@ def test_a_limit_without_an_end_is_rate_limited(name, ask):
 
 
 @promise("429 that says when it ends: rate-limited, until then")
-def test_a_limit_with_an_end_tells_it(name, ask):
+@pytest.mark.parametrize("hours", [1, 72])
+def test_a_limit_with_an_end_tells_it(name, ask, hours: int):
     # Claude Code says it to those who are signed in, not to those who pay by key.
     login = {"CLAUDE_CODE_OAUTH_TOKEN": "sk-ant-oat01-fake", "ANTHROPIC_API_KEY": ""}
-    report = ask(name, [limit(name)], env=login if name == "claude" else {})
+    report = ask(name, [limit(name, hours * 3600)], env=login if name == "claude" else {})
     assert report.exit is ExitKind.RATE_LIMITED, report.problem
-    assert report.retry_after == pytest.approx(3600, abs=70)
+    assert report.retry_after == pytest.approx(hours * 3600, abs=70)
 
 
-def limit(name: str) -> Status:
-    """Return how the service of a CLI says that its limit ends in an hour."""
-    until = int(time.time()) + 3600
+def limit(name: str, seconds: int) -> Status:
+    """Return how the service of a CLI says when its limit ends."""
+    until = int(time.time()) + seconds
     spent = {
         "type": "usage_limit_reached", "message": "The usage limit has been reached",
-        "plan_type": "pro", "resets_at": until, "resets_in_seconds": 3600,
+        "plan_type": "pro", "resets_at": until, "resets_in_seconds": seconds,
     }  # fmt: skip
     quota = {
         "code": 429, "status": "RESOURCE_EXHAUSTED",
-        "message": "You exceeded your current quota. Please retry in 3600s.",
+        "message": f"You exceeded your current quota. Please retry in {seconds}s.",
         "details": [
             {
                 "@type": "type.googleapis.com/google.rpc.QuotaFailure",
                 "violations": [{"quotaId": "GenerateRequestsPerDayPerProjectPerModel"}],
             },
-            {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "3600s"},
+            {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{seconds}s"},
         ],
     }  # fmt: skip
     headers = {
@@ -85,7 +86,7 @@ def limit(name: str) -> Status:
         "claude": Status(429, "limit", headers),
         "codex": Status(429, body=json.dumps({"error": spent})),
         "gemini": Status(429, body=json.dumps({"error": quota})),
-        "opencode": Status(429, "Rate limit reached. Please try again in 3600s."),
+        "opencode": Status(429, f"Rate limit reached. Please try again in {seconds}s."),
     }[name]
 
 

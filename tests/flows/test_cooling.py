@@ -18,7 +18,7 @@ SHORT = '[limits]\nwait = "1s"\n'
 
 
 def when(text: str) -> str:
-    return re.sub(r"(\d{4}-\d\d-\d\d )?\d\d:\d\d UTC", "THEN", text)
+    return re.sub(r"(WHEN|(\d{4}-\d\d-\d\d )?\d\d:\d\d) UTC", "THEN", text)
 
 
 def fixture(roles: dict, policy: str = SHORT):
