@@ -21,8 +21,8 @@ from gitmill.git.entries import remove
 
 Version = tuple[int, ...]
 # Codex takes 1,048,576 characters in one message, models with a window of 200,000 tokens about half
-# of that; what is longer goes through a file, of which a message shows both ends.
-LONGEST = 500_000
+# of that; what has more bytes goes through a file, of which a message shows both ends.
+_LONGEST = 500_000
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _AT = re.compile(
@@ -115,7 +115,7 @@ def folder(home: Path, name: str) -> Path:
     return path
 
 
-def message(attempt: Attempt, prompt: str, longest: int = LONGEST) -> bytes:
+def message(attempt: Attempt, prompt: str, longest: int = _LONGEST) -> bytes:
     """Return what a CLI gets on its standard input for a prompt of any length.
 
     One of more than `longest` bytes, as JSON has it, goes to a file; the message shows its ends.

@@ -28,7 +28,6 @@ from gitmill.agents.base import (
     Report,
     Usage,
 )
-from gitmill.git.entries import remove
 from gitmill.process import Command, Outcome
 
 ROLES = ANY_ROLE
@@ -68,7 +67,6 @@ _REFUSED = re.compile(r"[Nn]ot in workspace|requires user confirmation|denied")
 def run(attempt: Attempt, execute: Execute) -> Report:
     """Carry out one attempt."""
     settings = _cli.folder(attempt.home, ".gemini") / "settings.json"
-    remove(settings)
     process.write_anew(settings, json.dumps(_settings(attempt)).encode())
     policy = attempt.scratch / "gemini-policy.toml"
     process.write_anew(policy, _policy(attempt).encode())

@@ -146,8 +146,7 @@ def place(
         if key and not same:
             _set_up(mill, here.with_network(), policy, key)
             remove(slot.tmp)  # what it left there would meet an agent
-            findings = slot.tmp / "findings.md"
-            findings.touch()
+            (slot.tmp / findings.name).touch()
         if key and kind == "build":
             here = replace(here, made=slot.take_tree(mill.store.backend, tree))
         yield here
