@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from gitmill.core.lease import Lease
 from gitmill.core.verdict import Finding
-from gitmill.engines import leftovers
 from gitmill.errors import UnusableRepositoryError
 from gitmill.git import trees
 from gitmill.git.objects import TREE, read_commit
@@ -25,6 +24,7 @@ from gitmill.store import layout
 from gitmill.store.events import Step, draft_step, timestamp
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import Store
+from gitmill.supervision import processes
 
 if TYPE_CHECKING:
     from gitmill.config import Policy
@@ -164,13 +164,13 @@ class Mill:
         until = timestamp(self.now() + timedelta(seconds=seconds))
         lease: dict[str, Any] = {"claim": claim, "who": who, "until": until}
         if process:
-            facts = asdict(leftovers.this_process())
+            facts = asdict(processes.this_process())
             lease |= {key: facts[key] for key in ("host", "boot", "pidns", "pid", "started")}
         return lease
 
-    def holder(self, lease: Lease) -> leftovers.ProcessFacts:
+    def holder(self, lease: Lease) -> processes.ProcessFacts:
         """Return the process that holds a lease; its pid is 0 for a person."""
-        return leftovers.ProcessFacts(
+        return processes.ProcessFacts(
             host=lease.host,
             boot=lease.boot,
             pidns=lease.pidns,
@@ -180,7 +180,7 @@ class Mill:
 
     def lapsed(self, lease: Lease) -> bool:
         """Whether a lease may be taken away now."""
-        return lease.lapsed(self.now(), alive=leftovers.is_same_and_alive(self.holder(lease)))
+        return lease.lapsed(self.now(), alive=processes.is_same_and_alive(self.holder(lease)))
 
     # -- places
 

@@ -13,8 +13,6 @@ from pathlib import Path
 from gitmill import process
 from gitmill.config import Policy
 from gitmill.core.verdict import Finding, Severity
-from gitmill.engines.local import LocalEngine
-from gitmill.engines.sandbox import Fence
 from gitmill.errors import GitmillError, SetUpError
 from gitmill.flows import fence, homes, private, secrets
 from gitmill.flows.guard import Guard, identity
@@ -25,6 +23,8 @@ from gitmill.git.entries import remove
 from gitmill.git.tamper import TRACE
 from gitmill.git.worktrees import Slot
 from gitmill.mill import Mill
+from gitmill.supervision.bubblewrap import Fence
+from gitmill.supervision.local import LocalEngine
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,12 @@ from gitmill import process
 from gitmill.config import Policy
 from gitmill.config.values import Enforce, Network
 from gitmill.core.frozen import PlannedStage
-from gitmill.engines import sandbox
-from gitmill.engines.sandbox import Fence, Found
 from gitmill.errors import BadConfigError, SandboxMissingError
 from gitmill.flows import private
 from gitmill.git.worktrees import Slot
 from gitmill.mill import Mill
+from gitmill.supervision import bubblewrap
+from gitmill.supervision.bubblewrap import Fence, Found
 
 ENFORCED, NOT_ENFORCED, OFF = "bubblewrap", "not enforced", "off"
 NOTE = "not-enforced"  # the file that tells `status` why there is no sandbox
@@ -67,7 +67,7 @@ HINTS = (
 
 def find(mill: Mill) -> Found:
     """Return the sandbox of this machine, whether it is wanted or not."""
-    return sandbox.find(mill.repository.preferences.get("bubblewrap", ""))
+    return bubblewrap.find(mill.repository.preferences.get("bubblewrap", ""))
 
 
 def word(mill: Mill, policy: Policy) -> str:

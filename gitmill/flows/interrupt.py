@@ -16,9 +16,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from gitmill.engines import leftovers
-from gitmill.engines.leftovers import ProcessFacts
 from gitmill.mill import Mill
+from gitmill.supervision import processes
+from gitmill.supervision.processes import ProcessFacts
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -90,7 +90,7 @@ def obey() -> None:
 def _listed(mill: Mill) -> Iterator[None]:
     path = _folder(mill) / f"{mill.mint()}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(asdict(leftovers.this_process())))
+    path.write_text(json.dumps(asdict(processes.this_process())))
     try:
         yield
     finally:
@@ -103,7 +103,7 @@ def workers(mill: Mill) -> set[ProcessFacts]:
     for path in _folder(mill).glob("*.json"):
         with suppress(FileNotFoundError, ValueError, TypeError):
             facts = ProcessFacts(**json.loads(path.read_text()))
-            alive = leftovers.is_same_and_alive(facts)
+            alive = processes.is_same_and_alive(facts)
             if alive is False:
                 path.unlink(missing_ok=True)
             elif alive and facts.pid != os.getpid():

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from gitmill.core.item import Item, Landing
 from gitmill.core.lifecycle import Status
 from gitmill.core.verdict import VerdictWord
-from gitmill.engines import leftovers
 from gitmill.errors import GitmillError, IllegalTransitionError, LandBusyError, LeasedError
 from gitmill.flows import gates
 from gitmill.flows.finish import MOVING, LandLock, abort, began, finish, land_lock
@@ -18,6 +17,7 @@ from gitmill.git.objects import Move
 from gitmill.git.repo import Checkout
 from gitmill.mill import Mill, layout
 from gitmill.store.snapshot import Snapshot
+from gitmill.supervision import processes
 
 # Seconds for the last git process of a killed landing to end: it holds the lock until then.
 PATIENCE = 10.0
@@ -79,7 +79,7 @@ def _candidates(mill: Mill, snapshot: Snapshot) -> dict[str, str]:
 def _settle(mill: Mill, lock: LandLock, item: Item) -> str:
     assert item.lease is not None
     assert item.landing is not None
-    leftovers.end_marked(item.lease.claim)
+    processes.end_marked(item.lease.claim)
     landing = item.landing
     if _on_target(mill, lock, item):
         policy = mill.policy_at(landing.onto)

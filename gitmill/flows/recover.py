@@ -9,7 +9,6 @@ from contextlib import suppress
 
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import FINAL, Event, Status
-from gitmill.engines import leftovers
 from gitmill.errors import GitmillError, IllegalTransitionError, LeasedError, RefMovedError
 from gitmill.flows import homes, transcripts
 from gitmill.flows.finish import say
@@ -21,6 +20,7 @@ from gitmill.flows.reverted import notice
 from gitmill.git.worktrees import Slot
 from gitmill.mill import Mill, layout
 from gitmill.store.events import Step
+from gitmill.supervision import processes
 
 SCRATCH_AGE = 3600.0  # seconds; whoever makes a folder there needs it for a moment
 
@@ -66,7 +66,7 @@ def _lapsed(mill: Mill) -> list[Item]:
 
 def _lapse(mill: Mill, item: Item, did: Callable[[str], None]) -> bool:
     assert item.lease is not None
-    ended = leftovers.end_marked(item.lease.claim)
+    ended = processes.end_marked(item.lease.claim)
     if ended:
         did(f"ended {ended} processes of {item.id}")
     step = Step(

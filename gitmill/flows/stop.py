@@ -10,11 +10,10 @@ from contextlib import suppress
 
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import WORKING
-from gitmill.engines import leftovers
-from gitmill.engines.leftovers import ProcessFacts
 from gitmill.flows.interrupt import workers
 from gitmill.flows.recover import recover
 from gitmill.mill import Mill
+from gitmill.supervision.processes import ProcessFacts, is_same_and_alive
 
 PATIENCE = 20.0  # seconds for a process to give its lease back before it is killed
 
@@ -24,7 +23,7 @@ def stop(mill: Mill) -> list[Item]:
 
     What does not end in time is killed, and recovery gives its lease back.
     """
-    held = {item: facts for item, facts in _leases(mill) if leftovers.is_same_and_alive(facts)}
+    held = {item: facts for item, facts in _leases(mill) if is_same_and_alive(facts)}
     told = workers(mill) | set(held.values())
     _signal(told, signal.SIGTERM)
     _wait(told, PATIENCE)
@@ -43,13 +42,13 @@ def _leases(mill: Mill) -> Iterable[tuple[str, ProcessFacts]]:
 
 def _wait(processes: Iterable[ProcessFacts], seconds: float) -> None:
     give_up = time.monotonic() + seconds
-    while any(map(leftovers.is_same_and_alive, processes)) and time.monotonic() < give_up:
+    while any(map(is_same_and_alive, processes)) and time.monotonic() < give_up:
         time.sleep(0.02)
 
 
 def _signal(processes: Iterable[ProcessFacts], number: int) -> None:
     for facts in processes:
         # Only this certainly is the process that is meant, and not another of the same number.
-        if leftovers.is_same_and_alive(facts):
+        if is_same_and_alive(facts):
             with suppress(ProcessLookupError):
                 os.kill(facts.pid, number)

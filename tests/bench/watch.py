@@ -54,7 +54,7 @@ def _ours() -> list[tuple[int, str]]:
             continue
         if b"-m\0gitmill\0" in line:
             found.append((int(entry.name), "gitmill"))
-        elif b"gitmill.engines.supervisor" in line:
+        elif b"gitmill.supervision.supervisor" in line:
             found.append((int(entry.name), "supervisor"))
     return found
 

@@ -11,7 +11,7 @@ import pytest
 
 from gitmill.agents import base
 from gitmill.agents.base import Attempt, Execute, Report
-from gitmill.engines.local import LocalEngine
+from gitmill.supervision.local import LocalEngine
 from tests.support.clis import CLIS
 from tests.support.model import Model, Seen, Tokens
 from tests.support.model.server import Turn

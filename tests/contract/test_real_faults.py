@@ -13,7 +13,7 @@ import pytest
 
 from gitmill.agents.base import ExitKind, Usage
 from gitmill.core.verdict import VerdictWord
-from gitmill.engines.local import LocalEngine
+from gitmill.supervision.local import LocalEngine
 from tests.support.clis import CLIS
 from tests.support.model import Answer, Drop, Hang, Raw, Say, Shell, Status, Write
 from tests.support.promises import promise

@@ -11,7 +11,7 @@ import pytest
 from gitmill.agents import _turns
 from gitmill.agents.base import Attempt, ExitKind, Usage
 from gitmill.core.verdict import VerdictWord
-from gitmill.engines.local import LocalEngine
+from gitmill.supervision.local import LocalEngine
 from tests.support import talker
 
 PASS = {"verdict": "pass", "summary": "fine"}

@@ -14,7 +14,7 @@ import pytest
 from gitmill.core.budget import NOTHING, Spent
 from gitmill.flows.budget import spent_on, spent_today
 from gitmill.mill import Mill
-from tests.engines.processes import running
+from tests.supervision.processes import running
 from tests.support.cast import PASS, Cast
 from tests.support.cli import gitmill, new_task
 from tests.support.repos import Sandbox

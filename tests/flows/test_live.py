@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from gitmill.engines import procfs
 from gitmill.flows import transcripts
 from gitmill.flows.live import LIMIT
 from gitmill.mill import Mill, layout
+from gitmill.supervision import procfs
 from tests.support.cast import PASS, Cast
 from tests.support.cli import gitmill, new_task
 from tests.support.hands import by_hand

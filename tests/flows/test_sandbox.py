@@ -256,7 +256,7 @@ def test_the_scripts_that_gitmill_writes_follow_no_link(repo: Repo):
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 def test_it_works_for_an_ordinary_user(tmp_path: Path):
     """As uid 65534, in a view of this machine where that user reaches Python and gitmill."""
-    from gitmill.engines import sandbox
+    from gitmill.supervision import bubblewrap
 
     home = tmp_path / "nobody"
     home.mkdir()
@@ -288,7 +288,7 @@ def test_it_works_for_an_ordinary_user(tmp_path: Path):
     become = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
     environ = {k: v for k, v in os.environ.items() if not k.startswith(("XDG", "GIT", "KF_"))}
     done = subprocess.run(
-        [sandbox.find().program, *options, "--", *become, "bash", str(script), str(home)],
+        [bubblewrap.find().program, *options, "--", *become, "bash", str(script), str(home)],
         capture_output=True, text=True, check=False, env=environ,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 from gitmill.core.ids import PATTERN
 from gitmill.core.lifecycle import WORKING
-from gitmill.engines import leftovers as processes
 from gitmill.flows import homes, init
 from gitmill.flows.doctor.sign import Signs, note, ok, warning
 from gitmill.flows.interrupt import workers
 from gitmill.flows.recover import recover
 from gitmill.mill import Mill, layout
 from gitmill.store.snapshot import Snapshot
+from gitmill.supervision import processes
 
 _SHOWN = 3
 _RECOVER = "`gitmill recover`"

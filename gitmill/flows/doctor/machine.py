@@ -9,10 +9,9 @@ import sys
 from pathlib import Path
 
 from gitmill import process
-from gitmill.engines import procfs
-from gitmill.engines import sandbox as bubblewrap
 from gitmill.flows.doctor.sign import Signs, note, ok, problem, warning
 from gitmill.git.repo import MINIMUM_GIT
+from gitmill.supervision import bubblewrap, procfs
 
 MINIMUM_PYTHON = (3, 11)
 

@@ -8,9 +8,9 @@ import threading
 
 import pytest
 
-from gitmill.engines import local
-from gitmill.engines.local import LocalEngine
-from tests.engines.processes import (
+from gitmill.supervision import local
+from gitmill.supervision.local import LocalEngine
+from tests.supervision.processes import (
     alive,
     child_of,
     command,

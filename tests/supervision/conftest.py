@@ -10,8 +10,8 @@ from contextlib import suppress
 
 import pytest
 
-from gitmill.engines.local import LocalEngine
-from tests.engines.processes import running
+from gitmill.supervision.local import LocalEngine
+from tests.supervision.processes import running
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from gitmill.engines import leftovers, procfs
-from gitmill.engines.leftovers import end_marked, is_same_and_alive, this_process
-from tests.engines.processes import ROOT, alive, eventually, python, running
+from gitmill.supervision import processes, procfs
+from gitmill.supervision.processes import end_marked, is_same_and_alive, this_process
+from tests.supervision.processes import ROOT, alive, eventually, python, running
 
 
 @pytest.fixture(params=["linux", "elsewhere"])
@@ -30,9 +30,9 @@ def other():
     """Start another process that stays; return the facts on it, and the process."""
     code = (
         "import dataclasses, json, sys\n"
-        "from gitmill.engines import leftovers, procfs\n"
+        "from gitmill.supervision import processes, procfs\n"
         "procfs.LINUX = sys.argv[1] == 'linux'\n"
-        "print(json.dumps(dataclasses.asdict(leftovers.this_process())), flush=True)\n"
+        "print(json.dumps(dataclasses.asdict(processes.this_process())), flush=True)\n"
         "sys.stdin.read()"
     )
     started = []
@@ -45,7 +45,7 @@ def other():
             stdout=subprocess.PIPE,
         )
         started.append(process)
-        return leftovers.ProcessFacts(**json.loads(process.stdout.readline())), process
+        return processes.ProcessFacts(**json.loads(process.stdout.readline())), process
 
     yield start
     for process in started:
@@ -151,9 +151,7 @@ def test_end_marked_ends_what_bears_the_claim_and_nothing_else(system, token):
 
 
 def test_end_marked_leaves_the_caller_alive(token):
-    code = (
-        "import sys; from gitmill.engines import leftovers as l; print(l.end_marked(sys.argv[1]))"
-    )
+    code = "import sys; from gitmill.supervision import processes as p; print(p.end_marked(sys.argv[1]))"
     done = subprocess.run(
         [sys.executable, "-c", code, token],
         cwd=ROOT,

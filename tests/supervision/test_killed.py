@@ -14,9 +14,9 @@ import time
 
 import pytest
 
-from gitmill.engines import leftovers
-from gitmill.engines.local import LocalEngine
-from tests.engines.processes import (
+from gitmill.supervision import processes
+from gitmill.supervision.local import LocalEngine
+from tests.supervision.processes import (
     alive,
     child_of,
     command,
@@ -103,11 +103,11 @@ def test_the_command_dies_with_its_supervisor_and_the_rest_bears_the_mark(tmp_pa
     process.communicate()
     assert eventually(lambda: not alive(direct))
     assert eventually(lambda: len(running(token)) == 1), "the daemon"
-    assert leftovers.end_marked("another") == 0
+    assert processes.end_marked("another") == 0
     assert len(running(token)) == 1
-    assert leftovers.end_marked(token) == 1
+    assert processes.end_marked(token) == 1
     assert running(token) == []
-    assert leftovers.end_marked(token) == 0
+    assert processes.end_marked(token) == 0
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -131,5 +131,5 @@ def test_both_killed_at_any_time_the_marker_finds_the_rest(tmp_path, token, seed
         os.kill(pid, signal.SIGKILL)
     process.communicate()
     assert eventually(lambda: lock_is_free(tmp_path / "lock"))
-    leftovers.end_marked(token)
+    processes.end_marked(token)
     assert running(token) == []

@@ -13,8 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from gitmill.engines import procfs
 from gitmill.process import Command
+from gitmill.supervision import procfs
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,7 +46,7 @@ os.execve(sys.executable, argv, {} if how == "cleared" else dict(os.environ))
 MILL = r"""
 import fcntl, json, os, signal, sys
 from pathlib import Path
-from gitmill.engines.local import LocalEngine
+from gitmill.supervision.local import LocalEngine
 from gitmill.process import Command
 marker, lock, cwd, grace = sys.argv[1:]
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` has it ignored

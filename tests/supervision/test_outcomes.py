@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from gitmill.engines import local
-from gitmill.engines.local import LocalEngine
-from tests.engines.processes import command, python, running, shell
+from gitmill.supervision import local
+from gitmill.supervision.local import LocalEngine
+from tests.supervision.processes import command, python, running, shell
 
 
 @pytest.mark.parametrize("status", [0, 1, 3, 127, 255])

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from gitmill.engines.local import LocalEngine
-from tests.engines.processes import command, daemon, eventually, python, running, shell
+from gitmill.supervision.local import LocalEngine
+from tests.supervision.processes import command, daemon, eventually, python, running, shell
 
 HOW = ["plain", "closed", "cleared"]
 
@@ -95,7 +95,7 @@ def test_a_command_may_supervise_commands_of_its_own(tmp_path, token):
 import os, sys
 from pathlib import Path
 sys.path.append(sys.argv[1])
-from gitmill.engines.local import LocalEngine
+from gitmill.supervision.local import LocalEngine
 from gitmill.process import Command
 LocalEngine(marker="inner").execute(Command(tuple(sys.argv[2:]), Path("/"), dict(os.environ)))
 """

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 
-from gitmill.engines import procfs
+from gitmill.supervision import procfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gitmill.engines.streams import Kept, Watched
+from gitmill.supervision.streams import Kept, Watched
 
 
 @given(pieces=st.lists(st.binary(max_size=30), max_size=20), half=st.integers(0, 20))

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from gitmill.engines import procfs
+from gitmill.supervision import procfs
 
 # The environment of everything that works under a claim carries this variable.
 CLAIM = "GITMILL_CLAIM"

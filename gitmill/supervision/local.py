@@ -24,15 +24,15 @@ from pathlib import Path
 from typing import Self
 
 from gitmill import process
-from gitmill.engines import leftovers, procfs
-from gitmill.engines.streams import Watched
+from gitmill.supervision import processes, procfs
+from gitmill.supervision.streams import Watched
 
 # The supervisor and what it imports are found behind the standard library, without `site`, the
 # user's folders or the current directory: nothing that lies there can slip in.
 # Not taking the interpreter apart at the end spares every command a tenth of the cost.
 _CODE = (
     "import os, sys; sys.path.append(sys.argv[1]);"
-    " import gitmill.engines.supervisor as supervisor; supervisor.main(); os._exit(0)"
+    " import gitmill.supervision.supervisor as supervisor; supervisor.main(); os._exit(0)"
 )
 _SUPERVISOR = (sys.executable, "-I", "-S", "-c", _CODE, str(Path(__file__).parents[2]))
 # Tells the processes of one command from those of another one under the same claim.
@@ -77,7 +77,7 @@ class LocalEngine:
         if watched and outcome and enough and outcome.ended == "cancelled":
             outcome = replace(outcome, ended="stopped", why=watched.why)
         if outcome is None or not procfs.LINUX:
-            leftovers.end_bearing(_COMMAND, supervisor.token)
+            processes.end_bearing(_COMMAND, supervisor.token)
         if outcome is None:
             ended = "cancelled" if self._cancelled else "lost"
             why = f"the supervisor ended with status {status}\n".encode() + said[-4096:]
@@ -94,7 +94,7 @@ class LocalEngine:
             os.write(self._tell_fd, b"x")  # is never read, so it wakes everyone who waits
 
     def _specification(self, command: process.Command, token: str) -> dict[str, object]:
-        env = {**command.env, leftovers.CLAIM: self._marker, _COMMAND: token}
+        env = {**command.env, processes.CLAIM: self._marker, _COMMAND: token}
         # Only plain strings are marshalled, no subclasses of them.
         return {
             "argv": [str(part) for part in command.argv],
@@ -186,7 +186,7 @@ class _Supervisor:
             if self._process.poll() is None:
                 self._process.kill()
             self._process.wait()
-            leftovers.end_bearing(_COMMAND, self.token)
+            processes.end_bearing(_COMMAND, self.token)
 
 
 def _outcome(said: bytes) -> process.Outcome | None:

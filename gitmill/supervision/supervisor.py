@@ -21,8 +21,8 @@ import os
 import select
 import time
 
-from gitmill.engines import procfs, spawn
-from gitmill.engines.streams import Kept, Transcript, read_frame, say
+from gitmill.supervision import procfs, spawn
+from gitmill.supervision.streams import Kept, Transcript, read_frame, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

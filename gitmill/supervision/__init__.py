@@ -1,0 +1,1 @@
+"""Starts commands, follows them to their end, and ends what they leave running."""
