@@ -17,7 +17,7 @@ from typing import Any
 
 from gitmill import process
 from gitmill.agents.base import Attempt, ExitKind, Login, Probe, Usage
-from gitmill.git.entries import remove
+from gitmill.git.worktree_entries import remove
 
 Version = tuple[int, ...]
 # Codex takes 1,048,576 characters in one message, models with a window of 200,000 tokens about half

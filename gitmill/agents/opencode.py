@@ -35,7 +35,7 @@ from gitmill.agents.base import (
     Report,
     Usage,
 )
-from gitmill.git.entries import remove
+from gitmill.git.worktree_entries import remove
 from gitmill.process import Command, Outcome
 
 ROLES = ANY_ROLE

@@ -19,8 +19,8 @@ from gitmill.flows.guard import Guard, identity
 from gitmill.flows.interrupt import breakable
 from gitmill.flows.rescue import keep_worktree
 from gitmill.flows.trust import require_trusted
-from gitmill.git.entries import remove
 from gitmill.git.tamper import TRACE
+from gitmill.git.worktree_entries import remove
 from gitmill.git.worktrees import Slot
 from gitmill.mill import Mill
 from gitmill.supervision.bubblewrap import Fence
@@ -187,7 +187,7 @@ def setup_key(mill: Mill, policy: Policy, commit: str) -> str:
     if not policy.worktree.setup:
         return ""
     from gitmill.git import trees  # noqa: PLC0415  (only projects with a set-up)
-    from gitmill.git.paths import Patterns  # noqa: PLC0415
+    from gitmill.git.path_patterns import Patterns  # noqa: PLC0415
 
     digest = hashlib.sha256("\0".join(policy.worktree.setup).encode())
     patterns = Patterns(policy.worktree.lock)

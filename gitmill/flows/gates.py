@@ -17,7 +17,7 @@ from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
 from gitmill.flows import fence, secrets
 from gitmill.flows.environment import Rights, place, platform_name, setup_key
 from gitmill.flows.trust import require_trusted
-from gitmill.git.paths import Patterns
+from gitmill.git.path_patterns import Patterns
 from gitmill.mill import Mill, layout
 from gitmill.store.events import timestamp
 

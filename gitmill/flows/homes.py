@@ -17,8 +17,8 @@ from gitmill.agents.base import Login
 from gitmill.core.lifecycle import FINAL
 from gitmill.errors import GitmillError
 from gitmill.flows import logins, private
-from gitmill.git.entries import remove
 from gitmill.git.locks import try_lock
+from gitmill.git.worktree_entries import remove
 from gitmill.mill import Mill
 from gitmill.store.snapshot import Snapshot
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from gitmill.agents.base import Login
 from gitmill.failpoints import chokepoint
-from gitmill.git.entries import remove
+from gitmill.git.worktree_entries import remove
 
 RECORD = ".login.json"
 _LIMIT = 1 << 20  # bytes; such files have some thousand

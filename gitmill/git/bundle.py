@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gitmill.errors import GitFailedError
 from gitmill.failpoints import chokepoint
-from gitmill.git.command import Git
+from gitmill.git.executable import Git
 
 
 def write(git: Git, path: Path, refs: Mapping[str, str]) -> None:

@@ -9,11 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from gitmill.errors import CheckoutBlockedError
-from gitmill.git.command import Git
-from gitmill.git.entries import remove
+from gitmill.git.executable import Git
 from gitmill.git.objects import Backend, MissingObjectError
 from gitmill.git.repo import Checkout, Repository
 from gitmill.git.trees import Change
+from gitmill.git.worktree_entries import remove
 
 _BEGINS = 2.0  # seconds in which a fast-forward has taken the lock of the index, mostly all locks
 _OLD = 5.0  # seconds

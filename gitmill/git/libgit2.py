@@ -12,7 +12,7 @@ from pygit2.transaction import ReferenceTransaction
 
 from gitmill.errors import GitFailedError, RefMovedError
 from gitmill.failpoints import chokepoint
-from gitmill.git.command import Git
+from gitmill.git.executable import Git
 from gitmill.git.objects import Move, missing_object, unreadable_ref
 from gitmill.git.plumbing import Plumbing
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 
-from gitmill.git.command import Git
+from gitmill.git.executable import Git
 from gitmill.git.objects import raw, text
 
 # Most are what plumbing does anyway; said here, no configuration of any version of git counts.

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from gitmill import process
 from gitmill.errors import GitFailedError, RefMovedError
-from gitmill.git.command import Git
+from gitmill.git.executable import Git
 from gitmill.git.objects import Move, missing_object, raw, unreadable_ref
 
 _FORMAT = "--format=%(objectname) %(refname)"

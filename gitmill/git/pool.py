@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from gitmill.errors import GitFailedError, GitmillError
-from gitmill.git.entries import entries
 from gitmill.git.locks import try_lock
+from gitmill.git.worktree_entries import entries
 from gitmill.git.worktrees import Rescue, Slot, holder_of
 
 PATIENCE = 10.0  # seconds for the last processes of a killed attempt to end

@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from gitmill.errors import GitFailedError
-from gitmill.git.command import Git
+from gitmill.git.executable import Git
 from gitmill.git.objects import Commit, encode_commit, parse_commit, raw, text
 
 # Below 2.43 merge-tree does not know --attr-source or crashes on it. From 2.50 on a rebase

@@ -18,7 +18,7 @@ from gitmill.errors import (
     NotARepositoryError,
     UnusableRepositoryError,
 )
-from gitmill.git.command import FLUSH, Git, leads_astray
+from gitmill.git.executable import FLUSH, Git, leads_astray
 from gitmill.git.objects import Backend
 from gitmill.git.plumbing import Plumbing
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from gitmill.errors import GitmillError, UnusableRepositoryError
 from gitmill.failpoints import chokepoint
-from gitmill.git.command import Git
+from gitmill.git.executable import Git
 from gitmill.git.objects import Backend
 
 _FILES = (

@@ -17,10 +17,10 @@ from pathlib import Path
 from gitmill.errors import GitFailedError
 from gitmill.failpoints import chokepoint
 from gitmill.git import trees
-from gitmill.git.command import Git
-from gitmill.git.entries import remove, remove_entries_for, remove_entry
+from gitmill.git.executable import Git
 from gitmill.git.objects import Backend, Entry
-from gitmill.git.paths import Patterns
+from gitmill.git.path_patterns import Patterns
+from gitmill.git.worktree_entries import remove, remove_entries_for, remove_entry
 
 # Products of tools that belong in no commit, even where a repository forgot to ignore them.
 BUILD_PRODUCTS = (

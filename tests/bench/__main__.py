@@ -192,7 +192,7 @@ def _a_task(repo: Repo, how: str) -> None:
 
 def replays(repo: Repo) -> None:
     """A candidate of three commits replayed, against a worktree made for `git rebase`."""
-    from gitmill.git.command import Git
+    from gitmill.git.executable import Git
     from gitmill.git.replay import replay
 
     repo.git("switch", "-q", "-c", "three")

@@ -16,7 +16,7 @@ from gitmill.config import Policy
 from gitmill.core import sanity
 from gitmill.core.frozen import PlannedSanity
 from gitmill.flows import secrets
-from gitmill.git.paths import Patterns
+from gitmill.git.path_patterns import Patterns
 from gitmill.mill import Mill
 
 # What a finding's message says, by the rule that found it.

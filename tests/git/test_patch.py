@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gitmill.git import trees as trees_of
-from gitmill.git.command import Git
+from gitmill.git.executable import Git
 from gitmill.git.patch import patch_identity
 from gitmill.git.replay import Replayed, replay
 from gitmill.git.repo import Repository

@@ -15,7 +15,7 @@ import pytest
 from gitmill import process
 from gitmill.errors import GitFailedError
 from gitmill.git import replay as module
-from gitmill.git.command import Git
+from gitmill.git.executable import Git
 from gitmill.git.replay import Conflict, Replayed, replay
 from tests.support.branches import FILE, Ends, Tree, build, generate, write_commits
 from tests.support.repos import Repo, Sandbox

@@ -19,7 +19,7 @@ from gitmill.core.lifecycle import Event, Status, leads
 from gitmill.core.trailers import EventRecord, parse_message
 from gitmill.failpoints import VARIABLE
 from gitmill.flows.fsck import fsck
-from gitmill.git.command import Git
+from gitmill.git.executable import Git
 from gitmill.git.patch import patch_identity
 from gitmill.mill import Mill
 from tests.support.cli import Said

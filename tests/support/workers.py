@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gitmill.errors import RefMovedError
-from gitmill.git.command import Git
+from gitmill.git.executable import Git
 from gitmill.git.notes import write_note
 from gitmill.git.objects import Backend, Commit, Move, read_commit, write_commit
 from gitmill.git.plumbing import Plumbing

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gitmill.git.paths import Patterns
+from gitmill.git.path_patterns import Patterns
 from tests.support.repos import Repo
 
 parts = st.sampled_from(["a", "b", "ab", "src", "a.py", "b.py", ".x"])
