@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gitmill import __version__, process
 from gitmill.cli import output
-from gitmill.core.redact import redact
+from gitmill.core.redaction import redact
 from gitmill.errors import Exit, GitmillError
 
 

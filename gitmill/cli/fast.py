@@ -17,7 +17,7 @@ from gitmill.cli import output
 
 if TYPE_CHECKING:
     from gitmill.core.board import Board
-    from gitmill.core.cooling import Cooling
+    from gitmill.core.cooldown_rules import Cooling
 
 KEPT, COOLING = "board.json", "cooling.json"
 NOT_ENFORCED = "not-enforced"  # flows/fence.py writes it
@@ -55,7 +55,7 @@ def _cold(folder: Path) -> list[Cooling] | None:
         text = (folder / COOLING).read_text("utf-8")
     except FileNotFoundError:
         return []
-    from gitmill.core.cooling import parse
+    from gitmill.core.cooldown_rules import parse
 
     known = [one for one in parse(text).values() if not one.is_over(datetime.now(UTC), one.login)]
     return None if any(one.login for one in known) else known

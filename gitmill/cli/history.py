@@ -12,7 +12,7 @@ from gitmill.cli.output import live_line
 from gitmill.errors import NothingToDoError, UsageError
 
 if TYPE_CHECKING:
-    from gitmill.core.budget import Spent
+    from gitmill.core.budget_rules import Spent
     from gitmill.flows.stats import Row, Stats
     from gitmill.mill import Mill
 

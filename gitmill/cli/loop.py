@@ -11,8 +11,8 @@ from gitmill.cli import output, session
 from gitmill.errors import UsageError
 
 if TYPE_CHECKING:
-    from gitmill.core.frozen import FrozenPlan
-    from gitmill.core.loop import Loop
+    from gitmill.core.plans.loop import Loop
+    from gitmill.core.plans.plan import FrozenPlan
     from gitmill.mill import Mill
 
 loop = typer.Typer(add_completion=False, no_args_is_help=False, help="Loops: the stages of work.")
@@ -71,7 +71,7 @@ def list_loops() -> None:
 def _pipeline(one: Loop | FrozenPlan) -> str:
     """Return the stages in their order; those that only other verdicts lead to in brackets."""
     from gitmill.core import pipeline
-    from gitmill.core.frozen import FrozenPlan
+    from gitmill.core.plans.plan import FrozenPlan
 
     if isinstance(one, FrozenPlan):
         side = [stage.name for stage in one.stages if pipeline.is_side(one, stage.name)]

@@ -10,7 +10,7 @@ from gitmill.cli import output, session
 from gitmill.errors import UsageError
 
 if TYPE_CHECKING:
-    from gitmill.core.mode import Mode
+    from gitmill.core.plans.mode import Mode
 
 mode = typer.Typer(add_completion=False, no_args_is_help=False, help="Modes: who does what.")
 
@@ -23,7 +23,7 @@ def bare(context: typer.Context) -> None:
 
 
 def _modes() -> tuple[dict[str, Mode], str]:
-    from gitmill.core.mode import all_modes
+    from gitmill.core.plans.mode import all_modes
     from gitmill.flows.compile import shipped_modes
 
     here = session.mill()

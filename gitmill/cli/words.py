@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 
 from gitmill import errors
-from gitmill.core.audit import RULES
+from gitmill.core.audit.event import RULES
 
 
 def _errors() -> dict[str, type[errors.GitmillError]]:
@@ -39,7 +39,7 @@ def is_known(word: str) -> bool:
 def lines_of(word: str) -> list[str]:
     """Return the explanation of a known word."""
     if word == "prompt":
-        from gitmill.core.prompt import VARIABLES
+        from gitmill.core.plans.prompt import VARIABLES
 
         return [f"{name:<22} {meaning}" for name, meaning in VARIABLES.items()]
     if word == "fsck" or word in RULES:

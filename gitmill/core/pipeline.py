@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from gitmill.core.frozen import APPROVED, BLOCKED, WAITING, FrozenPlan, PlannedStage, StageType
-from gitmill.core.graph import unmet
+from gitmill.core.dependencies import unmet
 from gitmill.core.ids import Kind
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import Event, Status
+from gitmill.core.plans.plan import APPROVED, BLOCKED, WAITING, FrozenPlan, PlannedStage, StageType
 from gitmill.core.verdict import Verdict, VerdictWord
 
 MECHANICAL = frozenset({StageType.SANITY, StageType.CHECKS})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gitmill.core.graph import unmet
+from gitmill.core.dependencies import unmet
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import MET, Status
 

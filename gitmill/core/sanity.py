@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from gitmill.core.frozen import PlannedSanity
-from gitmill.core.redact import Secret
+from gitmill.core.plans.plan import PlannedSanity
+from gitmill.core.redaction import Secret
 from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
 
 _SECRET_FILES = re.compile(

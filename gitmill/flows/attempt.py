@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from gitmill.agents import base as agents
 from gitmill.agents.base import Report
 from gitmill.core import pipeline
-from gitmill.core.budget import Allowance
-from gitmill.core.frozen import PlannedStage, StageType
+from gitmill.core.budget_rules import Allowance
 from gitmill.core.item import frozen_hash
 from gitmill.core.lifecycle import Event
+from gitmill.core.plans.plan import PlannedStage, StageType
 from gitmill.core.runlog import Passage
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Verdict, VerdictWord

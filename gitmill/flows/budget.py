@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gitmill.config import AttemptBudget, DayBudget, ItemBudget, Policy
-from gitmill.core.budget import NOTHING, Allowance, Bounds, Spent, against, spent_in, used_up
+from gitmill.core.budget_rules import NOTHING, Allowance, Bounds, Spent, against, spent_in, used_up
 from gitmill.core.document import Document
 from gitmill.core.item import Item
 from gitmill.errors import BadDocumentError, DayBudgetError, GitmillError, ItemBudgetError

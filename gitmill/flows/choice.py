@@ -7,10 +7,10 @@ from datetime import datetime
 from functools import cache
 
 from gitmill.agents import base as agents
-from gitmill.core.compile import AUTHOR
-from gitmill.core.cooling import UNAUTHORISED, Cooling, clock
-from gitmill.core.frozen import FrozenPlan, PlannedAgent, PlannedStage
+from gitmill.core.cooldown_rules import UNAUTHORISED, Cooling, clock
 from gitmill.core.item import Item
+from gitmill.core.plans.compile import AUTHOR
+from gitmill.core.plans.plan import FrozenPlan, PlannedAgent, PlannedStage
 from gitmill.errors import (
     AgentCoolsError,
     AgentMissingError,

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from gitmill.agents import base as agents
 from gitmill.config import Policy
 from gitmill.config.values import Permission
-from gitmill.core.compile import AgentFacts, compile_plan
-from gitmill.core.frozen import FrozenPlan
 from gitmill.core.item import Item
-from gitmill.core.loop import Loop, merge_folders, read_loop
-from gitmill.core.mode import Mode, choose_mode, read_mode
+from gitmill.core.plans.compile import AgentFacts, compile_plan
+from gitmill.core.plans.loop import Loop, merge_folders, read_loop
+from gitmill.core.plans.mode import Mode, choose_mode, read_mode
+from gitmill.core.plans.plan import FrozenPlan
 from gitmill.core.trailers import EventRecord
 from gitmill.errors import BadDocumentError
 from gitmill.git import trees

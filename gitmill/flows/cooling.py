@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gitmill.agents import base as agents
 from gitmill.agents.base import ExitKind, Report
-from gitmill.core.cooling import Cooling, cooled, parse, render
+from gitmill.core.cooldown_rules import Cooling, cooled, parse, render
 from gitmill.core.trailers import one_line
 from gitmill.errors import AgentMissingError
 from gitmill.failpoints import chokepoint

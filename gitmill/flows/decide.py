@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gitmill.core import pipeline
-from gitmill.core.frozen import APPROVED
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import Event, Status
+from gitmill.core.plans.plan import APPROVED
 from gitmill.core.runlog import RunLog
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Verdict, VerdictWord

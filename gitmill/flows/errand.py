@@ -10,8 +10,8 @@ from gitmill.agents import base as agents
 from gitmill.agents.base import Agent, Attempt, Report
 from gitmill.config import Policy
 from gitmill.config.values import Permission
-from gitmill.core.frozen import PlannedAgent, PlannedStage
 from gitmill.core.item import Item
+from gitmill.core.plans.plan import PlannedAgent, PlannedStage
 from gitmill.core.verdict import Finding
 from gitmill.flows import fence, homes, secrets
 from gitmill.flows.environment import Place, Rights

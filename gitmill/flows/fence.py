@@ -16,7 +16,7 @@ from pathlib import Path
 from gitmill import process
 from gitmill.config import Policy
 from gitmill.config.values import Enforce, Network
-from gitmill.core.frozen import PlannedStage
+from gitmill.core.plans.plan import PlannedStage
 from gitmill.errors import BadConfigError, SandboxMissingError
 from gitmill.flows import private
 from gitmill.git.worktrees import Slot

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from gitmill import process
 from gitmill.config import Policy
 from gitmill.core import sanity
+from gitmill.core.check_record import definition_of
 from gitmill.core.document import Document
 from gitmill.core.excerpt import excerpt
-from gitmill.core.frozen import FrozenPlan, PlannedStage
 from gitmill.core.item import Item
-from gitmill.core.passes import definition_of
+from gitmill.core.plans.plan import FrozenPlan, PlannedStage
 from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
 from gitmill.flows import fence, secrets
 from gitmill.flows.environment import Rights, place, platform_name, setup_key

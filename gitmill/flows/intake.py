@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gitmill.core.dependencies import check_after
 from gitmill.core.document import Document
-from gitmill.core.graph import check_after
 from gitmill.core.ids import Kind, new_id
 from gitmill.core.item import Item, Risk, is_command
 from gitmill.core.lifecycle import Event, Status

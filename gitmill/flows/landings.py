@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from gitmill.core.audit import Fault, takes_back
+from gitmill.core.audit.event import Fault, takes_back
 from gitmill.core.document import Document
-from gitmill.core.frozen import FrozenPlan, PlannedStage, StageType
+from gitmill.core.plans.plan import FrozenPlan, PlannedStage, StageType
 from gitmill.core.runlog import Log, read_log
 from gitmill.core.verdict import VerdictWord
 from gitmill.errors import BadDocumentError, GitFailedError

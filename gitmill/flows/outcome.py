@@ -10,11 +10,11 @@ from gitmill.agents import base as agents
 from gitmill.agents.base import ExitKind, Report
 from gitmill.config import Policy
 from gitmill.core import pipeline
-from gitmill.core.budget import Allowance
-from gitmill.core.frozen import FrozenPlan, PlannedAgent, StageType
+from gitmill.core.budget_rules import Allowance
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import Event
 from gitmill.core.pipeline import Settled
+from gitmill.core.plans.plan import FrozenPlan, PlannedAgent, StageType
 from gitmill.core.runlog import Passage, RunLog
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord

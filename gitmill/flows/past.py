@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gitmill.core.frozen import FrozenPlan
+from gitmill.core.plans.plan import FrozenPlan
 from gitmill.errors import NotAStateCommitError, NothingToDoError
 from gitmill.flows.compile import read_plan
 from gitmill.git.objects import read_commit

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from gitmill.core import pipeline
-from gitmill.core.graph import unmet
+from gitmill.core.dependencies import unmet
 from gitmill.core.item import Item, frozen_hash
 from gitmill.core.lifecycle import Event, Status
 from gitmill.errors import (

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from gitmill.agents import base as agents
 from gitmill.core import pipeline
-from gitmill.core.frozen import FrozenPlan, PlannedAgent, PlannedStage
 from gitmill.core.item import Item
+from gitmill.core.plans.plan import FrozenPlan, PlannedAgent, PlannedStage
 from gitmill.errors import NothingToDoError, RestsError
 from gitmill.flows.choice import choose
 from gitmill.flows.compile import plan_for

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 from gitmill.core.document import Document
 from gitmill.core.excerpt import cut, excerpt
-from gitmill.core.frozen import PlannedAgent, PlannedStage
 from gitmill.core.item import Item
-from gitmill.core.prompt import Convention, FailedCheck, LastRun, PromptValues, render_prompt
+from gitmill.core.plans.plan import PlannedAgent, PlannedStage
+from gitmill.core.plans.prompt import Convention, FailedCheck, LastRun, PromptValues, render_prompt
 from gitmill.core.runlog import read_findings
 from gitmill.core.verdict import Finding, VerdictWord
 from gitmill.git import trees

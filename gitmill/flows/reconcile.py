@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
+from gitmill.core.dependencies import check_after
 from gitmill.core.document import Document
-from gitmill.core.graph import check_after
 from gitmill.core.ids import kind_of
 from gitmill.core.item import Item, read_item, value_of
 from gitmill.core.lifecycle import Event, Status

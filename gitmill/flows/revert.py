@@ -12,10 +12,10 @@ from typing import Any
 
 from gitmill.core import pipeline
 from gitmill.core.document import Document
-from gitmill.core.frozen import APPROVED, FrozenPlan
 from gitmill.core.ids import Kind, derived_id
 from gitmill.core.item import Item, frozen_hash, is_command
 from gitmill.core.lifecycle import WORKING, Event, Status
+from gitmill.core.plans.plan import APPROVED, FrozenPlan
 from gitmill.core.runlog import RunLog
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Verdict, VerdictWord

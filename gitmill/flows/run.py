@@ -7,7 +7,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from gitmill.core.graph import hopeless
+from gitmill.core.dependencies import hopeless
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import Event, Status
 from gitmill.core.pipeline import eligible, group

@@ -14,8 +14,8 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from gitmill import process
-from gitmill.core import redact, sanity
-from gitmill.core.redact import Secret
+from gitmill.core import redaction, sanity
+from gitmill.core.redaction import Secret
 from gitmill.core.verdict import Finding, Verdict
 from gitmill.errors import GitmillError
 from gitmill.git import trees
@@ -37,14 +37,14 @@ _HELPER = 20  # what belongs to a key and is shorter is an account's name and th
 
 def search(text: str) -> Iterator[Secret]:
     """Yield every secret in a text, the surest first."""
-    yield from redact.known_in(text, process.secrets())
-    yield from redact.shapes_in(text)
+    yield from redaction.known_in(text, process.secrets())
+    yield from redaction.shapes_in(text)
     yield from _detected(text)
 
 
 def clean(text: str) -> str:
     """Return a text with every secret cut out, for what is about to be recorded."""
-    return redact.redact(text, [*process.secrets(), *(s.value for s in _detected(text))])
+    return redaction.redact(text, [*process.secrets(), *(s.value for s in _detected(text))])
 
 
 def clean_verdict(verdict: Verdict) -> Verdict:

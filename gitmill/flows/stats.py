@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from gitmill.core.budget import NOTHING, Spent, spent_in, tokens_of
+from gitmill.core.budget_rules import NOTHING, Spent, spent_in, tokens_of
 from gitmill.core.document import Document
 from gitmill.core.lifecycle import Status
 from gitmill.errors import BadDocumentError

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from gitmill.config import Policy
-from gitmill.core.frozen import FrozenPlan
 from gitmill.core.item import Item
+from gitmill.core.plans.plan import FrozenPlan
 from gitmill.errors import UntrustedError
 from gitmill.failpoints import chokepoint
 from gitmill.mill import Mill

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gitmill.core.graph import check_after
+from gitmill.core.dependencies import check_after
 from gitmill.core.item import Item, value_of
 from gitmill.core.lifecycle import MET, Event, Status, opposite
 from gitmill.errors import CannotUndoError

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from gitmill.agents.base import ExitKind, Report, Usage
-from gitmill.core.budget import Allowance
+from gitmill.core.budget_rules import Allowance
 from gitmill.core.item import Item
 from gitmill.errors import GitmillError
 from gitmill.flows import transcripts

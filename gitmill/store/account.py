@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from gitmill.core.audit import Fault
+from gitmill.core.audit.event import Fault
+from gitmill.core.check_record import Pass
 from gitmill.core.item import Item
-from gitmill.core.passes import Pass
 
 
 @dataclass(frozen=True, slots=True)

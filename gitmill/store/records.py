@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from gitmill.core.audit import Fault
+from gitmill.core.audit.event import Fault
+from gitmill.core.check_record import Pass, read_pass
 from gitmill.core.document import Document
-from gitmill.core.frozen import FrozenPlan
-from gitmill.core.passes import Pass, read_pass
+from gitmill.core.plans.plan import FrozenPlan
 from gitmill.core.runlog import Log, read_log
 from gitmill.errors import BadDocumentError
 from gitmill.git.objects import Backend

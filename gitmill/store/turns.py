@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from gitmill.core.audit import Fault, Turn, judge
+from gitmill.core.audit.event import Fault, Turn, judge
+from gitmill.core.audit.outcome import judge_outcome
+from gitmill.core.check_record import Pass
 from gitmill.core.document import Document
 from gitmill.core.ids import Kind
 from gitmill.core.item import Item, read_item
 from gitmill.core.lifecycle import WORKING, Event
-from gitmill.core.outcome import judge_outcome
-from gitmill.core.passes import Pass
 from gitmill.core.runlog import Log
 from gitmill.core.trailers import EventRecord
 from gitmill.errors import BadDocumentError

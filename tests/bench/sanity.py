@@ -14,7 +14,7 @@ from pathlib import Path
 
 from gitmill.config import Policy
 from gitmill.core import sanity
-from gitmill.core.frozen import PlannedSanity
+from gitmill.core.plans.plan import PlannedSanity
 from gitmill.flows import secrets
 from gitmill.git.path_patterns import Patterns
 from gitmill.mill import Mill

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gitmill.core.graph import unmet
+from gitmill.core.dependencies import unmet
 from gitmill.core.lifecycle import Status
 from gitmill.core.queue import next_to_land, order
 from tests.support.items import by_id, item

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gitmill.core.frozen import PlannedSanity
-from gitmill.core.redact import known_in, shapes_in
+from gitmill.core.plans.plan import PlannedSanity
+from gitmill.core.redaction import known_in, shapes_in
 from gitmill.core.sanity import ChangedFile, inspect, secrets_in
 from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
 from tests.support.items import deliver
@@ -248,7 +248,7 @@ def test_a_long_line_is_judged_in_no_time():
         "from gitmill.core.sanity import ChangedFile, inspect\n"
         "from tests.support.items import deliver\n"
         "file = ChangedFile('a', None, (b'rm -rf ' * 20_000 + b'sk-' + b'-' * 99_999) + b'\\n')\n"
-        "from gitmill.core.redact import shapes_in\n"
+        "from gitmill.core.redaction import shapes_in\n"
         "print(inspect([file], deliver().sanity, protected=bool, search=shapes_in).word.value)\n"
     )
     done = subprocess.run(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gitmill.core.budget import NOTHING, Spent
+from gitmill.core.budget_rules import NOTHING, Spent
 from gitmill.flows.budget import spent_on, spent_today
 from gitmill.mill import Mill
 from tests.supervision.processes import running

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from gitmill.core.audit import RULES
+from gitmill.core.audit.event import RULES
+from gitmill.core.check_record import definition_of
 from gitmill.core.document import Document
 from gitmill.core.item import frozen_hash
-from gitmill.core.passes import definition_of
 from gitmill.flows import decide, queue
 from gitmill.flows.fsck import Verified, fsck
 from gitmill.flows.init import init

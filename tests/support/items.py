@@ -8,13 +8,13 @@ from typing import Any
 
 from gitmill.config import parse_policy
 from gitmill.config.values import Permission, When
-from gitmill.core.compile import AgentFacts, compile_plan
 from gitmill.core.document import Document
-from gitmill.core.frozen import FrozenPlan
 from gitmill.core.ids import Kind
 from gitmill.core.item import Item, read_item
-from gitmill.core.loop import read_loop
-from gitmill.core.mode import Mode
+from gitmill.core.plans.compile import AgentFacts, compile_plan
+from gitmill.core.plans.loop import read_loop
+from gitmill.core.plans.mode import Mode
+from gitmill.core.plans.plan import FrozenPlan
 
 SHIPPED = Path(__file__).parents[2] / "gitmill/loops"
 FIELDS: dict[str, Any] = {

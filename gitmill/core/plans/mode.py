@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from gitmill.config import POLICY_FILE, ModePolicy, Policy
 from gitmill.config.problems import nearest
 from gitmill.config.values import When
-from gitmill.core.handwritten import read_handwritten
+from gitmill.core.front_matter import read_handwritten
 from gitmill.errors import CannotCompileError
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gitmill.core.budget import (
+from gitmill.core.budget_rules import (
     NOTHING,
     Allowance,
     Bounds,

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from gitmill.core.frozen import FrozenPlan
 from gitmill.core.ids import Kind, derived_id
 from gitmill.core.item import Item, frozen_hash
 from gitmill.core.lifecycle import WORKING, Event, Status, advance, check_claim
+from gitmill.core.plans.plan import FrozenPlan
 from gitmill.core.runlog import Log
 from gitmill.core.trailers import EventRecord
 from gitmill.errors import IllegalTransitionError, LeasedError

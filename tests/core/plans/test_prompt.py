@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from gitmill.core.document import Document
 from gitmill.core.item import Item, Risk
-from gitmill.core.loop import read_loop
-from gitmill.core.prompt import (
+from gitmill.core.plans.loop import read_loop
+from gitmill.core.plans.prompt import (
     VARIABLES,
     Convention,
     FailedCheck,
@@ -25,11 +25,11 @@ from gitmill.core.prompt import (
     quote,
     render_prompt,
 )
-from gitmill.core.template import PromptProblem, check_prompt
+from gitmill.core.plans.template import PromptProblem, check_prompt
 from gitmill.core.verdict import Finding, Severity, json_schema, parse_verdict
 from gitmill.errors import AttemptError
 
-SHIPPED = Path(__file__).parents[2] / "gitmill/loops"
+SHIPPED = Path(__file__).parents[3] / "gitmill/loops"
 DAY = datetime(2026, 1, 2, tzinfo=UTC)
 
 
@@ -333,5 +333,5 @@ def test_an_agent_that_repeats_its_prompt_has_given_no_verdict():
 
 
 def test_jinja_is_imported_only_when_a_prompt_is_used():
-    code = "import sys, gitmill.core.prompt; sys.exit('jinja2' in sys.modules)"
+    code = "import sys, gitmill.core.plans.prompt; sys.exit('jinja2' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gitmill.core.graph import check_after, hopeless, unmet
+from gitmill.core.dependencies import check_after, hopeless, unmet
 from gitmill.core.lifecycle import Status
 from gitmill.errors import BadDependencyError
 from tests.support.items import by_id, item

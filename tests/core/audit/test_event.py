@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from gitmill.core.audit import Turn, judge
+from gitmill.core.audit.event import Turn, judge
+from gitmill.core.audit.outcome import judge_outcome
 from gitmill.core.ids import Kind, derived_id
 from gitmill.core.item import Item, frozen_hash
-from gitmill.core.outcome import judge_outcome
 from gitmill.core.runlog import Log
 from gitmill.core.trailers import EventRecord
 from gitmill.core.verdict import VerdictWord

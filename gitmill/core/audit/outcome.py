@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from gitmill.core import pipeline
-from gitmill.core.audit import Fault, Turn, takes_back
-from gitmill.core.frozen import APPROVED, FrozenPlan, PlannedStage, StageType
+from gitmill.core.audit.event import Fault, Turn, takes_back
 from gitmill.core.item import Item, Reviewed
 from gitmill.core.lifecycle import Event, Status
+from gitmill.core.plans.plan import APPROVED, FrozenPlan, PlannedStage, StageType
 from gitmill.core.runlog import COMPLETED, EXITS, Log
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Verdict, VerdictWord

@@ -6,13 +6,13 @@ import pytest
 
 from gitmill.config import parse_policy
 from gitmill.config.values import When
-from gitmill.core.frozen import StageType
 from gitmill.core.ids import Kind
-from gitmill.core.loop import Loop, Stage, merge_folders, read_loop
-from gitmill.core.mode import Mode, all_modes, choose_mode, read_mode
+from gitmill.core.plans.loop import Loop, Stage, merge_folders, read_loop
+from gitmill.core.plans.mode import Mode, all_modes, choose_mode, read_mode
+from gitmill.core.plans.plan import StageType
 from gitmill.errors import BadDocumentError, CannotCompileError
 
-SHIPPED = Path(__file__).parents[2] / "gitmill/loops"
+SHIPPED = Path(__file__).parents[3] / "gitmill/loops"
 LOOP = "---\nserves: task\n---\n"
 BUILD = "---\ntype: agent\nrole: builder\n---\nBuild it.\n"
 

@@ -13,7 +13,7 @@ from gitmill.core.document import Document
 from gitmill.core.ids import Kind
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import Event, Status
-from gitmill.core.prompt import (
+from gitmill.core.plans.prompt import (
     VARIABLES,
     Convention,
     FailedCheck,

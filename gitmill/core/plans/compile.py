@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from gitmill.config import MAX_APPROVALS, MAX_ATTEMPTS, POLICY_FILE, AgentPolicy, Limits, Policy
 from gitmill.config.problems import nearest
 from gitmill.config.values import Permission, When
-from gitmill.core.edges import Draft, Edges, Problem, resolve_edges
-from gitmill.core.frozen import (
+from gitmill.core.ids import Kind
+from gitmill.core.plans.loop import Loop, Stage
+from gitmill.core.plans.mode import Mode
+from gitmill.core.plans.plan import (
     FrozenPlan,
     PlannedAgent,
     PlannedCheck,
@@ -18,10 +20,8 @@ from gitmill.core.frozen import (
     PlannedStage,
     StageType,
 )
-from gitmill.core.ids import Kind
-from gitmill.core.loop import Loop, Stage
-from gitmill.core.mode import Mode
-from gitmill.core.template import check_prompt
+from gitmill.core.plans.stage_graph import Draft, Edges, Problem, resolve_edges
+from gitmill.core.plans.template import check_prompt
 from gitmill.core.verdict import VerdictWord
 from gitmill.errors import CannotCompileError
 

@@ -9,8 +9,8 @@ from itertools import pairwise
 
 from gitmill.config.problems import nearest
 from gitmill.config.values import Permission
-from gitmill.core.frozen import APPROVED, BLOCKED, ENDS, WAITING, StageType
-from gitmill.core.loop import Stage
+from gitmill.core.plans.loop import Stage
+from gitmill.core.plans.plan import APPROVED, BLOCKED, ENDS, WAITING, StageType
 from gitmill.core.verdict import VerdictWord
 
 V = VerdictWord

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gitmill.core.redact import MARK, redact
+from gitmill.core.redaction import MARK, redact
 
 KEYS = [
     "sk-" + "a1B2" * 6,

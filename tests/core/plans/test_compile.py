@@ -9,8 +9,12 @@ from hypothesis import strategies as st
 
 from gitmill.config import parse_policy
 from gitmill.config.values import Permission, When
-from gitmill.core.compile import AgentFacts, compile_plan
-from gitmill.core.frozen import (
+from gitmill.core.ids import Kind
+from gitmill.core.item import Risk
+from gitmill.core.plans.compile import AgentFacts, compile_plan
+from gitmill.core.plans.loop import read_loop
+from gitmill.core.plans.mode import Mode, read_mode
+from gitmill.core.plans.plan import (
     ENDS,
     FrozenPlan,
     PlannedAgent,
@@ -20,14 +24,10 @@ from gitmill.core.frozen import (
     PlannedStage,
     StageType,
 )
-from gitmill.core.ids import Kind
-from gitmill.core.item import Risk
-from gitmill.core.loop import read_loop
-from gitmill.core.mode import Mode, read_mode
 from gitmill.core.verdict import VerdictWord
 from gitmill.errors import BadDocumentError, CannotCompileError
 
-SHIPPED = Path(__file__).parents[2] / "gitmill/loops"
+SHIPPED = Path(__file__).parents[3] / "gitmill/loops"
 READ, WRITE, FULL = Permission
 AGENTS = {
     "shell": AgentFacts("shell", frozenset({WRITE}), frozenset({"builder"})),

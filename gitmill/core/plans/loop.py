@@ -16,9 +16,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from gitmill.config import MAX_ATTEMPTS, MAX_RETURNS
 from gitmill.config.problems import nearest
 from gitmill.config.values import Network, Seconds, Text, When
-from gitmill.core.frozen import ENDS, StageType
-from gitmill.core.handwritten import Handwritten, read_handwritten
+from gitmill.core.front_matter import Handwritten, read_handwritten
 from gitmill.core.ids import Kind
+from gitmill.core.plans.plan import ENDS, StageType
 from gitmill.errors import BadDocumentError
 
 SIDE = 80

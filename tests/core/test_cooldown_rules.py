@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gitmill.core.cooling import (
+from gitmill.core.cooldown_rules import (
     BELIEVED,
     FIRST,
     LONGEST,

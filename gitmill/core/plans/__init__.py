@@ -1,0 +1,1 @@
+"""The plan that items run under: its parts, its rules, its prompts."""
