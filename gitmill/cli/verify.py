@@ -12,7 +12,7 @@ from gitmill.errors import Exit
 
 if TYPE_CHECKING:
     from gitmill.flows.fsck import Verified
-    from gitmill.store.account import Found
+    from gitmill.store.audit.report import Found
 
 verbs = typer.Typer(add_completion=False, no_args_is_help=True)
 

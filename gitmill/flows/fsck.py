@@ -13,8 +13,8 @@ from gitmill.flows.landings import judge_landing, off_target
 from gitmill.git.notes import noted
 from gitmill.git.objects import MissingObjectError
 from gitmill.mill import Mill, layout
-from gitmill.store.account import Account, Found, Landed
-from gitmill.store.audit import audit
+from gitmill.store.audit.replay_history import audit
+from gitmill.store.audit.report import Account, Found, Landed
 
 _ABSENT = (MissingObjectError, GitFailedError)
 

@@ -15,7 +15,7 @@ from gitmill.flows.evidence import not_as_reviewed, note_for, run_logs
 from gitmill.git.notes import read_note
 from gitmill.git.objects import MissingObjectError, read_commit
 from gitmill.mill import Mill, layout
-from gitmill.store.account import Landed
+from gitmill.store.audit.report import Landed
 from gitmill.store.snapshot import Snapshot
 
 

@@ -20,9 +20,9 @@ from gitmill.errors import BadDocumentError, GitmillError, RefMovedError, StateM
 from gitmill.flows.intake import FROZEN, VOIDED, refuse_frozen
 from gitmill.flows.wishes import Words, wish_for
 from gitmill.mill import Mill, layout
-from gitmill.store import hands
+from gitmill.store import foreign_commits
 from gitmill.store.events import Step, birthday, draft_created, draft_step, timestamp
-from gitmill.store.hands import HandEdit
+from gitmill.store.foreign_commits import HandEdit
 from gitmill.store.snapshot import Control, Snapshot
 from gitmill.store.transaction import Build, Draft
 
@@ -47,9 +47,9 @@ def reconcile(mill: Mill) -> list[str]:
     """
     for _ in range(_TRIES):
         snapshot = mill.snapshot()
-        if not hands.is_by_hand(mill.store.backend, snapshot.commit):
+        if not foreign_commits.is_by_hand(mill.store.backend, snapshot.commit):
             return []
-        base, edits = hands.edits(mill.store.backend, snapshot.commit)
+        base, edits = foreign_commits.edits(mill.store.backend, snapshot.commit)
         found = _Found()
         for edit in edits:
             with mill.on_behalf_of(edit.person):
@@ -81,7 +81,7 @@ def _judge(mill: Mill, snapshot: Snapshot, base: str, edit: HandEdit, found: _Fo
             found.told.append(f"{error.message}; it stays as {edit.person} left it")
     elif edit.path == layout.CONTROL:
         _judge_control(mill, snapshot, edit, found)
-    elif hands.is_ours(edit.path):
+    elif foreign_commits.is_ours(edit.path):
         why = f"put back {edit.path}, only gitmill writes it"
         record = _record(mill, "put-back", edit)
         found.builds.append(lambda _: Draft(why, record, {edit.path: edit.old}))
@@ -147,7 +147,7 @@ def _judge_item(
 
 
 def _last_readable(mill: Mill, commit: str, path: str) -> Item | None:
-    for data in hands.versions(mill.store.backend, commit, path):
+    for data in foreign_commits.versions(mill.store.backend, commit, path):
         try:
             return read_item(Document.from_bytes(data, path))
         except BadDocumentError:

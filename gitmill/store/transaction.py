@@ -19,7 +19,7 @@ from gitmill.errors import NotInitializedError, RefMovedError, StateMovedError
 from gitmill.git import locks, trees
 from gitmill.git.objects import Backend, Commit, Entry, Move, read_commit, write_commit
 from gitmill.git.repo import Repository
-from gitmill.store import hands, layout
+from gitmill.store import foreign_commits, layout
 from gitmill.store.journal import Journal, Position
 from gitmill.store.snapshot import Snapshot
 
@@ -154,7 +154,7 @@ class Store:
     def _settled(self) -> Snapshot:
         """Return the state with what hands did taken up; only what cannot be read is left."""
         before, settle = self.snapshot(), self.settle
-        while settle is not None and hands.is_by_hand(self.backend, before.commit):
+        while settle is not None and foreign_commits.is_by_hand(self.backend, before.commit):
             self.settle = None  # it commits too
             try:
                 settle()

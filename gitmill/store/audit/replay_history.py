@@ -19,10 +19,10 @@ from gitmill.git.differ import Differ
 from gitmill.git.objects import Backend, Entry, MissingObjectError, read_commit
 from gitmill.git.trees import Change
 from gitmill.store import layout
-from gitmill.store.account import Account, Found
-from gitmill.store.records import KEPT
+from gitmill.store.audit.events import FOLDERS, Turns
+from gitmill.store.audit.records import KEPT
+from gitmill.store.audit.report import Account, Found
 from gitmill.store.transaction import root_commit
-from gitmill.store.turns import FOLDERS, Turns
 
 EVALS = "evals/"
 _TRAILER = re.compile(r"^(Gitmill-[A-Za-z-]+): ", re.MULTILINE)

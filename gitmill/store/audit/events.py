@@ -17,9 +17,9 @@ from gitmill.errors import BadDocumentError
 from gitmill.git.objects import GITLINK, TREE, Backend, Entry, read_commit
 from gitmill.git.trees import Change
 from gitmill.store import layout
-from gitmill.store.account import Account, Landed
-from gitmill.store.past import Past
-from gitmill.store.records import CHECKS, FROZEN, NewLog, Records
+from gitmill.store.audit.records import CHECKS, FROZEN, NewLog, Records
+from gitmill.store.audit.report import Account, Landed
+from gitmill.store.audit.reversal import Past
 
 INBOX = "inbox/"
 # Events of the branch and where they write.
