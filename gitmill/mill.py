@@ -1,16 +1,15 @@
-"""One repository with its state, policy, clock and randomness: what every flow is given."""
+"""One repository with its state, clock and randomness: what every flow is given."""
 
 from __future__ import annotations
 
 import getpass
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,20 +17,15 @@ from gitmill.core.lease import Lease
 from gitmill.core.verdict import Finding
 from gitmill.errors import UnusableRepositoryError
 from gitmill.git import trees
-from gitmill.git.objects import TREE, read_commit
+from gitmill.git.objects import read_commit
 from gitmill.git.repo import Repository
-from gitmill.store import layout
 from gitmill.store.events import Step, draft_step, timestamp
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import Store
 from gitmill.supervision import processes
 
 if TYPE_CHECKING:
-    from gitmill.config import Policy
     from gitmill.git.pool import Pool
-
-POLICY = ".gitmill/config.toml"
-LOOPS = ".gitmill/loops"
 
 
 def utc_now() -> datetime:
@@ -83,7 +77,7 @@ class Mill:
             )
         )
 
-    # -- target and policy
+    # -- target
 
     def target_ref(self, snapshot: Snapshot) -> str:
         """Return the full name of the branch that work lands on."""
@@ -107,29 +101,6 @@ class Mill:
     def changes(self, old: str, new: str) -> list[trees.Change]:
         """Return what differs between two commits, by path."""
         return list(trees.changes(self.store.backend, self.tree_of(old), self.tree_of(new)))
-
-    def policy_at(self, commit: str) -> Policy:
-        """Return the policy as it is at a commit; the defaults when it has none."""
-        from gitmill.config import Policy, parse_policy  # noqa: PLC0415  (pulls in tomllib)
-
-        data = trees.read_file(self.store.backend, self.tree_of(commit), POLICY)
-        if data is None:
-            return Policy()
-        return parse_policy(data.decode("utf-8", "replace"), source=POLICY)
-
-    def project_loops(self, commit: str) -> dict[str, dict[str, str]]:
-        """Return the loop files of a project at a commit: folder name, file name, text."""
-        backend = self.store.backend
-        entry = trees.find(backend, self.tree_of(commit), LOOPS)
-        found: dict[str, dict[str, str]] = {}
-        if entry is None or entry.mode != TREE:
-            return found
-        for path, file in trees.walk(backend, entry.oid):
-            folder, _, name = path.partition("/")
-            if name.endswith(".md") and "/" not in name:
-                text = backend.read(file.oid)[1].decode("utf-8", "replace")
-                found.setdefault(folder, {})[name] = text
-        return found
 
     # -- leases and people
 
@@ -193,20 +164,3 @@ class Mill:
         root = Path(self.repository.preferences.get("worktreeroot") or f"{home}/gitmill")
         folder = root.expanduser() / self.repository.name
         return Pool(folder, self.repository.common, options=self.repository.writer.options)
-
-
-def shipped_loops() -> Mapping[str, dict[str, str]]:
-    """Return the loops that come with gitmill: folder name, file name, text."""
-    root = resources.files("gitmill") / "loops"
-    return {
-        folder.name: {
-            file.name: file.read_text("utf-8")
-            for file in sorted(folder.iterdir(), key=lambda file: file.name)
-            if file.name.endswith(".md")
-        }
-        for folder in root.iterdir()
-        if folder.is_dir() and not folder.name.startswith("_")
-    }
-
-
-__all__ = ["LOOPS", "POLICY", "Mill", "layout", "shipped_loops", "utc_now"]

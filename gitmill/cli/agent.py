@@ -81,7 +81,9 @@ def _here() -> tuple[Mill | None, Mapping[str, AgentPolicy]]:
     """Return the repository and what its policy says of agents; nothing outside of one."""
     try:
         here = session.mill()
-        return here, here.policy_at(here.target_tip(here.snapshot())).agents
+        from gitmill.plans.policy import policy_now
+
+        return here, policy_now(here).agents
     except GitmillError:
         return None, {}
 
@@ -101,7 +103,9 @@ def try_agent(
 
     here, own = _here()
     if here is not None:
-        commands = here.policy_at(here.target_tip(here.snapshot())).commands
+        from gitmill.plans.policy import policy_now
+
+        commands = policy_now(here).commands
         key = f"agents.{name}"
         require_trusted(here, {key: commands[key]} if key in commands else {})
     output.say(f"{name} answers one short task now; where its service is paid, so is this")

@@ -203,7 +203,9 @@ def _undo_landing(here: Mill, found: Taken, through: str, criteria: Sequence[str
     notice(here)  # it may have been taken back already
     found = last_of(here, found.record.item)
     made = revert(here, found, criteria=criteria)
-    auto = here.policy_at(here.target_tip(here.snapshot())).land.auto
+    from gitmill.plans.policy import policy_now
+
+    auto = policy_now(here).land.auto
     if through == "landed" and auto:
         output.say(f"{made.id} takes {found.record.item} back and lands now")
         land_queue(here, output.Progress().landing, only=[made.id])

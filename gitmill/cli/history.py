@@ -180,6 +180,6 @@ def show_attempt(
 
 
 def _ref(item_id: str) -> str:
-    from gitmill.mill import layout
+    from gitmill.store import layout
 
     return f"{layout.TRANSCRIPT}{item_id}"

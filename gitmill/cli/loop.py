@@ -34,7 +34,7 @@ def bare(context: typer.Context) -> None:
 
 
 def _loops(here: Mill) -> dict[str, Loop]:
-    from gitmill.flows.compile import loops_at
+    from gitmill.plans.loops import loops_at
 
     return loops_at(here, here.target_tip(here.snapshot()))
 
@@ -45,7 +45,7 @@ def _plan(here: Mill) -> FrozenPlan:
         from gitmill.flows.past import plan_then
 
         return plan_then(here, here.snapshot())
-    from gitmill.flows.compile import compile_at
+    from gitmill.plans.frozen import compile_at
 
     return compile_at(here, here.target_tip(here.snapshot()))
 
@@ -133,7 +133,7 @@ def compile_(
     check: Annotated[bool, typer.Option("--check", help="Write nothing.")] = False,
 ) -> None:
     """Compile mode, loops and policy at the tip of the target into a frozen plan."""
-    from gitmill.flows.compile import compile_at, record_plan
+    from gitmill.plans.frozen import compile_at, record_plan
 
     here = session.mill()
     plan = compile_at(here, here.target_tip(here.snapshot()), mode=mode)

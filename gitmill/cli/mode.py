@@ -24,10 +24,12 @@ def bare(context: typer.Context) -> None:
 
 def _modes() -> tuple[dict[str, Mode], str]:
     from gitmill.core.plans.mode import all_modes
-    from gitmill.flows.compile import shipped_modes
+    from gitmill.plans.loops import shipped_modes
 
     here = session.mill()
-    policy = here.policy_at(here.target_tip(here.snapshot()))
+    from gitmill.plans.policy import policy_now
+
+    policy = policy_now(here)
     return all_modes(shipped_modes(), policy), policy.mode
 
 

@@ -105,7 +105,9 @@ def list_settings() -> None:
         then = {"mode": plan.mode, "plan": plan.hash12} | plan.settings()
         output.answer(_rows(then), {"policy": then})
         return
-    policy = here.policy_at(here.target_tip(here.snapshot())).model_dump(mode="json", by_alias=True)
+    from gitmill.plans.policy import policy_now
+
+    policy = policy_now(here).model_dump(mode="json", by_alias=True)
     output.answer(_rows(policy), {"policy": policy})
 
 
@@ -124,7 +126,9 @@ def trust_commands(
     if ids:
         named = [trust.item_commands(snapshot.resolve(typed)) for typed in ids]
     else:
-        named = [here.policy_at(here.target_tip(snapshot)).commands]
+        from gitmill.plans.policy import policy_at
+
+        named = [policy_at(here, here.target_tip(snapshot)).commands]
     commands = {key: command for one in named for key, command in one.items()}
     new = set(trust.trust(here, commands.values()))
     rows = [

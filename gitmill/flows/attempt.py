@@ -26,12 +26,14 @@ from gitmill.errors import (
 from gitmill.flows import fence, gates, secrets, work
 from gitmill.flows.budget import allowance
 from gitmill.flows.choice import choose
-from gitmill.flows.compile import plan_for
 from gitmill.flows.cooling import cooling, heed
 from gitmill.flows.errand import Errand
 from gitmill.flows.outcome import Attempted, Working, record, run_log, tampering
 from gitmill.flows.witness import Witness
-from gitmill.mill import Mill, layout
+from gitmill.mill import Mill
+from gitmill.plans.frozen import plan_for
+from gitmill.plans.policy import policy_at
+from gitmill.store import layout
 from gitmill.store.events import Step, draft_step, timestamp
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import Draft
@@ -131,7 +133,7 @@ def claim(mill: Mill, item_id: str, *, after: str | None = None) -> Working:
         stages = pipeline.group(plan, head)
         limits = sum(stage.timeout for stage in stages)
         agent = choose(plan, item, stages[0], cooling=cooling(mill), now=now)
-        policy = mill.policy_at(tip)
+        policy = policy_at(mill, tip)
         allowed = allowance(mill, snapshot, policy, item) if agent else Allowance()
         who = agent.name if agent else "gitmill"
         frozen = frozen_hash(item.criteria, item.script, item.paths)

@@ -20,7 +20,9 @@ from gitmill.errors import BadDocumentError, DayBudgetError, GitmillError, ItemB
 from gitmill.failpoints import chokepoint
 from gitmill.git import trees
 from gitmill.git.objects import Backend, MissingObjectError, read_commit
-from gitmill.mill import POLICY, Mill, layout
+from gitmill.mill import Mill
+from gitmill.plans.policy import POLICY
+from gitmill.store import layout
 from gitmill.store.history import entries
 from gitmill.store.snapshot import Snapshot
 

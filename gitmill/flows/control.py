@@ -6,7 +6,8 @@ from typing import Any
 
 from gitmill.core.trailers import EventRecord
 from gitmill.errors import CannotUndoError
-from gitmill.mill import Mill, layout
+from gitmill.mill import Mill
+from gitmill.store import layout
 from gitmill.store.history import UNDOES, Entry
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import Draft

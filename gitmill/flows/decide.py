@@ -14,10 +14,12 @@ from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
 from gitmill.errors import IllegalTransitionError, UsageError
 from gitmill.flows import secrets, work
-from gitmill.flows.compile import plan_of
 from gitmill.flows.intake import require_ready
 from gitmill.flows.trust import item_commands, trust
-from gitmill.mill import POLICY, Mill, layout
+from gitmill.mill import Mill
+from gitmill.plans.frozen import plan_of
+from gitmill.plans.policy import POLICY, policy_at
+from gitmill.store import layout
 from gitmill.store.events import Step, timestamp
 
 # What an item has only because work on it has begun.
@@ -33,7 +35,7 @@ def approve(mill: Mill, item_id: str, why: str = "") -> Item:
     approved = _apply(mill, item_id, lambda item: approval(mill, item, why))
     trust(mill, item_commands(approved).values())
     if any(change.path == POLICY for change in mill.changes(approved.base, approved.work)):
-        trust(mill, mill.policy_at(approved.work).commands.values())
+        trust(mill, policy_at(mill, approved.work).commands.values())
     return approved
 
 

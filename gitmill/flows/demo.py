@@ -22,8 +22,9 @@ from gitmill.flows.run import Order, run
 from gitmill.flows.trial import require_agent
 from gitmill.flows.trust import trust
 from gitmill.git.repo import Repository
-from gitmill.mill import POLICY, Mill, layout
-from gitmill.store import history
+from gitmill.mill import Mill
+from gitmill.plans.policy import POLICY, policy_now
+from gitmill.store import history, layout
 
 ROLES = ("builder", "reviewer", "troubleshooter", "consultant")
 FILES = {
@@ -199,7 +200,7 @@ def demo(
     say(f"a project of three files in {project}")
     mill = _project(root, project, _mode(agent) if agent else "")
     init(mill)
-    trust(mill, mill.policy_at(mill.target_tip(mill.snapshot())).commands.values())
+    trust(mill, policy_now(mill).commands.values())
     if agent:
         say(f"two tasks that {agent} carries out and, in sessions of their own, reviews")
         made = [new_task(mill, task, ready=True) for task in WISHES]

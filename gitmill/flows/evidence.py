@@ -11,7 +11,8 @@ from gitmill.core.item import Item
 from gitmill.flows import gates, work
 from gitmill.git.notes import read_note
 from gitmill.git.objects import read_commit
-from gitmill.mill import Mill, layout
+from gitmill.mill import Mill
+from gitmill.store import layout
 from gitmill.store.snapshot import Snapshot
 
 

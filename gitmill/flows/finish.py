@@ -23,7 +23,8 @@ from gitmill.git.checkout import checkout_of, fast_forward, refuse_busy, refuse_
 from gitmill.git.locks import try_lock
 from gitmill.git.notes import write_note
 from gitmill.git.objects import Move
-from gitmill.mill import Mill, layout
+from gitmill.mill import Mill
+from gitmill.store import layout
 from gitmill.store.events import Step, draft_step
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import Draft

@@ -12,7 +12,8 @@ from gitmill.errors import BadConfigError, BadDocumentError, GitFailedError
 from gitmill.flows.landings import judge_landing, off_target
 from gitmill.git.notes import noted
 from gitmill.git.objects import MissingObjectError
-from gitmill.mill import Mill, layout
+from gitmill.mill import Mill
+from gitmill.store import layout
 from gitmill.store.audit.replay_history import audit
 from gitmill.store.audit.report import Account, Found, Landed
 

@@ -18,7 +18,8 @@ from gitmill.flows import fence, secrets
 from gitmill.flows.environment import Rights, place, platform_name, setup_key
 from gitmill.flows.trust import require_trusted
 from gitmill.git.path_patterns import Patterns
-from gitmill.mill import Mill, layout
+from gitmill.mill import Mill
+from gitmill.store import layout
 from gitmill.store.events import timestamp
 
 CRITERION_TIMEOUT = 1200.0  # seconds

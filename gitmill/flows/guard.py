@@ -17,7 +17,8 @@ from gitmill.flows.rescue import keep_commit
 from gitmill.git import tamper
 from gitmill.git.objects import Move
 from gitmill.git.tamper import Picture, RefChange, Who
-from gitmill.mill import Mill, layout
+from gitmill.mill import Mill
+from gitmill.store import layout
 from gitmill.store.history import entries
 
 _LOGGED = ("refs/heads/", "refs/remotes/", "refs/notes/", "refs/stash")  # a move leaves a line

@@ -14,7 +14,9 @@ from gitmill.core.trailers import EventRecord
 from gitmill.errors import UnusableRepositoryError
 from gitmill.flows.trust import trust
 from gitmill.git.checkout import current_branch
-from gitmill.mill import POLICY, Mill, layout
+from gitmill.mill import Mill
+from gitmill.plans.policy import POLICY
+from gitmill.store import layout
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import Draft
 

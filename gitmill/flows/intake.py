@@ -13,9 +13,10 @@ from gitmill.core.ids import Kind, new_id
 from gitmill.core.item import Item, Risk, is_command
 from gitmill.core.lifecycle import Event, Status
 from gitmill.errors import CannotCompileError, IllegalTransitionError, NotReadyError, UsageError
-from gitmill.flows.compile import compile_at
 from gitmill.flows.trust import item_commands, trust
 from gitmill.mill import Mill
+from gitmill.plans.frozen import compile_at
+from gitmill.plans.policy import policy_at
 from gitmill.store import layout
 from gitmill.store.events import Step, birthday, draft_created, draft_step, timestamp
 from gitmill.store.snapshot import Snapshot
@@ -92,7 +93,7 @@ def require_ready(mill: Mill, snapshot: Snapshot, criteria: Sequence[str]) -> No
     """Raise `NotReadyError` unless something can tell whether the work is right."""
     if any(is_command(criterion) for criterion in criteria):
         return
-    if mill.policy_at(mill.target_tip(snapshot)).checks:
+    if policy_at(mill, mill.target_tip(snapshot)).checks:
         return
     raise NotReadyError(
         "there is no check and no criterion that is a command, so nothing could go red",

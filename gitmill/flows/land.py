@@ -28,7 +28,6 @@ from gitmill.errors import (
     RefMovedError,
 )
 from gitmill.flows import control, fence, gates, reverted, work
-from gitmill.flows.compile import plan_of
 from gitmill.flows.finish import (
     LandLock,
     abort,
@@ -43,7 +42,10 @@ from gitmill.flows.orphans import settle_under
 from gitmill.flows.outcome import tampering
 from gitmill.flows.trust import require_runnable
 from gitmill.git.replay import Conflict
-from gitmill.mill import Mill, layout
+from gitmill.mill import Mill
+from gitmill.plans.frozen import plan_of
+from gitmill.plans.policy import policy_at
+from gitmill.store import layout
 from gitmill.store.events import Step, timestamp
 from gitmill.store.snapshot import Snapshot
 
@@ -119,7 +121,7 @@ def _land(mill: Mill, lock: LandLock, item: Item, tell: Tell) -> Item:
     onto = mill.target_tip(snapshot)
     moved = work.replayed(mill, item, onto)
     now = _Landing(
-        item, mill.target_ref(snapshot), onto, mill.policy_at(onto),
+        item, mill.target_ref(snapshot), onto, policy_at(mill, onto),
         item.work if isinstance(moved, Conflict) else moved.tip,
         mill.mint(), timestamp(mill.now()),
     )  # fmt: skip

@@ -14,7 +14,9 @@ from gitmill.flows import gates, work
 from gitmill.flows.evidence import not_as_reviewed, note_for, run_logs
 from gitmill.git.notes import read_note
 from gitmill.git.objects import MissingObjectError, read_commit
-from gitmill.mill import Mill, layout
+from gitmill.mill import Mill
+from gitmill.plans.policy import policy_at
+from gitmill.store import layout
 from gitmill.store.audit.report import Landed
 from gitmill.store.snapshot import Snapshot
 
@@ -104,7 +106,7 @@ def _reviewers(plan: FrozenPlan) -> list[PlannedStage]:
 
 def _checks(mill: Mill, one: Landed) -> Iterator[Fault]:
     """Every check of the target as it was, and every command of the item, passed on that tree."""
-    wanted = gates.landing_checks(mill.policy_at(one.onto), one.before)
+    wanted = gates.landing_checks(policy_at(mill, one.onto), one.before)
     passed = {(found.command, found.inputs) for found in one.passes}
     told = {str(check.get("name")): check for check in one.item.checked}
     if not wanted:

@@ -15,7 +15,9 @@ from gitmill.flows.outcome import tampering
 from gitmill.git.checkout import checkout_of, free_locks, put_back, resume
 from gitmill.git.objects import Move
 from gitmill.git.repo import Checkout
-from gitmill.mill import Mill, layout
+from gitmill.mill import Mill
+from gitmill.plans.policy import policy_at
+from gitmill.store import layout
 from gitmill.store.snapshot import Snapshot
 from gitmill.supervision import processes
 
@@ -82,7 +84,7 @@ def _settle(mill: Mill, lock: LandLock, item: Item) -> str:
     processes.end_marked(item.lease.claim)
     landing = item.landing
     if _on_target(mill, lock, item):
-        policy = mill.policy_at(landing.onto)
+        policy = policy_at(mill, landing.onto)
         # Only what was not recorded runs again: a pass at the second try is never kept.
         results = gates.run_checks(
             mill, policy, gates.landing_checks(policy, item), landing.candidate,
@@ -133,7 +135,7 @@ def _tested(mill: Mill, item: Item) -> bool:
     """Whether every check of the target has a recorded pass on the candidate's tree."""
     assert item.landing is not None
     candidate = item.landing.candidate
-    policy, tree = mill.policy_at(item.landing.onto), mill.tree_of(candidate)
+    policy, tree = policy_at(mill, item.landing.onto), mill.tree_of(candidate)
     snapshot = mill.snapshot()
     checks = gates.landing_checks(policy, item)
     names = [gates.definition(mill, policy, check, candidate) for check in checks]

@@ -22,7 +22,8 @@ from gitmill.errors import LeasedError
 from gitmill.flows import fence, gates, secrets, work
 from gitmill.flows.rescue import keep_commit
 from gitmill.flows.witness import Witness
-from gitmill.mill import Mill, layout
+from gitmill.mill import Mill
+from gitmill.store import layout
 from gitmill.store.events import Step
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from gitmill.core.plans.plan import FrozenPlan
 from gitmill.errors import NotAStateCommitError, NothingToDoError
-from gitmill.flows.compile import read_plan
 from gitmill.git.objects import read_commit
-from gitmill.mill import Mill, layout
-from gitmill.store import history
+from gitmill.mill import Mill
+from gitmill.plans.frozen import read_plan
+from gitmill.store import history, layout
 from gitmill.store.snapshot import Snapshot
 
 _LOG = "see its commits with `gitmill log`"

@@ -19,12 +19,14 @@ from gitmill.errors import (
 )
 from gitmill.flows import secrets, work
 from gitmill.flows.attempt import Progress, carry
-from gitmill.flows.compile import plan_for, plan_of
 from gitmill.flows.intake import ready_task
 from gitmill.flows.outcome import Attempted, Working
 from gitmill.flows.trust import require_runnable
 from gitmill.git.worktrees import Slot
-from gitmill.mill import Mill, layout
+from gitmill.mill import Mill
+from gitmill.plans.frozen import plan_for, plan_of
+from gitmill.plans.policy import policy_at, policy_now
+from gitmill.store import layout
 from gitmill.store.events import Step, draft_step
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import Draft
@@ -124,7 +126,7 @@ def submit(mill: Mill, item_id: str, summary: str, progress: Progress) -> Attemp
             evidence=[f"your work is still in {path}"],
             hints=[f"take it again with `gitmill task take {item.id}`"],
         )
-    policy = mill.policy_at(mill.target_tip(mill.snapshot()))
+    policy = policy_now(mill)
     require_runnable(mill, item, policy, plan_of(mill, item))
     slot = mill.pool.own(f"take-{item_id}")
     try:
@@ -141,7 +143,7 @@ def submit(mill: Mill, item_id: str, summary: str, progress: Progress) -> Attemp
 def _commit(mill: Mill, item: Item, slot: Slot, summary: str) -> Working:
     assert item.lease is not None
     onto = (slot.side / "onto").read_text()
-    policy = mill.policy_at(onto)
+    policy = policy_at(mill, onto)
     tree = slot.take_tree(mill.store.backend, mill.tree_of(onto), policy.worktree.ignore)
     _refuse_secrets(mill, item, tree, onto)
     made = work.commit_work(mill, item, tree, onto, summary=summary)

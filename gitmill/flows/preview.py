@@ -10,12 +10,14 @@ from gitmill.core.item import Item
 from gitmill.core.plans.plan import FrozenPlan, PlannedAgent, PlannedStage
 from gitmill.errors import NothingToDoError, RestsError
 from gitmill.flows.choice import choose
-from gitmill.flows.compile import plan_for
 from gitmill.flows.cooling import cooling
 from gitmill.flows.prompts import asked
 from gitmill.flows.run import Order
 from gitmill.flows.work import start_of
-from gitmill.mill import Mill, layout
+from gitmill.mill import Mill
+from gitmill.plans.frozen import plan_for
+from gitmill.plans.policy import policy_now
+from gitmill.store import layout
 
 NONCE = "made anew for each attempt"
 
@@ -81,7 +83,7 @@ def _sent(mill: Mill, item: Item, stage: PlannedStage, who: PlannedAgent) -> tup
     """Return the session to go on with, and the prompt or the script that would be run."""
     if not agents.program(who.name, who.command).READS_PROMPT:
         return "", item.script if stage.is_authoring else "\n".join(item.criteria)
-    policy = mill.policy_at(mill.target_tip(mill.snapshot()))
+    policy = policy_now(mill)
     findings = start_of(mill, item).findings if stage.is_authoring else ()
     sent = asked(mill, item, stage, who, findings, nonce=NONCE, limit=policy.limits.prompt)
     return sent.session, sent.followup or sent.prompt

@@ -13,7 +13,8 @@ from gitmill.core.runlog import read_findings
 from gitmill.core.verdict import Finding, VerdictWord
 from gitmill.git import trees
 from gitmill.git.objects import Backend
-from gitmill.mill import Mill, layout
+from gitmill.mill import Mill
+from gitmill.store import layout
 from gitmill.store.snapshot import Snapshot
 
 # Where repositories say how to work in them.

@@ -19,8 +19,8 @@ from gitmill.core.trailers import EventRecord
 from gitmill.errors import BadDocumentError, GitmillError, RefMovedError, StateMovedError
 from gitmill.flows.intake import FROZEN, VOIDED, refuse_frozen
 from gitmill.flows.wishes import Words, wish_for
-from gitmill.mill import Mill, layout
-from gitmill.store import foreign_commits
+from gitmill.mill import Mill
+from gitmill.store import foreign_commits, layout
 from gitmill.store.events import Step, birthday, draft_created, draft_step, timestamp
 from gitmill.store.foreign_commits import HandEdit
 from gitmill.store.snapshot import Control, Snapshot

@@ -18,7 +18,8 @@ from gitmill.flows.reconcile import reconcile
 from gitmill.flows.rescue import keep_worktree
 from gitmill.flows.reverted import notice
 from gitmill.git.worktrees import Slot
-from gitmill.mill import Mill, layout
+from gitmill.mill import Mill
+from gitmill.store import layout
 from gitmill.store.events import Step
 from gitmill.supervision import processes
 

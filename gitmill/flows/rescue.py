@@ -8,7 +8,8 @@ from __future__ import annotations
 from gitmill.flows import secrets
 from gitmill.git.objects import Commit, Move, write_commit
 from gitmill.git.worktrees import Slot
-from gitmill.mill import Mill, layout
+from gitmill.mill import Mill
+from gitmill.store import layout
 
 
 def keep_worktree(mill: Mill, slot: Slot, item_id: str, commit: str) -> str:

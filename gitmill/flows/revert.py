@@ -21,12 +21,14 @@ from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Verdict, VerdictWord
 from gitmill.errors import CannotUndoError, LeasedError, NotReadyError, RevertConflictError
 from gitmill.flows import work
-from gitmill.flows.compile import compile_at
 from gitmill.flows.decide import BEGUN
 from gitmill.flows.undoable import Taken
 from gitmill.git.objects import Commit, write_commit
 from gitmill.git.replay import Conflict, replay
-from gitmill.mill import Mill, layout
+from gitmill.mill import Mill
+from gitmill.plans.frozen import compile_at
+from gitmill.plans.policy import policy_at
+from gitmill.store import layout
 from gitmill.store.events import Step, birthday, draft_created, draft_step, timestamp
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import Draft
@@ -87,7 +89,7 @@ def revert(mill: Mill, taken: Taken, *, criteria: Sequence[str] = ()) -> Item:
 
 
 def _refuse_unchecked(now: _Revert) -> None:
-    policy = now.mill.policy_at(now.onto)
+    policy = policy_at(now.mill, now.onto)
     if not policy.checks and not any(is_command(one) for one in now.criteria):
         raise NotReadyError(
             f"there is no check, so nothing could tell whether it is right without {now.item.id}",

@@ -27,7 +27,6 @@ from gitmill.errors import (
     UntrustedError,
 )
 from gitmill.flows.attempt import Progress, carry, claim
-from gitmill.flows.compile import plan_for
 from gitmill.flows.finish import say
 from gitmill.flows.interrupt import breakable, interruptible, obey
 from gitmill.flows.land import Tell, land_all
@@ -35,6 +34,8 @@ from gitmill.flows.queue import enqueue
 from gitmill.flows.recover import recover
 from gitmill.flows.trust import require_runnable
 from gitmill.mill import Mill
+from gitmill.plans.frozen import plan_for
+from gitmill.plans.policy import policy_at, policy_now
 from gitmill.store.snapshot import Snapshot
 
 POLL = 0.5  # seconds between two looks at whether another process still lands
@@ -181,7 +182,7 @@ def _attempt(mill: Mill, item: Item, summary: Summary, progress: Progress) -> bo
 def _trusted(mill: Mill, snapshot: Snapshot, item: Item) -> None:
     """Raise `UntrustedError` before a claim is made for what could not run here."""
     tip = mill.target_tip(snapshot)
-    require_runnable(mill, item, mill.policy_at(tip), plan_for(mill, snapshot, item, tip))
+    require_runnable(mill, item, policy_at(mill, tip), plan_for(mill, snapshot, item, tip))
 
 
 def _wait(mill: Mill, summary: Summary) -> bool:
@@ -203,7 +204,7 @@ def _cool_down(mill: Mill, summary: Summary) -> bool:
     if rests is None or rests.until is None:
         return False
     left = max(0.0, (rests.until - mill.now()).total_seconds())
-    longest = mill.policy_at(mill.target_tip(mill.snapshot())).limits.wait
+    longest = policy_now(mill).limits.wait
     if summary.waited + left > longest:
         return False
     tip, began = mill.snapshot().commit, time.monotonic()
@@ -219,7 +220,7 @@ def _cool_down(mill: Mill, summary: Summary) -> bool:
 def _land(mill: Mill, order: Order, summary: Summary, tell: Tell) -> bool:
     """Queue and land what is approved; whether anything was landed or sent back."""
     snapshot = mill.snapshot()
-    if not mill.policy_at(mill.target_tip(snapshot)).land.auto or summary.held is not None:
+    if not policy_at(mill, mill.target_tip(snapshot)).land.auto or summary.held is not None:
         return False
     scope = [
         item

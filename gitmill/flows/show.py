@@ -8,8 +8,8 @@ from gitmill.core.board import Board, build_board, markdown
 from gitmill.core.item import Item
 from gitmill.core.trailers import EventRecord
 from gitmill.git.objects import MissingObjectError
-from gitmill.mill import Mill, layout
-from gitmill.store import history
+from gitmill.mill import Mill
+from gitmill.store import history, layout
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import Draft
 

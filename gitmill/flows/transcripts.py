@@ -18,7 +18,8 @@ from gitmill.flows import secrets
 from gitmill.flows.live import is_watched
 from gitmill.git import trees
 from gitmill.git.objects import Commit, Entry, Move, read_commit, write_commit
-from gitmill.mill import Mill, layout
+from gitmill.mill import Mill
+from gitmill.store import layout
 
 LIMIT = 1 << 20  # bytes of one attempt: its beginning and its end
 KEPT = 20  # attempts of one item, the last ones

@@ -23,7 +23,9 @@ from gitmill.flows.init import init
 from gitmill.flows.intake import NewTask, new_task
 from gitmill.flows.run import Order, run
 from gitmill.flows.trust import trust
-from gitmill.mill import Mill, layout
+from gitmill.mill import Mill
+from gitmill.plans.policy import policy_now
+from gitmill.store import layout
 
 WORD = "hello"
 _TASK = NewTask(
@@ -116,7 +118,7 @@ def _scratch(folder: Path, policy: str) -> Mill:
     process.run((*git, "commit", "-q", "-m", "Try an agent"))
     mill = Mill.open(project)
     init(mill)
-    here = mill.policy_at(mill.target_tip(mill.snapshot()))
+    here = policy_now(mill)
     trust(mill, here.commands.values())  # they are those of the repository one stands in
     return mill
 

@@ -14,7 +14,8 @@ from gitmill.core.lifecycle import MET, Event, Status, opposite
 from gitmill.errors import CannotUndoError
 from gitmill.flows.rescue import keep_commit
 from gitmill.flows.undoable import Taken, cannot
-from gitmill.mill import Mill, layout
+from gitmill.mill import Mill
+from gitmill.store import layout
 from gitmill.store.events import Step, draft_step
 from gitmill.store.history import UNDOES, entries
 from gitmill.store.snapshot import Snapshot

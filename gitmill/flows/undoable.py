@@ -11,7 +11,8 @@ from gitmill.core.trailers import EventRecord
 from gitmill.errors import CannotUndoError, LeasedError
 from gitmill.flows import control
 from gitmill.git import trees
-from gitmill.mill import Mill, layout
+from gitmill.mill import Mill
+from gitmill.store import layout
 from gitmill.store.history import Entry, entries, standing
 from gitmill.store.snapshot import Snapshot
 

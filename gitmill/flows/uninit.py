@@ -33,7 +33,9 @@ from gitmill.flows.rescue import keep_worktree
 from gitmill.git import bundle
 from gitmill.git.objects import Move
 from gitmill.git.worktrees import Slot
-from gitmill.mill import POLICY, Mill, layout
+from gitmill.mill import Mill
+from gitmill.plans.policy import POLICY
+from gitmill.store import layout
 
 _RECORD = "uninit.json"
 

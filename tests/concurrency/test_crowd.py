@@ -14,8 +14,8 @@ from gitmill.core.lifecycle import Status
 from gitmill.errors import RefMovedError
 from gitmill.git.objects import Move
 from gitmill.git.repo import Repository
-from gitmill.mill import Mill, layout
-from gitmill.store import history
+from gitmill.mill import Mill
+from gitmill.store import history, layout
 from tests.support.cli import gitmill, new_task
 from tests.support.crowd import crowd
 from tests.support.repos import Repo, Sandbox

@@ -15,7 +15,8 @@ import pytest
 
 from gitmill.flows import transcripts
 from gitmill.flows.live import LIMIT
-from gitmill.mill import Mill, layout
+from gitmill.mill import Mill
+from gitmill.store import layout
 from gitmill.supervision import procfs
 from tests.support.cast import PASS, Cast
 from tests.support.cli import gitmill, new_task

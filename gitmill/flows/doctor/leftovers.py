@@ -11,7 +11,8 @@ from gitmill.flows import homes, init
 from gitmill.flows.doctor.sign import Signs, note, ok, warning
 from gitmill.flows.interrupt import workers
 from gitmill.flows.recover import recover
-from gitmill.mill import Mill, layout
+from gitmill.mill import Mill
+from gitmill.store import layout
 from gitmill.store.snapshot import Snapshot
 from gitmill.supervision import processes
 

@@ -14,7 +14,8 @@ from gitmill.flows.doctor.sign import Signs, note, ok, problem, problem_of, warn
 from gitmill.git import locks
 from gitmill.git.checkout import current_branch
 from gitmill.git.plumbing import Plumbing
-from gitmill.mill import Mill, layout
+from gitmill.mill import Mill
+from gitmill.store import layout
 
 _MEGABYTE = 1 << 20
 _ROOM = 200 * _MEGABYTE  # what tools leave beside a small checkout

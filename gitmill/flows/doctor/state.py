@@ -19,12 +19,14 @@ from gitmill.errors import (
     SandboxMissingError,
 )
 from gitmill.flows import fence
-from gitmill.flows.compile import compile_at
 from gitmill.flows.doctor.sign import Signs, note, ok, problem, problem_of, warning
 from gitmill.git import trees
 from gitmill.git.checkout import checkout_of, git_at, refuse_busy
 from gitmill.git.objects import read_commit
-from gitmill.mill import POLICY, Mill, layout
+from gitmill.mill import Mill
+from gitmill.plans.frozen import compile_at
+from gitmill.plans.policy import POLICY, policy_at
+from gitmill.store import layout
 from gitmill.store.snapshot import Control, Snapshot
 
 _SKEW = 300.0  # seconds that two clocks may differ without harm
@@ -89,7 +91,7 @@ def policy(mill: Mill, now: Snapshot) -> Signs:
     path = top / POLICY if top else None
     draft = path.read_bytes() if path and path.is_file() else None
     try:
-        mill.policy_at(tip)
+        policy_at(mill, tip)
     except GitmillError as error:
         yield problem_of(error)
         return
@@ -108,7 +110,7 @@ def policy(mill: Mill, now: Snapshot) -> Signs:
 
 def sandbox(mill: Mill, now: Snapshot) -> Signs:
     """Whether what policy and preferences say of the sandbox can be done here."""
-    policy = mill.policy_at(mill.target_tip(now))
+    policy = policy_at(mill, mill.target_tip(now))
     try:
         word = fence.word(mill, policy)
     except SandboxMissingError as missing:
@@ -133,7 +135,7 @@ def loops(mill: Mill, now: Snapshot) -> Signs:
 def checks(mill: Mill, now: Snapshot) -> Signs:
     """Whether the programs of checks and set-up are there."""
     tip = mill.target_tip(now)
-    policy = mill.policy_at(tip)
+    policy = policy_at(mill, tip)
     named = {f"check {name}": check.command for name, check in (policy.checks or {}).items()}
     named |= {f"set-up {n}": line for n, line in enumerate(policy.worktree.setup, 1)}
     missing = {
@@ -174,7 +176,7 @@ def programs(mill: Mill, now: Snapshot) -> Signs:
     tip = mill.target_tip(now)
     stages = [stage for stage in compile_at(mill, tip).stages if stage.agents]
     used = {a.name: a.command for s in stages for a in s.agents}
-    others = {n: a.command for n, a in mill.policy_at(tip).agents.items() if a.command}
+    others = {n: a.command for n, a in policy_at(mill, tip).agents.items() if a.command}
     probes = {
         name: agents.program(name, command).probe({"command": command})
         for name, command in (others | used).items()

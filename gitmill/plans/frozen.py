@@ -9,17 +9,18 @@ from gitmill.config import Policy
 from gitmill.config.values import Permission
 from gitmill.core.item import Item
 from gitmill.core.plans.compile import AgentFacts, compile_plan
-from gitmill.core.plans.loop import Loop, merge_folders, read_loop
-from gitmill.core.plans.mode import Mode, choose_mode, read_mode
+from gitmill.core.plans.mode import choose_mode
 from gitmill.core.plans.plan import FrozenPlan
 from gitmill.core.trailers import EventRecord
 from gitmill.errors import BadDocumentError
 from gitmill.git import trees
-from gitmill.mill import LOOPS, Mill, layout, shipped_loops
+from gitmill.mill import Mill
+from gitmill.plans.loops import loops_at, shipped_modes
+from gitmill.plans.policy import policy_at
+from gitmill.store import layout
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import Draft
 
-MODES = "modes"  # the folder of shipped modes, beside the loops
 _compiled: dict[tuple[str, str], FrozenPlan] = {}
 
 
@@ -49,30 +50,12 @@ def compile_at(mill: Mill, commit: str, *, mode: str | None = None) -> FrozenPla
     entry = trees.find(mill.store.backend, mill.tree_of(commit), ".gitmill")
     key = (entry.oid if entry else "", mode or "")
     if key not in _compiled:
-        policy = mill.policy_at(commit)
+        policy = policy_at(mill, commit)
         chosen = choose_mode(shipped_modes(), policy, name=mode)
         _compiled[key] = compile_plan(
             mode=chosen, loops=loops_at(mill, commit), policy=policy, agents=facts(policy)
         )
     return _compiled[key]
-
-
-def shipped_modes() -> dict[str, Mode]:
-    """Return the modes that come with gitmill."""
-    modes = (read_mode(f"modes/{name}", text) for name, text in shipped_loops()[MODES].items())
-    return {mode.name: mode for mode in modes}
-
-
-def loops_at(mill: Mill, commit: str) -> dict[str, Loop]:
-    """Return the shipped loops with those of a commit laid over them."""
-    shipped = {name: files for name, files in shipped_loops().items() if name != MODES}
-    own = mill.project_loops(commit)
-    found = {}
-    for name in sorted(shipped.keys() | own.keys()):
-        files = merge_folders(shipped.get(name, {}), own.get(name, {}))
-        folder = f"{LOOPS}/{name}" if name in own else f"loops/{name}"
-        found[name] = read_loop(name, files, folder=folder)
-    return found
 
 
 def facts(policy: Policy) -> Mapping[str, AgentFacts]:
