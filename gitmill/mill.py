@@ -7,22 +7,19 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from gitmill.core.lease import Lease
 from gitmill.core.verdict import Finding
 from gitmill.errors import UnusableRepositoryError
 from gitmill.git import trees
 from gitmill.git.objects import read_commit
 from gitmill.git.repo import Repository
-from gitmill.store.events import Step, draft_step, timestamp
+from gitmill.store.events import Step, draft_step
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import Store
-from gitmill.supervision import processes
 
 if TYPE_CHECKING:
     from gitmill.git.pool import Pool
@@ -102,7 +99,7 @@ class Mill:
         """Return what differs between two commits, by path."""
         return list(trees.changes(self.store.backend, self.tree_of(old), self.tree_of(new)))
 
-    # -- leases and people
+    # -- people
 
     @cached_property
     def host(self) -> str:
@@ -127,31 +124,6 @@ class Mill:
             yield
         finally:
             self._for = ""
-
-    def lease(
-        self, who: str, seconds: float, *, claim: str, process: bool = True
-    ) -> dict[str, Any]:
-        """Return a lease as the document has it, held by this process unless `process` is off."""
-        until = timestamp(self.now() + timedelta(seconds=seconds))
-        lease: dict[str, Any] = {"claim": claim, "who": who, "until": until}
-        if process:
-            facts = asdict(processes.this_process())
-            lease |= {key: facts[key] for key in ("host", "boot", "pidns", "pid", "started")}
-        return lease
-
-    def holder(self, lease: Lease) -> processes.ProcessFacts:
-        """Return the process that holds a lease; its pid is 0 for a person."""
-        return processes.ProcessFacts(
-            host=lease.host,
-            boot=lease.boot,
-            pidns=lease.pidns,
-            pid=lease.pid,
-            started=lease.started,
-        )
-
-    def lapsed(self, lease: Lease) -> bool:
-        """Whether a lease may be taken away now."""
-        return lease.lapsed(self.now(), alive=processes.is_same_and_alive(self.holder(lease)))
 
     # -- places
 

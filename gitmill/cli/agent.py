@@ -99,7 +99,7 @@ def try_agent(
     from gitmill.config import AgentPolicy
     from gitmill.flows.cooling import warm
     from gitmill.flows.trial import trial
-    from gitmill.flows.trust import require_trusted
+    from gitmill.workspace.trust import require_trusted
 
     here, own = _here()
     if here is not None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gitmill.core.cooldown_rules import Cooling
 
 KEPT, COOLING = "board.json", "cooling.json"
-NOT_ENFORCED = "not-enforced"  # flows/fence.py writes it
+NOT_ENFORCED = "not-enforced"  # workspace/sandbox.py writes it
 NOTHING: Mapping[str, Any] = {}
 STATE = "refs/heads/gitmill/state"
 

@@ -119,7 +119,7 @@ def trust_commands(
     ] = None,
 ) -> None:
     """Let the commands of the policy, or of items, run on this machine."""
-    from gitmill.flows import trust
+    from gitmill.workspace import trust
 
     here = session.mill()
     snapshot = here.snapshot()

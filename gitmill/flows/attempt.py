@@ -23,7 +23,7 @@ from gitmill.errors import (
     SetUpError,
     UnusableRepositoryError,
 )
-from gitmill.flows import fence, gates, secrets, work
+from gitmill.flows import work
 from gitmill.flows.budget import allowance
 from gitmill.flows.choice import choose
 from gitmill.flows.cooling import cooling, heed
@@ -37,6 +37,9 @@ from gitmill.store import layout
 from gitmill.store.events import Step, draft_step, timestamp
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import Draft
+from gitmill.workspace import sandbox, secret_scan
+from gitmill.workspace.leases import new_lease
+from gitmill.workspace.run_checks import checks_of, checks_verdict, inspect_change, run_checks
 
 GRACE = 120.0  # seconds that a lease outlives its stages' limits
 
@@ -102,7 +105,7 @@ def _carry(
     except BaseException:
         _release(mill, now, "given back after an unexpected error")
         raise
-    verdict = secrets.clean_verdict(verdict)
+    verdict = secret_scan.clean_verdict(verdict)
     found = mill.tampered.pop(now.claim, [])
     log = run_log(mill, now, verdict, found, started, time.monotonic() - clock)
     attempted = record(mill, now, verdict, log, tampered=tampering(found))
@@ -147,12 +150,12 @@ def claim(mill: Mill, item_id: str, *, after: str | None = None) -> Working:
             fields={
                 "plan": plan.hash12,
                 "frozen": item.frozen or frozen,
-                "lease": mill.lease(f"{who}@{mill.host}", limits + GRACE, claim=token),
+                "lease": new_lease(mill, f"{who}@{mill.host}", limits + GRACE, claim=token),
                 "reason": None,
             },
             files={layout.plan_path(plan.hash12): plan.render().encode()},
         )
-        fence.found(mill, policy)  # refused here, it is not claimed
+        sandbox.found(mill, policy)  # refused here, it is not claimed
         made[:] = [Working(item, plan, policy, token, agent, allowance=allowed)]
         return draft_step(mill.store.backend, snapshot, item_id, step, event_id=event_id, now=now)
 
@@ -198,7 +201,7 @@ def _stage(mill: Mill, now: Working, stage: PlannedStage) -> Verdict:
     if not now.work and not pipeline.is_side(now.plan, stage.name):
         return Verdict(VerdictWord.FAIL, f"there is no work to take through {stage.name}")
     if stage.type is StageType.SANITY:
-        return gates.inspect_change(mill, now.plan, now.item, now.base, now.work)
+        return inspect_change(mill, now.plan, now.item, now.base, now.work)
     if stage.type is StageType.CHECKS:
         return _check(mill, now, stage)
     now.report = work.review(mill, _errand(now, stage))
@@ -221,12 +224,12 @@ def _errand(now: Working, stage: PlannedStage) -> Errand:
 
 
 def _check(mill: Mill, now: Working, stage: PlannedStage) -> Verdict:
-    checks = gates.checks_of(now.plan, now.item)
+    checks = checks_of(now.plan, now.item)
     if not checks:
         return Verdict(VerdictWord.ASK, "there is no check and no criterion that is a command")
-    now.results = gates.run_checks(mill, now.policy, checks, now.work, claim=now.claim, stage=stage)
+    now.results = run_checks(mill, now.policy, checks, now.work, claim=now.claim, stage=stage)
     now.checked = now.work
-    return gates.verdict_of(now.results)
+    return checks_verdict(now.results)
 
 
 def _verdict(report: Report) -> Verdict:

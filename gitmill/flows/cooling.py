@@ -16,9 +16,9 @@ from gitmill.core.cooldown_rules import Cooling, cooled, parse, render
 from gitmill.core.trailers import one_line
 from gitmill.errors import AgentMissingError
 from gitmill.failpoints import chokepoint
-from gitmill.flows import secrets
 from gitmill.git import locks
 from gitmill.mill import Mill
+from gitmill.workspace import secret_scan
 
 FILE = "cooling.json"
 # The agent has talked to its service, whatever came of it.
@@ -38,7 +38,7 @@ def cooling(mill: Mill) -> dict[str, Cooling]:
 def heed(mill: Mill, agent: str, report: Report) -> None:
     """Let an agent cool down after an outage, and be as new after an answer."""
     if report.exit in agents.OUTAGES:
-        kind, why = report.exit.value, one_line(secrets.clean(report.problem), 200)
+        kind, why = report.exit.value, one_line(secret_scan.clean(report.problem), 200)
         now, jitter, login = mill.now(), mill.random(1)[0] / 255, _login(agent)
 
         def add(known: dict[str, Cooling]) -> None:

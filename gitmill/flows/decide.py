@@ -13,14 +13,15 @@ from gitmill.core.runlog import RunLog
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
 from gitmill.errors import IllegalTransitionError, UsageError
-from gitmill.flows import secrets, work
 from gitmill.flows.intake import require_ready
-from gitmill.flows.trust import item_commands, trust
 from gitmill.mill import Mill
 from gitmill.plans.frozen import plan_of
 from gitmill.plans.policy import POLICY, policy_at
 from gitmill.store import layout
 from gitmill.store.events import Step, timestamp
+from gitmill.workspace import secret_scan
+from gitmill.workspace.trust import item_commands, trust
+from gitmill.workspace.work import patch_of
 
 # What an item has only because work on it has begun.
 BEGUN = (
@@ -49,8 +50,8 @@ def approval(mill: Mill, item: Item, why: str = "") -> Step:
             evidence=[item.reason],
             hints=[f'answer it: `gitmill task answer {item.id} -m "…"`'],
         )
-    verdict = Verdict(VerdictWord.PASS, secrets.clean(why) or "approved")
-    log, patch = _log(mill, item, verdict), work.patch_of(mill, item.base, item.work)
+    verdict = Verdict(VerdictWord.PASS, secret_scan.clean(why) or "approved")
+    log, patch = _log(mill, item, verdict), patch_of(mill, item.base, item.work)
     entry = {
         "commit": item.work, "patch": patch, "by": mill.person, "run": item.attempt + 1,
         "stage": item.stage,
@@ -76,7 +77,7 @@ def send_back(mill: Mill, item_id: str, why: str) -> Item:
 
 def sending_back(mill: Mill, item: Item, why: str) -> Step:
     """Return the step that sends an item back."""
-    why = secrets.clean(why)
+    why = secret_scan.clean(why)
     _require_waiting(item, "returned")
     plan = plan_of(mill, item)
     verdict = Verdict(VerdictWord.RETURN, why, (Finding(why),))
@@ -105,7 +106,7 @@ def answer(mill: Mill, item_id: str, text: str) -> Item:
 def answering(mill: Mill, item: Item, text: str) -> Step:
     """Return the step that answers an item."""
     _require_waiting(item, "answered")
-    fields = {"answer": secrets.clean(text), "reason": None}
+    fields = {"answer": secret_scan.clean(text), "reason": None}
     return _said(mill, item, Event.ANSWERED, "answered", fields)
 
 
@@ -117,7 +118,7 @@ def block(mill: Mill, item_id: str, why: str) -> Item:
 
 def blocking(mill: Mill, item: Item, why: str) -> Step:
     """Return the step that blocks an item."""
-    return _said(mill, item, Event.BLOCKED, "blocked", {"reason": one_line(secrets.clean(why))})
+    return _said(mill, item, Event.BLOCKED, "blocked", {"reason": one_line(secret_scan.clean(why))})
 
 
 def unblock(mill: Mill, item_id: str, *, reset: bool) -> Item:
@@ -142,7 +143,7 @@ def cancel(mill: Mill, item_id: str, why: str) -> Item:
 
 def cancelling(mill: Mill, item: Item, why: str) -> Step:
     """Return the step that cancels an item, or asks for it while the item is being landed."""
-    why = secrets.clean(why)
+    why = secret_scan.clean(why)
     if item.status is Status.LANDING:
         fields: dict[str, Any] = {"cancel_requested": True, "reason": why or None}
         return _said(mill, item, Event.EDITED, "cancel requested", fields)

@@ -20,11 +20,11 @@ from gitmill.flows.land import Told
 from gitmill.flows.queue import land_queue
 from gitmill.flows.run import Order, run
 from gitmill.flows.trial import require_agent
-from gitmill.flows.trust import trust
 from gitmill.git.repo import Repository
 from gitmill.mill import Mill
 from gitmill.plans.policy import POLICY, policy_now
 from gitmill.store import history, layout
+from gitmill.workspace.trust import trust
 
 ROLES = ("builder", "reviewer", "troubleshooter", "consultant")
 FILES = {

@@ -13,13 +13,13 @@ from gitmill.config.values import Permission
 from gitmill.core.item import Item
 from gitmill.core.plans.plan import PlannedAgent, PlannedStage
 from gitmill.core.verdict import Finding
-from gitmill.flows import fence, homes, secrets
-from gitmill.flows.environment import Place, Rights
-from gitmill.flows.gates import outside_paths
 from gitmill.flows.prompts import Asked, asked
-from gitmill.flows.trust import item_commands, require_trusted
 from gitmill.flows.witness import Witness
 from gitmill.mill import Mill
+from gitmill.workspace import agent_homes, sandbox, secret_scan
+from gitmill.workspace.run_checks import outside_paths
+from gitmill.workspace.trust import item_commands, require_trusted
+from gitmill.workspace.workspace import Place, Rights
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Errand:
         """What the place is for in which it works."""
         return Rights(
             full=self.stage.permission is Permission.FULL,
-            network=fence.network(self.policy, self.stage, model=self.reads_prompt),
+            network=sandbox.network(self.policy, self.stage, model=self.reads_prompt),
             signed=self.stage.is_authoring or self.reads_prompt,
         )
 
@@ -74,7 +74,7 @@ def ask(mill: Mill, errand: Errand, here: Place, findings: tuple[Finding, ...] =
     if not errand.reads_prompt:
         return _run(mill, errand, here, findings)
     keeps = errand.stage.is_authoring
-    with homes.agents_own(mill, item.id, who.name, errand.program.LOGIN, keeps=keeps) as home:
+    with agent_homes.agents_own(mill, item.id, who.name, errand.program.LOGIN, keeps=keeps) as home:
         return _run(mill, errand, here.with_home(home), findings)
 
 
@@ -91,7 +91,7 @@ def _run(mill: Mill, errand: Errand, here: Place, findings: tuple[Finding, ...])
     took = time.monotonic() - began
     report = errand.witness.judged(report, timeout=stage.timeout, took=took)
     said = report.verdict
-    return report if said is None else replace(report, verdict=secrets.clean_verdict(said))
+    return report if said is None else replace(report, verdict=secret_scan.clean_verdict(said))
 
 
 def _attempt(mill: Mill, errand: Errand, here: Place, sent: Asked, nonce: str) -> Attempt:

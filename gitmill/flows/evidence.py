@@ -8,15 +8,16 @@ from typing import Any
 
 from gitmill.core.document import Document
 from gitmill.core.item import Item
-from gitmill.flows import gates, work
 from gitmill.git.notes import read_note
 from gitmill.git.objects import read_commit
 from gitmill.mill import Mill
 from gitmill.store import layout
 from gitmill.store.snapshot import Snapshot
+from gitmill.workspace.run_checks import CheckResult
+from gitmill.workspace.work import patch_of
 
 
-def told_checks(results: Sequence[gates.Result]) -> list[dict[str, Any]]:
+def told_checks(results: Sequence[CheckResult]) -> list[dict[str, Any]]:
     """Return what a candidate passed, as its item and its note say it."""
     return [
         {"name": r.check.name, "definition": r.definition, "cached": r.cached}
@@ -38,7 +39,7 @@ def note_for(
 
     It is made of the state alone, so that it can be made again from the item once that has landed.
     """
-    patch = work.patch_of(mill, onto, candidate)
+    patch = patch_of(mill, onto, candidate)
     usage, cost = _spent(snapshot, item)
     fields = {
         "item": item.id,
@@ -78,7 +79,7 @@ def _spent(snapshot: Snapshot, item: Item) -> tuple[dict[str, int], float | None
 
 def not_as_reviewed(mill: Mill, item: Item, base: str) -> list[str]:
     """Return how what landed on `base` differs from the patch that each reviewer judged."""
-    patch = work.patch_of(mill, base, item.landed)
+    patch = patch_of(mill, base, item.landed)
     if any(entry.patch != patch for entry in item.reviewed):
         return [f"the patch of {item.landed[:10]} is not the reviewed one"]
     return []
@@ -107,7 +108,7 @@ def verify_landed(mill: Mill, item: Item) -> list[str]:
         problems.append(f"the note on {item.landed[:10]} is about {told.text_value('item')}")
     if told.value("base") != base:
         problems.append(f"{item.landed[:10]} does not stand on the commit it was tested on")
-    if told.value("patch") != work.patch_of(fresh, base, item.landed):
+    if told.value("patch") != patch_of(fresh, base, item.landed):
         problems.append(f"the note on {item.landed[:10]} names another patch")
     problems += not_as_reviewed(fresh, item, base)
     reviewed = {change.path for change in fresh.changes(item.base, item.work)}

@@ -17,7 +17,6 @@ from gitmill.core.item import Item
 from gitmill.core.lifecycle import Event
 from gitmill.core.trailers import EventRecord, one_line
 from gitmill.errors import GitmillError, LandBusyError, LandingBrokenError, RefMovedError
-from gitmill.flows import gates
 from gitmill.flows.evidence import note_for, told_checks, verify_landed
 from gitmill.git.checkout import checkout_of, fast_forward, refuse_busy, refuse_overlap
 from gitmill.git.locks import try_lock
@@ -28,6 +27,7 @@ from gitmill.store import layout
 from gitmill.store.events import Step, draft_step
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import Draft
+from gitmill.workspace.run_checks import CheckResult, passed_files
 
 MOVING = "moving"  # names the candidate that a checkout is being moved to
 
@@ -62,10 +62,10 @@ def land_lock(mill: Mill) -> Iterator[LandLock]:
 
 
 def record_passes(
-    mill: Mill, item: Item, policy: Policy, candidate: str, results: list[gates.Result]
+    mill: Mill, item: Item, policy: Policy, candidate: str, results: list[CheckResult]
 ) -> None:
     """Commit new passes before the target moves, so that a recovery finds them."""
-    files = gates.passed_files(mill, policy, candidate, results)
+    files = passed_files(mill, policy, candidate, results)
     if files:
         record = EventRecord(event="checked", id=mill.mint(), by=mill.user)
         mill.store.commit(lambda _: Draft(f"{item.id}: candidate passed its checks", record, files))
@@ -118,7 +118,7 @@ def finish(
     candidate: str,
     onto: str,
     claim: str,
-    results: list[gates.Result],
+    results: list[CheckResult],
 ) -> Item:
     """Move notes and state, and the target where no checkout has moved it, in one swap; verify.
 

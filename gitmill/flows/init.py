@@ -12,13 +12,13 @@ from gitmill.core.board import build_board, markdown
 from gitmill.core.document import Document
 from gitmill.core.trailers import EventRecord
 from gitmill.errors import UnusableRepositoryError
-from gitmill.flows.trust import trust
 from gitmill.git.checkout import current_branch
 from gitmill.mill import Mill
 from gitmill.plans.policy import POLICY
 from gitmill.store import layout
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import Draft
+from gitmill.workspace.trust import trust
 
 
 @dataclass(frozen=True, slots=True)

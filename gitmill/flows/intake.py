@@ -13,7 +13,6 @@ from gitmill.core.ids import Kind, new_id
 from gitmill.core.item import Item, Risk, is_command
 from gitmill.core.lifecycle import Event, Status
 from gitmill.errors import CannotCompileError, IllegalTransitionError, NotReadyError, UsageError
-from gitmill.flows.trust import item_commands, trust
 from gitmill.mill import Mill
 from gitmill.plans.frozen import compile_at
 from gitmill.plans.policy import policy_at
@@ -21,6 +20,7 @@ from gitmill.store import layout
 from gitmill.store.events import Step, birthday, draft_created, draft_step, timestamp
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import Draft
+from gitmill.workspace.trust import item_commands, trust
 
 # What is frozen by the claim: it cannot change while work on it is under way.
 FROZEN = frozenset({"criteria", "script", "paths"})

@@ -27,7 +27,7 @@ from gitmill.errors import (
     PausedError,
     RefMovedError,
 )
-from gitmill.flows import control, fence, gates, reverted, work
+from gitmill.flows import control, reverted
 from gitmill.flows.finish import (
     LandLock,
     abort,
@@ -37,10 +37,8 @@ from gitmill.flows.finish import (
     record_passes,
     say,
 )
-from gitmill.flows.interrupt import obey
 from gitmill.flows.orphans import settle_under
 from gitmill.flows.outcome import tampering
-from gitmill.flows.trust import require_runnable
 from gitmill.git.replay import Conflict
 from gitmill.mill import Mill
 from gitmill.plans.frozen import plan_of
@@ -48,6 +46,18 @@ from gitmill.plans.policy import policy_at
 from gitmill.store import layout
 from gitmill.store.events import Step, timestamp
 from gitmill.store.snapshot import Snapshot
+from gitmill.workspace import sandbox
+from gitmill.workspace.leases import new_lease
+from gitmill.workspace.run_checks import (
+    CheckResult,
+    checks_verdict,
+    landing_checks,
+    policy_checks,
+    run_checks,
+)
+from gitmill.workspace.signals import obey
+from gitmill.workspace.trust import require_runnable
+from gitmill.workspace.work import conflict_finding, patch_of, replayed
 
 LEASE = 3600.0  # seconds beyond the checks' own limits
 
@@ -119,7 +129,7 @@ def _land(mill: Mill, lock: LandLock, item: Item, tell: Tell) -> Item:
     tell(Told(item.id, item.title))
     snapshot = mill.snapshot()
     onto = mill.target_tip(snapshot)
-    moved = work.replayed(mill, item, onto)
+    moved = replayed(mill, item, onto)
     now = _Landing(
         item, mill.target_ref(snapshot), onto, policy_at(mill, onto),
         item.work if isinstance(moved, Conflict) else moved.tip,
@@ -129,7 +139,7 @@ def _land(mill: Mill, lock: LandLock, item: Item, tell: Tell) -> Item:
         result = _already_there(mill, item)
     else:
         require_runnable(mill, item, now.policy)
-        fence.found(mill, now.policy)  # refused here, it stays queued
+        sandbox.found(mill, now.policy)  # refused here, it stays queued
         _start(mill, now)
         try:
             result = _started(mill, lock, now, moved)
@@ -151,19 +161,19 @@ def _land(mill: Mill, lock: LandLock, item: Item, tell: Tell) -> Item:
 def _started(mill: Mill, lock: LandLock, now: _Landing, moved: object) -> Item:
     """Take a landing that has begun to its end: landed, sent back, or given up."""
     if isinstance(moved, Conflict):
-        finding = work.conflict_finding(moved)
+        finding = conflict_finding(moved)
         verdict = Verdict(VerdictWord.RETURN, "it conflicts with the target", (finding,))
         return _back(mill, now, Event.EJECTED, verdict, [], bare=True)
     if problem := _not_as_reviewed(mill, now):
         verdict = Verdict(VerdictWord.RETURN, problem, (Finding(problem),))
         return _back(mill, now, Event.RE_REVIEW, verdict, [])
-    checks = gates.landing_checks(now.policy, now.item)
+    checks = landing_checks(now.policy, now.item)
     if not checks:
         raise NotReadyError("there is no check and no criterion that is a command to land it by")
-    results = gates.run_checks(mill, now.policy, checks, now.candidate, claim=now.claim, again=True)
+    results = run_checks(mill, now.policy, checks, now.candidate, claim=now.claim, again=True)
     if why := tampering(mill.tampered.pop(now.claim, [])):
         return say(mill, abort(mill, now.item, why, claim=now.claim), Event.HELD, why)
-    verdict = gates.verdict_of(results)
+    verdict = checks_verdict(results)
     if verdict.word is not VerdictWord.PASS:
         _refuse_red_target(mill, now, results)
         return _back(mill, now, Event.EJECTED, verdict, results)
@@ -174,7 +184,7 @@ def _started(mill: Mill, lock: LandLock, now: _Landing, moved: object) -> Item:
 
 
 def _start(mill: Mill, now: _Landing) -> None:
-    checks = gates.landing_checks(now.policy, now.item)
+    checks = landing_checks(now.policy, now.item)
     seconds = LEASE + 3 * sum(check.timeout for check in checks)
     step = Step(
         event=Event.LAND_STARTED,
@@ -183,7 +193,7 @@ def _start(mill: Mill, now: _Landing) -> None:
         claim=now.claim,
         after=now.item.event,
         fields={
-            "lease": mill.lease(mill.user, seconds, claim=now.claim),
+            "lease": new_lease(mill, mill.user, seconds, claim=now.claim),
             "landing": {"candidate": now.candidate, "onto": now.onto, "target": now.ref},
             "reason": None,
         },
@@ -198,7 +208,7 @@ def _not_as_reviewed(mill: Mill, now: _Landing) -> str:
     reviewed: tuple[Reviewed, ...] = now.item.reviewed
     if not reviewed or any(entry.commit != now.item.work for entry in reviewed):
         return "what is to land was not reviewed"
-    patch = work.patch_of(mill, now.onto, now.candidate)
+    patch = patch_of(mill, now.onto, now.candidate)
     if any(entry.patch != patch for entry in reviewed):
         return "replayed onto the target, the patch is not the one that was reviewed"
     before = {change.path for change in mill.changes(now.item.base, now.item.work)}
@@ -207,15 +217,15 @@ def _not_as_reviewed(mill: Mill, now: _Landing) -> str:
     return f"replayed onto the target, the change reaches {more[0]} too" if more else ""
 
 
-def _refuse_red_target(mill: Mill, now: _Landing, results: list[gates.Result]) -> None:
+def _refuse_red_target(mill: Mill, now: _Landing, results: list[CheckResult]) -> None:
     """Pause the queue when what failed fails on the target without the candidate too.
 
     Raises `PausedError` then: nobody in the queue is to blame.
     """
     red = next(result for result in results if not result.passed)
-    if red.check not in gates.from_policy(now.policy):
+    if red.check not in policy_checks(now.policy):
         return  # an item's own criterion need not hold before it
-    without = gates.run_checks(mill, now.policy, [red.check], now.onto, claim=now.claim, again=True)
+    without = run_checks(mill, now.policy, [red.check], now.onto, claim=now.claim, again=True)
     if all(result.passed for result in without):
         return
     reason = f"check {red.check.name} fails on {now.ref.removeprefix('refs/heads/')} itself"
@@ -232,7 +242,7 @@ def _back(
     now: _Landing,
     event: Event,
     verdict: Verdict,
-    results: list[gates.Result],
+    results: list[CheckResult],
     *,
     bare: bool = False,
 ) -> Item:
@@ -269,7 +279,7 @@ def _back(
     return say(mill, after, Event.BLOCKED, why) if why else after
 
 
-def _log(mill: Mill, now: _Landing, verdict: Verdict, results: list[gates.Result]) -> Any:
+def _log(mill: Mill, now: _Landing, verdict: Verdict, results: list[CheckResult]) -> Any:
     return RunLog(
         item=now.item.id,
         stage="land",
@@ -280,7 +290,7 @@ def _log(mill: Mill, now: _Landing, verdict: Verdict, results: list[gates.Result
         facts={
             "base": now.onto,
             "work": now.candidate,
-            "sandbox": fence.word(mill, now.policy),
+            "sandbox": sandbox.word(mill, now.policy),
         },
         checks=tuple(result.as_json() for result in results),
         output="\n".join(result.output for result in results if not result.passed),

@@ -10,7 +10,6 @@ from gitmill.core.plans.plan import FrozenPlan, PlannedStage, StageType
 from gitmill.core.runlog import Log, read_log
 from gitmill.core.verdict import VerdictWord
 from gitmill.errors import BadDocumentError, GitFailedError
-from gitmill.flows import gates, work
 from gitmill.flows.evidence import not_as_reviewed, note_for, run_logs
 from gitmill.git.notes import read_note
 from gitmill.git.objects import MissingObjectError, read_commit
@@ -19,6 +18,8 @@ from gitmill.plans.policy import policy_at
 from gitmill.store import layout
 from gitmill.store.audit.report import Landed
 from gitmill.store.snapshot import Snapshot
+from gitmill.workspace.run_checks import landing_checks
+from gitmill.workspace.work import patch_of
 
 
 def judge_landing(mill: Mill, one: Landed) -> Iterator[Fault]:
@@ -69,7 +70,7 @@ def _reviews(mill: Mill, one: Landed, snapshot: Snapshot) -> Iterator[Fault]:
         if count < max(1, stage.approvals):
             yield Fault("not-reviewed", f"{stage.name} approved it {count} times")
     try:
-        made = work.patch_of(mill, item.base, item.work)
+        made = patch_of(mill, item.base, item.work)
     except (MissingObjectError, GitFailedError):
         return  # swept away since it landed; what landed is held against the review itself
     if any(entry.patch != made for entry in item.reviewed):
@@ -106,7 +107,7 @@ def _reviewers(plan: FrozenPlan) -> list[PlannedStage]:
 
 def _checks(mill: Mill, one: Landed) -> Iterator[Fault]:
     """Every check of the target as it was, and every command of the item, passed on that tree."""
-    wanted = gates.landing_checks(policy_at(mill, one.onto), one.before)
+    wanted = landing_checks(policy_at(mill, one.onto), one.before)
     passed = {(found.command, found.inputs) for found in one.passes}
     told = {str(check.get("name")): check for check in one.item.checked}
     if not wanted:

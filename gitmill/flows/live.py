@@ -20,9 +20,9 @@ from typing import Any
 
 from gitmill.core.lifecycle import Status
 from gitmill.core.trailers import one_line
-from gitmill.flows import secrets
-from gitmill.flows.interrupt import workers
 from gitmill.mill import Mill
+from gitmill.workspace import secret_scan
+from gitmill.workspace.signals import workers
 
 LIMIT = 256 << 10  # bytes of what an agent does; the stages are always told
 LONGEST = 300  # characters of one line
@@ -83,8 +83,8 @@ class Live:
 def _clean(text: str) -> str:
     """Cut the secrets out of the beginning of a text; what may be half a one is left out."""
     if len(text) <= LOOKED_AT:
-        return secrets.clean(text)
-    cut = secrets.clean(text[:LOOKED_AT])
+        return secret_scan.clean(text)
+    cut = secret_scan.clean(text[:LOOKED_AT])
     return cut[: max(0, len(cut) - LOOKED_AT // 8)]
 
 

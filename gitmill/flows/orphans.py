@@ -9,7 +9,6 @@ from gitmill.core.item import Item, Landing
 from gitmill.core.lifecycle import Status
 from gitmill.core.verdict import VerdictWord
 from gitmill.errors import GitmillError, IllegalTransitionError, LandBusyError, LeasedError
-from gitmill.flows import gates
 from gitmill.flows.finish import MOVING, LandLock, abort, began, finish, land_lock
 from gitmill.flows.outcome import tampering
 from gitmill.git.checkout import checkout_of, free_locks, put_back, resume
@@ -20,6 +19,13 @@ from gitmill.plans.policy import policy_at
 from gitmill.store import layout
 from gitmill.store.snapshot import Snapshot
 from gitmill.supervision import processes
+from gitmill.workspace.leases import has_lapsed
+from gitmill.workspace.run_checks import (
+    check_definition,
+    checks_verdict,
+    landing_checks,
+    run_checks,
+)
 
 # Seconds for the last git process of a killed landing to end: it holds the lock until then.
 PATIENCE = 10.0
@@ -64,7 +70,7 @@ def _lapsed(mill: Mill, snapshot: Snapshot) -> list[Item]:
     return [
         item
         for item in snapshot.items.values()
-        if item.status is Status.LANDING and item.lease and mill.lapsed(item.lease)
+        if item.status is Status.LANDING and item.lease and has_lapsed(mill, item.lease)
     ]
 
 
@@ -86,12 +92,12 @@ def _settle(mill: Mill, lock: LandLock, item: Item) -> str:
     if _on_target(mill, lock, item):
         policy = policy_at(mill, landing.onto)
         # Only what was not recorded runs again: a pass at the second try is never kept.
-        results = gates.run_checks(
-            mill, policy, gates.landing_checks(policy, item), landing.candidate,
+        results = run_checks(
+            mill, policy, landing_checks(policy, item), landing.candidate,
             claim=item.lease.claim, again=True,
         )  # fmt: skip
         seen = tampering(mill.tampered.pop(item.lease.claim, []))
-        if gates.verdict_of(results).word is VerdictWord.PASS:
+        if checks_verdict(results).word is VerdictWord.PASS:
             finish(
                 mill, item, candidate=landing.candidate, onto=landing.onto,
                 claim=item.lease.claim, results=results,
@@ -137,6 +143,6 @@ def _tested(mill: Mill, item: Item) -> bool:
     candidate = item.landing.candidate
     policy, tree = policy_at(mill, item.landing.onto), mill.tree_of(candidate)
     snapshot = mill.snapshot()
-    checks = gates.landing_checks(policy, item)
-    names = [gates.definition(mill, policy, check, candidate) for check in checks]
+    checks = landing_checks(policy, item)
+    names = [check_definition(mill, policy, check, candidate) for check in checks]
     return bool(names) and all(snapshot.read(layout.check_path(tree, name)) for name in names)

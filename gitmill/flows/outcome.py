@@ -19,12 +19,14 @@ from gitmill.core.runlog import Passage, RunLog
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
 from gitmill.errors import LeasedError
-from gitmill.flows import fence, gates, secrets, work
-from gitmill.flows.rescue import keep_commit
 from gitmill.flows.witness import Witness
 from gitmill.mill import Mill
 from gitmill.store import layout
 from gitmill.store.events import Step
+from gitmill.workspace import sandbox, secret_scan
+from gitmill.workspace.rescue import keep_commit
+from gitmill.workspace.run_checks import CheckResult, passed_files
+from gitmill.workspace.work import patch_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class Working:
     built: bool = False
     builder: str = ""  # the person who built it; else the agent of the stage did
     passages: list[Passage] = field(default_factory=list)
-    results: list[gates.Result] = field(default_factory=list)
+    results: list[CheckResult] = field(default_factory=list)
     checked: str = ""
     report: Report | None = None
     at: str = ""
@@ -66,7 +68,7 @@ def tampering(found: Sequence[Finding]) -> str:
     """Return why an item is held after what was found beside its worktree, empty when it is not."""
     grave = [finding.message for finding in found if finding.severity is Severity.HIGH]
     more = f", and {len(grave) - 1} more" if len(grave) > 1 else ""
-    return secrets.clean(f"tampering: {grave[0]}{more}") if grave else ""
+    return secret_scan.clean(f"tampering: {grave[0]}{more}") if grave else ""
 
 
 def run_log(
@@ -94,7 +96,7 @@ def run_log(
         passages=tuple(now.passages),
         facts=_facts(mill, now),
         checks=tuple(result.as_json() for result in now.results),
-        output=secrets.clean(report.output if report else ""),
+        output=secret_scan.clean(report.output if report else ""),
     )
 
 
@@ -102,7 +104,7 @@ def _facts(mill: Mill, now: Working) -> Mapping[str, Any]:
     facts: dict[str, Any] = {}
     if now.work:
         facts = {"base": now.base, "work": now.work, "tree": mill.tree_of(now.work)}
-        facts["patch"] = work.patch_of(mill, now.base, now.work)
+        facts["patch"] = patch_of(mill, now.base, now.work)
     if now.report:
         usage = now.report.usage
         told = {"input": usage.input, "output": usage.output, "cached": usage.cached}
@@ -111,9 +113,9 @@ def _facts(mill: Mill, now: Working) -> Mapping[str, Any]:
         # What no model has a part in costs nothing; of anything else that is silent, who knows.
         facts["cost"] = now.report.cost if reads else 0.0
         facts |= {"session": now.report.session, "model": now.report.model}
-        facts["problem"] = secrets.clean(one_line(now.report.problem))
-        facts["denied"] = [secrets.clean(one_line(what)) for what in now.report.denied] or None
-    return facts | {"sandbox": fence.word(mill, now.policy)}
+        facts["problem"] = secret_scan.clean(one_line(now.report.problem))
+        facts["denied"] = [secret_scan.clean(one_line(what)) for what in now.report.denied] or None
+    return facts | {"sandbox": sandbox.word(mill, now.policy)}
 
 
 def _program(agent: PlannedAgent) -> agents.Agent:
@@ -155,7 +157,7 @@ def record(
         }  # fmt: skip
         fields["reviewed"] = [*(r.model_dump() for r in item.reviewed), entry]
     fields |= {"counters": dict(settled.counters), "reason": one_line(settled.reason) or None}
-    files = gates.passed_files(mill, now.policy, now.checked, now.results) if now.checked else {}
+    files = passed_files(mill, now.policy, now.checked, now.results) if now.checked else {}
     step = Step(
         event=settled.event,
         subject=_subject(settled, now.at, verdict, log.agent or "gitmill"),

@@ -17,11 +17,10 @@ from gitmill.errors import (
     NotReadyError,
     PausedError,
 )
-from gitmill.flows import secrets, work
+from gitmill.flows import work
 from gitmill.flows.attempt import Progress, carry
 from gitmill.flows.intake import ready_task
 from gitmill.flows.outcome import Attempted, Working
-from gitmill.flows.trust import require_runnable
 from gitmill.git.worktrees import Slot
 from gitmill.mill import Mill
 from gitmill.plans.frozen import plan_for, plan_of
@@ -30,6 +29,9 @@ from gitmill.store import layout
 from gitmill.store.events import Step, draft_step
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import Draft
+from gitmill.workspace import secret_scan
+from gitmill.workspace.leases import new_lease
+from gitmill.workspace.trust import require_runnable
 
 LEASE = 7 * 24 * 3600.0  # seconds; a person has no process whose death could be seen
 
@@ -61,7 +63,7 @@ def take(mill: Mill, item_id: str) -> tuple[Item, Path]:
             fields={
                 "plan": plan.hash12,
                 "frozen": item.frozen or frozen_hash(item.criteria, item.script, item.paths),
-                "lease": mill.lease(mill.person, LEASE, claim=claim, process=False),
+                "lease": new_lease(mill, mill.person, LEASE, claim=claim, process=False),
                 "reason": None,
             },
             files={layout.plan_path(plan.hash12): plan.render().encode()},
@@ -154,7 +156,7 @@ def _commit(mill: Mill, item: Item, slot: Slot, summary: str) -> Working:
 
 
 def _refuse_secrets(mill: Mill, item: Item, tree: str, onto: str) -> None:
-    findings = secrets.sweep(mill, mill.tree_of(onto), tree).findings
+    findings = secret_scan.sweep(mill, mill.tree_of(onto), tree).findings
     if findings:
         raise HoldsSecretError(
             f"what you made for {item.id} brings a secret, so nothing was recorded",

@@ -8,11 +8,11 @@ from contextlib import suppress
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import Event, Status
 from gitmill.errors import IllegalTransitionError, RefMovedError
-from gitmill.flows.interrupt import interruptible
 from gitmill.flows.land import Tell, land_all, refuse_paused
 from gitmill.flows.recover import recover
 from gitmill.mill import Mill
 from gitmill.store.events import Step
+from gitmill.workspace.signals import interruptible
 
 
 def enqueue(mill: Mill, item_id: str, *, after: str | None = None) -> None:

@@ -10,18 +10,20 @@ from contextlib import suppress
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import FINAL, Event, Status
 from gitmill.errors import GitmillError, IllegalTransitionError, LeasedError, RefMovedError
-from gitmill.flows import homes, transcripts
+from gitmill.flows import transcripts
 from gitmill.flows.finish import say
-from gitmill.flows.interrupt import interruptible, workers
 from gitmill.flows.orphans import settle_orphans
 from gitmill.flows.reconcile import reconcile
-from gitmill.flows.rescue import keep_worktree
 from gitmill.flows.reverted import notice
 from gitmill.git.worktrees import Slot
 from gitmill.mill import Mill
 from gitmill.store import layout
 from gitmill.store.events import Step
 from gitmill.supervision import processes
+from gitmill.workspace import agent_homes
+from gitmill.workspace.leases import has_lapsed
+from gitmill.workspace.rescue import keep_worktree
+from gitmill.workspace.signals import interruptible, workers
 
 SCRATCH_AGE = 3600.0  # seconds; whoever makes a folder there needs it for a moment
 
@@ -51,7 +53,7 @@ def recover(mill: Mill, tell: Callable[[str], None] = lambda _: None) -> list[st
             did(told)
         _cancel(mill, did)
         notice(mill, did)
-        for told in homes.settle(mill):
+        for told in agent_homes.settle(mill):
             did(told)
         _sweep(mill)
     return done
@@ -61,7 +63,7 @@ def _lapsed(mill: Mill) -> list[Item]:
     return [
         item
         for item in mill.snapshot().items.values()
-        if item.status is Status.RUNNING and item.lease and mill.lapsed(item.lease)
+        if item.status is Status.RUNNING and item.lease and has_lapsed(mill, item.lease)
     ]
 
 

@@ -20,7 +20,6 @@ from gitmill.core.runlog import RunLog
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Verdict, VerdictWord
 from gitmill.errors import CannotUndoError, LeasedError, NotReadyError, RevertConflictError
-from gitmill.flows import work
 from gitmill.flows.decide import BEGUN
 from gitmill.flows.undoable import Taken
 from gitmill.git.objects import Commit, write_commit
@@ -32,6 +31,8 @@ from gitmill.store import layout
 from gitmill.store.events import Step, birthday, draft_created, draft_step, timestamp
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import Draft
+from gitmill.workspace.leases import new_lease
+from gitmill.workspace.work import patch_of
 
 SOURCE = "revert"
 LEASE = 60.0  # seconds; it is given back by the commit that follows
@@ -185,7 +186,7 @@ def _claim(now: _Revert, at: Snapshot, event_id: str) -> Draft | None:
         "plan": now.plan.hash12,
         "criteria": list(now.criteria) or None,
         "frozen": frozen_hash(now.criteria, item.script, item.paths),
-        "lease": now.mill.lease(now.mill.person, LEASE, claim=now.claim, process=False),
+        "lease": new_lease(now.mill, now.mill.person, LEASE, claim=now.claim, process=False),
     }
     return _step(
         now, at, event_id, Event.CLAIMED, "the opposite patch made",
@@ -198,7 +199,7 @@ def _approve(now: _Revert, at: Snapshot, event_id: str) -> Draft | None:
     mill, item = now.mill, at.item(now.id)
     if item.status in _DONE:
         return None
-    patch, stage = work.patch_of(mill, now.onto, now.work), _last(now.plan, item)
+    patch, stage = patch_of(mill, now.onto, now.work), _last(now.plan, item)
     entry = {
         "commit": now.work, "patch": patch, "by": mill.person, "run": item.attempt + 1,
         "stage": stage,

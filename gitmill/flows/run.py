@@ -28,15 +28,15 @@ from gitmill.errors import (
 )
 from gitmill.flows.attempt import Progress, carry, claim
 from gitmill.flows.finish import say
-from gitmill.flows.interrupt import breakable, interruptible, obey
 from gitmill.flows.land import Tell, land_all
 from gitmill.flows.queue import enqueue
 from gitmill.flows.recover import recover
-from gitmill.flows.trust import require_runnable
 from gitmill.mill import Mill
 from gitmill.plans.frozen import plan_for
 from gitmill.plans.policy import policy_at, policy_now
 from gitmill.store.snapshot import Snapshot
+from gitmill.workspace.signals import breakable, interruptible, obey
+from gitmill.workspace.trust import require_runnable
 
 POLL = 0.5  # seconds between two looks at whether another process still lands
 

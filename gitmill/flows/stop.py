@@ -10,10 +10,11 @@ from contextlib import suppress
 
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import WORKING
-from gitmill.flows.interrupt import workers
 from gitmill.flows.recover import recover
 from gitmill.mill import Mill
 from gitmill.supervision.processes import ProcessFacts, is_same_and_alive
+from gitmill.workspace.leases import holder
+from gitmill.workspace.signals import workers
 
 PATIENCE = 20.0  # seconds for a process to give its lease back before it is killed
 
@@ -37,7 +38,7 @@ def stop(mill: Mill) -> list[Item]:
 def _leases(mill: Mill) -> Iterable[tuple[str, ProcessFacts]]:
     for item in mill.snapshot().items.values():
         if item.status in WORKING and item.lease is not None and item.lease.pid != os.getpid():
-            yield item.id, mill.holder(item.lease)
+            yield item.id, holder(item.lease)
 
 
 def _wait(processes: Iterable[ProcessFacts], seconds: float) -> None:

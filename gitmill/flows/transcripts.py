@@ -14,12 +14,12 @@ from pathlib import Path
 
 from gitmill.core.lifecycle import FINAL
 from gitmill.errors import GitmillError
-from gitmill.flows import secrets
 from gitmill.flows.live import is_watched
 from gitmill.git import trees
 from gitmill.git.objects import Commit, Entry, Move, read_commit, write_commit
 from gitmill.mill import Mill
 from gitmill.store import layout
+from gitmill.workspace import secret_scan
 
 LIMIT = 1 << 20  # bytes of one attempt: its beginning and its end
 KEPT = 20  # attempts of one item, the last ones
@@ -44,7 +44,7 @@ def store(mill: Mill, path: Path, *, lost: bool = False) -> str:
     match = _NAME.fullmatch(path.name)
     if match is None or not path.exists():
         return ""
-    text = "".join(secrets.clean(part.decode("utf-8", "replace")) for part in _parts(path))
+    text = "".join(secret_scan.clean(part.decode("utf-8", "replace")) for part in _parts(path))
     name = f"{match['run']}-lost-{match['claim'][:4]}.txt" if lost else f"{match['run']}.txt"
     if lost:  # it was cut off anywhere
         text = text[: text.rfind("\n") + 1]

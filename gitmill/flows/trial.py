@@ -22,10 +22,10 @@ from gitmill.flows.attempt import Progress
 from gitmill.flows.init import init
 from gitmill.flows.intake import NewTask, new_task
 from gitmill.flows.run import Order, run
-from gitmill.flows.trust import trust
 from gitmill.mill import Mill
 from gitmill.plans.policy import policy_now
 from gitmill.store import layout
+from gitmill.workspace.trust import trust
 
 WORD = "hello"
 _TASK = NewTask(

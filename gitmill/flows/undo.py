@@ -12,7 +12,6 @@ from gitmill.core.dependencies import check_after
 from gitmill.core.item import Item, value_of
 from gitmill.core.lifecycle import MET, Event, Status, opposite
 from gitmill.errors import CannotUndoError
-from gitmill.flows.rescue import keep_commit
 from gitmill.flows.undoable import Taken, cannot
 from gitmill.mill import Mill
 from gitmill.store import layout
@@ -20,6 +19,7 @@ from gitmill.store.events import Step, draft_step
 from gitmill.store.history import UNDOES, entries
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import Draft
+from gitmill.workspace.rescue import keep_commit
 
 # What each event writes anew; an undo never puts it back.
 _BOOKS = frozenset({"status", "event", "since", "attempt", "lease"})

@@ -15,6 +15,7 @@ from gitmill.mill import Mill
 from gitmill.store import layout
 from gitmill.store.history import Entry, entries, standing
 from gitmill.store.snapshot import Snapshot
+from gitmill.workspace.leases import has_lapsed
 
 # What a revert is made with, in one go with its claim and its approval.
 _BEGINNINGS = frozenset({Event.CREATED.value, Event.READIED.value, Event.REOPENED.value})
@@ -131,7 +132,7 @@ def _refuse(mill: Mill, item: Item, last: EventRecord, subject: str) -> None:
     if event == Event.CLAIMED.value:
         lease = item.lease
         if lease is not None and lease.pid:
-            gone = mill.lapsed(lease)
+            gone = has_lapsed(mill, lease)
             raise LeasedError(
                 f"{item.id} is being worked on", evidence=_holder(item),
                 hints=["its process is gone: `gitmill recover`" if gone

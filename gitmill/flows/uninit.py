@@ -24,18 +24,19 @@ from gitmill.errors import (
     UsageError,
 )
 from gitmill.failpoints import chokepoint
-from gitmill.flows import homes
 from gitmill.flows.finish import land_lock
 from gitmill.flows.init import NOTES_KEYS, NOTES_PATTERN, detect_checks, proposal
-from gitmill.flows.interrupt import workers
 from gitmill.flows.recover import recover
-from gitmill.flows.rescue import keep_worktree
 from gitmill.git import bundle
 from gitmill.git.objects import Move
 from gitmill.git.worktrees import Slot
 from gitmill.mill import Mill
 from gitmill.plans.policy import POLICY
 from gitmill.store import layout
+from gitmill.workspace import agent_homes
+from gitmill.workspace.leases import has_lapsed
+from gitmill.workspace.rescue import keep_worktree
+from gitmill.workspace.signals import workers
 
 _RECORD = "uninit.json"
 
@@ -126,7 +127,7 @@ def uninit(mill: Mill, *, to: Path | None = None) -> Removed:
     with _alone(mill) as slots:
         for slot in slots:
             _save(mill, slot)
-        homes.give_back_logins(mill)
+        agent_homes.give_back_logins(mill)
         traces = survey(mill)
         saved = _bundled(mill, traces.refs, to) if traces.refs else _recorded(mill)[0]
         _remove_worktrees(mill, slots)
@@ -184,7 +185,7 @@ def _refuse_leases(mill: Mill) -> None:
     except GitmillError:
         return
     for item in items:
-        if item.status in WORKING and item.lease is not None and not mill.lapsed(item.lease):
+        if item.status in WORKING and item.lease is not None and not has_lapsed(mill, item.lease):
             until = f"{item.lease.until:%Y-%m-%d %H:%M} UTC"
             raise LeasedError(
                 f"{item.id} is held by {item.lease.who} until {until}; nothing was removed",

@@ -11,15 +11,15 @@ from gitmill.core.item import Item
 from gitmill.core.runlog import findings_text, read_findings
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
-from gitmill.flows import secrets
-from gitmill.flows.environment import place
 from gitmill.flows.errand import Errand, ask
-from gitmill.flows.rescue import keep_commit, keep_tree, keep_worktree
 from gitmill.git import trees
 from gitmill.git.objects import Commit, Entry, write_commit
-from gitmill.git.patch import patch_identity
-from gitmill.git.replay import Conflict, Replayed, replay
+from gitmill.git.replay import Conflict
 from gitmill.mill import Mill
+from gitmill.workspace import secret_scan
+from gitmill.workspace.rescue import keep_commit, keep_tree, keep_worktree
+from gitmill.workspace.work import conflict_finding, replayed
+from gitmill.workspace.workspace import place
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,24 +63,6 @@ def start_of(mill: Mill, item: Item) -> Start:
     return Start(tip, moved.tip, findings)
 
 
-def replayed(mill: Mill, item: Item, onto: str) -> Replayed | Conflict:
-    """Replay an item's work onto a commit of the target."""
-    if item.base == onto:
-        return Replayed(item.work, ((item.work, item.work),))
-    scratch = mill.repository.private / "scratch"
-    scratch.mkdir(parents=True, exist_ok=True)
-    return replay(
-        mill.repository.writer, base=item.base, tip=item.work, onto=onto, scratch=scratch,
-        committer=mill.repository.ident(mill.now()),
-    )  # fmt: skip
-
-
-def conflict_finding(conflict: Conflict) -> Finding:
-    """Return what a builder has to know of a conflict."""
-    text = "the work conflicts with what is on the target now\n" + "\n".join(conflict.messages)
-    return Finding(text, file=conflict.paths[0] if conflict.paths else "")
-
-
 def build(mill: Mill, errand: Errand) -> Built:
     """Let the builder work in a worktree and commit the tree that it leaves, whatever git says.
 
@@ -103,9 +85,9 @@ def build(mill: Mill, errand: Errand) -> Built:
         base_tree = mill.tree_of(start.commit)
         tree = here.slot.take_tree(mill.store.backend, base_tree, policy.worktree.ignore)
         tree = _without_set_up(mill, base_tree, here.made, tree)
-        swept = secrets.sweep(mill, mill.tree_of(start.onto), tree)
+        swept = secret_scan.sweep(mill, mill.tree_of(start.onto), tree)
         if swept.findings:
-            kept = keep_tree(mill, item.id, secrets.sweep(mill, base_tree, tree), start.commit)
+            kept = keep_tree(mill, item.id, secret_scan.sweep(mill, base_tree, tree), start.commit)
             return Built(start.onto, "", replace(report, verdict=_refused(swept.findings, kept)))
         made = commit_work(
             mill, item, tree, start.onto, agent=errand.who.name, summary=said.summary
@@ -137,7 +119,7 @@ def commit_work(
 ) -> str:
     """Make the one commit of a task on its base and return its id."""
     ident = mill.repository.ident(mill.now())
-    message = secrets.clean(landed_message(item, agent=agent, summary=summary))
+    message = secret_scan.clean(landed_message(item, agent=agent, summary=summary))
     return write_commit(mill.store.backend, Commit(tree, (base,), ident, ident, message))
 
 
@@ -163,11 +145,3 @@ def review(mill: Mill, errand: Errand) -> Report:
         variables=errand.variables, rights=errand.rights,
     ) as here:  # fmt: skip
         return ask(mill, errand, here)
-
-
-def patch_of(mill: Mill, base: str, work: str) -> str:
-    """Return the identity of the patch between two commits."""
-    key = (base, work)
-    if key not in mill.patches:
-        mill.patches[key] = patch_identity(mill.repository.git, base, work)
-    return mill.patches[key]

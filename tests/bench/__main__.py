@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from tests.support.repos import Repo, Sandbox
 
 if TYPE_CHECKING:
-    from gitmill.flows.environment import Place
+    from gitmill.workspace.workspace import Place
 
 REPEATS = int(sys.argv[1]) if len(sys.argv) > 1 else 9
 
@@ -129,8 +129,8 @@ def durabilities(repo: Repo) -> None:
 def sandboxes(repo: Repo) -> None:
     """A command that does nothing, in the sandbox and without it, under its supervisor."""
     from gitmill.config import Policy
-    from gitmill.flows.environment import place
     from gitmill.mill import Mill
+    from gitmill.workspace.workspace import place
 
     took = {}
     for value in ("off", "auto"):

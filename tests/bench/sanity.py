@@ -15,9 +15,9 @@ from pathlib import Path
 from gitmill.config import Policy
 from gitmill.core import sanity
 from gitmill.core.plans.plan import PlannedSanity
-from gitmill.flows import secrets
 from gitmill.git.path_patterns import Patterns
 from gitmill.mill import Mill
+from gitmill.workspace import secret_scan
 
 # What a finding's message says, by the rule that found it.
 RULES = {
@@ -60,8 +60,8 @@ def measure(path: Path, count: int) -> None:
     told: defaultdict[str, list[str]] = defaultdict(list)
     began = time.process_time()
     for commit in commits:
-        files = secrets.changed_files(mill, mill.changes(f"{parent(mill, commit)}", commit))
-        verdict = sanity.inspect(files, planned, protected=protected, search=secrets.search)
+        files = secret_scan.changed_files(mill, mill.changes(f"{parent(mill, commit)}", commit))
+        verdict = sanity.inspect(files, planned, protected=protected, search=secret_scan.search)
         words[verdict.word.value] += 1
         for rule in {rule_of(finding.message) for finding in verdict.findings}:
             first = next(f.message for f in verdict.findings if rule_of(f.message) == rule)

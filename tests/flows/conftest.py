@@ -1,24 +1,7 @@
-"""Whatever a test has done with gitmill, the history that it leaves is a true one."""
+"""Every test here has to leave a history that `fsck` finds nothing wrong with."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from tests.support.true_history import true_history
 
-import pytest
-
-from gitmill.flows.fsck import fsck
-from gitmill.mill import Mill
-from gitmill.store import layout
-from tests.support.repos import Sandbox
-
-
-@pytest.fixture(autouse=True)
-def true_history(request: pytest.FixtureRequest, sandbox: Sandbox) -> Iterator[None]:
-    yield
-    if request.node.get_closest_marker("forges"):
-        return
-    for git_dir in sandbox.root.glob("*/.git"):
-        mill = Mill.open(git_dir.parent)
-        if mill.store.backend.ref(layout.STATE) is not None:
-            account = fsck(mill).account
-            assert account.faults == account.unknown == account.notices == []
+__all__ = ["true_history"]

@@ -19,6 +19,7 @@ from gitmill.store.events import Step, birthday, draft_created, timestamp
 from gitmill.store.layout import STATE
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import Draft
+from gitmill.workspace.leases import new_lease
 from tests.support.items import FIELDS
 from tests.support.repos import Repo, Sandbox
 
@@ -41,7 +42,7 @@ def task(mill: Mill) -> str:
 
 
 def claim(mill: Mill, task: str, token: str = "c1") -> None:
-    lease = mill.lease("me", 60, claim=token)
+    lease = new_lease(mill, "me", 60, claim=token)
     mill.apply(task, step(Event.CLAIMED, claim=token, stage="build", fields={"lease": lease}))
 
 
@@ -151,7 +152,7 @@ KEYS = {
 
 def test_each_event_of_a_life_changes_only_its_own_lines(repo: Repo, mill: Mill, task: str):
     oid = repo.git("rev-parse", "main")
-    lease = mill.lease("me", 60, claim="c1")
+    lease = new_lease(mill, "me", 60, claim="c1")
     yes = [{"commit": oid, "patch": "p", "by": "me", "run": 1}]
     landing = {"candidate": oid, "onto": oid, "target": "refs/heads/main"}
     life = [
@@ -198,7 +199,7 @@ def test_stage_and_plan_in_the_trailers_are_those_after_the_event(
         assert record is not None
         return record.stage, record.plan
 
-    lease = mill.lease("me", 60, claim="c1")
+    lease = new_lease(mill, "me", 60, claim="c1")
     first = {"lease": lease, "plan": "1" * 12}
     mill.apply(task, step(Event.CLAIMED, claim="c1", stage="build", fields=first))
     assert told() == ("build", "1" * 12)

@@ -26,6 +26,7 @@ from gitmill.mill import Mill
 from gitmill.store.events import Step, draft_step
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import Draft
+from gitmill.workspace.leases import new_lease
 
 ROOT = Path(__file__).parents[2]
 IDENT = "Ada <ada@example.com> 0 +0000"
@@ -80,7 +81,7 @@ class Member:
 
     def claim(self, item_id: str, after: str) -> None:
         claim = self.mill.mint()
-        lease = self.mill.lease("me", 3600, claim=claim)
+        lease = new_lease(self.mill, "me", 3600, claim=claim)
         step = Step(event=Event.CLAIMED, subject="claimed", by="me", claim=claim, stage="build",
                     after=after, fields={"lease": lease})  # fmt: skip
         with suppress(RefMovedError, LeasedError, IllegalTransitionError):

@@ -55,7 +55,7 @@ STATE: Mapping[str, Callable[[Mill, Snapshot], Signs]] = {
 
 TARGET: Mapping[str, Callable[[Mill, Snapshot], Signs]] = {
     "policy": state.policy,
-    "sandbox": state.sandbox,
+    "sandbox": state.enforcement,
     "loops": state.loops,
     "checks": state.checks,
     "agents": state.programs,

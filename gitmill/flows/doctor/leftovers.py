@@ -7,14 +7,16 @@ from dataclasses import replace
 
 from gitmill.core.ids import PATTERN
 from gitmill.core.lifecycle import WORKING
-from gitmill.flows import homes, init
+from gitmill.flows import init
 from gitmill.flows.doctor.sign import Signs, note, ok, warning
-from gitmill.flows.interrupt import workers
 from gitmill.flows.recover import recover
 from gitmill.mill import Mill
 from gitmill.store import layout
 from gitmill.store.snapshot import Snapshot
 from gitmill.supervision import processes
+from gitmill.workspace import agent_homes
+from gitmill.workspace.leases import has_lapsed
+from gitmill.workspace.signals import workers
 
 _SHOWN = 3
 _RECOVER = "`gitmill recover`"
@@ -23,7 +25,7 @@ _RECOVER = "`gitmill recover`"
 def leases(mill: Mill, now: Snapshot) -> Signs:
     """Who works, and who no longer does."""
     held = [(i, i.lease) for i in now.items.values() if i.status in WORKING and i.lease]
-    lapsed = [item.id for item, lease in held if mill.lapsed(lease)]
+    lapsed = [item.id for item, lease in held if has_lapsed(mill, lease)]
     if lapsed:
         yield warning(
             f"{', '.join(lapsed)}: whoever worked on it is gone", _RECOVER,
@@ -76,10 +78,10 @@ def worktree_entries(mill: Mill, now: Snapshot) -> Signs:
 
 def agents_homes(mill: Mill, now: Snapshot) -> Signs:
     """Homes of agents whose item has ended, and logins that a killed run still has."""
-    over, lent = homes.left(mill, now)
+    over, lent = agent_homes.left(mill, now)
 
     def fix() -> str:
-        return "; ".join(["removed them", *homes.settle(mill)])
+        return "; ".join(["removed them", *agent_homes.settle(mill)])
 
     if lent:
         yield warning(f"the login of {', '.join(lent)} is still in the home of a killed run",

@@ -18,7 +18,6 @@ from gitmill.errors import (
     GitmillError,
     SandboxMissingError,
 )
-from gitmill.flows import fence
 from gitmill.flows.doctor.sign import Signs, note, ok, problem, problem_of, warning
 from gitmill.git import trees
 from gitmill.git.checkout import checkout_of, git_at, refuse_busy
@@ -28,6 +27,7 @@ from gitmill.plans.frozen import compile_at
 from gitmill.plans.policy import POLICY, policy_at
 from gitmill.store import layout
 from gitmill.store.snapshot import Control, Snapshot
+from gitmill.workspace import sandbox
 
 _SKEW = 300.0  # seconds that two clocks may differ without harm
 _SHOWN = 3
@@ -108,22 +108,22 @@ def policy(mill: Mill, now: Snapshot) -> Signs:
         yield ok(f"{POLICY} at {tip[:10]}")
 
 
-def sandbox(mill: Mill, now: Snapshot) -> Signs:
+def enforcement(mill: Mill, now: Snapshot) -> Signs:
     """Whether what policy and preferences say of the sandbox can be done here."""
     policy = policy_at(mill, mill.target_tip(now))
     try:
-        word = fence.word(mill, policy)
+        word = sandbox.word(mill, policy)
     except SandboxMissingError as missing:
         yield problem_of(missing)
         return
-    if word == fence.OFF:
+    if word == sandbox.OFF:
         switch = "git config gitmill.sandbox"
         own = mill.repository.preferences.get("sandbox") == "off"
         yield note(f"switched off by {switch if own else POLICY}: agents, scripts and checks run "
                    "as you", f"`{switch} auto`")  # fmt: skip
-    elif word == fence.ENFORCED:
+    elif word == sandbox.ENFORCED:
         network = policy.sandbox.network.value
-        yield ok(f"{fence.wish(mill, policy).value}; the network of checks is {network}")
+        yield ok(f"{sandbox.wish(mill, policy).value}; the network of checks is {network}")
 
 
 def loops(mill: Mill, now: Snapshot) -> Signs:

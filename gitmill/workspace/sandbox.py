@@ -18,11 +18,11 @@ from gitmill.config import Policy
 from gitmill.config.values import Enforce, Network
 from gitmill.core.plans.plan import PlannedStage
 from gitmill.errors import BadConfigError, SandboxMissingError
-from gitmill.flows import private
 from gitmill.git.worktrees import Slot
 from gitmill.mill import Mill
 from gitmill.supervision import bubblewrap
 from gitmill.supervision.bubblewrap import Fence, Found
+from gitmill.workspace import private_paths
 
 ENFORCED, NOT_ENFORCED, OFF = "bubblewrap", "not enforced", "off"
 NOTE = "not-enforced"  # the file that tells `status` why there is no sandbox
@@ -111,7 +111,7 @@ def fence_of(mill: Mill, policy: Policy, slot: Slot, *, network: bool) -> Fence 
         writable=(slot.tmp, *_named(mill, "writable")),
         visible=(*_tools(), *_linked(), *([top] if top else []), *_named(mill, "readable")),
         # Below the last one stands what agents print, before it is redacted.
-        hidden=(*private.places(), pool, *others, mill.repository.private.resolve()),
+        hidden=(*private_paths.places(), pool, *others, mill.repository.private.resolve()),
         guarded=(common, slot.path / ".git"),
         instead=tuple(_without_keys(common / "config", slot.side / "config")),
         network=network,
@@ -124,7 +124,7 @@ def _without_keys(config: Path, copy: Path) -> Iterator[tuple[Path, Path]]:
     The checkout action of GitHub keeps its token there as a header, others have it in a URL.
     """
     data = config.read_bytes()
-    clean = private.ADDRESS.sub(rb"\1://", private.HEADER.sub(b"", data))
+    clean = private_paths.ADDRESS.sub(rb"\1://", private_paths.HEADER.sub(b"", data))
     if clean != data:
         copy.write_bytes(clean)
         yield config, copy
@@ -138,7 +138,7 @@ def _named(mill: Mill, name: str) -> tuple[Path, ...]:
 
 def _linked() -> Iterator[Path]:
     """Yield where the links of a run's home lead: the user's may be a hidden place as a whole."""
-    return (path for name in private.TOOLS if (path := process.home() / name).exists())
+    return (path for name in private_paths.TOOLS if (path := process.home() / name).exists())
 
 
 @cache
@@ -158,6 +158,6 @@ def _whole(folder: Path) -> Path:
 
 def refused(output: bytes) -> Iterator[str]:
     """Yield what the sandbox refused, as far as the output of what it held tells."""
-    seen = dict.fromkeys(private.REFUSED.findall(output))
+    seen = dict.fromkeys(private_paths.REFUSED.findall(output))
     for text in list(seen)[:5]:
         yield f"the sandbox refused: {text.decode('utf-8', 'replace').strip()}"

@@ -16,11 +16,11 @@ from gitmill import process
 from gitmill.agents.base import Login
 from gitmill.core.lifecycle import FINAL
 from gitmill.errors import GitmillError
-from gitmill.flows import logins, private
 from gitmill.git.locks import try_lock
 from gitmill.git.worktree_entries import remove
 from gitmill.mill import Mill
 from gitmill.store.snapshot import Snapshot
+from gitmill.workspace import credentials, private_paths
 
 FOLDER = "homes"  # in the pool's folder
 
@@ -58,7 +58,7 @@ def furnish(mill: Mill, home: Path) -> None:
 def _linked(mill: Mill) -> Iterator[tuple[str, Path]]:
     """Yield what is linked into a home: by the same name as in the user's."""
     user = process.home()
-    for name in private.TOOLS:
+    for name in private_paths.TOOLS:
         if (user / name).exists():
             yield name, user / name
     for value in mill.repository.configured("gitmill.readable"):
@@ -107,7 +107,7 @@ def agents_own(
         raise GitmillError(f"no free home in {folder}")
     try:
         furnish(mill, folder / name)
-        with logins.lent(folder / name, login):
+        with credentials.lent(folder / name, login):
             yield folder / name
     finally:
         if not keeps:
@@ -117,8 +117,8 @@ def agents_own(
 
 def _cleared(home: Path) -> bool:
     """Remove a home; False while it holds a login that cannot be given back."""
-    record = home.with_name(f"{home.name}{logins.RECORD}")
-    logins.give_back(record)
+    record = home.with_name(f"{home.name}{credentials.RECORD}")
+    credentials.give_back(record)
     if record.exists():
         return False
     remove(home)
@@ -129,12 +129,14 @@ def left(mill: Mill, snapshot: Snapshot) -> tuple[list[str], list[str]]:
     """Return the items that have ended and have homes, and the homes that a login is lent to."""
     folders = sorted((mill.pool.folder / FOLDER).glob("*"))
     over = [folder.name for folder in folders if _is_over(snapshot, folder.name)]
-    lent = [record for folder in folders for record in folder.glob(f"*{logins.RECORD}")]
-    return over, [record.name.removesuffix(logins.RECORD) for record in lent if _is_free(record)]
+    lent = [record for folder in folders for record in folder.glob(f"*{credentials.RECORD}")]
+    return over, [
+        record.name.removesuffix(credentials.RECORD) for record in lent if _is_free(record)
+    ]
 
 
 def _is_free(record: Path) -> bool:
-    lock = try_lock(record.with_name(f"{record.name.removesuffix(logins.RECORD)}.lock"))
+    lock = try_lock(record.with_name(f"{record.name.removesuffix(credentials.RECORD)}.lock"))
     if lock is not None:
         os.close(lock)
     return lock is not None
@@ -157,9 +159,9 @@ def settle(mill: Mill) -> list[str]:
         try:
             if None in locks:
                 continue
-            for record in sorted(folder.glob(f"*{logins.RECORD}")):
-                done += logins.give_back(record)
-            if _is_over(snapshot, folder.name) and not any(folder.glob(f"*{logins.RECORD}")):
+            for record in sorted(folder.glob(f"*{credentials.RECORD}")):
+                done += credentials.give_back(record)
+            if _is_over(snapshot, folder.name) and not any(folder.glob(f"*{credentials.RECORD}")):
                 remove(folder)
         finally:
             for lock in locks:
@@ -170,5 +172,5 @@ def settle(mill: Mill) -> list[str]:
 
 def give_back_logins(mill: Mill) -> None:
     """Give back every login that was lent, while nobody works here."""
-    for record in (mill.pool.folder / FOLDER).glob(f"*/*{logins.RECORD}"):
-        logins.give_back(record)
+    for record in (mill.pool.folder / FOLDER).glob(f"*/*{credentials.RECORD}"):
+        credentials.give_back(record)

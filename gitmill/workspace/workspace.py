@@ -14,17 +14,17 @@ from gitmill import process
 from gitmill.config import Policy
 from gitmill.core.verdict import Finding, Severity
 from gitmill.errors import GitmillError, SetUpError
-from gitmill.flows import fence, homes, private, secrets
-from gitmill.flows.guard import Guard, identity
-from gitmill.flows.interrupt import breakable
-from gitmill.flows.rescue import keep_worktree
-from gitmill.flows.trust import require_trusted
 from gitmill.git.tamper import TRACE
 from gitmill.git.worktree_entries import remove
 from gitmill.git.worktrees import Slot
 from gitmill.mill import Mill
 from gitmill.supervision.bubblewrap import Fence
 from gitmill.supervision.local import LocalEngine
+from gitmill.workspace import agent_homes, private_paths, sandbox, secret_scan
+from gitmill.workspace.rescue import keep_worktree
+from gitmill.workspace.signals import breakable
+from gitmill.workspace.tamper_guard import Guard, identity
+from gitmill.workspace.trust import require_trusted
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,9 @@ class Place:
         fence = self.fence
         if fence is not None:
             fence = replace(fence, writable=(*fence.writable, home))
-        return replace(self, home=home, env={**self.env, **homes.environment(home)}, fence=fence)
+        return replace(
+            self, home=home, env={**self.env, **agent_homes.environment(home)}, fence=fence
+        )
 
     def with_network(self) -> Place:
         """Return this place with a network, whatever its stage says."""
@@ -65,7 +67,7 @@ class Place:
         What it did to the repository beside its worktree is noticed then, and in part undone; in
         the sandbox, what it was refused is told as far as it says so.
         """
-        homes.furnish(self.mill, self.home)
+        agent_homes.furnish(self.mill, self.home)
         held = self.fence.around(command) if self.fence else command
         try:
             with breakable():
@@ -81,13 +83,13 @@ class Place:
     def _tell_refused(self, outcome: process.Outcome) -> None:
         told = self.mill.tampered.setdefault(self.claim, [])
         known = {finding.message for finding in told}
-        refused = fence.refused(outcome.stdout + b"\n" + outcome.stderr)
+        refused = sandbox.refused(outcome.stdout + b"\n" + outcome.stderr)
         told += [Finding(text, Severity.LOW) for text in refused if text not in known]
 
 
 def _clean(output: bytes) -> bytes:
     text = output.decode("utf-8", "surrogateescape")
-    cut = secrets.clean(text)
+    cut = secret_scan.clean(text)
     return output if cut == text else cut.encode("utf-8", "surrogateescape")
 
 
@@ -130,7 +132,7 @@ def place(
             slot.prepare(commit, holder=holder, keep=policy.worktree.keep if same else ())
         findings = slot.tmp / "findings.md"
         findings.touch()
-        fenced = fence.fence_of(mill, policy, slot, network=rights.network)
+        fenced = sandbox.fence_of(mill, policy, slot, network=rights.network)
         env = _environment(policy, slot, fenced) | dict(variables or {})
         env["GITMILL_FINDINGS"] = str(findings)
         guard = None
@@ -213,7 +215,9 @@ def _environment(policy: Policy, slot: Slot, fenced: Fence | None) -> dict[str, 
         },
         keep=passed,
     )
-    hidden = private.VARIABLES - set(passed) - set(policy.worktree.env) if fenced else frozenset()
+    hidden = (
+        private_paths.VARIABLES - set(passed) - set(policy.worktree.env) if fenced else frozenset()
+    )
     return {name: value for name, value in env.items() if name not in hidden}
 
 

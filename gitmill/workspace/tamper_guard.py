@@ -13,13 +13,13 @@ from pathlib import Path
 
 from gitmill.core.item import Item
 from gitmill.core.verdict import Finding, Severity
-from gitmill.flows.rescue import keep_commit
 from gitmill.git import tamper
 from gitmill.git.objects import Move
 from gitmill.git.tamper import Picture, RefChange, Who
 from gitmill.mill import Mill
 from gitmill.store import layout
 from gitmill.store.history import entries
+from gitmill.workspace.rescue import keep_commit
 
 _LOGGED = ("refs/heads/", "refs/remotes/", "refs/notes/", "refs/stash")  # a move leaves a line
 

@@ -15,10 +15,10 @@ import pytest
 from gitmill.agents import command
 from gitmill.agents.base import Login
 from gitmill.failpoints import VARIABLE
-from gitmill.flows import homes, logins
 from gitmill.flows.doctor import examine
 from gitmill.flows.run import Order, run
 from gitmill.mill import Mill
+from gitmill.workspace import agent_homes, credentials
 from tests.support.cli import gitmill, new_task
 from tests.support.crash_cases import eventually
 from tests.support.repos import Repo, Sandbox
@@ -163,21 +163,21 @@ def test_a_token_that_cannot_be_given_back_stays_until_it_can(
     repo: Repo, sealed: Path, monkeypatch: pytest.MonkeyPatch, *, keeps: bool
 ):
     """The disk is full, and the next run comes before it is not any more."""
-    mill, real = Mill.open(repo.path), logins._replace
+    mill, real = Mill.open(repo.path), credentials._replace
 
     def full(path: Path, data: bytes, mode: int) -> None:
         if path == sealed / LOGIN:
             raise OSError(errno.ENOSPC, "No space left on device")
         real(path, data, mode)
 
-    monkeypatch.setattr(logins, "_replace", full)
-    with homes.agents_own(mill, "t-1", "tool", (Login(LOGIN),), keeps=keeps) as home:
+    monkeypatch.setattr(credentials, "_replace", full)
+    with agent_homes.agents_own(mill, "t-1", "tool", (Login(LOGIN),), keeps=keeps) as home:
         (home / LOGIN).write_text(json.dumps(NEW))
-    with homes.agents_own(mill, "t-1", "tool", (Login(LOGIN),), keeps=keeps) as again:
+    with agent_homes.agents_own(mill, "t-1", "tool", (Login(LOGIN),), keeps=keeps) as again:
         assert json.loads((again / LOGIN).read_text()) == (NEW if keeps else OLD)
     assert (again == home) is keeps
-    monkeypatch.setattr(logins, "_replace", real)
-    assert homes.settle(mill) == [f"put the refreshed {sealed / LOGIN} back"]
+    monkeypatch.setattr(credentials, "_replace", real)
+    assert agent_homes.settle(mill) == [f"put the refreshed {sealed / LOGIN} back"]
     assert own(sealed) == NEW
     assert left(repo) == []
 
@@ -188,7 +188,7 @@ def test_a_token_that_is_given_back_is_seen_by_no_other_run(repo: Repo, sealed: 
 
     def renew() -> None:
         eventually((word(repo) / "ready").exists, seconds=30.0)
-        logins._replace(path, json.dumps(NEW).encode(), 0o600)
+        credentials._replace(path, json.dumps(NEW).encode(), 0o600)
         (word(repo) / "renewed").touch()
 
     other = threading.Thread(target=renew)
@@ -210,7 +210,7 @@ def test_nothing_is_lent_where_nobody_is_signed_in(repo: Repo, sealed: Path):
 def test_other_runs_do_not_see_it(repo: Repo, sealed: Path):
     """Neither in the user's home nor in the homes beside."""
     pool = Mill.open(repo.path).pool.folder
-    other = pool / homes.FOLDER / "t-other" / "tool" / ".tool"
+    other = pool / agent_homes.FOLDER / "t-other" / "tool" / ".tool"
     other.mkdir(parents=True)
     (other / "auth.json").write_text("theirs")
     goes(repo, f"(word / 'seen').write_text(str([os.path.exists(p) for p in "
@@ -232,14 +232,14 @@ def test_a_kill_at_any_point_of_giving_back_loses_no_token(
     home.mkdir(parents=True)
 
     def lend_and_die() -> None:
-        with logins.lent(home, (Login(LOGIN),)):
+        with credentials.lent(home, (Login(LOGIN),)):
             (home / LOGIN).write_text(json.dumps(NEW))
             os.environ[VARIABLE] = f"{'before' if point % 2 else 'after'}:{(point + 1) // 2}"
 
     status = in_a_child(lend_and_die)
     assert (status == -9) is (point <= 2 * STEPS)
-    record = home.with_name(f"tool{logins.RECORD}")
-    logins.give_back(record)
+    record = home.with_name(f"tool{credentials.RECORD}")
+    credentials.give_back(record)
     assert json.loads(user.read_text()) == NEW
     assert not (home / LOGIN).exists()
     assert not record.exists()
@@ -283,7 +283,7 @@ def test_a_token_refreshed_by_a_run_that_was_killed_is_put_back_by_recover(
 
 
 def test_homes_go_when_their_item_has_ended(repo: Repo, sealed: Path):
-    root = Mill.open(repo.path).pool.folder / homes.FOLDER
+    root = Mill.open(repo.path).pool.folder / agent_homes.FOLDER
     task = goes(repo, "Path.home().joinpath('session').touch(); sys.exit(3)")
     assert (root / task / "tool/session").exists()  # it is blocked, and may go on
     gitmill(repo.path, "task", "cancel", task)

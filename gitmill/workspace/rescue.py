@@ -5,11 +5,11 @@ Nothing, but for files that hold secrets: those stay where they are, and in git 
 
 from __future__ import annotations
 
-from gitmill.flows import secrets
 from gitmill.git.objects import Commit, Move, write_commit
 from gitmill.git.worktrees import Slot
 from gitmill.mill import Mill
 from gitmill.store import layout
+from gitmill.workspace import secret_scan
 
 
 def keep_worktree(mill: Mill, slot: Slot, item_id: str, commit: str) -> str:
@@ -20,10 +20,10 @@ def keep_worktree(mill: Mill, slot: Slot, item_id: str, commit: str) -> str:
     """
     base = mill.tree_of(commit)
     tree = slot.take_tree(mill.store.backend, base)
-    return keep_tree(mill, item_id, secrets.sweep(mill, base, tree), commit)
+    return keep_tree(mill, item_id, secret_scan.sweep(mill, base, tree), commit)
 
 
-def keep_tree(mill: Mill, item_id: str, swept: secrets.Swept, commit: str) -> str:
+def keep_tree(mill: Mill, item_id: str, swept: secret_scan.Swept, commit: str) -> str:
     """Put a tree that began from `commit` under a rescue ref, as `keep_worktree` does."""
     backend, tree = mill.store.backend, swept.tree
     work = backend.ref(f"{layout.WORK}{item_id}")

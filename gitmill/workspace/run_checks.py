@@ -14,13 +14,13 @@ from gitmill.core.excerpt import excerpt
 from gitmill.core.item import Item
 from gitmill.core.plans.plan import FrozenPlan, PlannedStage
 from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
-from gitmill.flows import fence, secrets
-from gitmill.flows.environment import Rights, place, platform_name, setup_key
-from gitmill.flows.trust import require_trusted
 from gitmill.git.path_patterns import Patterns
 from gitmill.mill import Mill
 from gitmill.store import layout
 from gitmill.store.events import timestamp
+from gitmill.workspace import sandbox, secret_scan
+from gitmill.workspace.trust import require_trusted
+from gitmill.workspace.workspace import Rights, place, platform_name, setup_key
 
 CRITERION_TIMEOUT = 1200.0  # seconds
 
@@ -36,7 +36,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class CheckResult:
     """How a check ended on a tree; `status` as of a process, `cached` when it was not run again."""
 
     check: Check
@@ -78,7 +78,7 @@ def checks_of(plan: FrozenPlan, item: Item) -> tuple[Check, ...]:
 
 def landing_checks(policy: Policy, item: Item) -> tuple[Check, ...]:
     """Return what a candidate has to pass: the target's checks and the item's own criteria."""
-    checks = from_policy(policy)
+    checks = policy_checks(policy)
     known = {check.command for check in checks}
     return (*checks, *(check for check in _criteria(item) if check.command not in known))
 
@@ -90,7 +90,7 @@ def _criteria(item: Item) -> tuple[Check, ...]:
     )
 
 
-def from_policy(policy: Policy) -> tuple[Check, ...]:
+def policy_checks(policy: Policy) -> tuple[Check, ...]:
     """Return the checks that a policy names."""
     return tuple(
         Check(name, check.command, check.timeout, tuple(check.inputs))
@@ -98,7 +98,7 @@ def from_policy(policy: Policy) -> tuple[Check, ...]:
     )
 
 
-def definition(mill: Mill, policy: Policy, check: Check, commit: str) -> str:
+def check_definition(mill: Mill, policy: Policy, check: Check, commit: str) -> str:
     """Return 12 digits that name what a pass of this check means, see docs/formats.md."""
     setup = setup_key(mill, policy, commit)
     return definition_of(check.command, check.inputs, setup, platform_name())
@@ -113,20 +113,20 @@ def run_checks(
     claim: str,
     again: bool = False,
     stage: PlannedStage | None = None,
-) -> list[Result]:
+) -> list[CheckResult]:
     """Run what has not passed on this commit's tree yet, up to the first that is red.
 
     `again` runs a red check once more; a pass then counts and is marked flaky.
     """
     tree = mill.tree_of(commit)
     snapshot = mill.snapshot()
-    named = [(check, definition(mill, policy, check, commit)) for check in checks]
+    named = [(check, check_definition(mill, policy, check, commit)) for check in checks]
     known = {d for _, d in named if snapshot.read(layout.check_path(tree, d)) is not None}
     if all(d in known for _, d in named):
         return [_cached(check, d) for check, d in named]
     require_trusted(mill, {f"checks.{check.name}": check.command for check in checks})
-    results: list[Result] = []
-    rights = Rights(network=fence.network(policy, stage))
+    results: list[CheckResult] = []
+    rights = Rights(network=sandbox.network(policy, stage))
     with place(mill, policy, commit, kind="clean", claim=claim, rights=rights) as here:
         for check, d in named:
             if d in known:
@@ -147,21 +147,21 @@ def run_checks(
     return results
 
 
-def _cached(check: Check, d: str) -> Result:
-    return Result(
+def _cached(check: Check, d: str) -> CheckResult:
+    return CheckResult(
         check, d, passed=True, status=0, ended="exited", seconds=0, cached=True, output=""
     )
 
 
-def _result(check: Check, d: str, outcome: process.Outcome, *, flaky: bool = False) -> Result:
-    return Result(
+def _result(check: Check, d: str, outcome: process.Outcome, *, flaky: bool = False) -> CheckResult:
+    return CheckResult(
         check, d, outcome.passed, outcome.status, outcome.ended, outcome.seconds,
         cached=False, output=excerpt(outcome.tail(4000)), flaky=flaky,
     )  # fmt: skip
 
 
 def passed_files(
-    mill: Mill, policy: Policy, commit: str, results: Iterable[Result]
+    mill: Mill, policy: Policy, commit: str, results: Iterable[CheckResult]
 ) -> dict[str, bytes | None]:
     """Return the documents that record new passes on a commit's tree, by path."""
     tree, files = mill.tree_of(commit), dict[str, bytes | None]()
@@ -185,7 +185,7 @@ def passed_files(
     return files
 
 
-def verdict_of(results: Sequence[Result]) -> Verdict:
+def checks_verdict(results: Sequence[CheckResult]) -> Verdict:
     """Return pass when every check passed, else `return` with the output of the red one."""
     red = [result for result in results if not result.passed]
     if red:
@@ -205,11 +205,11 @@ def inspect_change(mill: Mill, plan: FrozenPlan, item: Item, old: str, new: str)
         )
         return Verdict(VerdictWord.RETURN, findings[0].message, findings)
     return sanity.inspect(
-        secrets.changed_files(mill, mill.changes(old, new)),
+        secret_scan.changed_files(mill, mill.changes(old, new)),
         plan.sanity,
         protected=protected.match,
-        search=secrets.search,
-        allowed=secrets.allowed_now(mill),
+        search=secret_scan.search,
+        allowed=secret_scan.allowed_now(mill),
     )
 
 
