@@ -178,7 +178,7 @@ def undo(
 
 
 def _undo_control(here: Mill, found: Taken) -> int:
-    from gitmill.flows.control import take_back
+    from gitmill.people.control import take_back
 
     take_back(here, found.last)
     control = here.snapshot().control
@@ -254,7 +254,7 @@ def pause(
     message: Annotated[str, typer.Option("-m", "--message", help="Why.")] = "",
 ) -> None:
     """Let no new attempt begin, in any clone; what runs goes on."""
-    from gitmill.flows.control import pause as pause_flow
+    from gitmill.people.control import pause as pause_flow
 
     pause_flow(session.mill(), message)
     output.answer([], {"paused": True})
@@ -265,7 +265,7 @@ def pause(
 @verbs.command()
 def resume() -> None:
     """Let new attempts begin again."""
-    from gitmill.flows.control import resume as resume_flow
+    from gitmill.people.control import resume as resume_flow
 
     resume_flow(session.mill())
     output.answer([], {"paused": False})

@@ -108,7 +108,7 @@ def land(ids: Ids = None) -> int:
 @queue.command()
 def pause(message: Annotated[str, typer.Option("-m", "--message", help="Why.")] = "") -> None:
     """Let nothing land, in any clone."""
-    from gitmill.flows.control import pause_queue
+    from gitmill.people.control import pause_queue
 
     pause_queue(session.mill(), message)
     output.answer([], {"paused": True})
@@ -119,7 +119,7 @@ def pause(message: Annotated[str, typer.Option("-m", "--message", help="Why.")] 
 @queue.command()
 def resume() -> None:
     """Let work land again."""
-    from gitmill.flows.control import resume_queue
+    from gitmill.people.control import resume_queue
 
     resume_queue(session.mill())
     output.answer([], {"paused": False})

@@ -26,7 +26,7 @@ def mill() -> Mill:
         output.past[:] = [output.Past(entry.commit, time, entry.subject)]
 
     def settle() -> None:
-        from gitmill.flows.reconcile import reconcile
+        from gitmill.people.hand_edits import reconcile
 
         for told in reconcile(here):
             output.say(told)

@@ -56,7 +56,7 @@ def new(
     ready: Annotated[bool, typer.Option("--ready", help="Ready at once.")] = False,
 ) -> None:
     """Make a task."""
-    from gitmill.flows.intake import NewTask, new_task
+    from gitmill.people.intake import NewTask, new_task
 
     here = session.mill()
     asked = NewTask(
@@ -144,7 +144,7 @@ def edit(
     body: Body = None,
 ) -> None:
     """Change fields of a task; a given list replaces the one that was there, '' empties it."""
-    from gitmill.flows.intake import edit_task
+    from gitmill.people.intake import edit_task
 
     fields: dict[str, Any] = {
         "title": title,
@@ -224,7 +224,7 @@ def submit(item_id: Id, message: Why = "") -> None:
 @task.command()
 def ready(item_id: Id) -> None:
     """Make a draft ready to be run."""
-    from gitmill.flows.intake import ready_task
+    from gitmill.people.intake import ready_task
 
     here = session.mill()
     item = ready_task(here, session.resolve(here, item_id))
@@ -280,10 +280,10 @@ def reopen(item_id: Id) -> None:
 
 
 def _decide(name: str, item_id: str, *args: str, **more: bool) -> None:
-    from gitmill.flows import decide
+    from gitmill.people import decisions
 
     here = session.mill()
-    item = getattr(decide, name)(here, session.resolve(here, item_id), *args, **more)
+    item = getattr(decisions, name)(here, session.resolve(here, item_id), *args, **more)
     place = f" at {item.stage}" if item.stage and not item.is_final else ""
     session.tell(item, f"{item.id} is {item.status.value}{place}", *session.after(item))
 

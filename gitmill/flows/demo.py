@@ -15,13 +15,13 @@ from gitmill.errors import AccountError, UsageError
 from gitmill.flows import evidence
 from gitmill.flows.attempt import Line
 from gitmill.flows.init import init
-from gitmill.flows.intake import NewTask, new_task
 from gitmill.flows.land import Told
 from gitmill.flows.queue import land_queue
 from gitmill.flows.run import Order, run
 from gitmill.flows.trial import require_agent
 from gitmill.git.repo import Repository
 from gitmill.mill import Mill
+from gitmill.people.intake import NewTask, new_task
 from gitmill.plans.policy import POLICY, policy_now
 from gitmill.store import history, layout
 from gitmill.workspace.trust import trust

@@ -27,7 +27,7 @@ from gitmill.errors import (
     PausedError,
     RefMovedError,
 )
-from gitmill.flows import control, reverted
+from gitmill.flows import reverted
 from gitmill.flows.finish import (
     LandLock,
     abort,
@@ -41,6 +41,7 @@ from gitmill.flows.orphans import settle_under
 from gitmill.flows.outcome import tampering
 from gitmill.git.replay import Conflict
 from gitmill.mill import Mill
+from gitmill.people import control
 from gitmill.plans.frozen import plan_of
 from gitmill.plans.policy import policy_at
 from gitmill.store import layout

@@ -19,10 +19,10 @@ from gitmill.errors import (
 )
 from gitmill.flows import work
 from gitmill.flows.attempt import Progress, carry
-from gitmill.flows.intake import ready_task
 from gitmill.flows.outcome import Attempted, Working
 from gitmill.git.worktrees import Slot
 from gitmill.mill import Mill
+from gitmill.people.intake import ready_task
 from gitmill.plans.frozen import plan_for, plan_of
 from gitmill.plans.policy import policy_at, policy_now
 from gitmill.store import layout

@@ -13,10 +13,10 @@ from gitmill.errors import GitmillError, IllegalTransitionError, LeasedError, Re
 from gitmill.flows import transcripts
 from gitmill.flows.finish import say
 from gitmill.flows.orphans import settle_orphans
-from gitmill.flows.reconcile import reconcile
 from gitmill.flows.reverted import notice
 from gitmill.git.worktrees import Slot
 from gitmill.mill import Mill
+from gitmill.people.hand_edits import reconcile
 from gitmill.store import layout
 from gitmill.store.events import Step
 from gitmill.supervision import processes

@@ -20,11 +20,11 @@ from gitmill.core.runlog import RunLog
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Verdict, VerdictWord
 from gitmill.errors import CannotUndoError, LeasedError, NotReadyError, RevertConflictError
-from gitmill.flows.decide import BEGUN
 from gitmill.flows.undoable import Taken
 from gitmill.git.objects import Commit, write_commit
 from gitmill.git.replay import Conflict, replay
 from gitmill.mill import Mill
+from gitmill.people.decisions import BEGUN
 from gitmill.plans.frozen import compile_at
 from gitmill.plans.policy import policy_at
 from gitmill.store import layout

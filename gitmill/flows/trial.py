@@ -20,9 +20,9 @@ from gitmill.core.lifecycle import Status
 from gitmill.errors import AgentMissingError
 from gitmill.flows.attempt import Progress
 from gitmill.flows.init import init
-from gitmill.flows.intake import NewTask, new_task
 from gitmill.flows.run import Order, run
 from gitmill.mill import Mill
+from gitmill.people.intake import NewTask, new_task
 from gitmill.plans.policy import policy_now
 from gitmill.store import layout
 from gitmill.workspace.trust import trust

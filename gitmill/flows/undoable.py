@@ -9,9 +9,9 @@ from gitmill.core.item import Item
 from gitmill.core.lifecycle import Event, Status, opposite
 from gitmill.core.trailers import EventRecord
 from gitmill.errors import CannotUndoError, LeasedError
-from gitmill.flows import control
 from gitmill.git import trees
 from gitmill.mill import Mill
+from gitmill.people import control
 from gitmill.store import layout
 from gitmill.store.history import Entry, entries, standing
 from gitmill.store.snapshot import Snapshot

@@ -69,8 +69,8 @@ def transitions(repo: Repo) -> None:
     import pygit2
 
     from gitmill.core.lifecycle import Event
-    from gitmill.flows.intake import NewTask, new_task
     from gitmill.mill import Mill
+    from gitmill.people.intake import NewTask, new_task
     from gitmill.store.events import Step
 
     mill = Mill.open(repo.path)
@@ -101,8 +101,8 @@ def transitions(repo: Repo) -> None:
 def durabilities(repo: Repo) -> None:
     """An event with `durability = full` against one with `none`, by the clock, by each backend."""
     from gitmill.core.lifecycle import Event
-    from gitmill.flows.intake import NewTask, new_task
     from gitmill.mill import Mill
+    from gitmill.people.intake import NewTask, new_task
     from gitmill.store.events import Step
 
     sha256 = Sandbox(repo.path.parent).repo("sha256", object_format="sha256")
@@ -159,10 +159,10 @@ def a_task(repo: Repo) -> None:
 
 def _a_task(repo: Repo, how: str) -> None:
     from gitmill import process
-    from gitmill.flows.intake import NewTask, new_task
     from gitmill.flows.run import Order
     from gitmill.flows.run import run as run_flow
     from gitmill.mill import Mill
+    from gitmill.people.intake import NewTask, new_task
 
     started: Counter[str] = Counter()
     real = process.run

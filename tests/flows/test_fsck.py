@@ -16,14 +16,15 @@ from gitmill.core.audit.event import RULES
 from gitmill.core.check_record import definition_of
 from gitmill.core.document import Document
 from gitmill.core.item import frozen_hash
-from gitmill.flows import decide, queue
+from gitmill.flows import queue
 from gitmill.flows.fsck import Verified, fsck
 from gitmill.flows.init import init
-from gitmill.flows.intake import NewTask, new_task
 from gitmill.flows.run import Order, run
 from gitmill.flows.undo import take_back
 from gitmill.flows.undoable import last_of
 from gitmill.mill import Mill
+from gitmill.people import decisions
+from gitmill.people.intake import NewTask, new_task
 from tests.conftest import seal
 from tests.support.cli import gitmill
 from tests.support.forge import STATE, Forgery, Written, json_list
@@ -73,13 +74,13 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         third = new_task(
             mill, NewTask(title="Never", script="true", criteria=["$ true"]), ready=True
         ).id
-        decide.block(mill, third, "not now")
-        decide.unblock(mill, third, reset=True)
-        decide.cancel(mill, third, "no")
+        decisions.block(mill, third, "not now")
+        decisions.unblock(mill, third, reset=True)
+        decisions.cancel(mill, third, "no")
         fourth = new_task(
             mill, NewTask(title="Later", script="true", criteria=["$ true"]), ready=True
         ).id
-        decide.block(mill, fourth, "not now")
+        decisions.block(mill, fourth, "not now")
         take_back(mill, last_of(mill, fourth))
         yield Story(repo, first, second, third, fourth)
 

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from gitmill.core.lifecycle import Event, Status, leads
 from gitmill.errors import CannotUndoError, GitmillError
-from gitmill.flows import decide, person, undo, undoable
+from gitmill.flows import person, undo, undoable
 from gitmill.flows.init import init
-from gitmill.flows.intake import NewTask, edit_task, new_task, ready_task
 from gitmill.flows.queue import dequeue, enqueue
 from gitmill.mill import Mill
+from gitmill.people import decisions
+from gitmill.people.intake import NewTask, edit_task, new_task, ready_task
 from gitmill.store.history import entries
 from tests.support.repos import Sandbox
 
@@ -25,14 +26,14 @@ DECISIONS: dict[str, Any] = {
     "text": lambda mill, task: edit_task(mill, task, {"priority": 0}, body="\nMore.\n"),
     "criteria": lambda mill, task: edit_task(mill, task, {"criteria": ["$ false"]}, body=None),
     "ready": ready_task,
-    "block": lambda mill, task: decide.block(mill, task, "why"),
-    "unblock": lambda mill, task: decide.unblock(mill, task, reset=False),
-    "retry": lambda mill, task: decide.unblock(mill, task, reset=True),
-    "cancel": lambda mill, task: decide.cancel(mill, task, "why"),
-    "reopen": decide.reopen,
-    "approve": decide.approve,
-    "return": lambda mill, task: decide.send_back(mill, task, "no"),
-    "answer": lambda mill, task: decide.answer(mill, task, "yes"),
+    "block": lambda mill, task: decisions.block(mill, task, "why"),
+    "unblock": lambda mill, task: decisions.unblock(mill, task, reset=False),
+    "retry": lambda mill, task: decisions.unblock(mill, task, reset=True),
+    "cancel": lambda mill, task: decisions.cancel(mill, task, "why"),
+    "reopen": decisions.reopen,
+    "approve": decisions.approve,
+    "return": lambda mill, task: decisions.send_back(mill, task, "no"),
+    "answer": lambda mill, task: decisions.answer(mill, task, "yes"),
     "enqueue": enqueue,
     "dequeue": dequeue,
     "undo": lambda mill, task: undo.take_back(mill, undoable.last_of(mill, task)),

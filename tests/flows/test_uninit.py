@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from gitmill.flows.init import init
-from gitmill.flows.intake import NewTask, new_task
 from gitmill.flows.person import take
 from gitmill.flows.run import Order, run
 from gitmill.mill import Mill
+from gitmill.people.intake import NewTask, new_task
 from tests.support.cli import gitmill
 from tests.support.repos import Repo, Sandbox
 

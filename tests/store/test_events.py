@@ -12,8 +12,8 @@ from gitmill.core.lifecycle import WORKING, Event
 from gitmill.core.trailers import EventRecord, parse_message
 from gitmill.errors import BadDocumentError, IllegalTransitionError, LeasedError, RefMovedError
 from gitmill.flows.init import init
-from gitmill.flows.intake import NewTask, new_task
 from gitmill.mill import Mill
+from gitmill.people.intake import NewTask, new_task
 from gitmill.store import layout
 from gitmill.store.events import Step, birthday, draft_created, timestamp
 from gitmill.store.layout import STATE

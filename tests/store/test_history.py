@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from gitmill.flows.init import init
-from gitmill.flows.intake import NewTask, new_task
 from gitmill.git import trees
 from gitmill.git.objects import Commit, Move, read_commit, write_commit
 from gitmill.mill import Mill
+from gitmill.people.intake import NewTask, new_task
 from gitmill.store import history, layout
 from tests.support.cli import gitmill
 from tests.support.repos import Repo, Sandbox

@@ -7,9 +7,9 @@ import pytest
 from gitmill.core.trailers import EventRecord
 from gitmill.errors import AmbiguousItemError, BadDocumentError, NoSuchItemError
 from gitmill.flows.init import init
-from gitmill.flows.intake import NewTask, new_task
 from gitmill.git.objects import GITLINK, Entry
 from gitmill.mill import Mill
+from gitmill.people.intake import NewTask, new_task
 from gitmill.store import layout
 from gitmill.store.snapshot import Control
 from gitmill.store.transaction import Draft

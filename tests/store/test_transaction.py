@@ -20,10 +20,10 @@ from gitmill.errors import (
     StateMovedError,
 )
 from gitmill.flows.init import init
-from gitmill.flows.intake import NewTask, new_task
 from gitmill.git.objects import Move
 from gitmill.git.repo import Repository
 from gitmill.mill import Mill
+from gitmill.people.intake import NewTask, new_task
 from gitmill.store import layout, transaction
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import Draft, Store

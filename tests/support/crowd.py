@@ -19,10 +19,10 @@ from pathlib import Path
 
 from gitmill.core.lifecycle import Event, Status
 from gitmill.errors import IllegalTransitionError, LeasedError, RefMovedError
-from gitmill.flows.intake import NewTask, new_task
 from gitmill.git.notes import write_note
 from gitmill.git.repo import Repository
 from gitmill.mill import Mill
+from gitmill.people.intake import NewTask, new_task
 from gitmill.store.events import Step, draft_step
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import Draft

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import FINAL, Event, Status
 from gitmill.errors import IllegalTransitionError
-from gitmill.flows import decide
-from gitmill.flows.intake import require_ready
 from gitmill.mill import Mill
+from gitmill.people import decisions
+from gitmill.people.intake import require_ready
 from gitmill.store.events import Step
 
 
@@ -42,23 +42,23 @@ def _ready(mill: Mill, item: Item, words: Words) -> Step:  # noqa: ARG001
 
 
 def _approve(mill: Mill, item: Item, words: Words) -> Step:
-    return decide.approval(mill, item, words.reason)
+    return decisions.approval(mill, item, words.reason)
 
 
 def _answer_or_return(mill: Mill, item: Item, words: Words) -> Step:
     if words.answer:
-        return decide.answering(mill, item, words.answer)
+        return decisions.answering(mill, item, words.answer)
     if words.reason:
-        return decide.sending_back(mill, item, words.reason)
+        return decisions.sending_back(mill, item, words.reason)
     raise IllegalTransitionError("set `answer` to answer it, or `reason` to send it back")
 
 
 def _unblock(mill: Mill, item: Item, words: Words) -> Step:  # noqa: ARG001
-    return decide.unblocking(mill, item, reset=False)
+    return decisions.unblocking(mill, item, reset=False)
 
 
 def _reopen(mill: Mill, item: Item, words: Words) -> Step:  # noqa: ARG001
-    return decide.reopening(mill, item)
+    return decisions.reopening(mill, item)
 
 
 def _queue(mill: Mill, _item: Item, words: Words) -> Step:  # noqa: ARG001
@@ -70,11 +70,11 @@ def _dequeue(mill: Mill, _item: Item, words: Words) -> Step:  # noqa: ARG001
 
 
 def _block(mill: Mill, item: Item, words: Words) -> Step:
-    return decide.blocking(mill, item, words.reason or "blocked by hand")
+    return decisions.blocking(mill, item, words.reason or "blocked by hand")
 
 
 def _cancel(mill: Mill, item: Item, words: Words) -> Step:
-    return decide.cancelling(mill, item, words.reason)
+    return decisions.cancelling(mill, item, words.reason)
 
 
 S = Status

@@ -13,8 +13,8 @@ from gitmill.core.runlog import RunLog
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
 from gitmill.errors import IllegalTransitionError, UsageError
-from gitmill.flows.intake import require_ready
 from gitmill.mill import Mill
+from gitmill.people.intake import require_ready
 from gitmill.plans.frozen import plan_of
 from gitmill.plans.policy import POLICY, policy_at
 from gitmill.store import layout

@@ -17,9 +17,9 @@ from gitmill.core.item import Item, read_item, value_of
 from gitmill.core.lifecycle import Event, Status
 from gitmill.core.trailers import EventRecord
 from gitmill.errors import BadDocumentError, GitmillError, RefMovedError, StateMovedError
-from gitmill.flows.intake import FROZEN, VOIDED, refuse_frozen
-from gitmill.flows.wishes import Words, wish_for
 from gitmill.mill import Mill
+from gitmill.people.intake import FROZEN, VOIDED, refuse_frozen
+from gitmill.people.status_edits import Words, wish_for
 from gitmill.store import foreign_commits, layout
 from gitmill.store.events import Step, birthday, draft_created, draft_step, timestamp
 from gitmill.store.foreign_commits import HandEdit
