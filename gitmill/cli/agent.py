@@ -56,7 +56,7 @@ def list_agents() -> None:
 
 def _cold(here: Mill | None) -> dict[str, str]:
     """Return the agents that cool down here, and why; none outside of a repository."""
-    from gitmill.flows.cooling import cooling
+    from gitmill.attempts.cooldown import cooling
 
     if here is None:
         return {}
@@ -96,8 +96,8 @@ def try_agent(
 
     Model, options and command are those of the policy here.
     """
+    from gitmill.attempts.cooldown import warm
     from gitmill.config import AgentPolicy
-    from gitmill.flows.cooling import warm
     from gitmill.flows.trial import trial
     from gitmill.workspace.trust import require_trusted
 

@@ -83,7 +83,7 @@ def gc(
 
     The history itself stays whole.
     """
-    from gitmill.flows import transcripts
+    from gitmill.attempts import transcripts
 
     here = session.mill()
     found = transcripts.old(here, older=days * 86400.0)

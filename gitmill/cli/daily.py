@@ -26,10 +26,10 @@ def _verbs() -> None:
 @verbs.command()
 def status() -> None:
     """Show what runs, what waits for you, what is next."""
+    from gitmill.attempts.budget import told_today
+    from gitmill.attempts.cooldown import cooling
     from gitmill.cli import fast
     from gitmill.flows import show
-    from gitmill.flows.budget import told_today
-    from gitmill.flows.cooling import cooling
 
     here = session.mill()
     snapshot = show.read(here)

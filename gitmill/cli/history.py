@@ -52,7 +52,7 @@ def log(
 
 def _follow(here: Mill, item: str) -> None:
     """Print what attempts do here, one line each, until they are over."""
-    from gitmill.flows.live import follow
+    from gitmill.attempts.live_log import follow
 
     lines = 0
     for told in follow(here, item):
@@ -67,8 +67,8 @@ def _follow(here: Mill, item: str) -> None:
 @verbs.command()
 def stats() -> None:
     """Show what work took: lead time, attempts, returns, usage and cost by stage and agent."""
+    from gitmill.attempts.budget import told_today
     from gitmill.flows import show
-    from gitmill.flows.budget import told_today
     from gitmill.flows.stats import stats as stats_flow
 
     here = session.mill()
@@ -154,8 +154,9 @@ def show_attempt(
     number: Annotated[int, typer.Argument(help="Which one; the last when left out.")] = 0,
 ) -> None:
     """Show one attempt: its run log, and what the agent printed as far as it is kept."""
+    from gitmill.attempts import transcripts
     from gitmill.cli.show import run_json
-    from gitmill.flows import show, transcripts
+    from gitmill.flows import show
     from gitmill.flows.evidence import run_logs
 
     here = session.mill()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from gitmill.errors import Exit, GitmillError
 
 if TYPE_CHECKING:
-    from gitmill.flows.attempt import Line
+    from gitmill.attempts.attempt import Line
     from gitmill.flows.land import Told
 
 SCHEMA = 1

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from gitmill import process
+from gitmill.attempts.attempt import Line
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import Status
 from gitmill.errors import AccountError, UsageError
 from gitmill.flows import evidence
-from gitmill.flows.attempt import Line
 from gitmill.flows.init import init
 from gitmill.flows.land import Told
 from gitmill.flows.queue import land_queue

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from gitmill.attempts.record import tampering
 from gitmill.config import Policy
 from gitmill.core import pipeline
 from gitmill.core.item import Item, Reviewed
@@ -38,7 +39,6 @@ from gitmill.flows.finish import (
     say,
 )
 from gitmill.flows.orphans import settle_under
-from gitmill.flows.outcome import tampering
 from gitmill.git.replay import Conflict
 from gitmill.mill import Mill
 from gitmill.people import control

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from gitmill.attempts.record import tampering
 from gitmill.core.item import Item, Landing
 from gitmill.core.lifecycle import Status
 from gitmill.core.verdict import VerdictWord
 from gitmill.errors import GitmillError, IllegalTransitionError, LandBusyError, LeasedError
 from gitmill.flows.finish import MOVING, LandLock, abort, began, finish, land_lock
-from gitmill.flows.outcome import tampering
 from gitmill.git.checkout import checkout_of, free_locks, put_back, resume
 from gitmill.git.objects import Move
 from gitmill.git.repo import Checkout

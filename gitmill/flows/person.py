@@ -5,6 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from gitmill.attempts.attempt import Progress, carry
+from gitmill.attempts.build import commit_work, start_of
+from gitmill.attempts.record import Attempted, Working
 from gitmill.core import pipeline
 from gitmill.core.dependencies import unmet
 from gitmill.core.item import Item, frozen_hash
@@ -17,9 +20,6 @@ from gitmill.errors import (
     NotReadyError,
     PausedError,
 )
-from gitmill.flows import work
-from gitmill.flows.attempt import Progress, carry
-from gitmill.flows.outcome import Attempted, Working
 from gitmill.git.worktrees import Slot
 from gitmill.mill import Mill
 from gitmill.people.intake import ready_task
@@ -93,7 +93,7 @@ def _worktree(mill: Mill, item: Item) -> Path:
     slot = mill.pool.own(f"take-{item.id}")
     try:
         if not ((slot.side / "onto").exists() and slot.path.is_dir()):
-            start = work.start_of(mill, item)
+            start = start_of(mill, item)
             slot.prepare(start.commit)
             (slot.side / "onto").write_text(start.onto)
     finally:
@@ -148,7 +148,7 @@ def _commit(mill: Mill, item: Item, slot: Slot, summary: str) -> Working:
     policy = policy_at(mill, onto)
     tree = slot.take_tree(mill.store.backend, mill.tree_of(onto), policy.worktree.ignore)
     _refuse_secrets(mill, item, tree, onto)
-    made = work.commit_work(mill, item, tree, onto, summary=summary)
+    made = commit_work(mill, item, tree, onto, summary=summary)
     now = Working(item, plan_of(mill, item), policy, item.lease.claim)
     now.base, now.work, now.built, now.builder = onto, made, True, mill.person
     now.at = item.stage

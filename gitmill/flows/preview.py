@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gitmill.agents import base as agents
+from gitmill.attempts.agent_selection import choose
+from gitmill.attempts.build import start_of
+from gitmill.attempts.cooldown import cooling
+from gitmill.attempts.prompts import asked
 from gitmill.core import pipeline
 from gitmill.core.item import Item
 from gitmill.core.plans.plan import FrozenPlan, PlannedAgent, PlannedStage
 from gitmill.errors import NothingToDoError, RestsError
-from gitmill.flows.choice import choose
-from gitmill.flows.cooling import cooling
-from gitmill.flows.prompts import asked
 from gitmill.flows.run import Order
-from gitmill.flows.work import start_of
 from gitmill.mill import Mill
 from gitmill.plans.frozen import plan_for
 from gitmill.plans.policy import policy_now

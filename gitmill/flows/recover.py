@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from gitmill.attempts import transcripts
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import FINAL, Event, Status
 from gitmill.errors import GitmillError, IllegalTransitionError, LeasedError, RefMovedError
-from gitmill.flows import transcripts
 from gitmill.flows.finish import say
 from gitmill.flows.orphans import settle_orphans
 from gitmill.flows.reverted import notice

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from gitmill.attempts.attempt import Progress, carry, claim
 from gitmill.core.dependencies import hopeless
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import Event, Status
@@ -26,7 +27,6 @@ from gitmill.errors import (
     RestsError,
     UntrustedError,
 )
-from gitmill.flows.attempt import Progress, carry, claim
 from gitmill.flows.finish import say
 from gitmill.flows.land import Tell, land_all
 from gitmill.flows.queue import enqueue

@@ -13,12 +13,12 @@ from typing import Any
 from gitmill import process
 from gitmill.agents import base as agents
 from gitmill.agents.base import Probe
+from gitmill.attempts.attempt import Progress
 from gitmill.config import AgentPolicy
 from gitmill.core.document import Document
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import Status
 from gitmill.errors import AgentMissingError
-from gitmill.flows.attempt import Progress
 from gitmill.flows.init import init
 from gitmill.flows.run import Order, run
 from gitmill.mill import Mill

@@ -93,7 +93,7 @@ def flood(repo: Repo) -> None:
 
 def between(repo: Repo) -> None:
     """From the moment an agent or a check exits to the next stage's start."""
-    from gitmill.flows.attempt import Line
+    from gitmill.attempts.attempt import Line
     from gitmill.flows.run import Order
     from gitmill.flows.run import run as run_flow
     from gitmill.mill import Mill
@@ -148,8 +148,8 @@ def _start() -> float:
 
 def sums(repo: Repo) -> None:
     """10,000 run logs of one day."""
+    from gitmill.attempts.budget import spent_today
     from gitmill.core.trailers import EventRecord
-    from gitmill.flows.budget import spent_today
     from gitmill.flows.stats import stats
     from gitmill.mill import Mill
     from gitmill.store.transaction import Draft

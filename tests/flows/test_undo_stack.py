@@ -70,8 +70,8 @@ def waiting(mill: Mill) -> str:
     _, folder = person.take(mill, task)
     Path(folder, "b.txt").write_text(task)
     person.submit(mill, task, "made", lambda _: None)
+    from gitmill.attempts.attempt import carry, claim
     from gitmill.core.pipeline import group
-    from gitmill.flows.attempt import carry, claim
 
     now = claim(mill, task)
     carry(mill, now, group(now.plan, now.item.stage), lambda _: None)

@@ -8,6 +8,7 @@ from typing import Any
 
 from gitmill.agents import base as agents
 from gitmill.agents.base import ExitKind, Report
+from gitmill.attempts.monitor import Witness
 from gitmill.config import Policy
 from gitmill.core import pipeline
 from gitmill.core.budget_rules import Allowance
@@ -19,7 +20,6 @@ from gitmill.core.runlog import Passage, RunLog
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
 from gitmill.errors import LeasedError
-from gitmill.flows.witness import Witness
 from gitmill.mill import Mill
 from gitmill.store import layout
 from gitmill.store.events import Step

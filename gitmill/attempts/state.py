@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 
 from gitmill.agents import base as agents
 from gitmill.agents.base import Agent, Attempt, Report
+from gitmill.attempts.monitor import Witness
+from gitmill.attempts.prompts import Asked, asked
 from gitmill.config import Policy
 from gitmill.config.values import Permission
 from gitmill.core.item import Item
 from gitmill.core.plans.plan import PlannedAgent, PlannedStage
 from gitmill.core.verdict import Finding
-from gitmill.flows.prompts import Asked, asked
-from gitmill.flows.witness import Witness
 from gitmill.mill import Mill
 from gitmill.workspace import agent_homes, sandbox, secret_scan
 from gitmill.workspace.run_checks import outside_paths

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from gitmill.attempts.budget import spent_on, spent_today
 from gitmill.core.budget_rules import NOTHING, Spent
-from gitmill.flows.budget import spent_on, spent_today
 from gitmill.mill import Mill
 from tests.supervision.processes import running
 from tests.support.cast import PASS, Cast

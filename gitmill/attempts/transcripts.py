@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from gitmill.attempts.live_log import is_watched
 from gitmill.core.lifecycle import FINAL
 from gitmill.errors import GitmillError
-from gitmill.flows.live import is_watched
 from gitmill.git import trees
 from gitmill.git.objects import Commit, Entry, Move, read_commit, write_commit
 from gitmill.mill import Mill

@@ -9,11 +9,11 @@ from types import TracebackType
 from typing import Self
 
 from gitmill.agents.base import ExitKind, Report, Usage
+from gitmill.attempts import transcripts
+from gitmill.attempts.live_log import Live
 from gitmill.core.budget_rules import Allowance
 from gitmill.core.item import Item
 from gitmill.errors import GitmillError
-from gitmill.flows import transcripts
-from gitmill.flows.live import Live
 from gitmill.mill import Mill
 
 

@@ -8,6 +8,13 @@ from dataclasses import dataclass
 
 from gitmill.agents import base as agents
 from gitmill.agents.base import Report
+from gitmill.attempts.agent_selection import choose
+from gitmill.attempts.budget import allowance
+from gitmill.attempts.build import build, review
+from gitmill.attempts.cooldown import cooling, heed
+from gitmill.attempts.monitor import Witness
+from gitmill.attempts.record import Attempted, Working, record, run_log, tampering
+from gitmill.attempts.state import Errand
 from gitmill.core import pipeline
 from gitmill.core.budget_rules import Allowance
 from gitmill.core.item import frozen_hash
@@ -23,13 +30,6 @@ from gitmill.errors import (
     SetUpError,
     UnusableRepositoryError,
 )
-from gitmill.flows import work
-from gitmill.flows.budget import allowance
-from gitmill.flows.choice import choose
-from gitmill.flows.cooling import cooling, heed
-from gitmill.flows.errand import Errand
-from gitmill.flows.outcome import Attempted, Working, record, run_log, tampering
-from gitmill.flows.witness import Witness
 from gitmill.mill import Mill
 from gitmill.plans.frozen import plan_for
 from gitmill.plans.policy import policy_at
@@ -204,12 +204,12 @@ def _stage(mill: Mill, now: Working, stage: PlannedStage) -> Verdict:
         return inspect_change(mill, now.plan, now.item, now.base, now.work)
     if stage.type is StageType.CHECKS:
         return _check(mill, now, stage)
-    now.report = work.review(mill, _errand(now, stage))
+    now.report = review(mill, _errand(now, stage))
     return _verdict(now.report)
 
 
 def _build(mill: Mill, now: Working, stage: PlannedStage) -> Verdict:
-    made = work.build(mill, _errand(now, stage))
+    made = build(mill, _errand(now, stage))
     now.report = made.report
     verdict = _verdict(made.report)
     if verdict.word is VerdictWord.PASS and made.report.exit not in agents.BLAMELESS:

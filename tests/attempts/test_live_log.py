@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from gitmill.flows import transcripts
-from gitmill.flows.live import LIMIT
+from gitmill.attempts import transcripts
+from gitmill.attempts.live_log import LIMIT
 from gitmill.mill import Mill
 from gitmill.store import layout
 from gitmill.supervision import procfs

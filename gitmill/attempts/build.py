@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 from gitmill import process
 from gitmill.agents.base import Report
+from gitmill.attempts.state import Errand, ask
 from gitmill.core.document import Document
 from gitmill.core.item import Item
 from gitmill.core.runlog import findings_text, read_findings
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
-from gitmill.flows.errand import Errand, ask
 from gitmill.git import trees
 from gitmill.git.objects import Commit, Entry, write_commit
 from gitmill.git.replay import Conflict

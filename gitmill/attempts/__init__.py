@@ -1,0 +1,1 @@
+"""One attempt: claim, stages, agent, record."""
