@@ -196,13 +196,13 @@ def _undo_landing(here: Mill, found: Taken, through: str, criteria: Sequence[str
     from gitmill.core.lifecycle import Status
     from gitmill.flows import show
     from gitmill.flows.queue import land_queue
-    from gitmill.flows.revert import revert
-    from gitmill.flows.reverted import notice
     from gitmill.flows.undoable import last_of
+    from gitmill.landing.detect_reverts import notice
+    from gitmill.landing.revert import revert
 
     notice(here)  # it may have been taken back already
     found = last_of(here, found.record.item)
-    made = revert(here, found, criteria=criteria)
+    made = revert(here, found.record.item, found.record.extra.get("Onto", ""), criteria=criteria)
     from gitmill.plans.policy import policy_now
 
     auto = policy_now(here).land.auto

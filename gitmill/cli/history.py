@@ -137,7 +137,7 @@ def list_attempts(
     """List the last attempts and decisions, of one item or of all, the newest below."""
     from gitmill.cli.show import run_json, run_lines
     from gitmill.flows import show
-    from gitmill.flows.evidence import run_logs
+    from gitmill.landing.evidence import run_logs
 
     snapshot = show.read(session.mill())
     items = [snapshot.resolve(item_id)] if item_id else snapshot.items.values()
@@ -157,7 +157,7 @@ def show_attempt(
     from gitmill.attempts import transcripts
     from gitmill.cli.show import run_json
     from gitmill.flows import show
-    from gitmill.flows.evidence import run_logs
+    from gitmill.landing.evidence import run_logs
 
     here = session.mill()
     snapshot = show.read(here)

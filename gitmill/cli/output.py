@@ -19,7 +19,7 @@ from gitmill.errors import Exit, GitmillError
 
 if TYPE_CHECKING:
     from gitmill.attempts.attempt import Line
-    from gitmill.flows.land import Told
+    from gitmill.landing.land import Told
 
 SCHEMA = 1
 _NO_TEXT = re.compile("[\ud800-\udfff]")

@@ -119,7 +119,8 @@ def _warn_broken(broken: dict[str, Any]) -> None:
 def show(item_id: Id) -> None:
     """Show a task with its criteria, its attempts and what it waits for."""
     from gitmill.cli.show import item_lines, run_json
-    from gitmill.flows import evidence, show
+    from gitmill.flows import show
+    from gitmill.landing import evidence
 
     snapshot = show.read(session.mill())
     item = snapshot.resolve(item_id)

@@ -13,13 +13,13 @@ from gitmill.attempts.attempt import Line
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import Status
 from gitmill.errors import AccountError, UsageError
-from gitmill.flows import evidence
 from gitmill.flows.init import init
-from gitmill.flows.land import Told
 from gitmill.flows.queue import land_queue
 from gitmill.flows.run import Order, run
 from gitmill.flows.trial import require_agent
 from gitmill.git.repo import Repository
+from gitmill.landing import evidence
+from gitmill.landing.land import Told
 from gitmill.mill import Mill
 from gitmill.people.intake import NewTask, new_task
 from gitmill.plans.policy import POLICY, policy_now

@@ -10,9 +10,9 @@ from gitmill.core.plans.plan import FrozenPlan, PlannedStage, StageType
 from gitmill.core.runlog import Log, read_log
 from gitmill.core.verdict import VerdictWord
 from gitmill.errors import BadDocumentError, GitFailedError
-from gitmill.flows.evidence import not_as_reviewed, note_for, run_logs
 from gitmill.git.notes import read_note
 from gitmill.git.objects import MissingObjectError, read_commit
+from gitmill.landing.evidence import not_as_reviewed, note_for, run_logs
 from gitmill.mill import Mill
 from gitmill.plans.policy import policy_at
 from gitmill.store import layout

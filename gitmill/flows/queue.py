@@ -8,8 +8,8 @@ from contextlib import suppress
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import Event, Status
 from gitmill.errors import IllegalTransitionError, RefMovedError
-from gitmill.flows.land import Tell, land_all, refuse_paused
 from gitmill.flows.recover import recover
+from gitmill.landing.land import Tell, land_all, refuse_paused
 from gitmill.mill import Mill
 from gitmill.store.events import Step
 from gitmill.workspace.signals import interruptible

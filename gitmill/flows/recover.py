@@ -11,10 +11,10 @@ from gitmill.attempts import transcripts
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import FINAL, Event, Status
 from gitmill.errors import GitmillError, IllegalTransitionError, LeasedError, RefMovedError
-from gitmill.flows.finish import say
-from gitmill.flows.orphans import settle_orphans
-from gitmill.flows.reverted import notice
 from gitmill.git.worktrees import Slot
+from gitmill.landing.detect_reverts import notice
+from gitmill.landing.publish import say
+from gitmill.landing.recovery import settle_orphans
 from gitmill.mill import Mill
 from gitmill.people.hand_edits import reconcile
 from gitmill.store import layout

@@ -27,10 +27,10 @@ from gitmill.errors import (
     RestsError,
     UntrustedError,
 )
-from gitmill.flows.finish import say
-from gitmill.flows.land import Tell, land_all
 from gitmill.flows.queue import enqueue
 from gitmill.flows.recover import recover
+from gitmill.landing.land import Tell, land_all
+from gitmill.landing.publish import say
 from gitmill.mill import Mill
 from gitmill.plans.frozen import plan_for
 from gitmill.plans.policy import policy_at, policy_now

@@ -24,12 +24,12 @@ from gitmill.errors import (
     UsageError,
 )
 from gitmill.failpoints import chokepoint
-from gitmill.flows.finish import land_lock
 from gitmill.flows.init import NOTES_KEYS, NOTES_PATTERN, detect_checks, proposal
 from gitmill.flows.recover import recover
 from gitmill.git import bundle
 from gitmill.git.objects import Move
 from gitmill.git.worktrees import Slot
+from gitmill.landing.publish import land_lock
 from gitmill.mill import Mill
 from gitmill.plans.policy import POLICY
 from gitmill.store import layout

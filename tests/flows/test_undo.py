@@ -632,14 +632,14 @@ def test_the_mark_of_what_was_seen_is_disposable(repo: Repo):
 def test_what_we_landed_ourselves_is_not_looked_through(repo: Repo):
     """So a run that only lands costs no git process for it; a commit in between is found."""
     from gitmill import process
-    from gitmill.flows import reverted
+    from gitmill.landing import detect_reverts
     from gitmill.mill import Mill
 
     def looked() -> bool:
         found, real = [], process.run
         process.run = lambda argv, **more: (found.append(argv), real(argv, **more))[1]
         try:
-            reverted.notice(Mill.open(repo.path))
+            detect_reverts.notice(Mill.open(repo.path))
         finally:
             process.run = real
         return any("log" in argv for argv in found)

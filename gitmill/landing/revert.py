@@ -20,7 +20,6 @@ from gitmill.core.runlog import RunLog
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Verdict, VerdictWord
 from gitmill.errors import CannotUndoError, LeasedError, NotReadyError, RevertConflictError
-from gitmill.flows.undoable import Taken
 from gitmill.git.objects import Commit, write_commit
 from gitmill.git.replay import Conflict, replay
 from gitmill.mill import Mill
@@ -54,15 +53,15 @@ class _Revert:
     claim: str = ""
 
 
-def revert(mill: Mill, taken: Taken, *, criteria: Sequence[str] = ()) -> Item:
+def revert(mill: Mill, item_id: str, onto: str, *, criteria: Sequence[str] = ()) -> Item:
     """Return the approved task that takes a landing back; the one that is there if there is one.
 
-    Raises `RevertConflictError` with the files when what landed later stands on it,
+    `onto` is the commit of the target that the item landed on. Raises `RevertConflictError` with the files when what landed later stands on it,
     `CannotUndoError` when nothing of it is on the target, `NotReadyError` when no check could go
     red, `LeasedError` while it is being worked on. Then nothing was changed.
     """
     snapshot = mill.snapshot()
-    item = snapshot.item(taken.record.item)
+    item = snapshot.item(item_id)
     name = derived_id(Kind.TASK, f"{SOURCE}:{item.id}:{item.landed}")
     known = snapshot.items.get(name)
     if known is not None and known.status in _DONE:
@@ -77,7 +76,7 @@ def revert(mill: Mill, taken: Taken, *, criteria: Sequence[str] = ()) -> Item:
         tuple(known.criteria if known and not criteria else criteria), compile_at(mill, tip),
     )  # fmt: skip
     _refuse_unchecked(now)
-    now.work = _opposite(now, taken)
+    now.work = _opposite(now, onto)
     now.claim = mill.mint()
     events = [mill.mint() for _ in range(4)]
     builds = [_begin, _ready, _claim, _approve]
@@ -101,7 +100,7 @@ def _refuse_unchecked(now: _Revert) -> None:
         )
 
 
-def _opposite(now: _Revert, taken: Taken) -> str:
+def _opposite(now: _Revert, before: str) -> str:
     """Make the commit on the target's tip that reverses the landed patch, and return its id."""
     mill, landed = now.mill, now.item.landed
     git, target = mill.repository.git, mill.snapshot().control.target
@@ -111,7 +110,7 @@ def _opposite(now: _Revert, taken: Taken) -> str:
             f"{now.item.id} landed as {landed[:10]}, which is not on {target} any more",
             hints=[f"begin it again with `gitmill task reopen {now.item.id}`"],
         )
-    before = taken.record.extra.get("Onto") or git.out("rev-parse", f"{landed}^")
+    before = before or git.out("rev-parse", f"{landed}^")
     ident = mill.repository.ident(mill.now())
     lines = [now.title, "", f"This reverts commit {landed}.", "", f"Gitmill-Item: {now.id}", ""]
     # The opposite of a commit stands right behind it; from there it is replayed as any work is.

@@ -14,8 +14,8 @@ from gitmill.core.item import Item
 from gitmill.core.lifecycle import MET, Event, Status
 from gitmill.core.trailers import one_line
 from gitmill.errors import RefMovedError
-from gitmill.flows.revert import SOURCE
 from gitmill.git.objects import read_commit
+from gitmill.landing.revert import SOURCE
 from gitmill.mill import Mill
 from gitmill.store.events import Step
 

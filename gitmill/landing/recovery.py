@@ -10,10 +10,10 @@ from gitmill.core.item import Item, Landing
 from gitmill.core.lifecycle import Status
 from gitmill.core.verdict import VerdictWord
 from gitmill.errors import GitmillError, IllegalTransitionError, LandBusyError, LeasedError
-from gitmill.flows.finish import MOVING, LandLock, abort, began, finish, land_lock
 from gitmill.git.checkout import checkout_of, free_locks, put_back, resume
 from gitmill.git.objects import Move
 from gitmill.git.repo import Checkout
+from gitmill.landing.publish import MOVING, LandLock, abort, began, finish, land_lock
 from gitmill.mill import Mill
 from gitmill.plans.policy import policy_at
 from gitmill.store import layout

@@ -17,11 +17,11 @@ from gitmill.core.item import Item
 from gitmill.core.lifecycle import Event
 from gitmill.core.trailers import EventRecord, one_line
 from gitmill.errors import GitmillError, LandBusyError, LandingBrokenError, RefMovedError
-from gitmill.flows.evidence import note_for, told_checks, verify_landed
 from gitmill.git.checkout import checkout_of, fast_forward, refuse_busy, refuse_overlap
 from gitmill.git.locks import try_lock
 from gitmill.git.notes import write_note
 from gitmill.git.objects import Move
+from gitmill.landing.evidence import note_for, told_checks, verify_landed
 from gitmill.mill import Mill
 from gitmill.store import layout
 from gitmill.store.events import Step, draft_step

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from gitmill.core.document import Document
-from gitmill.flows.evidence import verify_landed
-from gitmill.flows.finish import LandLock
+from gitmill.landing.evidence import verify_landed
+from gitmill.landing.publish import LandLock
 from gitmill.mill import Mill
 from tests.support.cli import gitmill, new_task
 from tests.support.repos import Repo, Sandbox

@@ -28,8 +28,9 @@ from gitmill.errors import (
     PausedError,
     RefMovedError,
 )
-from gitmill.flows import reverted
-from gitmill.flows.finish import (
+from gitmill.git.replay import Conflict
+from gitmill.landing import detect_reverts
+from gitmill.landing.publish import (
     LandLock,
     abort,
     finish,
@@ -38,8 +39,7 @@ from gitmill.flows.finish import (
     record_passes,
     say,
 )
-from gitmill.flows.orphans import settle_under
-from gitmill.git.replay import Conflict
+from gitmill.landing.recovery import settle_under
 from gitmill.mill import Mill
 from gitmill.people import control
 from gitmill.plans.frozen import plan_of
@@ -100,7 +100,7 @@ def land_all(mill: Mill, tell: Tell, *, only: Collection[str] = ()) -> list[Item
                 return done
             with suppress(RefMovedError):  # it was taken out of the queue
                 done.append(_land(mill, lock, item, tell))
-                reverted.settle(mill)
+                detect_reverts.settle(mill)
 
 
 def refuse_paused(snapshot: Snapshot) -> None:
