@@ -12,7 +12,7 @@ from gitmill.errors import Exit, RestsError, UsageError
 
 if TYPE_CHECKING:
     from gitmill.flows.run import Order
-    from gitmill.flows.undoable import Taken
+    from gitmill.history.undo_target import Taken
     from gitmill.mill import Mill
 
 verbs = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -152,8 +152,8 @@ def undo(
     ] = None,
 ) -> int:
     """Take back an item's last event; what has landed is reverted through the queue."""
-    from gitmill.flows.undo import take_back
-    from gitmill.flows.undoable import last_of, last_of_all
+    from gitmill.history.undo import take_back
+    from gitmill.history.undo_target import last_of, last_of_all
 
     if through not in ("approved", "landed"):
         raise UsageError(f"--through is approved or landed, not {through}")
@@ -196,7 +196,7 @@ def _undo_landing(here: Mill, found: Taken, through: str, criteria: Sequence[str
     from gitmill.core.lifecycle import Status
     from gitmill.flows import show
     from gitmill.flows.queue import land_queue
-    from gitmill.flows.undoable import last_of
+    from gitmill.history.undo_target import last_of
     from gitmill.landing.detect_reverts import notice
     from gitmill.landing.revert import revert
 

@@ -42,7 +42,7 @@ def _loops(here: Mill) -> dict[str, Loop]:
 def _plan(here: Mill) -> FrozenPlan:
     """Return the plan as it compiles now; of another time the one that was used last by then."""
     if output.past:
-        from gitmill.flows.past import plan_then
+        from gitmill.history.time_travel import plan_then
 
         return plan_then(here, here.snapshot())
     from gitmill.plans.frozen import compile_at

@@ -19,7 +19,7 @@ def mill() -> Mill:
 
     here = Mill.open(Path(output.settings.directory))
     if output.settings.at:
-        from gitmill.flows.past import look_back
+        from gitmill.history.time_travel import look_back
 
         entry = look_back(here, output.settings.at)
         time = datetime.fromtimestamp(entry.seconds, UTC)

@@ -99,7 +99,7 @@ def list_settings() -> None:
     """
     here = session.mill()
     if output.past:
-        from gitmill.flows.past import plan_then
+        from gitmill.history.time_travel import plan_then
 
         plan = plan_then(here, here.snapshot())
         then = {"mode": plan.mode, "plan": plan.hash12} | plan.settings()

@@ -11,7 +11,7 @@ from gitmill.cli import output
 from gitmill.errors import Exit
 
 if TYPE_CHECKING:
-    from gitmill.flows.fsck import Verified
+    from gitmill.history.fsck import Verified
     from gitmill.store.audit.report import Found
 
 verbs = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -25,7 +25,7 @@ def _verbs() -> None:
 @verbs.command()
 def fsck() -> int:
     """Verify the whole history offline: every event, landing, note and ref. Writes nothing."""
-    from gitmill.flows.fsck import fsck as fsck_flow
+    from gitmill.history.fsck import fsck as fsck_flow
     from gitmill.mill import Mill
 
     # Not by the session: what hands wrote is looked at here, and taken up by what writes.

@@ -18,9 +18,9 @@ from gitmill.core.document import Document
 from gitmill.core.lifecycle import Event, Status, leads
 from gitmill.core.trailers import EventRecord, parse_message
 from gitmill.failpoints import VARIABLE
-from gitmill.flows.fsck import fsck
 from gitmill.git.executable import Git
 from gitmill.git.patch import patch_identity
+from gitmill.history.fsck import fsck
 from gitmill.mill import Mill
 from tests.support.cli import Said
 from tests.support.repos import Repo, Sandbox

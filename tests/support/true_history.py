@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gitmill.flows.fsck import fsck
+from gitmill.history.fsck import fsck
 from gitmill.mill import Mill
 from gitmill.store import layout
 from tests.support.repos import Sandbox

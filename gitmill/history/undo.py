@@ -12,7 +12,7 @@ from gitmill.core.dependencies import check_after
 from gitmill.core.item import Item, value_of
 from gitmill.core.lifecycle import MET, Event, Status, opposite
 from gitmill.errors import CannotUndoError
-from gitmill.flows.undoable import Taken, cannot
+from gitmill.history.undo_target import Taken, cannot
 from gitmill.mill import Mill
 from gitmill.store import layout
 from gitmill.store.events import Step, draft_step

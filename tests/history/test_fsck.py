@@ -17,11 +17,11 @@ from gitmill.core.check_record import definition_of
 from gitmill.core.document import Document
 from gitmill.core.item import frozen_hash
 from gitmill.flows import queue
-from gitmill.flows.fsck import Verified, fsck
 from gitmill.flows.init import init
 from gitmill.flows.run import Order, run
-from gitmill.flows.undo import take_back
-from gitmill.flows.undoable import last_of
+from gitmill.history.fsck import Verified, fsck
+from gitmill.history.undo import take_back
+from gitmill.history.undo_target import last_of
 from gitmill.mill import Mill
 from gitmill.people import decisions
 from gitmill.people.intake import NewTask, new_task

@@ -350,12 +350,12 @@ def test_without_a_name_it_is_ones_own_last_event(repo: Repo):
 def test_it_stops_at_what_came_meanwhile(repo: Repo):
     """Between looking and writing somebody else may go on with the item."""
     from gitmill.errors import CannotUndoError
-    from gitmill.flows import undo, undoable
+    from gitmill.history import undo, undo_target
     from gitmill.mill import Mill
 
     task = new_task(repo.path, "Race", "true")
     mill = Mill.open(repo.path)
-    found = undoable.last_of(mill, task)
+    found = undo_target.last_of(mill, task)
     commit = mill.store.commit
 
     def slow(*builds):

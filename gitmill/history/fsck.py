@@ -9,9 +9,9 @@ from typing import Any
 from gitmill.core.document import Document
 from gitmill.core.lifecycle import FINAL
 from gitmill.errors import BadConfigError, BadDocumentError, GitFailedError
-from gitmill.flows.landings import judge_landing, off_target
 from gitmill.git.notes import noted
 from gitmill.git.objects import MissingObjectError
+from gitmill.history.verify_landing import judge_landing, off_target
 from gitmill.mill import Mill
 from gitmill.store import layout
 from gitmill.store.audit.replay_history import audit

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from gitmill.core.lifecycle import Event, Status, leads
 from gitmill.errors import CannotUndoError, GitmillError
-from gitmill.flows import person, undo, undoable
+from gitmill.flows import person
 from gitmill.flows.init import init
 from gitmill.flows.queue import dequeue, enqueue
+from gitmill.history import undo, undo_target
 from gitmill.mill import Mill
 from gitmill.people import decisions
 from gitmill.people.intake import NewTask, edit_task, new_task, ready_task
@@ -36,7 +37,7 @@ DECISIONS: dict[str, Any] = {
     "answer": lambda mill, task: decisions.answer(mill, task, "yes"),
     "enqueue": enqueue,
     "dequeue": dequeue,
-    "undo": lambda mill, task: undo.take_back(mill, undoable.last_of(mill, task)),
+    "undo": lambda mill, task: undo.take_back(mill, undo_target.last_of(mill, task)),
 }
 
 
@@ -102,7 +103,7 @@ def test_undo_is_a_way_back_through_everything(mill: Mill, begun: bool, names: l
     commits = sum(1 for _ in entries(mill.store.backend, mill.snapshot().commit, task))
     while len(stack) > 1:
         stack.pop()
-        undo.take_back(mill, undoable.last_of(mill, task))
+        undo.take_back(mill, undo_target.last_of(mill, task))
         assert stands(mill, task) == stack[-1]
         commits += 1
     told = list(entries(mill.store.backend, mill.snapshot().commit, task))
@@ -112,7 +113,7 @@ def test_undo_is_a_way_back_through_everything(mill: Mill, begun: bool, names: l
         at = Status(record.at) if record.at else None
         assert leads(at, Event(record.event), Status(record.to))
     if not begun:
-        undo.take_back(mill, undoable.last_of(mill, task))
+        undo.take_back(mill, undo_target.last_of(mill, task))
         assert stands(mill, task)["status"] == "cancelled"
         with pytest.raises(CannotUndoError):
-            undoable.last_of(mill, task)
+            undo_target.last_of(mill, task)

@@ -1,0 +1,1 @@
+"""The past: verified, taken back, looked at."""
