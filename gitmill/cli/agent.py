@@ -13,7 +13,7 @@ from gitmill.errors import Exit, GitmillError
 if TYPE_CHECKING:
     from gitmill.agents.base import Probe
     from gitmill.config import AgentPolicy
-    from gitmill.flows.trial import Trial
+    from gitmill.flows.try_agent import Trial
     from gitmill.mill import Mill
 
 agent = typer.Typer(add_completion=False, no_args_is_help=False, help="Agents.")
@@ -98,7 +98,7 @@ def try_agent(
     """
     from gitmill.attempts.cooldown import warm
     from gitmill.config import AgentPolicy
-    from gitmill.flows.trial import trial
+    from gitmill.flows.try_agent import trial
     from gitmill.workspace.trust import require_trusted
 
     here, own = _here()

@@ -28,7 +28,7 @@ def status() -> None:
     """Show what runs, what waits for you, what is next."""
     from gitmill.attempts.budget import told_today
     from gitmill.attempts.cooldown import cooling
-    from gitmill.cli import fast
+    from gitmill.cli import fast_status
     from gitmill.flows import show
 
     here = session.mill()
@@ -37,13 +37,13 @@ def status() -> None:
     for problem in snapshot.broken.values():
         output.say(f"warning: {problem.message}; it is left out until it is mended")
     if output.past:
-        fast.tell(board, here.repository.private)
+        fast_status.tell(board, here.repository.private)
         return
     budget = told_today(here, snapshot)
     if not snapshot.broken and not budget:  # what the day has cost is not of the state alone
-        fast.keep(here.repository.private, snapshot.commit, board)
+        fast_status.keep(here.repository.private, snapshot.commit, board)
     cold = list(cooling(here).values())
-    fast.tell(board, here.repository.private, cold, budget)
+    fast_status.tell(board, here.repository.private, cold, budget)
 
 
 @verbs.command()
@@ -109,7 +109,7 @@ def _resting(item_id: str, error: RestsError) -> dict[str, Any]:
 
 
 def _dry_run(here: Mill, order: Order) -> int:
-    from gitmill.flows.preview import preview
+    from gitmill.flows.dry_run import preview
 
     lines, told = [], []
     for one in preview(here, order):
@@ -195,7 +195,7 @@ def _undo_control(here: Mill, found: Taken) -> int:
 def _undo_landing(here: Mill, found: Taken, through: str, criteria: Sequence[str]) -> int:
     from gitmill.core.lifecycle import Status
     from gitmill.flows import show
-    from gitmill.flows.queue import land_queue
+    from gitmill.flows.land_queue import land_queue
     from gitmill.history.undo_target import last_of
     from gitmill.landing.detect_reverts import notice
     from gitmill.landing.revert import revert

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from gitmill import __version__
-from gitmill.cli import fast, output
+from gitmill.cli import fast_status, output
 from gitmill.errors import (
     Exit,
     GitmillError,
@@ -25,8 +25,8 @@ VERBS = {
     "init": "setup", "demo": "setup", "explain": "setup",
     "status": "daily", "run": "daily", "log": "history", "stop": "daily", "recover": "daily",
     "pause": "daily", "resume": "daily", "undo": "daily",
-    "stats": "history", "compile": "loop", "fsck": "verify", "doctor": "care", "gc": "care",
-    "uninit": "care",
+    "stats": "history", "compile": "loop", "fsck": "verify",
+    "doctor": "maintenance", "gc": "maintenance", "uninit": "maintenance",
 }  # fmt: skip
 NOUNS = {
     "task": "task", "queue": "queue", "loop": "loop", "mode": "mode", "agent": "agent",
@@ -138,7 +138,7 @@ def _main(argv: list[str]) -> int:
     output.settings.reads = rest[0] in LOOKS or _is_read(rest) or "--dry-run" in rest
     if output.settings.at:
         _refuse_present(rest)
-    elif rest == ["status"] and fast.status():
+    elif rest == ["status"] and fast_status.status():
         return Exit.OK
     name, *args = rest
     if name in NOUNS:

@@ -57,7 +57,7 @@ def list_queue() -> None:
 @queue.command()
 def add(item_id: Id) -> None:
     """Queue an approved task."""
-    from gitmill.flows.queue import enqueue
+    from gitmill.flows.land_queue import enqueue
 
     here = session.mill()
     name = session.resolve(here, item_id)
@@ -68,7 +68,7 @@ def add(item_id: Id) -> None:
 @queue.command()
 def remove(item_id: Id) -> None:
     """Take a task out of the queue; it stays approved."""
-    from gitmill.flows.queue import dequeue
+    from gitmill.flows.land_queue import dequeue
 
     here = session.mill()
     name = session.resolve(here, item_id)
@@ -84,7 +84,7 @@ def land(ids: Ids = None) -> int:
     """Land what is approved or queued: replay, check exactly that commit, move the target."""
     from gitmill.core.lifecycle import Status
     from gitmill.flows import show
-    from gitmill.flows.queue import land_queue
+    from gitmill.flows.land_queue import land_queue
 
     here, progress = session.mill(), output.Progress()
     wanted = [session.resolve(here, typed) for typed in ids or ()]

@@ -72,15 +72,15 @@ def explain(
     word: Annotated[str, typer.Argument(help="An error, or `prompt`.", metavar="[WORD]")] = "",
 ) -> None:
     """Say what an error means, or what a prompt may name."""
-    from gitmill.cli import words
+    from gitmill.cli import explain
 
-    known = words.all_words()
+    known = explain.all_words()
     if not word:
         output.answer([f"{name:<22} {text}" for name, text in known.items()], {"words": known})
         return
-    if not words.is_known(word):
+    if not explain.is_known(word):
         raise UsageError(f"there is nothing to explain about {word}", hints=["`gitmill explain`"])
-    lines = words.lines_of(word)
+    lines = explain.lines_of(word)
     output.answer(lines, {"word": word, "text": "\n".join(lines)})
 
 

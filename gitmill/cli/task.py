@@ -190,7 +190,7 @@ def diff(item_id: Id) -> None:
 @task.command()
 def path(item_id: Id) -> None:
     """Print the worktree of a task that a person has taken."""
-    from gitmill.flows.person import worktree_of
+    from gitmill.flows.take import worktree_of
 
     here = session.mill()
     item = here.snapshot().resolve(item_id)
@@ -201,10 +201,10 @@ def path(item_id: Id) -> None:
 @task.command()
 def take(item_id: Id) -> None:
     """Build a task yourself: claims it and prints a worktree to work in."""
-    from gitmill.flows import person
+    from gitmill.flows import take
 
     here = session.mill()
-    item, folder = person.take(here, session.resolve(here, item_id))
+    item, folder = take.take(here, session.resolve(here, item_id))
     output.answer([str(folder)], {"item": session.as_json(item), "path": str(folder)})
     output.say(f"{item.id} is yours; work in that folder, commits there do not matter")
     output.next_step(f'cd "$(gitmill task path {item.id})"', f"gitmill task submit {item.id}")
@@ -213,11 +213,11 @@ def take(item_id: Id) -> None:
 @task.command()
 def submit(item_id: Id, message: Why = "") -> None:
     """Hand in what stands in your worktree; sanity and checks follow at once."""
-    from gitmill.flows import person
+    from gitmill.flows import take
 
     here = session.mill()
     progress = output.Progress()
-    result = person.submit(here, session.resolve(here, item_id), message, progress.stage)
+    result = take.submit(here, session.resolve(here, item_id), message, progress.stage)
     item = result.item
     session.tell(item, f"{item.id} is {item.status.value} at {item.stage}", *session.after(item))
 

@@ -14,9 +14,9 @@ from gitmill.core.item import Item
 from gitmill.core.lifecycle import Status
 from gitmill.errors import AccountError, UsageError
 from gitmill.flows.init import init
-from gitmill.flows.queue import land_queue
+from gitmill.flows.land_queue import land_queue
 from gitmill.flows.run import Order, run
-from gitmill.flows.trial import require_agent
+from gitmill.flows.try_agent import require_agent
 from gitmill.git.repo import Repository
 from gitmill.landing import evidence
 from gitmill.landing.land import Told

@@ -27,7 +27,7 @@ from gitmill.errors import (
     RestsError,
     UntrustedError,
 )
-from gitmill.flows.queue import enqueue
+from gitmill.flows.land_queue import enqueue
 from gitmill.flows.recover import recover
 from gitmill.landing.land import Tell, land_all
 from gitmill.landing.publish import say

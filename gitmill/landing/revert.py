@@ -56,7 +56,9 @@ class _Revert:
 def revert(mill: Mill, item_id: str, onto: str, *, criteria: Sequence[str] = ()) -> Item:
     """Return the approved task that takes a landing back; the one that is there if there is one.
 
-    `onto` is the commit of the target that the item landed on. Raises `RevertConflictError` with the files when what landed later stands on it,
+    `onto` is the commit of the target that the item landed on.
+
+    Raises `RevertConflictError` with the files when what landed later stands on it,
     `CannotUndoError` when nothing of it is on the target, `NotReadyError` when no check could go
     red, `LeasedError` while it is being worked on. Then nothing was changed.
     """

@@ -1,9 +1,9 @@
 """Bad input is a clear error or is dealt with, in every verb that meets it, and nothing is lost.
 
 Elsewhere: a dirty, untracked or ignored file in the way, a rebase, no checkout of the target
-(tests/flows/test_landing.py); names of any bytes from build to landed, SHA-256, a failing set-up
-(tests/flows/test_environment.py); used-up attempts, a dependency that was cancelled
-(tests/flows/test_person.py); damaged items beside good ones (tests/flows/test_findings.py,
+(tests/landing/test_land.py); names of any bytes from build to landed, SHA-256, a failing set-up
+(tests/workspace/test_workspace.py); used-up attempts, a dependency that was cancelled
+(tests/flows/test_take.py); damaged items beside good ones (tests/flows/test_findings.py,
 tests/store/test_snapshot.py); what `doctor` says of all this (tests/flows/test_doctor.py).
 """
 

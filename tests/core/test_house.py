@@ -34,7 +34,7 @@ def test_nothing_is_left_to_do_in_a_comment():
 
 
 def test_what_is_recorded_gets_its_time_and_randomness_from_the_mill():
-    allowed = {"mill.py", "store/transaction.py", "supervision/local.py", "cli/fast.py"}
+    allowed = {"mill.py", "store/transaction.py", "supervision/local.py", "cli/fast_status.py"}
     for module in MODULES:
         name = str(module.relative_to(ROOT / "gitmill"))
         text = module.read_text("utf-8")

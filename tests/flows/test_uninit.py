@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from gitmill.flows.init import init
-from gitmill.flows.person import take
 from gitmill.flows.run import Order, run
+from gitmill.flows.take import take
 from gitmill.mill import Mill
 from gitmill.people.intake import NewTask, new_task
 from tests.support.cli import gitmill

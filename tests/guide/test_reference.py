@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gitmill.cli import words
+from gitmill.cli import explain
 from gitmill.cli.dispatch import NOUNS, VERBS
 
 ROOT = Path(__file__).parents[2]
@@ -25,9 +25,9 @@ def errors_page() -> str:
         "| slug | exit | meaning |",
         "|---|---|---|",
     ]
-    for slug in words.all_words():
+    for slug in explain.all_words():
         if slug not in ("fsck", "prompt"):
-            *text, code = words.lines_of(slug)
+            *text, code = explain.lines_of(slug)
             number = re.findall(r"\d+", code)[0]
             lines.append(f"| `{slug}` | {number} | {' '.join(text).strip()} |")
     return "\n".join(lines) + "\n"

@@ -16,7 +16,7 @@ from gitmill.core.audit.event import RULES
 from gitmill.core.check_record import definition_of
 from gitmill.core.document import Document
 from gitmill.core.item import frozen_hash
-from gitmill.flows import queue
+from gitmill.flows import land_queue
 from gitmill.flows.init import init
 from gitmill.flows.run import Order, run
 from gitmill.history.fsck import Verified, fsck
@@ -70,7 +70,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         second = new_task(mill, plain, ready=True).id
         run(mill, Order(through="approved"), *_silent())
         repo.commit({"c.txt": "c\n"}, "a person's own")
-        queue.land_queue(mill, lambda _: None)
+        land_queue.land_queue(mill, lambda _: None)
         third = new_task(
             mill, NewTask(title="Never", script="true", criteria=["$ true"]), ready=True
         ).id
@@ -986,7 +986,7 @@ def test_what_is_edited_during_a_landing_stands_in_its_note(sandbox: Sandbox):
     edit = f"{sys.executable} -m gitmill task edit {item} --title New"
     policy = f"[checks]\ntest = '(cd {repo.path} && {edit})'\n"
     repo.commit({".gitmill/config.toml": policy})
-    queue.land_queue(mill, lambda _: None)
+    land_queue.land_queue(mill, lambda _: None)
     assert found(verify(repo)) == []
     assert 'title: "New"' in repo.git("notes", "--ref=gitmill", "show", "main")
 

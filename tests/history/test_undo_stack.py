@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from gitmill.core.lifecycle import Event, Status, leads
 from gitmill.errors import CannotUndoError, GitmillError
-from gitmill.flows import person
+from gitmill.flows import take
 from gitmill.flows.init import init
-from gitmill.flows.queue import dequeue, enqueue
+from gitmill.flows.land_queue import dequeue, enqueue
 from gitmill.history import undo, undo_target
 from gitmill.mill import Mill
 from gitmill.people import decisions
@@ -68,9 +68,9 @@ def waiting(mill: Mill) -> str:
     task = new_task(
         mill, NewTask(title="T", script="true", criteria=["$ true", "prose"]), ready=True
     ).id
-    _, folder = person.take(mill, task)
+    _, folder = take.take(mill, task)
     Path(folder, "b.txt").write_text(task)
-    person.submit(mill, task, "made", lambda _: None)
+    take.submit(mill, task, "made", lambda _: None)
     from gitmill.attempts.attempt import carry, claim
     from gitmill.core.pipeline import group
 
