@@ -205,7 +205,7 @@ class AgentMissingError(GitmillError):
     slug = "agent-missing"
 
 
-class RestsError(GitmillError):
+class NotNowError(GitmillError):
     """Nothing can begin just now, and no item is to blame; `until` is when it goes on, if known."""
 
     slug = "rests"
@@ -223,27 +223,27 @@ class RestsError(GitmillError):
         self.until = until
 
 
-class AgentCoolsError(RestsError):
+class AgentCoolsError(NotNowError):
     """All agents that may do a stage cool down after an outage or a limit of their service."""
 
     slug = "agent-cools"
 
 
-class AgentSignedOutError(RestsError):
+class AgentSignedOutError(NotNowError):
     """An agent is not signed in; it is asked again once its login has changed, or after an hour."""
 
     slug = "agent-signed-out"
     code = Exit.PERSON
 
 
-class AgentNotFoundError(RestsError):
+class AgentNotFoundError(NotNowError):
     """None of the agents that may do a stage is installed here; this costs no attempt."""
 
     slug = "agent-not-found"
     code = Exit.FAILED
 
 
-class DayBudgetError(RestsError):
+class DayBudgetError(NotNowError):
     """The budget of the day is used up; it goes on at midnight UTC, or with a larger budget."""
 
     slug = "day-budget"

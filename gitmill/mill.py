@@ -55,7 +55,7 @@ class Mill:
         """Open the repository that a folder is in. Raises `NotARepositoryError`."""
         return cls(Repository.open(path))
 
-    def mint(self) -> str:
+    def new_token(self) -> str:
         """Return a random id for an event or a claim: 16 hexadecimal digits."""
         return self.random(8).hex()
 
@@ -67,7 +67,7 @@ class Mill:
 
     def apply(self, item_id: str, step: Step) -> Snapshot:
         """Commit one event of one item and return the state after it."""
-        event_id, now = self.mint(), self.now()
+        event_id, now = self.new_token(), self.now()
         return self.store.commit(
             lambda snapshot: draft_step(
                 self.store.backend, snapshot, item_id, step, event_id=event_id, now=now

@@ -133,7 +133,7 @@ class Command:
     `watch` gets each line of standard output as it comes, without its end, and ends the command
     by returning why; lines of more than 16 MiB are not shown to it.
     `access` is what it may do to the files of its worktree: `read-only`, `workspace`, or `full`,
-    which is no limit. `fenced` says that `argv` is a sandbox around the real command already.
+    which is no limit. `sandboxed` says that `argv` is a sandbox around the real command already.
     """
 
     argv: tuple[str, ...]
@@ -146,7 +146,7 @@ class Command:
     transcript: Path | None = None
     watch: Callable[[bytes], str] | None = None
     access: str = "workspace"
-    fenced: bool = False
+    sandboxed: bool = False
 
 
 def script(folder: Path, name: str, text: str) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ from gitmill.process import Command, Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
+class CliTurn:
     """What one run of a CLI came to.
 
     An outage that it was waiting out when we ended it stays one: it is not the work's fault.
@@ -61,7 +61,7 @@ class Reader(Protocol):
         """Take a line of standard output; return why the run has to end, if it has to."""
         ...
 
-    def turn(self, outcome: Outcome) -> Turn:
+    def turn(self, outcome: Outcome) -> CliTurn:
         """Return what the run came to; `outcome` matters only if the CLI ended by itself."""
         ...
 
@@ -98,7 +98,7 @@ def repair(attempt: Attempt, wrong: str) -> str:
 
 def _one(
     attempt: Attempt, execute: Execute, begin: Begin, prompt: str, session: str
-) -> tuple[Turn, str]:
+) -> tuple[CliTurn, str]:
     command, reader = begin(prompt, session)
 
     def watch(line: bytes) -> str:
@@ -125,7 +125,7 @@ def _ended(outcome: Outcome) -> str:
     return words.get(outcome.ended, f"it was {outcome.ended}")
 
 
-def _judge(attempt: Attempt, turn: Turn) -> tuple[Verdict | None, str]:
+def _judge(attempt: Attempt, turn: CliTurn) -> tuple[Verdict | None, str]:
     """Return the verdict and what is wrong with it, empty when it can be used."""
     told = "" if turn.structured is None else json.dumps(turn.structured)
     for text in (told, turn.text):
@@ -134,7 +134,7 @@ def _judge(attempt: Attempt, turn: Turn) -> tuple[Verdict | None, str]:
     return None, "no block of it follows the schema and bears the nonce"
 
 
-def _joined(first: Turn, again: Turn) -> Turn:
+def _joined(first: CliTurn, again: CliTurn) -> CliTurn:
     """Return the second turn with what both have used."""
     known = first.cost is not None and again.cost is not None
     return replace(
@@ -146,7 +146,7 @@ def _joined(first: Turn, again: Turn) -> Turn:
     )
 
 
-def _report(turn: Turn, verdict: Verdict | None, wrong: str, output: str) -> Report:
+def _report(turn: CliTurn, verdict: Verdict | None, wrong: str, output: str) -> Report:
     exit_kind = turn.exit
     if exit_kind is not ExitKind.COMPLETED:
         verdict = Verdict(VerdictWord.FAIL, turn.problem or f"the agent: {exit_kind.value}")

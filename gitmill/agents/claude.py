@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gitmill.agents import _cli
-from gitmill.agents._turns import Turn, converse
+from gitmill.agents._turns import CliTurn, converse
 from gitmill.agents.base import (
     ANY_ROLE,
     NOTHING_SAID,
@@ -161,7 +161,7 @@ class _Reader:
         self.usage = sum(self._messages.values(), NOTHING_SAID)
         self.cost = _cli.price(self._model, self.usage, self._attempt.settings.get("prices"))
 
-    def turn(self, outcome: Outcome) -> Turn:
+    def turn(self, outcome: Outcome) -> CliTurn:
         result = self._result
         session = str(result.get("session_id") or self._session)
         usage = _usage(result["usage"]) if result.get("usage") else self.usage
@@ -174,7 +174,7 @@ class _Reader:
         exit_kind = _refused(self._retrying or 0) if waited else self._exit(outcome, problem)
         too_long = result.get("terminal_reason") == "prompt_too_long"
         completed = exit_kind is ExitKind.COMPLETED
-        return Turn(
+        return CliTurn(
             exit=exit_kind,
             text=text if completed else "",
             structured=result.get("structured_output"),

@@ -14,7 +14,7 @@ from typing import Any
 
 from gitmill import process
 from gitmill.agents import _cli
-from gitmill.agents._turns import Turn, converse
+from gitmill.agents._turns import CliTurn, converse
 from gitmill.agents.base import (
     ANY_ROLE,
     NOTHING_SAID,
@@ -177,7 +177,7 @@ class _Reader:
     def _model(self) -> str:
         return self._attempt.model or self._record.model
 
-    def turn(self, outcome: Outcome) -> Turn:
+    def turn(self, outcome: Outcome) -> CliTurn:
         self._count()
         if self._session and self._record.total:
             sums = {key: float(self._record.total.get(key) or 0) for key in _SUMS}
@@ -188,7 +188,7 @@ class _Reader:
         exit_kind = ExitKind.COMPLETED if completed else _kind(self._failed or self._retrying)
         if not completed and not self._failed and "nvironment variable" in said:
             exit_kind = ExitKind.UNAUTHORISED
-        return Turn(
+        return CliTurn(
             exit=exit_kind,
             text=self._text,
             session=self._session,

@@ -16,7 +16,7 @@ from typing import Any
 
 from gitmill import process
 from gitmill.agents import _cli
-from gitmill.agents._turns import Turn, converse
+from gitmill.agents._turns import CliTurn, converse
 from gitmill.agents.base import (
     ANY_ROLE,
     NOTHING_SAID,
@@ -198,7 +198,7 @@ class _Reader:
         known = [cost for cost in costs if cost is not None]
         self.cost = sum(known) if known and len(known) == len(costs) else None
 
-    def turn(self, outcome: Outcome) -> Turn:
+    def turn(self, outcome: Outcome) -> CliTurn:
         said = outcome.stderr.decode("utf-8", "replace") if outcome.ended == "exited" else ""
         error = self._result.get("error") or {}
         problem = _words(str(error.get("message") or "")) or _complaint(said)
@@ -211,7 +211,7 @@ class _Reader:
             problem = self._warning or _complaint(said) or silent
         exit_kind = ExitKind.COMPLETED if completed else _kind(outcome.status, problem, said)
         waits = re.findall(r"[Rr]etry (?:in|after) ([\d.]+)s", f"{said}\n{problem}")
-        return Turn(
+        return CliTurn(
             exit=exit_kind,
             text=self._text,
             session=self._session,

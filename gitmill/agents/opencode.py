@@ -23,7 +23,7 @@ from tempfile import mkdtemp
 from typing import Any
 
 from gitmill.agents import _cli
-from gitmill.agents._turns import Turn, converse
+from gitmill.agents._turns import CliTurn, converse
 from gitmill.agents.base import (
     ANY_ROLE,
     NOTHING_SAID,
@@ -258,14 +258,14 @@ class _Reader:
         self._answered, self._broken, self._failures = True, 0, []
         return ""
 
-    def turn(self, outcome: Outcome) -> Turn:
+    def turn(self, outcome: Outcome) -> CliTurn:
         data = self._error.get("data") or {}
         said = str(data.get("message") or self._error.get("name") or "")
         failing = self._failures[-1] if self._failures else ""
         completed = outcome.passed and not self._error and self._answered
         silent = self._last or "it ended without an answer"
         problem = said or failing or (silent if outcome.ended == "exited" else "")
-        return Turn(
+        return CliTurn(
             exit=ExitKind.COMPLETED if completed else self._kind(data, problem),
             text=self._text,
             session=self._session,

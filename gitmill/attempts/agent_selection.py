@@ -16,7 +16,7 @@ from gitmill.errors import (
     AgentMissingError,
     AgentNotFoundError,
     AgentSignedOutError,
-    RestsError,
+    NotNowError,
 )
 
 
@@ -30,7 +30,7 @@ def choose(
 ) -> PlannedAgent | None:
     """Return the agent that does a stage of an item, None where the stage needs none.
 
-    Raises `AgentMissingError` when nobody may, and a `RestsError` when none of those that may is
+    Raises `AgentMissingError` when nobody may, and a `NotNowError` when none of those that may is
     here and does not cool down: then it says until when.
     """
     if not stage.agents:
@@ -71,7 +71,7 @@ def _rests(
     able: Sequence[PlannedAgent],
     cooling: Mapping[str, Cooling],
     now: datetime,
-) -> RestsError:
+) -> NotNowError:
     """Return why none of these agents can be asked: by what ends by itself first."""
     cold = [cooling[agent.name] for agent in able if agent.name in cooling]
     told = [

@@ -11,16 +11,16 @@ from gitmill.agents.base import Report
 from gitmill.attempts.agent_selection import choose
 from gitmill.attempts.budget import allowance
 from gitmill.attempts.build import build, review
-from gitmill.attempts.cooldown import cooling, heed
-from gitmill.attempts.monitor import Witness
-from gitmill.attempts.record import Attempted, Working, record, run_log, tampering
+from gitmill.attempts.cooldown import cooling, note_outcome
+from gitmill.attempts.monitor import AttemptMonitor
+from gitmill.attempts.record import AttemptResult, Working, record, run_log, tampering
 from gitmill.attempts.state import Errand
 from gitmill.core import pipeline
 from gitmill.core.budget_rules import Allowance
 from gitmill.core.item import frozen_hash
 from gitmill.core.lifecycle import Event
 from gitmill.core.plans.plan import PlannedStage, StageType
-from gitmill.core.runlog import Passage
+from gitmill.core.runlog import StageResult
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
 from gitmill.errors import (
@@ -36,7 +36,7 @@ from gitmill.plans.policy import policy_at
 from gitmill.store import layout
 from gitmill.store.events import Step, draft_step, timestamp
 from gitmill.store.snapshot import Snapshot
-from gitmill.store.transaction import Draft
+from gitmill.store.transaction import StateCommit
 from gitmill.workspace import sandbox, secret_scan
 from gitmill.workspace.leases import new_lease
 from gitmill.workspace.run_checks import checks_of, checks_verdict, inspect_change, run_checks
@@ -45,7 +45,7 @@ GRACE = 120.0  # seconds that a lease outlives its stages' limits
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class StageProgress:
     """One line of progress: a stage that begins (`verdict` empty) or has ended."""
 
     item: str
@@ -56,20 +56,20 @@ class Line:
     note: str = ""
 
 
-Progress = Callable[[Line], None]
+Progress = Callable[[StageProgress], None]
 
 
-def carry(
+def run_stages(
     mill: Mill, now: Working, stages: Sequence[PlannedStage], progress: Progress
-) -> Attempted:
+) -> AttemptResult:
     """Take claimed work through stages and record the outcome.
 
     Raises `KeyboardInterrupt` and what is wrong with the set-up after giving the lease back.
     """
-    with Witness(mill, now.item, now.claim, now.allowance) as witness:
+    with AttemptMonitor(mill, now.item, now.claim, now.allowance) as witness:
         now.witness = witness
 
-        def told(line: Line) -> None:
+        def told(line: StageProgress) -> None:
             witness.stage(line.stage, line.who, line.verdict)
             progress(line)
 
@@ -78,14 +78,14 @@ def carry(
     return attempted
 
 
-def _stands(attempted: Attempted) -> str:
+def _stands(attempted: AttemptResult) -> str:
     item = attempted.item
     return f"{item.status.value} at {item.stage}" if item.stage else item.status.value
 
 
 def _carry(
     mill: Mill, now: Working, stages: Sequence[PlannedStage], progress: Progress
-) -> Attempted:
+) -> AttemptResult:
     started, clock = timestamp(mill.now()), time.monotonic()
     try:
         verdict = _perform(mill, now, stages, progress)
@@ -100,7 +100,11 @@ def _carry(
     except GitmillError as error:
         evidence = "\n".join([error.message, *error.evidence])
         took = time.monotonic() - clock
-        progress(Line(now.item.id, now.at, "gitmill", VerdictWord.FAIL.value, took, error.message))
+        progress(
+            StageProgress(
+                now.item.id, now.at, "gitmill", VerdictWord.FAIL.value, took, error.message
+            )
+        )
         verdict = Verdict(VerdictWord.FAIL, error.message, (Finding(evidence),))
     except BaseException:
         _release(mill, now, "given back after an unexpected error")
@@ -110,7 +114,7 @@ def _carry(
     log = run_log(mill, now, verdict, found, started, time.monotonic() - clock)
     attempted = record(mill, now, verdict, log, tampered=tampering(found))
     if now.agent is not None and now.report is not None:
-        heed(mill, now.agent.name, now.report)
+        note_outcome(mill, now.agent.name, now.report)
     return attempted
 
 
@@ -120,13 +124,13 @@ def _carry(
 def claim(mill: Mill, item_id: str, *, after: str | None = None) -> Working:
     """Take the lease for an item's next stage.
 
-    Raises `RefMovedError` when the item has moved on since event `after`, and a `RestsError` or
+    Raises `RefMovedError` when the item has moved on since event `after`, and a `NotNowError` or
     `ItemBudgetError` when its attempt cannot begin now.
     """
-    token, event_id, now = mill.mint(), mill.mint(), mill.now()
+    token, event_id, now = mill.new_token(), mill.new_token(), mill.now()
     made: list[Working] = []
 
-    def build(snapshot: Snapshot) -> Draft:
+    def build(snapshot: Snapshot) -> StateCommit:
         item = snapshot.item(item_id)
         tip = mill.target_tip(snapshot)
         plan = plan_for(mill, snapshot, item, tip)
@@ -155,7 +159,7 @@ def claim(mill: Mill, item_id: str, *, after: str | None = None) -> Working:
             },
             files={layout.plan_path(plan.hash12): plan.render().encode()},
         )
-        sandbox.found(mill, policy)  # refused here, it is not claimed
+        sandbox.require_sandbox(mill, policy)  # refused here, it is not claimed
         made[:] = [Working(item, plan, policy, token, agent, allowance=allowed)]
         return draft_step(mill.store.backend, snapshot, item_id, step, event_id=event_id, now=now)
 
@@ -179,15 +183,15 @@ def _perform(
     for stage in stages:
         now.at = stage.name
         who = now.agent.name if now.agent and stage.agents else "gitmill"
-        progress(Line(now.item.id, stage.name, who))
+        progress(StageProgress(now.item.id, stage.name, who))
         clock = time.monotonic()
         verdict = _stage(mill, now, stage)
         seconds = time.monotonic() - clock
         blameless = now.report is not None and now.report.exit in agents.BLAMELESS
         word = now.report.exit.value if blameless and now.report else verdict.word.value
-        now.passages.append(Passage(stage.name, who, word, seconds))
+        now.passages.append(StageResult(stage.name, who, word, seconds))
         note = "" if verdict.word is VerdictWord.PASS else verdict.summary
-        progress(Line(now.item.id, stage.name, who, word, seconds, note))
+        progress(StageProgress(now.item.id, stage.name, who, word, seconds, note))
         if verdict.word is not VerdictWord.PASS or blameless:
             break
     return verdict

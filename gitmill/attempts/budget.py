@@ -13,7 +13,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gitmill.config import AttemptBudget, DayBudget, ItemBudget, Policy
-from gitmill.core.budget_rules import NOTHING, Allowance, Bounds, Spent, against, spent_in, used_up
+from gitmill.core.budget_rules import (
+    NOTHING,
+    Allowance,
+    Bounds,
+    Spent,
+    against,
+    budget_exhausted,
+    spent_in,
+)
 from gitmill.core.document import Document
 from gitmill.core.item import Item
 from gitmill.errors import BadDocumentError, DayBudgetError, GitmillError, ItemBudgetError
@@ -41,7 +49,7 @@ def allowance(mill: Mill, snapshot: Snapshot, policy: Policy, item: Item) -> All
         parts.append(("attempt", bounds, NOTHING))
     if bounds := _bounds(budget.item):
         spent = spent_on(snapshot, item)
-        if why := used_up(spent, bounds):
+        if why := budget_exhausted(spent, bounds):
             raise ItemBudgetError(
                 f"its budget is used up: {why}",
                 hints=[f"give it a new one with `gitmill task retry {item.id}`"],
@@ -49,7 +57,7 @@ def allowance(mill: Mill, snapshot: Snapshot, policy: Policy, item: Item) -> All
         parts.append(("item", bounds, spent))
     if bounds := _bounds(budget.day):
         spent = spent_today(mill, snapshot)
-        if why := used_up(spent, bounds):
+        if why := budget_exhausted(spent, bounds):
             raise DayBudgetError(
                 f"the budget of the day is used up: {why}",
                 until=_midnight(mill.now()) + timedelta(days=1),
@@ -62,13 +70,13 @@ def allowance(mill: Mill, snapshot: Snapshot, policy: Policy, item: Item) -> All
     return Allowance(tuple(parts))
 
 
-def told_today(mill: Mill, snapshot: Snapshot) -> dict[str, Any]:
+def day_budget(mill: Mill, snapshot: Snapshot) -> dict[str, Any]:
     """Return what the day has cost against its budget, as `status` says it; empty without one."""
     bounds = _bounds(_day(mill, snapshot))
     if not bounds:
         return {}
     spent = spent_today(mill, snapshot)
-    return {"told": against(spent, bounds), "used_up": used_up(spent, bounds) or None,
+    return {"told": against(spent, bounds), "used_up": budget_exhausted(spent, bounds) or None,
             "spent": asdict(spent), "bounds": asdict(bounds)}  # fmt: skip
 
 
@@ -123,7 +131,7 @@ def spent_today(mill: Mill, snapshot: Snapshot) -> Spent:
     # A few events do not pay for loading libgit2; a whole day does.
     backend = mill.repository.reader if tip else mill.store.backend
     spent = _since(backend, snapshot.commit, tip, midnight.timestamp(), known)
-    new = path.with_suffix(f".{mill.mint()}")
+    new = path.with_suffix(f".{mill.new_token()}")
     with chokepoint(f"write {FILE}"):
         told = {"day": day, "tip": snapshot.commit, "spent": asdict(spent)}
         path.parent.mkdir(parents=True, exist_ok=True)

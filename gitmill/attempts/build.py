@@ -19,7 +19,7 @@ from gitmill.mill import Mill
 from gitmill.workspace import secret_scan
 from gitmill.workspace.rescue import keep_commit, keep_tree, keep_worktree
 from gitmill.workspace.work import conflict_finding, replayed
-from gitmill.workspace.workspace import place
+from gitmill.workspace.workspace import open_workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def build(mill: Mill, errand: Errand) -> Built:
     """
     item, policy = errand.item, errand.policy
     start = start_of(mill, item)
-    with place(
+    with open_workspace(
         mill, policy, start.commit, kind="build", claim=errand.claim, holder=item.id,
         variables=errand.variables, rights=errand.rights,
     ) as here:  # fmt: skip
@@ -85,9 +85,9 @@ def build(mill: Mill, errand: Errand) -> Built:
         base_tree = mill.tree_of(start.commit)
         tree = here.slot.take_tree(mill.store.backend, base_tree, policy.worktree.ignore)
         tree = _without_set_up(mill, base_tree, here.made, tree)
-        swept = secret_scan.sweep(mill, mill.tree_of(start.onto), tree)
+        swept = secret_scan.scrub(mill, mill.tree_of(start.onto), tree)
         if swept.findings:
-            kept = keep_tree(mill, item.id, secret_scan.sweep(mill, base_tree, tree), start.commit)
+            kept = keep_tree(mill, item.id, secret_scan.scrub(mill, base_tree, tree), start.commit)
             return Built(start.onto, "", replace(report, verdict=_refused(swept.findings, kept)))
         made = commit_work(
             mill, item, tree, start.onto, agent=errand.who.name, summary=said.summary
@@ -140,7 +140,7 @@ def review(mill: Mill, errand: Errand) -> Report:
     A side stage before there is any work sees the tip of the target.
     """
     commit = errand.item.work or mill.target_tip(mill.snapshot())
-    with place(
+    with open_workspace(
         mill, errand.policy, commit, kind="clean", claim=errand.claim,
         variables=errand.variables, rights=errand.rights,
     ) as here:  # fmt: skip

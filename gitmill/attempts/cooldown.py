@@ -35,7 +35,7 @@ def cooling(mill: Mill) -> dict[str, Cooling]:
     }
 
 
-def heed(mill: Mill, agent: str, report: Report) -> None:
+def note_outcome(mill: Mill, agent: str, report: Report) -> None:
     """Let an agent cool down after an outage, and be as new after an answer."""
     if report.exit in agents.OUTAGES:
         kind, why = report.exit.value, one_line(secret_scan.clean(report.problem), 200)
@@ -49,10 +49,10 @@ def heed(mill: Mill, agent: str, report: Report) -> None:
 
         _change(mill, add)
     elif report.exit in _ANSWERED:
-        warm(mill, agent)
+        clear_cooldown(mill, agent)
 
 
-def warm(mill: Mill, agent: str) -> None:
+def clear_cooldown(mill: Mill, agent: str) -> None:
     """Let an agent be asked again at once: it has just answered, or a person has tried it."""
     if agent in _read(mill.repository.private / FILE):
         _change(mill, lambda known: known.pop(agent, None))

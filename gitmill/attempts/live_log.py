@@ -33,7 +33,7 @@ _BEGIN = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY")
 _END = re.compile(r"-----END [A-Z ]*PRIVATE KEY")
 
 
-class Live:
+class LiveLog:
     """The file of one attempt, while it is under way."""
 
     def __init__(self, mill: Mill, item_id: str) -> None:

@@ -10,19 +10,19 @@ from typing import Self
 
 from gitmill.agents.base import ExitKind, Report, Usage
 from gitmill.attempts import transcripts
-from gitmill.attempts.live_log import Live
+from gitmill.attempts.live_log import LiveLog
 from gitmill.core.budget_rules import Allowance
 from gitmill.core.item import Item
 from gitmill.errors import GitmillError
 from gitmill.mill import Mill
 
 
-class Witness:
+class AttemptMonitor:
     """Of one attempt, from its claim to its end."""
 
     def __init__(self, mill: Mill, item: Item, claim: str, allowance: Allowance) -> None:
         self._mill, self._allowance = mill, allowance
-        self._live = Live(mill, item.id)
+        self._live = LiveLog(mill, item.id)
         run = f"{item.attempt + 1:03d}-{item.stage}"
         self.transcript: Path = transcripts.raw_path(mill, item.id, run, claim)
         self.ended = "given back"

@@ -28,7 +28,7 @@ _WHOLE = "the current directory has the whole change"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class FilledPrompt:
     """What is sent to an agent.
 
     `prompt` says all; with a `session` to go on with, `followup` is what that needs. `earlier` is
@@ -41,7 +41,7 @@ class Asked:
     earlier: int = 0
 
 
-def asked(
+def fill_prompt(
     mill: Mill,
     item: Item,
     stage: PlannedStage,
@@ -50,7 +50,7 @@ def asked(
     *,
     nonce: str,
     limit: int,
-) -> Asked:
+) -> FilledPrompt:
     """Return what to send for an attempt. `findings` are what a builder has to mend.
 
     A reviewer gets those of its stage's last round, and judges in a session of its own each time.
@@ -66,7 +66,7 @@ def asked(
     prompt = _fitting(stage.prompt, values, limit)
     session = _session(log, who) if stage.is_authoring else ""
     followup = _fitting(stage.prompt, replace(values, resumed=True), limit) if session else ""
-    return Asked(prompt, followup, session, earlier)
+    return FilledPrompt(prompt, followup, session, earlier)
 
 
 def _values(

@@ -8,15 +8,15 @@ from typing import Any
 
 from gitmill.agents import base as agents
 from gitmill.agents.base import ExitKind, Report
-from gitmill.attempts.monitor import Witness
+from gitmill.attempts.monitor import AttemptMonitor
 from gitmill.config import Policy
 from gitmill.core import pipeline
 from gitmill.core.budget_rules import Allowance
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import Event
-from gitmill.core.pipeline import Settled
+from gitmill.core.pipeline import NextStep
 from gitmill.core.plans.plan import FrozenPlan, PlannedAgent, StageType
-from gitmill.core.runlog import Passage, RunLog
+from gitmill.core.runlog import RunLog, StageResult
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
 from gitmill.errors import LeasedError
@@ -30,7 +30,7 @@ from gitmill.workspace.work import patch_of
 
 
 @dataclass(frozen=True, slots=True)
-class Attempted:
+class AttemptResult:
     """The item as it stands after an attempt, and the event that the attempt ended with.
 
     `outage` says that it was given back because the agent could not be reached.
@@ -55,13 +55,13 @@ class Working:
     kept: str = ""  # the ref that holds the work until it is recorded
     built: bool = False
     builder: str = ""  # the person who built it; else the agent of the stage did
-    passages: list[Passage] = field(default_factory=list)
+    passages: list[StageResult] = field(default_factory=list)
     results: list[CheckResult] = field(default_factory=list)
     checked: str = ""
     report: Report | None = None
     at: str = ""
     allowance: Allowance = field(default_factory=Allowance)
-    witness: Witness | None = None
+    witness: AttemptMonitor | None = None
 
 
 def tampering(found: Sequence[Finding]) -> str:
@@ -115,7 +115,7 @@ def _facts(mill: Mill, now: Working) -> Mapping[str, Any]:
         facts |= {"session": now.report.session, "model": now.report.model}
         facts["problem"] = secret_scan.clean(one_line(now.report.problem))
         facts["denied"] = [secret_scan.clean(one_line(what)) for what in now.report.denied] or None
-    return facts | {"sandbox": sandbox.word(mill, now.policy)}
+    return facts | {"sandbox": sandbox.enforcement(mill, now.policy)}
 
 
 def _program(agent: PlannedAgent) -> agents.Agent:
@@ -124,7 +124,7 @@ def _program(agent: PlannedAgent) -> agents.Agent:
 
 def record(
     mill: Mill, now: Working, verdict: Verdict, log: RunLog, *, tampered: str = ""
-) -> Attempted:
+) -> AttemptResult:
     """Commit what an attempt came to. The work is kept when somebody took the item meanwhile.
 
     `tampered` says why the item is held, whatever came out.
@@ -139,9 +139,9 @@ def record(
         settled = _held(now, verdict, tampered)
     elif now.report is not None and now.report.exit in agents.BLAMELESS:
         exit_kind = now.report.exit.value
-        settled = Settled(Event.RELEASED, item.stage, item.counters, f"{item.stage}: {exit_kind}")
+        settled = NextStep(Event.RELEASED, item.stage, item.counters, f"{item.stage}: {exit_kind}")
     else:
-        settled = pipeline.settle(now.plan, item, item.stage, now.at, verdict)
+        settled = pipeline.next_step(now.plan, item, item.stage, now.at, verdict)
     if settled.event is Event.RETURNED:
         if tree and tree == item.returned:
             why = f"no progress, the same work was returned twice: {settled.reason}"
@@ -171,22 +171,22 @@ def record(
     )
     try:
         outage = now.report is not None and now.report.exit in agents.OUTAGES
-        return Attempted(mill.apply(item.id, step).item(item.id), settled.event, outage)
+        return AttemptResult(mill.apply(item.id, step).item(item.id), settled.event, outage)
     except LeasedError:
         # A person or a recovery took the item: the result is not recorded, the work is kept.
         if now.built and not now.kept:
             keep_commit(mill, item.id, now.work)
-        return Attempted(mill.snapshot().item(item.id), Event.LAPSED)
+        return AttemptResult(mill.snapshot().item(item.id), Event.LAPSED)
 
 
-def _held(now: Working, verdict: Verdict, why: str) -> Settled:
+def _held(now: Working, verdict: Verdict, why: str) -> NextStep:
     """Hold the item: a person may say yes to what has passed, else the stage is tried again."""
     item = now.item
     counters = dict(item.counters) | {item.stage: item.count(item.stage) + 1}
     passed = verdict.word is VerdictWord.PASS
     if not passed and verdict.summary:
         why = f"{why}; and {now.at}: {verdict.summary}"
-    return Settled(Event.HELD, now.at if passed else item.stage, counters, why)
+    return NextStep(Event.HELD, now.at if passed else item.stage, counters, why)
 
 
 def _forget_insane(now: Working, verdict: Verdict) -> None:
@@ -216,7 +216,7 @@ def _work_fields(now: Working) -> dict[str, Any]:
     }
 
 
-def _approves(now: Working, verdict: Verdict, settled: Settled) -> bool:
+def _approves(now: Working, verdict: Verdict, settled: NextStep) -> bool:
     judged = pipeline.judges(now.plan, now.at)
     return judged and verdict.word is VerdictWord.PASS and settled.event not in _NO_YES
 
@@ -224,7 +224,7 @@ def _approves(now: Working, verdict: Verdict, settled: Settled) -> bool:
 _NO_YES = frozenset({Event.RELEASED, Event.HELD})
 
 
-def _subject(settled: Settled, at: str, verdict: Verdict, who: str) -> str:
+def _subject(settled: NextStep, at: str, verdict: Verdict, who: str) -> str:
     word = {
         Event.ADVANCED: "passed",
         Event.APPROVED: "passed, approved",

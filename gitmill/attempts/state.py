@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 from gitmill.agents import base as agents
 from gitmill.agents.base import Agent, Attempt, Report
-from gitmill.attempts.monitor import Witness
-from gitmill.attempts.prompts import Asked, asked
+from gitmill.attempts.monitor import AttemptMonitor
+from gitmill.attempts.prompts import FilledPrompt, fill_prompt
 from gitmill.config import Policy
 from gitmill.config.values import Permission
 from gitmill.core.item import Item
@@ -19,7 +19,7 @@ from gitmill.mill import Mill
 from gitmill.workspace import agent_homes, sandbox, secret_scan
 from gitmill.workspace.run_checks import outside_paths
 from gitmill.workspace.trust import item_commands, require_trusted
-from gitmill.workspace.workspace import Place, Rights
+from gitmill.workspace.workspace import Rights, Workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Errand:
     stage: PlannedStage
     who: PlannedAgent
     claim: str
-    witness: Witness
+    witness: AttemptMonitor
 
     @property
     def program(self) -> Agent:
@@ -63,7 +63,7 @@ class Errand:
         return {"GITMILL_ITEM": self.item.id, "GITMILL_ATTEMPT": str(self.number)}
 
 
-def ask(mill: Mill, errand: Errand, here: Place, findings: tuple[Finding, ...] = ()) -> Report:
+def ask(mill: Mill, errand: Errand, here: Workspace, findings: tuple[Finding, ...] = ()) -> Report:
     """Let the agent work in a place. `findings` are what a builder has to mend.
 
     Raises `UntrustedError` before anything runs that nobody has trusted here.
@@ -78,11 +78,11 @@ def ask(mill: Mill, errand: Errand, here: Place, findings: tuple[Finding, ...] =
         return _run(mill, errand, here.with_home(home), findings)
 
 
-def _run(mill: Mill, errand: Errand, here: Place, findings: tuple[Finding, ...]) -> Report:
-    item, stage, nonce = errand.item, errand.stage, mill.mint()
-    sent, limit = Asked(""), errand.policy.limits.prompt
+def _run(mill: Mill, errand: Errand, here: Workspace, findings: tuple[Finding, ...]) -> Report:
+    item, stage, nonce = errand.item, errand.stage, mill.new_token()
+    sent, limit = FilledPrompt(""), errand.policy.limits.prompt
     if errand.reads_prompt:
-        sent = asked(mill, item, stage, errand.who, findings, nonce=nonce, limit=limit)
+        sent = fill_prompt(mill, item, stage, errand.who, findings, nonce=nonce, limit=limit)
     began = time.monotonic()
     report = errand.program.run(
         _attempt(mill, errand, here, sent, nonce),
@@ -94,7 +94,9 @@ def _run(mill: Mill, errand: Errand, here: Place, findings: tuple[Finding, ...])
     return report if said is None else replace(report, verdict=secret_scan.clean_verdict(said))
 
 
-def _attempt(mill: Mill, errand: Errand, here: Place, sent: Asked, nonce: str) -> Attempt:
+def _attempt(
+    mill: Mill, errand: Errand, here: Workspace, sent: FilledPrompt, nonce: str
+) -> Attempt:
     item, stage, who, witness = errand.item, errand.stage, errand.who, errand.witness
     needs = errand.program.NEEDS
     judged = outside_paths(mill, item, item.base, item.work) if item.work else ()
@@ -124,11 +126,11 @@ def _attempt(mill: Mill, errand: Errand, here: Place, sent: Asked, nonce: str) -
         criteria=item.criteria,
         outside=judged if stage.role == "reviewer" else (),
         model=who.model,
-        confined=here.fence is not None and stage.permission is not Permission.FULL,
+        confined=here.sandbox is not None and stage.permission is not Permission.FULL,
         settings={"command": who.command, "options": who.options, "prices": prices},
     )
 
 
-def _as_permitted(here: Place, stage: PlannedStage) -> agents.Execute:
+def _as_permitted(here: Workspace, stage: PlannedStage) -> agents.Execute:
     """Return what runs a command with the stage's rights, whatever an adapter says of it."""
     return lambda command: here.execute(replace(command, access=stage.permission.value))

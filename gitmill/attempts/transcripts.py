@@ -78,7 +78,7 @@ def _parts(path: Path, limit: int = LIMIT) -> list[bytes]:
 
 def _add(mill: Mill, item_id: str, name: str, data: bytes) -> None:
     backend, ref = mill.store.backend, f"{layout.TRANSCRIPT}{item_id}"
-    with mill.store.still():
+    with mill.store.refs_lock():
         at = backend.ref(ref)
         tree = read_commit(backend, at).tree if at else backend.write("tree", b"")
         names = sorted({*trees.entries(backend, tree), name})

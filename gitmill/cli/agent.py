@@ -96,7 +96,7 @@ def try_agent(
 
     Model, options and command are those of the policy here.
     """
-    from gitmill.attempts.cooldown import warm
+    from gitmill.attempts.cooldown import clear_cooldown
     from gitmill.config import AgentPolicy
     from gitmill.flows.try_agent import trial
     from gitmill.workspace.trust import require_trusted
@@ -108,13 +108,13 @@ def try_agent(
         commands = policy_now(here).commands
         key = f"agents.{name}"
         require_trusted(here, {key: commands[key]} if key in commands else {})
-    output.say(f"{name} answers one short task now; where its service is paid, so is this")
+    output.print_line(f"{name} answers one short task now; where its service is paid, so is this")
     progress = output.Progress()
-    done = trial(name, own.get(name, AgentPolicy()), output.say, progress.stage)
+    done = trial(name, own.get(name, AgentPolicy()), output.print_line, progress.stage)
     output.answer(_lines(done), done.as_json())
     if done.passed:
         if here is not None:
-            warm(here, name)
+            clear_cooldown(here, name)
         output.next_step("gitmill agent list")
         return int(Exit.OK)
     output.next_step(f"gitmill -C {done.folder}/project log")

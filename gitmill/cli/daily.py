@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gitmill.cli import output, session
-from gitmill.errors import Exit, RestsError, UsageError
+from gitmill.errors import Exit, NotNowError, UsageError
 
 if TYPE_CHECKING:
-    from gitmill.flows.run import Order
-    from gitmill.history.undo_target import Taken
+    from gitmill.flows.run import RunRequest
+    from gitmill.history.undo_target import UndoTarget
     from gitmill.mill import Mill
 
 verbs = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -26,7 +26,7 @@ def _verbs() -> None:
 @verbs.command()
 def status() -> None:
     """Show what runs, what waits for you, what is next."""
-    from gitmill.attempts.budget import told_today
+    from gitmill.attempts.budget import day_budget
     from gitmill.attempts.cooldown import cooling
     from gitmill.cli import fast_status
     from gitmill.flows import show
@@ -35,11 +35,11 @@ def status() -> None:
     snapshot = show.read(here)
     board = show.board(snapshot)
     for problem in snapshot.broken.values():
-        output.say(f"warning: {problem.message}; it is left out until it is mended")
+        output.print_line(f"warning: {problem.message}; it is left out until it is mended")
     if output.past:
         fast_status.tell(board, here.repository.private)
         return
-    budget = told_today(here, snapshot)
+    budget = day_budget(here, snapshot)
     if not snapshot.broken and not budget:  # what the day has cost is not of the state alone
         fast_status.keep(here.repository.private, snapshot.commit, board)
     cold = list(cooling(here).values())
@@ -69,7 +69,7 @@ def run(
     if through not in ("approved", "landed"):
         raise UsageError(f"--through is approved or landed, not {through}")
     here, progress = session.mill(), output.Progress()
-    order = flow.Order([session.resolve(here, typed) for typed in ids or ()], through, limit)
+    order = flow.RunRequest([session.resolve(here, typed) for typed in ids or ()], through, limit)
     if dry:
         return _dry_run(here, order)
     summary = flow.run(here, order, progress.stage, progress.landing)
@@ -90,7 +90,7 @@ def run(
     ended: dict[str, list[str]] = {}
     for item in items:
         ended.setdefault(item.status.value, []).append(item.id)
-    output.say("; ".join(f"{word} {' '.join(found)}" for word, found in ended.items())
+    output.print_line("; ".join(f"{word} {' '.join(found)}" for word, found in ended.items())
                + f" ({count})")  # fmt: skip
     stopped = [*summary.untrusted.values(), *filter(None, (summary.held, summary.rests))]
     for problem in stopped if not output.settings.json else ():
@@ -101,14 +101,14 @@ def run(
     return int(summary.code)
 
 
-def _resting(item_id: str, error: RestsError) -> dict[str, Any]:
+def _resting(item_id: str, error: NotNowError) -> dict[str, Any]:
     """Return why an item could not begin, as `--json` has it."""
     until = error.until.isoformat().replace("+00:00", "Z") if error.until else None
     return {"item": item_id, "error": error.slug, "message": error.message,
             "evidence": list(error.evidence), "until": until}  # fmt: skip
 
 
-def _dry_run(here: Mill, order: Order) -> int:
+def _dry_run(here: Mill, order: RunRequest) -> int:
     from gitmill.flows.dry_run import preview
 
     lines, told = [], []
@@ -133,7 +133,7 @@ def _dry_run(here: Mill, order: Order) -> int:
             "prompt": one.prompt,
         })  # fmt: skip
     output.answer(lines[:-1], {"would": told})
-    output.say("nothing was done")
+    output.print_line("nothing was done")
     output.next_step("gitmill run")
     return 0
 
@@ -159,7 +159,7 @@ def undo(
         raise UsageError(f"--through is approved or landed, not {through}")
     here = session.mill()
     found = last_of(here, session.resolve(here, item_id)) if item_id else last_of_all(here)
-    output.say(f"undoing {found.last.subject}")
+    output.print_line(f"undoing {found.last.subject}")
     if found.landed:
         return _undo_landing(here, found, through, criterion or ())
     if not found.record.item:
@@ -168,16 +168,16 @@ def undo(
     told = {"undone": list(found.ids), "event": found.record.event, "item": session.as_json(item)}
     output.answer([], told)
     place = f" at {item.stage}" if item.stage and not item.is_final else ""
-    before = found.first.record.at if found.first.record else ""
+    before = found.first.record.status_before if found.first.record else ""
     as_before = ", as before" if before == item.status.value else ""
-    output.say(f"{item.id} is {item.status.value}{place}{as_before}")
+    output.print_line(f"{item.id} is {item.status.value}{place}{as_before}")
     if found.record.event == "claimed":
-        output.say(f"what you wrote stays; `gitmill task take {item.id}` goes on with it")
+        output.print_line(f"what you wrote stays; `gitmill task take {item.id}` goes on with it")
     output.next_step(*session.after(item))
     return 0
 
 
-def _undo_control(here: Mill, found: Taken) -> int:
+def _undo_control(here: Mill, found: UndoTarget) -> int:
     from gitmill.people.control import take_back
 
     take_back(here, found.last)
@@ -187,27 +187,27 @@ def _undo_control(here: Mill, found: Taken) -> int:
     output.answer([], told)
     work, queue = (("is paused" if on else "goes on") for on in (control.paused,
                                                                 control.queue_paused))  # fmt: skip
-    output.say(f"work {work}; the queue {queue}")
+    output.print_line(f"work {work}; the queue {queue}")
     output.next_step("gitmill status")
     return 0
 
 
-def _undo_landing(here: Mill, found: Taken, through: str, criteria: Sequence[str]) -> int:
+def _undo_landing(here: Mill, found: UndoTarget, through: str, criteria: Sequence[str]) -> int:
     from gitmill.core.lifecycle import Status
     from gitmill.flows import show
     from gitmill.flows.land_queue import land_queue
     from gitmill.history.undo_target import last_of
-    from gitmill.landing.detect_reverts import notice
+    from gitmill.landing.detect_reverts import detect_reverts
     from gitmill.landing.revert import revert
 
-    notice(here)  # it may have been taken back already
+    detect_reverts(here)  # it may have been taken back already
     found = last_of(here, found.record.item)
     made = revert(here, found.record.item, found.record.extra.get("Onto", ""), criteria=criteria)
     from gitmill.plans.policy import policy_now
 
     auto = policy_now(here).land.auto
     if through == "landed" and auto:
-        output.say(f"{made.id} takes {found.record.item} back and lands now")
+        output.print_line(f"{made.id} takes {found.record.item} back and lands now")
         land_queue(here, output.Progress().landing, only=[made.id])
         show.redraw(here)
     after = here.snapshot()
@@ -218,7 +218,7 @@ def _undo_landing(here: Mill, found: Taken, through: str, criteria: Sequence[str
             "revert": session.as_json(made), "exit": int(code)}  # fmt: skip
     output.answer([made.id], told)
     where = f" as {made.landed[:10]}" if made.landed else f": {made.reason}" if made.reason else ""
-    output.say(f"{made.id} is {made.status.value}{where}; {item.id} is {item.status.value}")
+    output.print_line(f"{made.id} is {made.status.value}{where}; {item.id} is {item.status.value}")
     output.next_step(*session.after(item if ended else made))
     return int(code)
 
@@ -231,10 +231,10 @@ def stop() -> None:
     items = stop_flow(session.mill())
     output.answer([], {"stopped": [item.id for item in items]})
     if items:
-        output.say("stopped " + " ".join(item.id for item in items))
+        output.print_line("stopped " + " ".join(item.id for item in items))
         output.next_step("gitmill run")
     else:
-        output.say("nothing was running on this machine")
+        output.print_line("nothing was running on this machine")
 
 
 @verbs.command()
@@ -245,7 +245,7 @@ def recover() -> None:
     done = recover_flow(session.mill())
     output.answer(done, {"done": done})
     if not done:
-        output.say("there was nothing to put right")
+        output.print_line("there was nothing to put right")
     output.next_step("gitmill status")
 
 
@@ -258,7 +258,7 @@ def pause(
 
     pause_flow(session.mill(), message)
     output.answer([], {"paused": True})
-    output.say("paused; attempts under way go on")
+    output.print_line("paused; attempts under way go on")
     output.next_step("gitmill resume")
 
 
@@ -269,5 +269,5 @@ def resume() -> None:
 
     resume_flow(session.mill())
     output.answer([], {"paused": False})
-    output.say("work goes on")
+    output.print_line("work goes on")
     output.next_step("gitmill run")

@@ -90,7 +90,7 @@ def dispatch(argv: Sequence[str]) -> int:
         return output.error(problem)
     except KeyboardInterrupt:
         if not output.settings.reads:
-            output.say("stopped; leases were given back")
+            output.print_line("stopped; leases were given back")
         return Exit.INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has enough; a second error while closing would say nothing.

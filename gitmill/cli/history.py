@@ -67,14 +67,14 @@ def _follow(here: Mill, item: str) -> None:
 @verbs.command()
 def stats() -> None:
     """Show what work took: lead time, attempts, returns, usage and cost by stage and agent."""
-    from gitmill.attempts.budget import told_today
+    from gitmill.attempts.budget import day_budget
     from gitmill.flows import show
     from gitmill.flows.stats import stats as stats_flow
 
     here = session.mill()
     snapshot = show.read(here)
     found = stats_flow(here.store.backend, snapshot)
-    today = {} if output.past else told_today(here, snapshot)
+    today = {} if output.past else day_budget(here, snapshot)
     lines = _lines(found) + ([f"budget today: {today['told']}"] if today else [])
     output.answer(lines, found.as_json() | {"budget": today or None})
 

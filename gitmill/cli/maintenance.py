@@ -13,7 +13,7 @@ from gitmill.cli import output, session
 from gitmill.errors import Exit, UsageError
 
 if TYPE_CHECKING:
-    from gitmill.flows.doctor import Told
+    from gitmill.flows.doctor import DoctorLine
     from gitmill.flows.uninit import Traces
 
 verbs = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -40,14 +40,14 @@ def doctor(
     if done:
         told = flow.examine(folder)
     for sentence in done:
-        output.say(sentence)
+        output.print_line(sentence)
     counts = {level: sum(one.sign.level == level for one in told) for level in _LEVELS}
     code = Exit.FAILED if counts["problem"] else Exit.OK
     output.answer(
         [line for one in told for line in _lines(one)],
         {"checks": [_json(one) for one in told], "done": done, "exit": int(code)},
     )
-    output.say(", ".join(f"{count} {level}" for level, count in counts.items() if count))
+    output.print_line(", ".join(f"{count} {level}" for level, count in counts.items() if count))
     if any(one.sign.fix for one in told) and not fix:
         output.next_step("gitmill doctor --fix")
     elif code is Exit.OK:
@@ -55,7 +55,7 @@ def doctor(
     return int(code)
 
 
-def _lines(one: Told) -> list[str]:
+def _lines(one: DoctorLine) -> list[str]:
     level = output.style(f"{one.sign.level.value:<8}", _LEVELS[one.sign.level.value])
     hint = output.style("hint", "accent")
     return [
@@ -64,7 +64,7 @@ def _lines(one: Told) -> list[str]:
     ]
 
 
-def _json(one: Told) -> dict[str, Any]:
+def _json(one: DoctorLine) -> dict[str, Any]:
     return {
         "name": one.name, "level": one.sign.level.value, "text": one.sign.text,
         "hints": list(one.sign.hints), "fixable": one.sign.fix is not None,
@@ -91,7 +91,7 @@ def gc(
         transcripts.prune(here, found)
     output.answer(list(found), {"transcripts": list(found), "dropped": not dry_run})
     count = f"{len(found)} {'task' if len(found) == 1 else 'tasks'}"
-    output.say(f"{'would drop' if dry_run else 'dropped'} the transcripts of {count}")
+    output.print_line(f"{'would drop' if dry_run else 'dropped'} the transcripts of {count}")
     if found:
         output.next_step(f"gitmill gc --days {days}" if dry_run else "git gc")
     return Exit.OK
@@ -111,7 +111,7 @@ def uninit(
     here = session.mill()
     traces = flow.survey(here)
     if not yes and not _confirmed(_told(traces)):
-        output.say("nothing was removed")
+        output.print_line("nothing was removed")
         return Exit.OK
     done = flow.uninit(here, to=Path(bundle) if bundle else None)
     output.answer(
@@ -122,13 +122,13 @@ def uninit(
             "settings": done.traces.settings,
         },
     )
-    output.say("removed " + ", ".join(_told(done.traces)))
+    output.print_line("removed " + ", ".join(_told(done.traces)))
     if done.traces.committed:
-        output.say(
+        output.print_line(
             "the committed folder .gitmill is yours; take it out with a commit when you like"
         )
     if done.bundle:
-        output.say("everything is in that bundle, and comes back with it")
+        output.print_line("everything is in that bundle, and comes back with it")
         name = shlex.quote(str(done.bundle))
         output.next_step(f"git fetch {name} 'refs/*:refs/*'", "gitmill init")
     return Exit.OK
@@ -147,5 +147,5 @@ def _confirmed(what: list[str]) -> bool:
             hints=["say `--yes` when you mean it; see `gitmill uninit --help`"],
         )
     for line in what:
-        output.say(f"    {line}")
+        output.print_line(f"    {line}")
     return typer.confirm("remove this, after a bundle of it was written?", err=True)

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 from gitmill.errors import Exit, GitmillError
 
 if TYPE_CHECKING:
-    from gitmill.attempts.attempt import Line
-    from gitmill.landing.land import Told
+    from gitmill.attempts.attempt import StageProgress
+    from gitmill.landing.land import LandingProgress
 
 SCHEMA = 1
 _NO_TEXT = re.compile("[\ud800-\udfff]")
@@ -134,7 +134,7 @@ def safe(text: str) -> str:
     return joined.encode("utf-8", "replace").decode()
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     """Tell what was done, on standard error unless `-q`."""
     if not settings.quiet and not settings.json:
         print(safe(text), file=sys.stderr)
@@ -143,7 +143,7 @@ def say(text: str) -> None:
 def next_step(*commands: str) -> None:
     """End with what to type next; nothing follows from how it was once."""
     if commands and not past:
-        say("next: " + ", then ".join(f"`{command}`" for command in commands))
+        print_line("next: " + ", then ".join(f"`{command}`" for command in commands))
 
 
 def error(problem: GitmillError) -> Exit:
@@ -184,7 +184,7 @@ class Progress:
         self._began = time.monotonic()
         self.silent = settings.quiet or settings.json
 
-    def stage(self, line: Line) -> None:
+    def stage(self, line: StageProgress) -> None:
         """Show a stage that begins or has ended."""
         head = f"{line.item}  {line.stage} "
         result = _PAST.get(line.verdict, line.verdict)
@@ -192,7 +192,7 @@ class Progress:
         note = f'   "{line.note}"' if line.note else ""
         self._show(head, result, f"{line.who:<8} {took:>6}{note}", done=bool(line.verdict))
 
-    def landing(self, told: Told) -> None:
+    def landing(self, told: LandingProgress) -> None:
         """Show a landing that begins or has ended."""
         note = f'   "{told.note}"' if told.note else ""
         result = "sent back" if told.result == "ready" else told.result

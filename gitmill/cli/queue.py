@@ -50,7 +50,7 @@ def list_queue() -> None:
         },
     )
     if not places:
-        output.say("the queue is empty")
+        output.print_line("the queue is empty")
     output.next_step("gitmill queue land" if line or approved else "gitmill run")
 
 
@@ -100,7 +100,7 @@ def land(ids: Ids = None) -> int:
     output.answer([], told)
     for item in items:
         where = f" as {item.landed[:10]}" if item.landed else f": {item.reason}"
-        output.say(f"{item.id} {item.status.value}{where}")
+        output.print_line(f"{item.id} {item.status.value}{where}")
     output.next_step(*(session.after(back[0]) if back else ("gitmill status",)))
     return int(code)
 
@@ -112,7 +112,7 @@ def pause(message: Annotated[str, typer.Option("-m", "--message", help="Why.")] 
 
     pause_queue(session.mill(), message)
     output.answer([], {"paused": True})
-    output.say("the queue is paused")
+    output.print_line("the queue is paused")
     output.next_step("gitmill queue resume")
 
 
@@ -123,5 +123,5 @@ def resume() -> None:
 
     resume_queue(session.mill())
     output.answer([], {"paused": False})
-    output.say("the queue goes on")
+    output.print_line("the queue goes on")
     output.next_step("gitmill queue land")

@@ -19,9 +19,9 @@ def mill() -> Mill:
 
     here = Mill.open(Path(output.settings.directory))
     if output.settings.at:
-        from gitmill.history.time_travel import look_back
+        from gitmill.history.time_travel import at_commit
 
-        entry = look_back(here, output.settings.at)
+        entry = at_commit(here, output.settings.at)
         time = datetime.fromtimestamp(entry.seconds, UTC)
         output.past[:] = [output.Past(entry.commit, time, entry.subject)]
 
@@ -29,7 +29,7 @@ def mill() -> Mill:
         from gitmill.people.hand_edits import reconcile
 
         for told in reconcile(here):
-            output.say(told)
+            output.print_line(told)
 
     here.store.settle = settle
     if not output.settings.reads and here.store.is_begun():
@@ -51,7 +51,7 @@ def as_json(item: Item) -> dict[str, Any]:
 def tell(item: Item, sentence: str, *commands: str) -> None:
     """Answer with an item after a change, and say what to type next."""
     output.answer([], {"item": as_json(item)})
-    output.say(sentence)
+    output.print_line(sentence)
     output.next_step(*commands)
 
 

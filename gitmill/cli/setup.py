@@ -35,10 +35,10 @@ def init(
     }  # fmt: skip
     output.answer([], told)
     begun = "state is on the branch gitmill/state" if done.fresh else "it was initialized already"
-    output.say(f"{begun}; work lands on {done.target}")
+    output.print_line(f"{begun}; work lands on {done.target}")
     if done.policy is not None:
         found = ", ".join(done.checks.values()) or "no checks found"
-        output.say(f"proposed {done.policy} ({found}); it counts once it is committed")
+        output.print_line(f"proposed {done.policy} ({found}); it counts once it is committed")
         output.next_step(
             "git add .gitmill && git commit -m 'Add gitmill policy' -- .gitmill",
             'gitmill task new "What to do" --ready',
@@ -61,7 +61,7 @@ def demo(
 
     progress = output.Progress()
     place = Path(folder) if folder else None
-    account = demo_flow(place, output.say, progress, agent=agent)
+    account = demo_flow(place, output.print_line, progress, agent=agent)
     output.answer(account.lines, account.as_json())
     output.next_step(f"cd {account.folder} && git log --oneline --notes=gitmill")
     return int(Exit.OK if account.holds else Exit.FAILED)

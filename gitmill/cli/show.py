@@ -125,7 +125,7 @@ def entry_json(entry: Entry) -> dict[str, Any]:
     record = entry.record
     return told | {
         "event": record.event, "id": record.id, "item": record.item, "after": record.after,
-        "from": record.at, "to": record.to, "stage": record.stage, "by": record.by,
+        "from": record.status_before, "to": record.to, "stage": record.stage, "by": record.by,
         "claim": record.claim, "plan": record.plan, "evidence": record.evidence,
         **{key.lower(): value for key, value in record.extra.items()},
     }  # fmt: skip

@@ -72,7 +72,7 @@ def new(
     )
     item = new_task(here, asked, ready=ready)
     output.answer([item.id], {"item": session.as_json(item)})
-    output.say(f"{item.id} is {item.status.value}: {item.title}")
+    output.print_line(f"{item.id} is {item.status.value}: {item.title}")
     output.next_step(*session.after(item))
 
 
@@ -106,13 +106,13 @@ def list_tasks(
     output.answer(rows, {"items": [session.as_json(item) for item in chosen]})
     _warn_broken(snapshot.broken)
     if not chosen:
-        output.say("no tasks")
+        output.print_line("no tasks")
         output.next_step('gitmill task new "What to do" --ready')
 
 
 def _warn_broken(broken: dict[str, Any]) -> None:
     for error in broken.values():
-        output.say(f"warning: {error.message}; it is left out until it is mended")
+        output.print_line(f"warning: {error.message}; it is left out until it is mended")
 
 
 @task.command()
@@ -184,7 +184,7 @@ def diff(item_id: Id) -> None:
     output.answer(text.splitlines(), {"id": item.id, "base": item.base, "work": item.work,
                                       "diff": text})  # fmt: skip
     if not text:
-        output.say(f"{item.id} has no work yet")
+        output.print_line(f"{item.id} has no work yet")
 
 
 @task.command()
@@ -206,7 +206,7 @@ def take(item_id: Id) -> None:
     here = session.mill()
     item, folder = take.take(here, session.resolve(here, item_id))
     output.answer([str(folder)], {"item": session.as_json(item), "path": str(folder)})
-    output.say(f"{item.id} is yours; work in that folder, commits there do not matter")
+    output.print_line(f"{item.id} is yours; work in that folder, commits there do not matter")
     output.next_step(f'cd "$(gitmill task path {item.id})"', f"gitmill task submit {item.id}")
 
 

@@ -12,7 +12,7 @@ from gitmill.errors import Exit
 
 if TYPE_CHECKING:
     from gitmill.history.fsck import Verified
-    from gitmill.store.audit.report import Found
+    from gitmill.store.audit.report import Violation
 
 verbs = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -63,6 +63,6 @@ def _of(part: int, whole: int) -> str:
     return str(part) if part == whole else f"{part} of {whole}"
 
 
-def _line(word: str, role: str, one: Found) -> str:
+def _line(word: str, role: str, one: Violation) -> str:
     head = output.style(f"{word}[{one.rule}]", role)
     return f"{head}: {one.commit[:10]} {f'{one.item}: ' if one.item else ''}{one.what}"

@@ -83,7 +83,7 @@ def _number(value: object) -> float | None:
     return value if good and isinstance(value, int | float) else None
 
 
-def used_up(spent: Spent, bounds: Bounds) -> str:
+def budget_exhausted(spent: Spent, bounds: Bounds) -> str:
     """Return what of a budget is used up, so that nothing may begin; empty when nothing is."""
     return _told(spent, bounds, lambda used, bound: used >= bound)
 

@@ -10,7 +10,7 @@ from gitmill.core.document import Document
 
 
 @dataclass(frozen=True, slots=True)
-class Pass:
+class CheckRecord:
     """One passed check as its document tells it."""
 
     name: str
@@ -26,7 +26,7 @@ def definition_of(command: str, inputs: Sequence[str], setup: str, platform: str
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
 
-def read_pass(document: Document) -> Pass:
+def read_pass(document: Document) -> CheckRecord:
     """Read the document of a passed check.
 
     Raises `BadDocumentError` unless its place, its tree and its definition say the same.
@@ -37,7 +37,7 @@ def read_pass(document: Document) -> Pass:
     texts = [*told.values(), setup, platform, *(inputs if isinstance(inputs, list) else [None])]
     if not all(isinstance(value, str) for value in texts):
         raise document.error(0, "this is not the record of a passed check")
-    found = Pass(**told, inputs=tuple(inputs))
+    found = CheckRecord(**told, inputs=tuple(inputs))
     if found.definition != definition_of(found.command, found.inputs, setup, platform):
         what = f"definition {found.definition} is not that of its command, inputs and platform"
         raise document.error(document.line_of("definition"), what)

@@ -47,6 +47,6 @@ def unmet(items: Mapping[str, Item], item: Item) -> Sequence[str]:
     return [o for o in item.after if o not in items or items[o].status not in MET]
 
 
-def hopeless(items: Mapping[str, Item], item: Item) -> Sequence[str]:
+def never_met(items: Mapping[str, Item], item: Item) -> Sequence[str]:
     """Return the dependencies that were cancelled: by itself this item would wait for ever."""
     return [o for o in item.after if o in items and items[o].status is Status.CANCELLED]

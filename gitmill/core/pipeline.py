@@ -16,7 +16,7 @@ MECHANICAL = frozenset({StageType.SANITY, StageType.CHECKS})
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class NextStep:
     """What an outcome does to the item: the event, the stage afterwards, counters, and why."""
 
     event: Event
@@ -86,7 +86,7 @@ def _wanted(plan: FrozenPlan, name: str, item: Item) -> bool:
     return plan.stage(name).type is not StageType.PERSON or plan.asks(name, item.risk)
 
 
-def settle(plan: FrozenPlan, item: Item, head: str, at: str, verdict: Verdict) -> Settled:
+def next_step(plan: FrozenPlan, item: Item, head: str, at: str, verdict: Verdict) -> NextStep:
     """Return what a verdict at stage `at` does to an item whose attempt began at stage `head`.
 
     A stage's counter is its tries in this round. A return begins a new round, and `returns` bounds
@@ -99,48 +99,48 @@ def settle(plan: FrozenPlan, item: Item, head: str, at: str, verdict: Verdict) -
         return _pass(plan, item, at, counters)
     target = plan.stage(at).edges.get(word, BLOCKED)
     if word is VerdictWord.ASK or target == WAITING:
-        return Settled(Event.ASKED, at, counters, reason)
+        return NextStep(Event.ASKED, at, counters, reason)
     if target == BLOCKED:
-        return Settled(Event.BLOCKED, at, counters, reason)
+        return NextStep(Event.BLOCKED, at, counters, reason)
     if word is VerdictWord.RETURN:
         counters = new_round(item.counters)
     target, why = _with_tries_left(plan, target, counters)
     if why:
-        return Settled(Event.BLOCKED, target, counters, f"{why}: {reason}" if reason else why)
+        return NextStep(Event.BLOCKED, target, counters, f"{why}: {reason}" if reason else why)
     event = Event.RETURNED if word is VerdictWord.RETURN else Event.FAILED
-    return Settled(event, target, counters, reason)
+    return NextStep(event, target, counters, reason)
 
 
-def _pass(plan: FrozenPlan, item: Item, at: str, counters: Mapping[str, int]) -> Settled:
+def _pass(plan: FrozenPlan, item: Item, at: str, counters: Mapping[str, int]) -> NextStep:
     after = next_after_pass(plan, item, at)
     before = sum(entry.stage == at for entry in item.reviewed)
     if judges(plan, at) and plan.stage(at).approvals > before + 1:
         # Another session judges the same work: not another try.
-        return Settled(Event.APPROVAL_COUNTED, at, item.counters)
+        return NextStep(Event.APPROVAL_COUNTED, at, item.counters)
     if after == APPROVED:
-        return Settled(Event.APPROVED, at, counters)
+        return NextStep(Event.APPROVED, at, counters)
     if after in (WAITING, BLOCKED):
         event = Event.ASKED if after == WAITING else Event.BLOCKED
-        return Settled(event, at, counters, f"{at} passed, and the loop ends here")
+        return NextStep(event, at, counters, f"{at} passed, and the loop ends here")
     if plan.stage(after).type is StageType.PERSON:
-        return Settled(Event.ASKED, after, counters, "it needs a person's approval")
+        return NextStep(Event.ASKED, after, counters, "it needs a person's approval")
     if is_side(plan, at):
         after, why = _with_tries_left(plan, after, counters)
         if why:
-            return Settled(Event.BLOCKED, after, counters, why)
-    return Settled(Event.ADVANCED, after, counters)
+            return NextStep(Event.BLOCKED, after, counters, why)
+    return NextStep(Event.ADVANCED, after, counters)
 
 
 def _with_tries_left(plan: FrozenPlan, target: str, counters: Mapping[str, int]) -> tuple[str, str]:
     """Return where to go and why not to: what has no tries left sends on to where it fails to."""
     seen: list[str] = []
-    at, why = target, used_up(plan, target, counters)
+    at, why = target, attempts_exhausted(plan, target, counters)
     while why:
         seen.append(at)
         at = plan.stage(at).edges.get(VerdictWord.FAIL, BLOCKED)
         if at in seen or not is_stage(plan, at):
             return target, why
-        why = used_up(plan, at, counters)
+        why = attempts_exhausted(plan, at, counters)
     return at, ""
 
 
@@ -166,7 +166,7 @@ def new_round(counters: Mapping[str, int]) -> dict[str, int]:
     return kept | {"returns": counters.get("returns", 0) + 1}
 
 
-def used_up(plan: FrozenPlan, target: str, counters: Mapping[str, int]) -> str:
+def attempts_exhausted(plan: FrozenPlan, target: str, counters: Mapping[str, int]) -> str:
     """Return why an item may not go to a stage again, empty when it may."""
     limit = plan.stage(target).attempts
     if limit and counters.get(target, 0) >= limit:

@@ -20,7 +20,7 @@ OUTPUT_LIMIT = 20_000  # characters of output that a run log keeps
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
+class StageResult:
     """One stage that an attempt went through."""
 
     stage: str
@@ -53,7 +53,7 @@ class RunLog:
     agent: str = ""
     claim: str = ""
     plan: str = ""
-    passages: Sequence[Passage] = ()
+    passages: Sequence[StageResult] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)  # base, work, tree, patch, usage …
     checks: Sequence[Mapping[str, Any]] = ()
     output: str = ""

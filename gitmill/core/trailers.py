@@ -18,7 +18,7 @@ class EventRecord:
     id: str
     item: str = ""
     after: str = ""
-    at: str = ""  # Gitmill-From
+    status_before: str = ""  # Gitmill-From
     to: str = ""
     stage: str = ""
     by: str = ""
@@ -33,7 +33,7 @@ _NAMES = {
     "event": "Gitmill-Event",
     "id": "Gitmill-Id",
     "after": "Gitmill-After",
-    "at": "Gitmill-From",
+    "status_before": "Gitmill-From",
     "to": "Gitmill-To",
     "stage": "Gitmill-Stage",
     "by": "Gitmill-By",

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from gitmill import process
-from gitmill.attempts.attempt import Line
+from gitmill.attempts.attempt import StageProgress
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import Status
 from gitmill.errors import AccountError, UsageError
 from gitmill.flows.init import init
 from gitmill.flows.land_queue import land_queue
-from gitmill.flows.run import Order, run
+from gitmill.flows.run import RunRequest, run
 from gitmill.flows.try_agent import require_agent
 from gitmill.git.repo import Repository
 from gitmill.landing import evidence
-from gitmill.landing.land import Told
+from gitmill.landing.land import LandingProgress
 from gitmill.mill import Mill
 from gitmill.people.intake import NewTask, new_task
 from gitmill.plans.policy import POLICY, policy_now
@@ -143,17 +143,17 @@ WISHES = (
 class Screen(Protocol):
     """Where progress is shown."""
 
-    def stage(self, line: Line) -> None:
+    def stage(self, line: StageProgress) -> None:
         """Show a stage."""
         ...
 
-    def landing(self, told: Told) -> None:
+    def landing(self, told: LandingProgress) -> None:
         """Show a landing."""
         ...
 
 
 @dataclass
-class Account:
+class DemoReport:
     """What happened, read back from refs and notes; `problems` is empty when it holds."""
 
     folder: Path
@@ -187,7 +187,7 @@ class Account:
 
 def demo(
     folder: Path | None, say: Callable[[str], None], screen: Screen, *, agent: str = ""
-) -> Account:
+) -> DemoReport:
     """Run the demo in an empty or new folder, a temporary one when None is given.
 
     With an `agent` that builds and reviews, two tasks are left to it; it calls its service.
@@ -204,17 +204,17 @@ def demo(
     if agent:
         say(f"two tasks that {agent} carries out and, in sessions of their own, reviews")
         made = [new_task(mill, task, ready=True) for task in WISHES]
-        run(mill, Order(), screen.stage, screen.landing)
+        run(mill, RunRequest(), screen.stage, screen.landing)
         return _account(project, [item.id for item in made])
     say("three tasks, one after the other; the third is returned once")
     made = [new_task(mill, task, ready=True) for task in (RENAME, HEADER, EMPTY)]
-    run(mill, Order(), screen.stage, screen.landing)
+    run(mill, RunRequest(), screen.stage, screen.landing)
     say("two tasks that change the same line, both approved before either lands")
     made += [new_task(mill, task, ready=True) for task in (NUMBER, REMARK)]
-    run(mill, Order(through="approved"), screen.stage, screen.landing)
+    run(mill, RunRequest(through="approved"), screen.stage, screen.landing)
     land_queue(mill, screen.landing)
     say("the second did not apply any more; it is built again on the new tip")
-    run(mill, Order(), screen.stage, screen.landing)
+    run(mill, RunRequest(), screen.stage, screen.landing)
     return _account(project, [item.id for item in made])
 
 
@@ -253,10 +253,10 @@ def _project(root: Path, project: Path, mode: str) -> Mill:
     return Mill.open(project)
 
 
-def _account(project: Path, ids: Sequence[str]) -> Account:
+def _account(project: Path, ids: Sequence[str]) -> DemoReport:
     """Read everything again, from nothing that this run has in memory."""
     mill = Mill(Repository.open(project))
-    snapshot, account = mill.snapshot(), Account(project)
+    snapshot, account = mill.snapshot(), DemoReport(project)
     for item_id in ids:
         item = snapshot.item(item_id)
         if item.status is not Status.LANDED:

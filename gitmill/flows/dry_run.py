@@ -8,12 +8,12 @@ from gitmill.agents import base as agents
 from gitmill.attempts.agent_selection import choose
 from gitmill.attempts.build import start_of
 from gitmill.attempts.cooldown import cooling
-from gitmill.attempts.prompts import asked
+from gitmill.attempts.prompts import fill_prompt
 from gitmill.core import pipeline
 from gitmill.core.item import Item
 from gitmill.core.plans.plan import FrozenPlan, PlannedAgent, PlannedStage
-from gitmill.errors import NothingToDoError, RestsError
-from gitmill.flows.run import Order
+from gitmill.errors import NothingToDoError, NotNowError
+from gitmill.flows.run import RunRequest
 from gitmill.mill import Mill
 from gitmill.plans.frozen import plan_for
 from gitmill.plans.policy import policy_now
@@ -39,7 +39,7 @@ class Preview:
     landing: tuple[str, ...]
 
 
-def preview(mill: Mill, order: Order) -> list[Preview]:
+def preview(mill: Mill, order: RunRequest) -> list[Preview]:
     """Return the attempts that could begin now, in their order.
 
     Raises `NothingToDoError` when there is none, and what compiling the loop raises.
@@ -53,11 +53,11 @@ def preview(mill: Mill, order: Order) -> list[Preview]:
     return [_preview(mill, item, plan_for(mill, snapshot, item, tip), order) for item in ready]
 
 
-def _preview(mill: Mill, item: Item, plan: FrozenPlan, order: Order) -> Preview:
+def _preview(mill: Mill, item: Item, plan: FrozenPlan, order: RunRequest) -> Preview:
     stages = pipeline.group(plan, item.stage or plan.first.name)
     try:
         who = choose(plan, item, stages[0], cooling=cooling(mill), now=mill.now())
-    except RestsError:  # what the first of them would be sent can be shown all the same
+    except NotNowError:  # what the first of them would be sent can be shown all the same
         who = stages[0].agents[0]
     session, prompt = _sent(mill, item, stages[0], who) if who else ("", "")
     refs = [layout.STATE, f"{layout.TRANSCRIPT}{item.id}"]
@@ -85,5 +85,5 @@ def _sent(mill: Mill, item: Item, stage: PlannedStage, who: PlannedAgent) -> tup
         return "", item.script if stage.is_authoring else "\n".join(item.criteria)
     policy = policy_now(mill)
     findings = start_of(mill, item).findings if stage.is_authoring else ()
-    sent = asked(mill, item, stage, who, findings, nonce=NONCE, limit=policy.limits.prompt)
+    sent = fill_prompt(mill, item, stage, who, findings, nonce=NONCE, limit=policy.limits.prompt)
     return sent.session, sent.followup or sent.prompt

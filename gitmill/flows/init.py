@@ -17,7 +17,7 @@ from gitmill.mill import Mill
 from gitmill.plans.policy import POLICY
 from gitmill.store import layout
 from gitmill.store.snapshot import Snapshot
-from gitmill.store.transaction import Draft
+from gitmill.store.transaction import StateCommit
 from gitmill.workspace.trust import trust
 
 
@@ -70,9 +70,9 @@ def _current(mill: Mill) -> str:
 
 def _first_commit(mill: Mill, branch: str, *, explicit: bool) -> bool:
     """Write format, control and board where they are missing; move the target if it was named."""
-    event_id, person = mill.mint(), mill.person
+    event_id, person = mill.new_token(), mill.person
 
-    def build(snapshot: Snapshot) -> Draft | None:
+    def build(snapshot: Snapshot) -> StateCommit | None:
         files: dict[str, bytes | None] = {}
         if snapshot.read(layout.FORMAT_FILE) is None:
             files[layout.FORMAT_FILE] = f"{layout.FORMAT}\n".encode()
@@ -88,7 +88,7 @@ def _first_commit(mill: Mill, branch: str, *, explicit: bool) -> bool:
         if not files:
             return None
         record = EventRecord(event="upgraded", id=event_id, by=person, to=layout.FORMAT)
-        return Draft(f"target {branch}, format {layout.FORMAT}", record, files)
+        return StateCommit(f"target {branch}, format {layout.FORMAT}", record, files)
 
     before = mill.store.backend.ref(layout.STATE)
     return mill.store.commit(build, new=True).commit != before

@@ -9,7 +9,7 @@ from gitmill.core.item import Item
 from gitmill.core.lifecycle import Event, Status
 from gitmill.errors import IllegalTransitionError, RefMovedError
 from gitmill.flows.recover import recover
-from gitmill.landing.land import Tell, land_all, refuse_paused
+from gitmill.landing.land import LandingListener, land_all, refuse_paused
 from gitmill.mill import Mill
 from gitmill.store.events import Step
 from gitmill.workspace.signals import interruptible
@@ -25,7 +25,7 @@ def dequeue(mill: Mill, item_id: str) -> None:
     mill.apply(item_id, Step(event=Event.DEQUEUED, subject="dequeued", by=mill.person))
 
 
-def land_queue(mill: Mill, tell: Tell, *, only: Collection[str] = ()) -> list[Item]:
+def land_queue(mill: Mill, tell: LandingListener, *, only: Collection[str] = ()) -> list[Item]:
     """Queue what is approved and land the queue; `only` these items when any are named.
 
     Raises `IllegalTransitionError` for a named item that is neither, and as `land_all` does.

@@ -12,8 +12,8 @@ from gitmill.core.item import Item
 from gitmill.core.lifecycle import FINAL, Event, Status
 from gitmill.errors import GitmillError, IllegalTransitionError, LeasedError, RefMovedError
 from gitmill.git.worktrees import Slot
-from gitmill.landing.detect_reverts import notice
-from gitmill.landing.publish import say
+from gitmill.landing.detect_reverts import detect_reverts
+from gitmill.landing.publish import record_event
 from gitmill.landing.recovery import settle_orphans
 from gitmill.mill import Mill
 from gitmill.people.hand_edits import reconcile
@@ -52,8 +52,8 @@ def recover(mill: Mill, tell: Callable[[str], None] = lambda _: None) -> list[st
         for told in transcripts.collect(mill):
             did(told)
         _cancel(mill, did)
-        notice(mill, did)
-        for told in agent_homes.settle(mill):
+        detect_reverts(mill, did)
+        for told in agent_homes.clean_up(mill):
             did(told)
         _sweep(mill)
     return done
@@ -104,7 +104,7 @@ def _cancel(mill: Mill, did: Callable[[str], None]) -> None:
     """Cancel what was to be cancelled once its landing had ended."""
     for item in mill.snapshot().items.values():
         if item.cancel_requested and item.status not in FINAL | {Status.LANDING}:
-            say(mill, item, Event.CANCELLED, "cancelled as requested")
+            record_event(mill, item, Event.CANCELLED, "cancelled as requested")
             did(f"{item.id} was cancelled as requested")
 
 

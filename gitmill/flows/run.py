@@ -7,8 +7,8 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from gitmill.attempts.attempt import Progress, carry, claim
-from gitmill.core.dependencies import hopeless
+from gitmill.attempts.attempt import Progress, claim, run_stages
+from gitmill.core.dependencies import never_met
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import Event, Status
 from gitmill.core.pipeline import eligible, group
@@ -22,20 +22,20 @@ from gitmill.errors import (
     ItemBudgetError,
     LandBusyError,
     NothingToDoError,
+    NotNowError,
     PausedError,
     RefMovedError,
-    RestsError,
     UntrustedError,
 )
 from gitmill.flows.land_queue import enqueue
 from gitmill.flows.recover import recover
-from gitmill.landing.land import Tell, land_all
-from gitmill.landing.publish import say
+from gitmill.landing.land import LandingListener, land_all
+from gitmill.landing.publish import record_event
 from gitmill.mill import Mill
 from gitmill.plans.frozen import plan_for
 from gitmill.plans.policy import policy_at, policy_now
 from gitmill.store.snapshot import Snapshot
-from gitmill.workspace.signals import breakable, interruptible, obey
+from gitmill.workspace.signals import interruptible, interruptible_section, raise_if_stopped
 from gitmill.workspace.trust import require_runnable
 
 POLL = 0.5  # seconds between two looks at whether another process still lands
@@ -48,7 +48,7 @@ class Summary:
     items: dict[str, Item] = field(default_factory=dict)
     attempts: int = 0
     given_back: set[str] = field(default_factory=set)  # not again in this run
-    resting: dict[str, RestsError] = field(default_factory=dict)  # why an item cannot begin now
+    resting: dict[str, NotNowError] = field(default_factory=dict)  # why an item cannot begin now
     waited: float = 0.0  # seconds that went by until something could begin
     untrusted: dict[str, GitmillError] = field(default_factory=dict)  # what may not run here
     held: GitmillError | None = None
@@ -67,17 +67,17 @@ class Summary:
         return self.held.code if self.held else Exit.BUSY if codes else Exit.OK
 
     @property
-    def rests(self) -> RestsError | None:
+    def rests(self) -> NotNowError | None:
         """Why what is left cannot begin now; of several reasons the one that ends first."""
         return min(self.resting.values(), key=_ends, default=None)
 
 
-def _ends(error: RestsError) -> tuple[bool, float]:
+def _ends(error: NotNowError) -> tuple[bool, float]:
     return (error.until is None, error.until.timestamp() if error.until else 0.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class RunRequest:
     """What a run is to do: these items (all when empty), how far, and at most how many items."""
 
     wanted: Collection[str] = ()
@@ -85,10 +85,10 @@ class Order:
     limit: int = 0
 
 
-def run(mill: Mill, order: Order, progress: Progress, tell: Tell) -> Summary:
+def run(mill: Mill, order: RunRequest, progress: Progress, tell: LandingListener) -> Summary:
     """Run until nothing is eligible any more.
 
-    Raises `NothingToDoError` when nothing was from the start, a `RestsError` when nothing of it
+    Raises `NothingToDoError` when nothing was from the start, a `NotNowError` when nothing of it
     could begin, `PausedError`, and `KeyboardInterrupt` after the lease of an attempt under way was
     given back.
     """
@@ -98,7 +98,7 @@ def run(mill: Mill, order: Order, progress: Progress, tell: Tell) -> Summary:
         summary.items |= _recovered(mill)
         _refuse_wanted(mill.snapshot(), order)
         while _turn(mill, order, summary, progress, tell):
-            obey()
+            raise_if_stopped()
         # Others may have taken them further meanwhile.
         snapshot = mill.snapshot()
         summary.items = {n: snapshot.items.get(n, item) for n, item in summary.items.items()}
@@ -121,7 +121,9 @@ def _recovered(mill: Mill) -> dict[str, Item]:
     return {n: items[n] for n in landing if n in items and items[n].status is Status.LANDED}
 
 
-def _turn(mill: Mill, order: Order, summary: Summary, progress: Progress, tell: Tell) -> bool:
+def _turn(
+    mill: Mill, order: RunRequest, summary: Summary, progress: Progress, tell: LandingListener
+) -> bool:
     """Do one thing; whether there may be another one."""
     _block_hopeless(mill)
     if order.through == "landed" and _land(mill, order, summary, tell):
@@ -141,20 +143,20 @@ def _turn(mill: Mill, order: Order, summary: Summary, progress: Progress, tell: 
         if item.id not in summary.resting
         if item.id not in summary.untrusted
     ]
-    alike: dict[tuple[object, ...], RestsError] = {}  # thousands may wait for one agent
+    alike: dict[tuple[object, ...], NotNowError] = {}  # thousands may wait for one agent
     for item in ready:
         key = (item.plan, item.stage, item.builder, tuple(r.by for r in item.reviewed))
         try:
             if key not in alike:
                 return _attempt(mill, item, summary, progress)
-        except RestsError as error:
+        except NotNowError as error:
             alike[key] = error
         summary.resting[item.id] = alike[key]
     return _wait(mill, summary)
 
 
 def _attempt(mill: Mill, item: Item, summary: Summary, progress: Progress) -> bool:
-    """Make one attempt at an item. Raises a `RestsError` when it cannot begin now."""
+    """Make one attempt at an item. Raises a `NotNowError` when it cannot begin now."""
     try:
         _trusted(mill, mill.snapshot(), item)
         now = claim(mill, item.id, after=item.event)
@@ -165,13 +167,13 @@ def _attempt(mill: Mill, item: Item, summary: Summary, progress: Progress) -> bo
         return True
     except (BadDocumentError, AgentMissingError) as error:
         why = f"it cannot be run: {error.message}"
-        summary.items[item.id] = say(mill, item, Event.BLOCKED, why)
+        summary.items[item.id] = record_event(mill, item, Event.BLOCKED, why)
         return True
     except ItemBudgetError as error:
-        summary.items[item.id] = say(mill, item, Event.BLOCKED, error.message)
+        summary.items[item.id] = record_event(mill, item, Event.BLOCKED, error.message)
         return True
     # A race that is lost from here on is not for somebody else's sake: it is told, not passed over.
-    attempted = carry(mill, now, group(now.plan, now.item.stage), progress)
+    attempted = run_stages(mill, now, group(now.plan, now.item.stage), progress)
     summary.attempts += 1
     summary.items[attempted.item.id] = attempted.item
     if attempted.event is Event.RELEASED and not attempted.outage:
@@ -192,7 +194,7 @@ def _wait(mill: Mill, summary: Summary) -> bool:
     if mill.snapshot().commit != before:
         return True
     if summary.busy:
-        with breakable():
+        with interruptible_section():
             time.sleep(POLL)
         return True
     return _cool_down(mill, summary)
@@ -208,7 +210,7 @@ def _cool_down(mill: Mill, summary: Summary) -> bool:
     if summary.waited + left > longest:
         return False
     tip, began = mill.snapshot().commit, time.monotonic()
-    with breakable():
+    with interruptible_section():
         while mill.snapshot().commit == tip and (over := left + began - time.monotonic()) > 0:
             time.sleep(min(POLL, over))
     # A clock that is put back again and again must not make this endless.
@@ -217,7 +219,7 @@ def _cool_down(mill: Mill, summary: Summary) -> bool:
     return True
 
 
-def _land(mill: Mill, order: Order, summary: Summary, tell: Tell) -> bool:
+def _land(mill: Mill, order: RunRequest, summary: Summary, tell: LandingListener) -> bool:
     """Queue and land what is approved; whether anything was landed or sent back."""
     snapshot = mill.snapshot()
     if not policy_at(mill, mill.target_tip(snapshot)).land.auto or summary.held is not None:
@@ -253,13 +255,13 @@ def _block_hopeless(mill: Mill) -> None:
     snapshot = mill.snapshot()
     for item in snapshot.items.values():
         stands = item.status in (Status.READY, Status.APPROVED, Status.QUEUED)
-        if stands and (gone := hopeless(snapshot.items, item)):
+        if stands and (gone := never_met(snapshot.items, item)):
             why = f"it comes after {gone[0]}, which was cancelled"
             with suppress(RefMovedError):
-                say(mill, item, Event.BLOCKED, why)
+                record_event(mill, item, Event.BLOCKED, why)
 
 
-def _refuse_wanted(snapshot: Snapshot, order: Order) -> None:
+def _refuse_wanted(snapshot: Snapshot, order: RunRequest) -> None:
     for item_id in order.wanted:
         item = snapshot.item(item_id)
         if item.status in (Status.READY, Status.APPROVED, Status.QUEUED):

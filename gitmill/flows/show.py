@@ -11,7 +11,7 @@ from gitmill.git.objects import MissingObjectError
 from gitmill.mill import Mill
 from gitmill.store import history, layout
 from gitmill.store.snapshot import Snapshot
-from gitmill.store.transaction import Draft
+from gitmill.store.transaction import StateCommit
 
 
 def read(mill: Mill) -> Snapshot:
@@ -53,13 +53,13 @@ def diff(mill: Mill, item: Item) -> str:
 
 def redraw(mill: Mill) -> None:
     """Write the board to the state branch for those who browse it, when it has changed."""
-    event_id = mill.mint()
+    event_id = mill.new_token()
 
-    def build(snapshot: Snapshot) -> Draft | None:
+    def build(snapshot: Snapshot) -> StateCommit | None:
         text = markdown(board(snapshot)).encode("utf-8", "replace")
         if snapshot.read(layout.BOARD) == text:
             return None
         record = EventRecord(event="board", id=event_id, by=mill.user)
-        return Draft("board", record, {layout.BOARD: text})
+        return StateCommit("board", record, {layout.BOARD: text})
 
     mill.store.commit(build)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from gitmill.attempts.attempt import Progress, carry
+from gitmill.attempts.attempt import Progress, run_stages
 from gitmill.attempts.build import commit_work, start_of
-from gitmill.attempts.record import Attempted, Working
+from gitmill.attempts.record import AttemptResult, Working
 from gitmill.core import pipeline
 from gitmill.core.dependencies import unmet
 from gitmill.core.item import Item, frozen_hash
@@ -28,7 +28,7 @@ from gitmill.plans.policy import policy_at, policy_now
 from gitmill.store import layout
 from gitmill.store.events import Step, draft_step
 from gitmill.store.snapshot import Snapshot
-from gitmill.store.transaction import Draft
+from gitmill.store.transaction import StateCommit
 from gitmill.workspace import secret_scan
 from gitmill.workspace.leases import new_lease
 from gitmill.workspace.trust import require_runnable
@@ -42,13 +42,13 @@ def take(mill: Mill, item_id: str) -> tuple[Item, Path]:
     Taken again, it is the same worktree as it was left. Raises `IllegalTransitionError` when the
     item does not stand at a building stage, `PausedError`, `BadDependencyError`.
     """
-    claim, event_id, now = mill.mint(), mill.mint(), mill.now()
+    claim, event_id, now = mill.new_token(), mill.new_token(), mill.now()
     snapshot = mill.snapshot()
     if snapshot.item(item_id).status is Status.DRAFT:
         ready_task(mill, item_id, by_hand=True)
         snapshot = mill.snapshot()
 
-    def build(snapshot: Snapshot) -> Draft:
+    def build(snapshot: Snapshot) -> StateCommit:
         item = snapshot.item(item_id)
         plan = plan_for(mill, snapshot, item, mill.target_tip(snapshot))
         head = plan.stage(item.stage or plan.first.name)
@@ -112,7 +112,7 @@ def worktree_of(mill: Mill, item: Item) -> Path:
     )
 
 
-def submit(mill: Mill, item_id: str, summary: str, progress: Progress) -> Attempted:
+def submit(mill: Mill, item_id: str, summary: str, progress: Progress) -> AttemptResult:
     """Record the tree of a person's worktree as the work, and take it through the checks.
 
     The worktree goes when the work has been recorded. Raises `LeasedError` when it is another's,
@@ -133,7 +133,7 @@ def submit(mill: Mill, item_id: str, summary: str, progress: Progress) -> Attemp
     slot = mill.pool.own(f"take-{item_id}")
     try:
         made = _commit(mill, item, slot, summary)
-        result = carry(mill, made, pipeline.group(made.plan, item.stage)[1:], progress)
+        result = run_stages(mill, made, pipeline.group(made.plan, item.stage)[1:], progress)
         if result.event not in (Event.RELEASED, Event.LAPSED):
             slot.discard()
             shutil.rmtree(slot.side, ignore_errors=True)
@@ -156,7 +156,7 @@ def _commit(mill: Mill, item: Item, slot: Slot, summary: str) -> Working:
 
 
 def _refuse_secrets(mill: Mill, item: Item, tree: str, onto: str) -> None:
-    findings = secret_scan.sweep(mill, mill.tree_of(onto), tree).findings
+    findings = secret_scan.scrub(mill, mill.tree_of(onto), tree).findings
     if findings:
         raise HoldsSecretError(
             f"what you made for {item.id} brings a secret, so nothing was recorded",

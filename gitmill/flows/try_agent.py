@@ -20,7 +20,7 @@ from gitmill.core.item import Item
 from gitmill.core.lifecycle import Status
 from gitmill.errors import AgentMissingError
 from gitmill.flows.init import init
-from gitmill.flows.run import Order, run
+from gitmill.flows.run import RunRequest, run
 from gitmill.mill import Mill
 from gitmill.people.intake import NewTask, new_task
 from gitmill.plans.policy import policy_now
@@ -69,7 +69,7 @@ def trial(name: str, own: AgentPolicy, say: Callable[[str], None], progress: Pro
     say(f"one task for {name} {found.version}".rstrip() + f" in {folder}")
     mill = _scratch(folder, _policy(name, own))
     item = new_task(mill, _TASK, ready=True)
-    run(mill, Order(through="approved"), progress, lambda _: None)
+    run(mill, RunRequest(through="approved"), progress, lambda _: None)
     told = _told(name, mill, item.id, folder)
     if told.passed:
         shutil.rmtree(folder, ignore_errors=True)

@@ -27,7 +27,7 @@ _OFFLINE = {"GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none"}
 FLUSH = ("-c", "core.fsync=committed,loose-object,reference", "-c", "core.fsyncMethod=fsync")
 
 
-class Place(TypedDict):
+class Surroundings(TypedDict):
     """Where a git process runs."""
 
     cwd: Path
@@ -95,7 +95,7 @@ class Git:
         """Return the whole command line of `git ARGS`, for a process that stays open."""
         return ("git", *_OFF, *self.options, *args)
 
-    def place(self) -> Place:
+    def place(self) -> Surroundings:
         """Return the folder and environment that such a process runs in."""
         return {"cwd": self.work_tree or self.git_dir, "env": self._environment()}
 

@@ -49,10 +49,10 @@ _EXECUTABLE = re.compile(
 _EVERYDAY = re.compile(r"branch\..*")  # git writes it for whoever makes a branch
 
 
-class Who(Enum):
+class Actor(Enum):
     """Who moved a ref, as far as its reflog tells."""
 
-    THEY = "the code that ran"
+    AGENT = "the code that ran"
     OTHERS = "somebody else"
     UNKNOWN = "nobody known"
 
@@ -66,7 +66,7 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class GitDirSnapshot:
     """What stands in a git directory: small files that steer git, refs, and `HEAD`."""
 
     files: Mapping[Path, File]
@@ -75,7 +75,7 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class TamperNote:
     """What was seen of a file, and the key that changed in it when it is configuration."""
 
     text: str
@@ -89,10 +89,10 @@ class RefChange:
     ref: str
     old: str | None
     new: str | None
-    who: Who
+    who: Actor
 
 
-def take(common: Path, backend: Backend) -> Picture:
+def take(common: Path, backend: Backend) -> GitDirSnapshot:
     """Look at a repository by its common git directory.
 
     Raises `UnusableRepositoryError` when it is no repository any more.
@@ -105,7 +105,7 @@ def take(common: Path, backend: Backend) -> Picture:
             evidence=[str(error)],
             hints=["look at what is left with `git fsck`, or clone it again"],
         ) from error
-    return Picture(dict(_files(common)), backend.refs("refs/"), head)
+    return GitDirSnapshot(dict(_files(common)), backend.refs("refs/"), head)
 
 
 def _files(common: Path) -> Iterator[tuple[Path, File]]:
@@ -165,7 +165,9 @@ def named(trace: Path, *names: str) -> bool:
 # -- refs ------------------------------------------------------------------------------------------
 
 
-def moved(common: Path, before: Picture, after: Picture, marker: str) -> list[RefChange]:
+def moved(
+    common: Path, before: GitDirSnapshot, after: GitDirSnapshot, marker: str
+) -> list[RefChange]:
     """Return the refs that differ, `HEAD` included, and who moved them.
 
     `marker` is the mail address of the committer that the code was given.
@@ -185,38 +187,38 @@ def _shown(head: bytes) -> str:
     return head.decode("utf-8", "replace").strip().removeprefix("ref: ")
 
 
-def _who(common: Path, ref: str, old: str | None, new: str | None, marker: str) -> Who:
+def _who(common: Path, ref: str, old: str | None, new: str | None, marker: str) -> Actor:
     """Read the reflog back to where the ref stood. A deleted ref and most tags have none."""
     try:
         lines = (common / "logs" / ref).read_bytes()[-65536:].splitlines()
     except OSError:
-        return Who.UNKNOWN
+        return Actor.UNKNOWN
     if new is None or not lines:
-        return Who.UNKNOWN
+        return Actor.UNKNOWN
     if ref != "HEAD":
         # Whoever moved it since then is no matter; no line at all means that the file was written.
         ends = [n for n, line in enumerate(lines, 1) if line.split(b" ")[1:2] == [new.encode()]]
         if not ends:
-            return Who.UNKNOWN
+            return Actor.UNKNOWN
         lines = lines[: ends[-1]]
     for line in reversed(lines):
         if f"<{marker}>".encode() in line.partition(b"\t")[0]:
-            return Who.THEY
+            return Actor.AGENT
         if ref == "HEAD" or line.startswith((old or "0" * len(new)).encode()):
             break  # the last entry of HEAD is the one that moved it
-    return Who.OTHERS
+    return Actor.OTHERS
 
 
 # -- files -----------------------------------------------------------------------------------------
 
 
-def clean(git: Git, before: Picture, after: Picture, aside: Path) -> list[Told]:
+def clean(git: Git, before: GitDirSnapshot, after: GitDirSnapshot, aside: Path) -> list[TamperNote]:
     """Undo what was planted to be executed, after a copy to `aside`; say what has changed.
 
     Hooks and executable keys of configuration are put back as they stood before; anything else is
     told and left.
     """
-    told: list[Told] = []
+    told: list[TamperNote] = []
     for path in sorted({*before.files, *after.files}):
         old, new = before.files.get(path), after.files.get(path)
         if old == new:
@@ -227,11 +229,11 @@ def clean(git: Git, before: Picture, after: Picture, aside: Path) -> list[Told]:
             if new is not None:
                 kept = _keep(path, new, aside)
                 _put(path, old)
-                told.append(Told(f"the hook {path} was planted; it was put aside as {kept}"))
+                told.append(TamperNote(f"the hook {path} was planted; it was put aside as {kept}"))
             else:
-                told.append(Told(f"the hook {path} was removed"))
+                told.append(TamperNote(f"the hook {path} was removed"))
         else:
-            told.append(Told(f"{path} was {'removed' if new is None else 'changed'}"))
+            told.append(TamperNote(f"{path} was {'removed' if new is None else 'changed'}"))
     return told
 
 
@@ -260,24 +262,26 @@ def _put(path: Path, file: File | None) -> None:
 
 def _clean_config(
     git: Git, path: Path, old: File | None, new: File | None, aside: Path
-) -> list[Told]:
+) -> list[TamperNote]:
     if new is None:
-        return [Told(f"{path} was removed")]
+        return [TamperNote(f"{path} was removed")]
     kept = _keep(path, new, aside)
     try:
         had = _entries(git, kept.with_name(f"{kept.name}-before"), old)
         has = _entries(git, kept, new)
     except GitmillError:
         _put(path, old)
-        return [Told(f"{path} could not be read any more; it was put back, the other is {kept}")]
+        return [
+            TamperNote(f"{path} could not be read any more; it was put back, the other is {kept}")
+        ]
     planted = sorted({key for key, _ in has - had if _EXECUTABLE.fullmatch(key)})
     others = {key for key, _ in (has - had) + (had - has)} - set(planted)
     told = [
-        Told(f"{path}: {key} was planted; it was put back, a copy is {kept}", key)
+        TamperNote(f"{path}: {key} was planted; it was put back, a copy is {kept}", key)
         for key in planted
     ]
     others_told = sorted(key for key in others if not _EVERYDAY.fullmatch(key))
-    told += [Told(f"{path}: {key} was changed", key) for key in others_told]
+    told += [TamperNote(f"{path}: {key} was changed", key) for key in others_told]
     if planted and not others:
         _put(path, old)
     elif planted:

@@ -15,7 +15,7 @@ from gitmill.history.verify_landing import judge_landing, off_target
 from gitmill.mill import Mill
 from gitmill.store import layout
 from gitmill.store.audit.replay_history import audit
-from gitmill.store.audit.report import Account, Found, Landed
+from gitmill.store.audit.report import AuditReport, Landed, Violation
 
 _ABSENT = (MissingObjectError, GitFailedError)
 
@@ -24,7 +24,7 @@ _ABSENT = (MissingObjectError, GitFailedError)
 class Verified:
     """What fsck found: the account of the history, and how many landings were looked at whole."""
 
-    account: Account
+    account: AuditReport
     landings: int
 
     @property
@@ -42,7 +42,7 @@ class Verified:
         } | {name: [_told(found) for found in part] for name, part in told.items()}  # fmt: skip
 
 
-def _told(found: Found) -> dict[str, str]:
+def _told(found: Violation) -> dict[str, str]:
     return {"rule": found.rule, "commit": found.commit, "item": found.item, "what": found.what}
 
 
@@ -62,7 +62,7 @@ def fsck(mill: Mill) -> Verified:
     return Verified(account, len(good - off))
 
 
-def _replayed(mill: Mill) -> Account:
+def _replayed(mill: Mill) -> AuditReport:
     backend = mill.store.backend
     try:
         tip = mill.snapshot().commit
@@ -71,7 +71,7 @@ def _replayed(mill: Mill) -> Account:
     return audit(backend, tip)
 
 
-def _landing(mill: Mill, account: Account, one: Landed) -> bool:
+def _landing(mill: Mill, account: AuditReport, one: Landed) -> bool:
     """Judge one landing; whether all of it could be and holds."""
     try:
         found = list(judge_landing(mill, one))
@@ -85,7 +85,7 @@ def _landing(mill: Mill, account: Account, one: Landed) -> bool:
     return not found
 
 
-def _on_target(mill: Mill, account: Account) -> None:
+def _on_target(mill: Mill, account: AuditReport) -> None:
     """Tell which landed commits their target does not have; a reverted one may be gone."""
     targets: dict[str, list[Landed]] = defaultdict(list)
     for one in account.landings:
@@ -106,7 +106,7 @@ def _on_target(mill: Mill, account: Account) -> None:
                 account.fault("not-on-target", one.commit, what, one.item.id)
 
 
-def _other_notes(mill: Mill, account: Account) -> None:
+def _other_notes(mill: Mill, account: AuditReport) -> None:
     """Tell of notes on commits that never landed; a rebase of the user's copies those that did."""
     if account.unknown:
         return  # what is not here may have landed them
@@ -126,7 +126,7 @@ def _other_notes(mill: Mill, account: Account) -> None:
             account.fault("note", commit, what, item)
 
 
-def _work_refs(mill: Mill, account: Account, refs: dict[str, str]) -> None:
+def _work_refs(mill: Mill, account: AuditReport, refs: dict[str, str]) -> None:
     """Hold refs of work against the items. One of an item that began again may be of before."""
     named = {ref.removeprefix(layout.WORK): commit for ref, commit in refs.items()}
     for name, commit in named.items():
@@ -134,7 +134,7 @@ def _work_refs(mill: Mill, account: Account, refs: dict[str, str]) -> None:
         meant = {item.work} if item is not None and item.work else account.works.get(name, set())
         if commit not in meant:
             what = f"its ref is at {commit[:10]}, its work is {min(meant, default='none')[:10]}"
-            _moved(mill, account, Found("work-ref", commit, name, what))
+            _moved(mill, account, Violation("work-ref", commit, name, what))
     lacking = [
         item
         for item in account.items.values()
@@ -146,10 +146,10 @@ def _work_refs(mill: Mill, account: Account, refs: dict[str, str]) -> None:
         return
     for item in lacking:
         what = f"there is no ref of its work {item.work[:10]} in this clone"
-        _moved(mill, account, Found("work-ref", item.work, item.id, what))
+        _moved(mill, account, Violation("work-ref", item.work, item.id, what))
 
 
-def _moved(mill: Mill, account: Account, found: Found) -> None:
+def _moved(mill: Mill, account: AuditReport, found: Violation) -> None:
     """Tell of a ref; as a notice where somebody may just be moving it."""
     item = account.items.get(found.item)
     busy = item is not None and item.lease is not None

@@ -14,7 +14,7 @@ _LOG = "see its commits with `gitmill log`"
 _SHORTEST = 4  # digits, as git has it
 
 
-def look_back(mill: Mill, typed: str) -> history.Entry:
+def at_commit(mill: Mill, typed: str) -> history.Entry:
     """Let every read of this mill be of one state commit, and return that; writing is refused.
 
     `typed` is any revision of git's that names a commit of the state branch, or the beginning of
@@ -32,7 +32,7 @@ def look_back(mill: Mill, typed: str) -> history.Entry:
         raise NotAStateCommitError(
             f"{commit[:10]} is the empty beginning, before there was any state", hints=[_LOG]
         )
-    mill.store.look_back(commit)
+    mill.store.at_commit(commit)
     return entry
 
 

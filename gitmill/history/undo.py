@@ -12,13 +12,13 @@ from gitmill.core.dependencies import check_after
 from gitmill.core.item import Item, value_of
 from gitmill.core.lifecycle import MET, Event, Status, opposite
 from gitmill.errors import CannotUndoError
-from gitmill.history.undo_target import Taken, cannot
+from gitmill.history.undo_target import UndoTarget, cannot
 from gitmill.mill import Mill
 from gitmill.store import layout
 from gitmill.store.events import Step, draft_step
 from gitmill.store.history import UNDOES, entries
 from gitmill.store.snapshot import Snapshot
-from gitmill.store.transaction import Draft
+from gitmill.store.transaction import StateCommit
 from gitmill.workspace.rescue import keep_commit
 
 # What each event writes anew; an undo never puts it back.
@@ -30,17 +30,21 @@ _WORKED = frozenset({
 })  # fmt: skip
 
 
-def take_back(mill: Mill, taken: Taken) -> Item:
+def take_back(mill: Mill, taken: UndoTarget) -> Item:
     """Append the opposite of an event; its item then stands as it did before.
 
     Run logs stay, and work that the item loses is kept under a rescue ref. Raises
     `CannotUndoError` when something came after the event meanwhile, `BadDependencyError`.
     """
     record, item_id = taken.record, taken.record.item
-    event_id, now, person = mill.mint(), mill.now(), mill.person
+    event_id, now, person = mill.new_token(), mill.now(), mill.person
     seen = mill.snapshot().item(item_id)
     fields, body = _as_before(mill, taken)
-    at = Status(taken.first.record.at) if taken.first.record and taken.first.record.at else None
+    at = (
+        Status(taken.first.record.status_before)
+        if taken.first.record and taken.first.record.status_before
+        else None
+    )
     event = _opposite(taken, at)
     if event is None:
         raise cannot(seen, record, taken.last.subject)
@@ -59,7 +63,7 @@ def take_back(mill: Mill, taken: Taken) -> Item:
         extra={UNDOES: " ".join(taken.ids)},
     )
 
-    def build(snapshot: Snapshot) -> Draft:
+    def build(snapshot: Snapshot) -> StateCommit:
         item = snapshot.item(item_id)
         if item.event != seen.event:
             raise _moved_on(mill, snapshot, item)
@@ -73,7 +77,7 @@ def take_back(mill: Mill, taken: Taken) -> Item:
 # -- what can be taken back ------------------------------------------------------------------------
 
 
-def _opposite(taken: Taken, at: Status | None) -> Event | None:
+def _opposite(taken: UndoTarget, at: Status | None) -> Event | None:
     record = taken.record
     if record.extra.get("Reverts"):
         return Event.CANCELLED
@@ -114,7 +118,7 @@ def _refuse_gone(mill: Mill, fields: dict[str, Any], at: Status | None) -> None:
 # -- how it was before -----------------------------------------------------------------------------
 
 
-def _as_before(mill: Mill, taken: Taken) -> tuple[dict[str, Any], str | None]:
+def _as_before(mill: Mill, taken: UndoTarget) -> tuple[dict[str, Any], str | None]:
     """Return the fields that the event has changed as they were, and the body if it has.
 
     That is how the item's event before left it: right below the event may be a commit by hand that

@@ -22,7 +22,7 @@ _BEGINNINGS = frozenset({Event.CREATED.value, Event.READIED.value, Event.REOPENE
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class UndoTarget:
     """What an undo takes back: the last event, and those that only make sense with it.
 
     `first` is the claim that a worker's outcome began with, else the event itself.
@@ -44,7 +44,7 @@ class Taken:
         return self.record.event == Event.LANDED.value
 
 
-def last_of(mill: Mill, item_id: str) -> Taken:
+def last_of(mill: Mill, item_id: str) -> UndoTarget:
     """Return what an undo of an item takes back.
 
     Raises `CannotUndoError` when that is nothing, and `LeasedError` when somebody works on it.
@@ -63,10 +63,10 @@ def last_of(mill: Mill, item_id: str) -> Taken:
     together = [last, *_together(last.record, told)]
     _refuse_hands(mill, snapshot, item_id, last)
     ids = tuple(entry.record.id for entry in together if entry.record)
-    return Taken(last, together[-1], ids)
+    return UndoTarget(last, together[-1], ids)
 
 
-def last_of_all(mill: Mill) -> Taken:
+def last_of_all(mill: Mill) -> UndoTarget:
     """Return what an undo without a name takes back: the newest that one did oneself and can be.
 
     One's own is what this person said and what was done on this machine. Raises `CannotUndoError`.
@@ -84,7 +84,7 @@ def last_of_all(mill: Mill) -> Taken:
         if record.by != mill.person and not record.by.endswith(f"@{mill.host}"):
             continue
         if not record.item:
-            return Taken(entry, entry, (record.id,))
+            return UndoTarget(entry, entry, (record.id,))
         try:
             found = last_of(mill, record.item)
         except (CannotUndoError, LeasedError):
@@ -106,7 +106,9 @@ def last_of_all(mill: Mill) -> Taken:
 def _together(last: EventRecord, earlier: Iterator[Entry]) -> Iterator[Entry]:
     """Yield the events that are taken back with the last one, newest first."""
     made = bool(last.extra.get("Reverts"))
-    if not made and (last.at != Status.RUNNING.value or last.event == Event.EDITED.value):
+    if not made and (
+        last.status_before != Status.RUNNING.value or last.event == Event.EDITED.value
+    ):
         return
     claimed = False
     for entry in earlier:
@@ -151,7 +153,7 @@ def _leads_back(last: EventRecord) -> bool:
     if last.event == Event.LANDED.value:
         return True
     try:
-        at = Status(last.at) if last.at else None
+        at = Status(last.status_before) if last.status_before else None
         return opposite(Event(last.event), at, Status(last.to)) is not None
     except ValueError:  # a commit by hand can say anything
         return False

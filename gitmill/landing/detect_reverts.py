@@ -25,9 +25,9 @@ _REVERTS = re.compile(r"^This reverts commit ([0-9a-f]{7,64})\b", re.MULTILINE)
 _OURS = re.compile(r"^Gitmill-Item: ", re.MULTILINE)
 
 
-def notice(mill: Mill, did: Callable[[str], None] = lambda _: None) -> None:
+def detect_reverts(mill: Mill, did: Callable[[str], None] = lambda _: None) -> None:
     """Let items wait whose landed commit was reverted on the target; `did` hears of each."""
-    settle(mill, did)
+    record_queue_reverts(mill, did)
     snapshot = mill.snapshot()
     ref = mill.target_ref(snapshot)
     tip = mill.store.backend.ref(ref)
@@ -43,7 +43,7 @@ def notice(mill: Mill, did: Callable[[str], None] = lambda _: None) -> None:
         _keep(mill, ref, tip)
 
 
-def settle(mill: Mill, did: Callable[[str], None] = lambda _: None) -> None:
+def record_queue_reverts(mill: Mill, did: Callable[[str], None] = lambda _: None) -> None:
     """Let items wait whose revert has landed through our queue."""
     items = mill.snapshot().items
     for one in items.values():

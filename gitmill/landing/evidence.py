@@ -17,7 +17,7 @@ from gitmill.workspace.run_checks import CheckResult
 from gitmill.workspace.work import patch_of
 
 
-def told_checks(results: Sequence[CheckResult]) -> list[dict[str, Any]]:
+def check_entries(results: Sequence[CheckResult]) -> list[dict[str, Any]]:
     """Return what a candidate passed, as its item and its note say it."""
     return [
         {"name": r.check.name, "definition": r.definition, "cached": r.cached}

@@ -36,8 +36,8 @@ from gitmill.landing.publish import (
     finish,
     land_lock,
     move_target,
+    record_event,
     record_passes,
-    say,
 )
 from gitmill.landing.recovery import settle_under
 from gitmill.mill import Mill
@@ -56,7 +56,7 @@ from gitmill.workspace.run_checks import (
     policy_checks,
     run_checks,
 )
-from gitmill.workspace.signals import obey
+from gitmill.workspace.signals import raise_if_stopped
 from gitmill.workspace.trust import require_runnable
 from gitmill.workspace.work import conflict_finding, patch_of, replayed
 
@@ -64,7 +64,7 @@ LEASE = 3600.0  # seconds beyond the checks' own limits
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class LandingProgress:
     """One line of progress of a landing: `result` is empty while it is under way."""
 
     item: str
@@ -73,10 +73,10 @@ class Told:
     note: str = ""
 
 
-Tell = Callable[[Told], None]
+LandingListener = Callable[[LandingProgress], None]
 
 
-def land_all(mill: Mill, tell: Tell, *, only: Collection[str] = ()) -> list[Item]:
+def land_all(mill: Mill, tell: LandingListener, *, only: Collection[str] = ()) -> list[Item]:
     """Land what is queued, one after the other, each checked on the tip that the one before left.
 
     Returns the items as they stand afterwards. Raises `PausedError`, `LandBusyError`, and
@@ -87,7 +87,7 @@ def land_all(mill: Mill, tell: Tell, *, only: Collection[str] = ()) -> list[Item
     with land_lock(mill) as lock:
         settle_under(mill, lock, lambda _: None)
         while True:
-            obey()
+            raise_if_stopped()
             snapshot = mill.snapshot()
             refuse_paused(snapshot)
             queue = {
@@ -100,7 +100,7 @@ def land_all(mill: Mill, tell: Tell, *, only: Collection[str] = ()) -> list[Item
                 return done
             with suppress(RefMovedError):  # it was taken out of the queue
                 done.append(_land(mill, lock, item, tell))
-                detect_reverts.settle(mill)
+                detect_reverts.record_queue_reverts(mill)
 
 
 def refuse_paused(snapshot: Snapshot) -> None:
@@ -126,21 +126,21 @@ class _Landing:
     started: str
 
 
-def _land(mill: Mill, lock: LandLock, item: Item, tell: Tell) -> Item:
-    tell(Told(item.id, item.title))
+def _land(mill: Mill, lock: LandLock, item: Item, tell: LandingListener) -> Item:
+    tell(LandingProgress(item.id, item.title))
     snapshot = mill.snapshot()
     onto = mill.target_tip(snapshot)
     moved = replayed(mill, item, onto)
     now = _Landing(
         item, mill.target_ref(snapshot), onto, policy_at(mill, onto),
         item.work if isinstance(moved, Conflict) else moved.tip,
-        mill.mint(), timestamp(mill.now()),
+        mill.new_token(), timestamp(mill.now()),
     )  # fmt: skip
     if now.candidate == onto:
         result = _already_there(mill, item)
     else:
         require_runnable(mill, item, now.policy)
-        sandbox.found(mill, now.policy)  # refused here, it stays queued
+        sandbox.require_sandbox(mill, now.policy)  # refused here, it stays queued
         _start(mill, now)
         try:
             result = _started(mill, lock, now, moved)
@@ -155,7 +155,7 @@ def _land(mill: Mill, lock: LandLock, item: Item, tell: Tell) -> Item:
         except GitmillError as error:
             limit = now.policy.limits.aborts
             result = abort(mill, now.item, error.message, claim=now.claim, limit=limit)
-    tell(Told(item.id, item.title, result.status.value, result.reason))
+    tell(LandingProgress(item.id, item.title, result.status.value, result.reason))
     return result
 
 
@@ -173,7 +173,7 @@ def _started(mill: Mill, lock: LandLock, now: _Landing, moved: object) -> Item:
         raise NotReadyError("there is no check and no criterion that is a command to land it by")
     results = run_checks(mill, now.policy, checks, now.candidate, claim=now.claim, again=True)
     if why := tampering(mill.tampered.pop(now.claim, [])):
-        return say(mill, abort(mill, now.item, why, claim=now.claim), Event.HELD, why)
+        return record_event(mill, abort(mill, now.item, why, claim=now.claim), Event.HELD, why)
     verdict = checks_verdict(results)
     if verdict.word is not VerdictWord.PASS:
         _refuse_red_target(mill, now, results)
@@ -253,7 +253,7 @@ def _back(
     again = event is Event.RE_REVIEW
     stage = pipeline.reviewing(plan) if again else pipeline.authoring(plan, plan.stages[-1].name)
     counters = pipeline.new_round(item.counters)
-    why = pipeline.used_up(plan, stage, counters)
+    why = pipeline.attempts_exhausted(plan, stage, counters)
     log = _log(mill, now, verdict, results)
     fields: dict[str, Any] = {
         "landing": None,
@@ -276,8 +276,8 @@ def _back(
     )  # fmt: skip
     after = mill.apply(item.id, step).item(item.id)
     if after.cancel_requested:
-        return say(mill, after, Event.CANCELLED, "cancelled as requested")
-    return say(mill, after, Event.BLOCKED, why) if why else after
+        return record_event(mill, after, Event.CANCELLED, "cancelled as requested")
+    return record_event(mill, after, Event.BLOCKED, why) if why else after
 
 
 def _log(mill: Mill, now: _Landing, verdict: Verdict, results: list[CheckResult]) -> Any:
@@ -291,7 +291,7 @@ def _log(mill: Mill, now: _Landing, verdict: Verdict, results: list[CheckResult]
         facts={
             "base": now.onto,
             "work": now.candidate,
-            "sandbox": sandbox.word(mill, now.policy),
+            "sandbox": sandbox.enforcement(mill, now.policy),
         },
         checks=tuple(result.as_json() for result in results),
         output="\n".join(result.output for result in results if not result.passed),
@@ -301,4 +301,4 @@ def _log(mill: Mill, now: _Landing, verdict: Verdict, results: list[CheckResult]
 def _already_there(mill: Mill, item: Item) -> Item:
     """Finish an item whose change the target has already."""
     why = "already on the target"
-    return say(mill, say(mill, item, Event.DEQUEUED, why), Event.FINISHED, why)
+    return record_event(mill, record_event(mill, item, Event.DEQUEUED, why), Event.FINISHED, why)

@@ -21,12 +21,12 @@ from gitmill.git.checkout import checkout_of, fast_forward, refuse_busy, refuse_
 from gitmill.git.locks import try_lock
 from gitmill.git.notes import write_note
 from gitmill.git.objects import Move
-from gitmill.landing.evidence import note_for, told_checks, verify_landed
+from gitmill.landing.evidence import check_entries, note_for, verify_landed
 from gitmill.mill import Mill
 from gitmill.store import layout
 from gitmill.store.events import Step, draft_step
 from gitmill.store.snapshot import Snapshot
-from gitmill.store.transaction import Draft
+from gitmill.store.transaction import StateCommit
 from gitmill.workspace.run_checks import CheckResult, passed_files
 
 MOVING = "moving"  # names the candidate that a checkout is being moved to
@@ -67,8 +67,10 @@ def record_passes(
     """Commit new passes before the target moves, so that a recovery finds them."""
     files = passed_files(mill, policy, candidate, results)
     if files:
-        record = EventRecord(event="checked", id=mill.mint(), by=mill.user)
-        mill.store.commit(lambda _: Draft(f"{item.id}: candidate passed its checks", record, files))
+        record = EventRecord(event="checked", id=mill.new_token(), by=mill.user)
+        mill.store.commit(
+            lambda _: StateCommit(f"{item.id}: candidate passed its checks", record, files)
+        )
 
 
 def move_target(
@@ -125,10 +127,10 @@ def finish(
     Raises `RefMovedError` when the target is neither at `onto` nor beyond the candidate.
     """
     backend, ident = mill.store.backend, mill.repository.ident(mill.now())
-    event_id, now = mill.mint(), mill.now()
-    checks = told_checks(results)
+    event_id, now = mill.new_token(), mill.now()
+    checks = check_entries(results)
 
-    def build(snapshot: Snapshot) -> Draft:
+    def build(snapshot: Snapshot) -> StateCommit:
         ref = mill.target_ref(snapshot)
         # Of the item as it stands now: what was edited meanwhile would part the note from it.
         stands = snapshot.item(item.id)
@@ -173,14 +175,14 @@ def abort(mill: Mill, item: Item, why: str, *, claim: str, limit: int | None = N
     )
     after = mill.apply(item.id, step).item(item.id)
     if after.cancel_requested:
-        return say(mill, after, Event.CANCELLED, "cancelled as requested")
+        return record_event(mill, after, Event.CANCELLED, "cancelled as requested")
     if limit is not None and counters["aborts"] > limit:
         why = f"its landing was given up {counters['aborts']} times: {why}"
-        return say(mill, after, Event.BLOCKED, why)
+        return record_event(mill, after, Event.BLOCKED, why)
     return after
 
 
-def say(mill: Mill, item: Item, event: Event, why: str) -> Item:
+def record_event(mill: Mill, item: Item, event: Event, why: str) -> Item:
     """Commit an event that only says why. Raises `RefMovedError` when the item has moved on."""
     step = Step(event=event, subject=why, by=mill.user, after=item.event, fields={"reason": why})
     return mill.apply(item.id, step).item(item.id)

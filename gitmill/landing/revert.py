@@ -29,7 +29,7 @@ from gitmill.plans.policy import policy_at
 from gitmill.store import layout
 from gitmill.store.events import Step, birthday, draft_created, draft_step, timestamp
 from gitmill.store.snapshot import Snapshot
-from gitmill.store.transaction import Draft
+from gitmill.store.transaction import StateCommit
 from gitmill.workspace.leases import new_lease
 from gitmill.workspace.work import patch_of
 
@@ -79,8 +79,8 @@ def revert(mill: Mill, item_id: str, onto: str, *, criteria: Sequence[str] = ())
     )  # fmt: skip
     _refuse_unchecked(now)
     now.work = _opposite(now, onto)
-    now.claim = mill.mint()
-    events = [mill.mint() for _ in range(4)]
+    now.claim = mill.new_token()
+    events = [mill.new_token() for _ in range(4)]
     builds = [_begin, _ready, _claim, _approve]
     return mill.store.commit(
         *(
@@ -143,7 +143,7 @@ def _opposite(now: _Revert, before: str) -> str:
 # -- the four events, each on the state that the one before leads to -------------------------------
 
 
-def _begin(now: _Revert, at: Snapshot, event_id: str) -> Draft | None:
+def _begin(now: _Revert, at: Snapshot, event_id: str) -> StateCommit | None:
     """Create the item, or begin it again where an earlier try has ended without landing."""
     mill, item = now.mill, at.items.get(now.id)
     if item is not None:
@@ -173,13 +173,13 @@ def _begin(now: _Revert, at: Snapshot, event_id: str) -> Draft | None:
     return draft_created(document, now.id, event_id=event_id, by=mill.person, extra={})
 
 
-def _ready(now: _Revert, at: Snapshot, event_id: str) -> Draft | None:
+def _ready(now: _Revert, at: Snapshot, event_id: str) -> StateCommit | None:
     if at.item(now.id).status is not Status.DRAFT:
         return None
     return _step(now, at, event_id, Event.READIED, "ready")
 
 
-def _claim(now: _Revert, at: Snapshot, event_id: str) -> Draft | None:
+def _claim(now: _Revert, at: Snapshot, event_id: str) -> StateCommit | None:
     item = at.item(now.id)
     if item.status in _DONE:
         return None  # somebody else has just made it
@@ -196,7 +196,7 @@ def _claim(now: _Revert, at: Snapshot, event_id: str) -> Draft | None:
     )  # fmt: skip
 
 
-def _approve(now: _Revert, at: Snapshot, event_id: str) -> Draft | None:
+def _approve(now: _Revert, at: Snapshot, event_id: str) -> StateCommit | None:
     mill, item = now.mill, at.item(now.id)
     if item.status in _DONE:
         return None
@@ -233,7 +233,7 @@ def _last(plan: FrozenPlan, item: Item) -> str:
 
 def _step(
     now: _Revert, at: Snapshot, event_id: str, event: Event, subject: str, **more: Any
-) -> Draft:
+) -> StateCommit:
     person = now.mill.person
     claims = event in (Event.CLAIMED, Event.APPROVED)
     step = Step(

@@ -10,7 +10,7 @@ from gitmill.mill import Mill
 from gitmill.store import layout
 from gitmill.store.history import UNDOES, Entry
 from gitmill.store.snapshot import Snapshot
-from gitmill.store.transaction import Draft
+from gitmill.store.transaction import StateCommit
 
 STEERS = ("paused", "resumed")  # the events of control.md
 
@@ -40,14 +40,14 @@ def resume_queue(mill: Mill) -> None:
 def take_back(mill: Mill, last: Entry) -> None:
     """Append the opposite of a pause or of its end. Raises `CannotUndoError` when more came."""
     assert last.record is not None
-    record, event_id, person = last.record, mill.mint(), mill.person
+    record, event_id, person = last.record, mill.new_token(), mill.person
     parent = mill.store.parent(last.commit)
     assert parent is not None, "the first commit steers nothing"
     old, new = mill.store.at(parent).control, mill.store.at(last.commit).control
     keys = old.fields.keys() | new.fields.keys()
     fields = {key: old.value(key) for key in sorted(keys) if old.value(key) != new.value(key)}
 
-    def build(snapshot: Snapshot) -> Draft:
+    def build(snapshot: Snapshot) -> StateCommit:
         now = snapshot.control
         if now.text != new.text:
             raise CannotUndoError(
@@ -59,21 +59,21 @@ def take_back(mill: Mill, last: Entry) -> None:
             event=next(name for name in STEERS if name != record.event),
             id=event_id, by=person, extra={UNDOES: record.id},
         )  # fmt: skip
-        return Draft(f"undone, {last.subject}", said, {layout.CONTROL: data})
+        return StateCommit(f"undone, {last.subject}", said, {layout.CONTROL: data})
 
     mill.store.commit(build)
 
 
 def _steer(mill: Mill, event: str, fields: dict[str, Any], subject: str) -> None:
     """Set fields of the control document; writes nothing when all of them are as wanted."""
-    event_id, person = mill.mint(), mill.person
+    event_id, person = mill.new_token(), mill.person
 
-    def build(snapshot: Snapshot) -> Draft | None:
+    def build(snapshot: Snapshot) -> StateCommit | None:
         control = snapshot.control
         if all(control.value(key) == value for key, value in fields.items()):
             return None
         data = control.update(fields | {"by": person}).to_bytes()
         record = EventRecord(event=event, id=event_id, by=person)
-        return Draft(subject, record, {layout.CONTROL: data})
+        return StateCommit(subject, record, {layout.CONTROL: data})
 
     mill.store.commit(build)

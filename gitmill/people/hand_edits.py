@@ -24,7 +24,7 @@ from gitmill.store import foreign_commits, layout
 from gitmill.store.events import Step, birthday, draft_created, draft_step, timestamp
 from gitmill.store.foreign_commits import HandEdit
 from gitmill.store.snapshot import Control, Snapshot
-from gitmill.store.transaction import Build, Draft
+from gitmill.store.transaction import Build, StateCommit
 
 _TRIES = 20
 # What a person may write into a document; keys that gitmill does not know are theirs too.
@@ -33,7 +33,7 @@ _WISH = frozenset({"status", "reason", "answer"})  # together they say what is w
 
 
 @dataclass
-class _Found:
+class _Reconciliation:
     """What is to be committed, and what is to be said."""
 
     builds: list[Build] = field(default_factory=list)
@@ -50,7 +50,7 @@ def reconcile(mill: Mill) -> list[str]:
         if not foreign_commits.is_by_hand(mill.store.backend, snapshot.commit):
             return []
         base, edits = foreign_commits.edits(mill.store.backend, snapshot.commit)
-        found = _Found()
+        found = _Reconciliation()
         for edit in edits:
             with mill.on_behalf_of(edit.person):
                 _judge(mill, snapshot, base, edit, found)
@@ -72,7 +72,9 @@ def _unless_moved(commit: str) -> Build:
     return build
 
 
-def _judge(mill: Mill, snapshot: Snapshot, base: str, edit: HandEdit, found: _Found) -> None:
+def _judge(
+    mill: Mill, snapshot: Snapshot, base: str, edit: HandEdit, found: _Reconciliation
+) -> None:
     item_id = layout.item_of(edit.path)
     if item_id:
         try:
@@ -84,19 +86,19 @@ def _judge(mill: Mill, snapshot: Snapshot, base: str, edit: HandEdit, found: _Fo
     elif foreign_commits.is_ours(edit.path):
         why = f"put back {edit.path}, only gitmill writes it"
         record = _record(mill, "put-back", edit)
-        found.builds.append(lambda _: Draft(why, record, {edit.path: edit.old}))
+        found.builds.append(lambda _: StateCommit(why, record, {edit.path: edit.old}))
         found.told.append(why)
 
 
 def _record(mill: Mill, event: str, edit: HandEdit) -> EventRecord:
-    return EventRecord(event=event, id=mill.mint(), by=edit.person, extra=_by_hand(edit))
+    return EventRecord(event=event, id=mill.new_token(), by=edit.person, extra=_by_hand(edit))
 
 
 def _by_hand(edit: HandEdit) -> Mapping[str, str]:
     return {"Hand": edit.commit}
 
 
-def _judge_control(mill: Mill, snapshot: Snapshot, edit: HandEdit, found: _Found) -> None:
+def _judge_control(mill: Mill, snapshot: Snapshot, edit: HandEdit, found: _Reconciliation) -> None:
     """Take up an emergency stop, which anyone may commit; one that cannot be read stops all."""
     backend = mill.store.backend
     before = Control(
@@ -109,7 +111,7 @@ def _judge_control(mill: Mill, snapshot: Snapshot, edit: HandEdit, found: _Found
     data = now.update({"by": edit.person}).to_bytes()
     record = _record(mill, event, edit)
     told = f"{event} by hand ({_name(edit.person)})"
-    found.builds.append(lambda _: Draft(told, record, {layout.CONTROL: data}))
+    found.builds.append(lambda _: StateCommit(told, record, {layout.CONTROL: data}))
     found.told.append(told)
 
 
@@ -117,7 +119,7 @@ def _judge_control(mill: Mill, snapshot: Snapshot, edit: HandEdit, found: _Found
 
 
 def _judge_item(
-    mill: Mill, snapshot: Snapshot, base: str, edit: HandEdit, item_id: str, found: _Found
+    mill: Mill, snapshot: Snapshot, base: str, edit: HandEdit, item_id: str, found: _Reconciliation
 ) -> None:
     old = _last_readable(mill, base, edit.path)
     if edit.new is None:
@@ -196,7 +198,7 @@ def _edited(
     item: Item,
     back: Mapping[str, str],
     edit: HandEdit,
-    found: _Found,
+    found: _Reconciliation,
     *,
     void: Collection[str] = (),
 ) -> None:
@@ -209,9 +211,9 @@ def _edited(
     extra = {**_by_hand(edit), **({"Put-Back": reasons} if back else {})}
     fields = dict.fromkeys(void)
     step = Step(event=Event.EDITED, subject=subject, by=edit.person, fields=fields, extra=extra)
-    event_id, now, backend = mill.mint(), mill.now(), mill.store.backend
+    event_id, now, backend = mill.new_token(), mill.now(), mill.store.backend
 
-    def build(snapshot: Snapshot) -> Draft:
+    def build(snapshot: Snapshot) -> StateCommit:
         return draft_step(
             backend, snapshot, item.id, step, event_id=event_id, now=now, item=item
         )  # fmt: skip
@@ -225,13 +227,13 @@ def _wanted(
     item: Item,
     wish: Callable[[Mill, Item], Step],
     edit: HandEdit,
-    found: _Found,
+    found: _Reconciliation,
     *,
     fresh: bool,
 ) -> None:
-    event_id, now, backend = mill.mint(), mill.now(), mill.store.backend
+    event_id, now, backend = mill.new_token(), mill.now(), mill.store.backend
 
-    def build(snapshot: Snapshot) -> Draft:
+    def build(snapshot: Snapshot) -> StateCommit:
         stands = snapshot.item(item.id) if fresh else item
         with mill.on_behalf_of(edit.person):
             step = wish(mill, stands)
@@ -247,10 +249,15 @@ def _wanted(
 
 
 def _created(
-    mill: Mill, snapshot: Snapshot, new: Document, item_id: str, edit: HandEdit, found: _Found
+    mill: Mill,
+    snapshot: Snapshot,
+    new: Document,
+    item_id: str,
+    edit: HandEdit,
+    found: _Reconciliation,
 ) -> None:
     """Make an item of a document that a person has put where items are."""
-    event_id, now = mill.mint(), mill.now()
+    event_id, now = mill.new_token(), mill.now()
     ours = set(Item.model_fields) - _FREE - {"document"}
     mine = {
         "id": item_id, "kind": kind_of(item_id).value, "status": Status.DRAFT.value,

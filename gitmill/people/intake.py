@@ -19,7 +19,7 @@ from gitmill.plans.policy import policy_at
 from gitmill.store import layout
 from gitmill.store.events import Step, birthday, draft_created, draft_step, timestamp
 from gitmill.store.snapshot import Snapshot
-from gitmill.store.transaction import Draft
+from gitmill.store.transaction import StateCommit
 from gitmill.workspace.trust import item_commands, trust
 
 # What is frozen by the claim: it cannot change while work on it is under way.
@@ -52,10 +52,10 @@ def new_task(mill: Mill, task: NewTask, *, ready: bool = False) -> Item:
     Raises `BadDependencyError`, `NotReadyError` (nothing is created then) and `BadDocumentError`.
     """
     refuse_fields({"title": task.title, "paths": task.paths, "labels": task.labels})
-    event_id, random, now, person = mill.mint(), mill.random(16), mill.now(), mill.person
+    event_id, random, now, person = mill.new_token(), mill.random(16), mill.now(), mill.person
     made: list[str] = []
 
-    def build(snapshot: Snapshot) -> Draft:
+    def build(snapshot: Snapshot) -> StateCommit:
         item_id = new_id(Kind.TASK, random, snapshot.items)
         made[:] = [item_id]
         after = [snapshot.resolve(typed).id for typed in task.after]
@@ -153,10 +153,10 @@ def ready_task(mill: Mill, item_id: str, *, by_hand: bool = False) -> Item:
 
     What a person builds (`by_hand`) needs nothing for an agent to run.
     """
-    event_id, now = mill.mint(), mill.now()
+    event_id, now = mill.new_token(), mill.now()
     step = Step(event=Event.READIED, subject="ready", by=mill.person)
 
-    def build(snapshot: Snapshot) -> Draft:
+    def build(snapshot: Snapshot) -> StateCommit:
         item = snapshot.item(item_id)
         require_ready(mill, snapshot, item.criteria)
         if not by_hand:
@@ -174,9 +174,9 @@ def edit_task(mill: Mill, item_id: str, fields: Mapping[str, Any], *, body: str 
     Raises `IllegalTransitionError`, `BadDependencyError`, `BadDocumentError`.
     """
     refuse_fields(fields)
-    event_id, now, person = mill.mint(), mill.now(), mill.person
+    event_id, now, person = mill.new_token(), mill.now(), mill.person
 
-    def build(snapshot: Snapshot) -> Draft:
+    def build(snapshot: Snapshot) -> StateCommit:
         item = snapshot.item(item_id)
         changes = dict(fields)
         if "after" in changes:

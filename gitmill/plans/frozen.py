@@ -19,7 +19,7 @@ from gitmill.plans.loops import loops_at, shipped_modes
 from gitmill.plans.policy import policy_at
 from gitmill.store import layout
 from gitmill.store.snapshot import Snapshot
-from gitmill.store.transaction import Draft
+from gitmill.store.transaction import StateCommit
 
 _compiled: dict[tuple[str, str], FrozenPlan] = {}
 
@@ -80,13 +80,13 @@ def facts(policy: Policy) -> Mapping[str, AgentFacts]:
 
 def record_plan(mill: Mill, plan: FrozenPlan) -> bool:
     """Write a plan to the state branch; whether it was new there."""
-    path, event_id, person = layout.plan_path(plan.hash12), mill.mint(), mill.person
+    path, event_id, person = layout.plan_path(plan.hash12), mill.new_token(), mill.person
 
-    def build(snapshot: Snapshot) -> Draft | None:
+    def build(snapshot: Snapshot) -> StateCommit | None:
         if snapshot.read(path) is not None:
             return None
         record = EventRecord(event="compiled", id=event_id, by=person, plan=plan.hash12)
-        return Draft(f"compiled {plan.hash12}", record, {path: plan.render().encode()})
+        return StateCommit(f"compiled {plan.hash12}", record, {path: plan.render().encode()})
 
     before = mill.snapshot().commit
     return mill.store.commit(build).commit != before

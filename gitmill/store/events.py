@@ -15,7 +15,7 @@ from gitmill.errors import IllegalTransitionError, LeasedError, RefMovedError
 from gitmill.git.objects import Backend, Move
 from gitmill.store import layout
 from gitmill.store.snapshot import Snapshot
-from gitmill.store.transaction import Draft
+from gitmill.store.transaction import StateCommit
 
 _KEEPS_LEASE = frozenset({Event.CLAIMED, Event.LAND_STARTED, Event.EDITED, Event.SPLIT})
 
@@ -66,7 +66,7 @@ def draft_step(
     event_id: str,
     now: datetime,
     item: Item | None = None,
-) -> Draft:
+) -> StateCommit:
     """Return the commit for a step on an item as it stands in the snapshot, or as `item` says.
 
     Raises `IllegalTransitionError`, `LeasedError`, or `RefMovedError` when `after` is outdated.
@@ -98,7 +98,7 @@ def draft_step(
         id=event_id,
         item=item_id,
         after=item.event,
-        at=item.status.value,
+        status_before=item.status.value,
         to=status.value,
         stage=written.stage,
         by=step.by,
@@ -109,7 +109,7 @@ def draft_step(
     )
     own = [Move(ref, new, backend.ref(ref)) for ref, new in step.refs.items()]
     moves = (*step.moves, *(move for move in own if move.new != move.old))
-    return Draft(f"{item_id}: {step.subject}", record, files, moves)
+    return StateCommit(f"{item_id}: {step.subject}", record, files, moves)
 
 
 def _checked(item: Item, step: Step) -> Status:
@@ -143,7 +143,7 @@ def _changed(document: Document, fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def draft_created(
     document: Document, item_id: str, *, event_id: str, by: str, extra: Mapping[str, str]
-) -> Draft:
+) -> StateCommit:
     """Return the commit that creates an item."""
     item = read_item(document)
     if item.status is not advance(None, Event.CREATED):
@@ -157,4 +157,4 @@ def draft_created(
         extra=extra,
     )
     path = layout.item_path(item_id)
-    return Draft(f"{item_id}: created, {item.title}", record, {path: document.to_bytes()})
+    return StateCommit(f"{item_id}: created, {item.title}", record, {path: document.to_bytes()})

@@ -30,7 +30,7 @@ _ROOT_MESSAGE = "gitmill state\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class StateCommit:
     """One state commit to be: its message, the files it sets or removes, refs that move with it."""
 
     subject: str
@@ -39,7 +39,7 @@ class Draft:
     moves: tuple[Move, ...] = ()
 
 
-Build = Callable[[Snapshot], Draft | None]
+Build = Callable[[Snapshot], StateCommit | None]
 
 
 def root_commit(empty_tree: str) -> Commit:
@@ -81,7 +81,7 @@ class Store:
         snapshot.require_format()
         return snapshot
 
-    def look_back(self, commit: str) -> None:
+    def at_commit(self, commit: str) -> None:
         """From now on be about the state as it was at one of its commits; nothing is written."""
         self._past = commit
 
@@ -123,7 +123,7 @@ class Store:
         give_up = time.monotonic() + DEADLINE
         wait = 0.002
         while True:
-            with self.still():
+            with self.refs_lock():
                 before = self._tip() if new else self._settled()
                 at, moves = before, list[Move]()
                 for make in (build, *more):
@@ -170,7 +170,7 @@ class Store:
         assert tip is not None
         return Snapshot(self.backend, tip, self._cache)
 
-    def _object(self, before: Snapshot, draft: Draft) -> str:
+    def _object(self, before: Snapshot, draft: StateCommit) -> str:
         backend = self.backend
         changes: dict[str, Entry | bytes | None] = dict(draft.files)
         tree = trees.edit(backend, before.tree, changes)
@@ -198,7 +198,7 @@ class Store:
         """
         give_up = time.monotonic() + LOCKED
         while True:
-            with self.still():
+            with self.refs_lock():
                 self.journal.write([move])
                 try:
                     return self.backend.swap([move])
@@ -211,7 +211,7 @@ class Store:
             time.sleep(random.uniform(0, 0.05))  # noqa: S311  (jitter)
 
     @contextmanager
-    def still(self) -> Iterator[None]:
+    def refs_lock(self) -> Iterator[None]:
         """Hold off everybody who moves refs of gitmill's: refs and journal agree meanwhile."""
         if self._held:
             yield
@@ -229,7 +229,7 @@ class Store:
         """Put refs of gitmill's back that somebody else has moved since they were `seen`.
 
         `theirs` says of a move to a ref's present value whether it is to be left. Returns the
-        moves that were made. The caller sees to it that all is `still`.
+        moves that were made. The caller sees to it that all holds `refs_lock`.
         """
         journalled, refs = self.journal.since(since), self.backend.refs("refs/")
         now = {ref: oid for ref, oid in refs.items() if layout.is_own(ref)}
@@ -245,7 +245,7 @@ class Store:
 
     def clear_stale(self) -> list[str]:
         """Move locks aside that killed processes left on refs of gitmill's; return their names."""
-        with self.still():
+        with self.refs_lock():
             return self._clear_stale()
 
     def _clear_stale(self) -> list[str]:

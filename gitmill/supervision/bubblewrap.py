@@ -3,8 +3,8 @@
     bwrap ── first process of a PID namespace ── the command ── what it starts
 
 A command that is `read-only` or `workspace` sees the file system as it is, but read-only: writable
-is what a `Fence` names, and empty are places with what is not its business, such as other people's
-keys. `full` has no limits but the PID namespace. Whatever the level, nothing survives bwrap, and
+is what a `Sandbox` names, and what is not its business, such as other people's keys, is empty.
+`full` has no limits but the PID namespace. Whatever the level, nothing survives bwrap, and
 bwrap dies with the process that started it.
 """
 
@@ -31,7 +31,7 @@ _TMP = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108  (hidden, not used)
 
 
 @dataclass(frozen=True, slots=True)
-class Fence:
+class Sandbox:
     """What stands between a command and the machine. All paths are absolute.
 
     `program` is bubblewrap. `blank` is an empty file, shown where a hidden file is; `hidden` are
@@ -51,7 +51,7 @@ class Fence:
     network: bool = True
 
     def around(self, command: process.Command) -> process.Command:
-        """Return the command inside of the fence, as far as its `access` asks for one."""
+        """Return the command inside the sandbox, as far as its `access` asks for one."""
         argv = [self.program, *_ALWAYS, *(() if self.network else ("--unshare-net",))]
         argv += (
             _FULL
@@ -59,7 +59,7 @@ class Fence:
             else [*_LIMITED, *_ROOT, *self._mounts(command.access)]
         )
         argv += ["--chdir", os.fspath(command.cwd), "--", *command.argv]
-        return replace(command, argv=tuple(argv), fenced=True)
+        return replace(command, argv=tuple(argv), sandboxed=True)
 
     def _mounts(self, access: str) -> list[str]:
         kinds = {path: "empty" for path in _TMP if path.is_dir()}
@@ -94,7 +94,7 @@ def _bind(path: Path) -> str:
 def _real(path: Path) -> Path | None:
     """Return where a path leads; None if there is nothing, so nothing to hide or to show.
 
-    Of a hundred paths that a fence names, few are there: that is asked in the cheapest way.
+    Of a hundred paths that a sandbox names, few are there: that is asked in the cheapest way.
     """
     return Path(os.path.realpath(path)) if os.path.exists(path) else None  # noqa: PTH110
 
@@ -105,14 +105,14 @@ def _nearest(path: Path, kinds: Mapping[Path, str]) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Bubblewrap:
     """The bubblewrap that works here; without one `program` is empty and `why` says why."""
 
     program: str
     why: str = ""
 
 
-def find(wanted: str = "") -> Found:
+def find(wanted: str = "") -> Bubblewrap:
     """Return the `wanted` bubblewrap, else that on PATH, else the one that comes with gitmill.
 
     Each is really started once in this process: the kernel or a container may forbid it.
@@ -121,7 +121,7 @@ def find(wanted: str = "") -> Found:
 
 
 @cache
-def _find(wanted: str, path: str) -> Found:
+def _find(wanted: str, path: str) -> Bubblewrap:
     whys: list[str] = []
     for program in _candidates(wanted, path):
         try:
@@ -132,9 +132,9 @@ def _find(wanted: str, path: str) -> Found:
             whys.append(f"{program}: {getattr(error, 'strerror', None) or 'it hangs'}")
             continue
         if done.returncode == 0:
-            return Found(program)
+            return Bubblewrap(program)
         whys.append(f"{program}: {(done.error.splitlines() or ['it fails'])[-1]}")
-    return Found("", "; ".join(whys) or "there is no bubblewrap")
+    return Bubblewrap("", "; ".join(whys) or "there is no bubblewrap")
 
 
 def _candidates(wanted: str, path: str) -> Collection[str]:

@@ -108,7 +108,7 @@ class LocalEngine:
             "transcript": os.fspath(command.transcript or ""),
             "transcript_limit": _TRANSCRIPT_LIMIT,
             "token": f"{_COMMAND}={token}".encode(),
-            "fenced": command.fenced,
+            "sandboxed": command.sandboxed,
         }
 
 

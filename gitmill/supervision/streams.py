@@ -158,7 +158,7 @@ def _take(size: int) -> bytes | None:
     return bytes(data)
 
 
-def say(data: bytes) -> None:
+def write_message(data: bytes) -> None:
     """Write all of it to standard output, as long as somebody is there to read it."""
     view = memoryview(data)
     try:

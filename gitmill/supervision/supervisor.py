@@ -22,7 +22,7 @@ import select
 import time
 
 from gitmill.supervision import procfs, spawn
-from gitmill.supervision.streams import Kept, Transcript, read_frame, say
+from gitmill.supervision.streams import Kept, Transcript, read_frame, write_message
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     class Spec(TypedDict):
         """What to run. Seconds may be infinite. `token` is a `NAME=value` of `env` to sweep for.
 
-        With `fenced`, `argv` is bubblewrap's, which has the command in a PID namespace.
+        With `sandboxed`, `argv` is bubblewrap's, which has the command in a PID namespace.
         """
 
         argv: list[str]
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
         transcript: str
         transcript_limit: int
         token: bytes
-        fenced: bool
+        sandboxed: bool
 
 else:
     import _signal as signal  # the public module builds enumerations: 4 ms for each command
@@ -160,14 +160,14 @@ class Run:
         if not procfs.usable():
             self._signal_group(signal.SIGKILL)
         now = time.monotonic()
-        deadline, alone = now + PATIENCE, now + (MOMENT if self._spec["fenced"] else 0.0)
+        deadline, alone = now + PATIENCE, now + (MOMENT if self._spec["sandboxed"] else 0.0)
         # Orphans become our children, so when there is no child there is no descendant.
         while (left := self._reap()) and (now := time.monotonic()) < deadline:
             # A namespace dies with its bubblewrap; to look through /proc costs more than all else.
             if now >= alone:
                 procfs.end_children()
             time.sleep(0.002)
-        if left or not self._spec["fenced"]:
+        if left or not self._spec["sandboxed"]:
             procfs.end_bearing(self._spec["token"])
 
     def _overdue(self, wall: float) -> str:
@@ -193,7 +193,7 @@ class Run:
 
     def _signal_group(self, number: int) -> None:
         group = self._pid
-        if self._spec["fenced"] and number != signal.SIGKILL:
+        if self._spec["sandboxed"] and number != signal.SIGKILL:
             # At a signal bubblewrap would die, and all with it: the command is in a group of its
             # child's, the first process of the namespace, to which only SIGKILL means anything.
             inside = procfs.children(self._pid) if procfs.usable() else {}
@@ -227,7 +227,7 @@ class Run:
             self._outputs[fd].add(data)
             self._transcript.add(data)
             if self._spec["stream"] and self._outputs[fd] is self.stdout:
-                say(len(data).to_bytes(4, "big") + data)
+                write_message(len(data).to_bytes(4, "big") + data)
         else:
             del self._outputs[fd]
             self._forget(fd)
@@ -273,7 +273,7 @@ class Run:
         given = (stdin, ends[0][1], ends[1][1])
         spec = self._spec
         argv, told = spec["argv"], -1
-        if spec["fenced"]:
+        if spec["sandboxed"]:
             self._status_fd, told = os.pipe()
             os.set_inheritable(told, True)
             argv = [argv[0], "--json-status-fd", str(told), *argv[1:]]
@@ -301,9 +301,9 @@ def _report(ended: str, status: int, seconds: float, stdout: Kept, stderr: Kept)
         f'{{"ended":"{ended}","status":{status},"seconds":{seconds:.6f},'
         f'"cut":{stdout.cut + stderr.cut},"stdout":{len(out)},"stderr":{len(err)}}}\n'
     )
-    say(line.encode() + out + err)
+    write_message(line.encode() + out + err)
 
 
 def _end_stream(spec: Spec) -> None:
     if spec["stream"]:
-        say(bytes(4))
+        write_message(bytes(4))

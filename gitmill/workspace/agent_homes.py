@@ -147,7 +147,7 @@ def _is_over(snapshot: Snapshot, name: str) -> bool:
     return not snapshot.broken and (item is None or item.status in FINAL)
 
 
-def settle(mill: Mill) -> list[str]:
+def clean_up(mill: Mill) -> list[str]:
     """Give back logins that killed runs had, and remove homes that nobody needs any more.
 
     Returns one sentence for each token that was put back. Homes in use are left alone.

@@ -20,10 +20,10 @@ def keep_worktree(mill: Mill, slot: Slot, item_id: str, commit: str) -> str:
     """
     base = mill.tree_of(commit)
     tree = slot.take_tree(mill.store.backend, base)
-    return keep_tree(mill, item_id, secret_scan.sweep(mill, base, tree), commit)
+    return keep_tree(mill, item_id, secret_scan.scrub(mill, base, tree), commit)
 
 
-def keep_tree(mill: Mill, item_id: str, swept: secret_scan.Swept, commit: str) -> str:
+def keep_tree(mill: Mill, item_id: str, swept: secret_scan.ScrubbedTree, commit: str) -> str:
     """Put a tree that began from `commit` under a rescue ref, as `keep_worktree` does."""
     backend, tree = mill.store.backend, swept.tree
     work = backend.ref(f"{layout.WORK}{item_id}")

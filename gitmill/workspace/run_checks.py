@@ -20,7 +20,7 @@ from gitmill.store import layout
 from gitmill.store.events import timestamp
 from gitmill.workspace import sandbox, secret_scan
 from gitmill.workspace.trust import require_trusted
-from gitmill.workspace.workspace import Rights, place, platform_name, setup_key
+from gitmill.workspace.workspace import Rights, open_workspace, platform_name, setup_key
 
 CRITERION_TIMEOUT = 1200.0  # seconds
 
@@ -127,7 +127,7 @@ def run_checks(
     require_trusted(mill, {f"checks.{check.name}": check.command for check in checks})
     results: list[CheckResult] = []
     rights = Rights(network=sandbox.network(policy, stage))
-    with place(mill, policy, commit, kind="clean", claim=claim, rights=rights) as here:
+    with open_workspace(mill, policy, commit, kind="clean", claim=claim, rights=rights) as here:
         for check, d in named:
             if d in known:
                 results.append(_cached(check, d))

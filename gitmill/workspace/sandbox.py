@@ -21,17 +21,18 @@ from gitmill.errors import BadConfigError, SandboxMissingError
 from gitmill.git.worktrees import Slot
 from gitmill.mill import Mill
 from gitmill.supervision import bubblewrap
-from gitmill.supervision.bubblewrap import Fence, Found
+from gitmill.supervision.bubblewrap import Bubblewrap, Sandbox
 from gitmill.workspace import private_paths
 
 ENFORCED, NOT_ENFORCED, OFF = "bubblewrap", "not enforced", "off"
 NOTE = "not-enforced"  # the file that tells `status` why there is no sandbox
 
 
-def wish(mill: Mill, policy: Policy) -> Enforce:
-    """Return what policy and `git config gitmill.sandbox` come to. Raises `BadConfigError`.
+def wanted(mill: Mill, policy: Policy) -> Enforce:
+    """Return the mode that policy and `git config gitmill.sandbox` agree on.
 
-    It is a person's word, but for `required`, which neither takes from the other.
+    The person's setting wins, except that either side may insist on `required`. Raises
+    `BadConfigError`.
     """
     own = mill.repository.preferences.get("sandbox", policy.sandbox.enforce.value)
     if own not in list(Enforce):
@@ -43,16 +44,16 @@ def wish(mill: Mill, policy: Policy) -> Enforce:
     return Enforce.REQUIRED if required else Enforce(own)
 
 
-def found(mill: Mill, policy: Policy) -> Found | None:
+def require_sandbox(mill: Mill, policy: Policy) -> Bubblewrap | None:
     """Return the sandbox of this machine, None where none is wanted.
 
     Raises `SandboxMissingError` where it is required and cannot be had.
     """
-    wanted = wish(mill, policy)
-    if wanted is Enforce.OFF:
+    mode = wanted(mill, policy)
+    if mode is Enforce.OFF:
         return None
-    here = find(mill)
-    if wanted is Enforce.REQUIRED and not here.program:
+    here = find_sandbox(mill)
+    if mode is Enforce.REQUIRED and not here.program:
         raise SandboxMissingError(
             "the sandbox is required and cannot be had here", evidence=[here.why], hints=HINTS
         )
@@ -65,20 +66,20 @@ HINTS = (
 )
 
 
-def find(mill: Mill) -> Found:
+def find_sandbox(mill: Mill) -> Bubblewrap:
     """Return the sandbox of this machine, whether it is wanted or not."""
     return bubblewrap.find(mill.repository.preferences.get("bubblewrap", ""))
 
 
-def word(mill: Mill, policy: Policy) -> str:
+def enforcement(mill: Mill, policy: Policy) -> str:
     """Return what a run log says of the sandbox."""
-    here = found(mill, policy)
+    here = require_sandbox(mill, policy)
     return OFF if here is None else ENFORCED if here.program else NOT_ENFORCED
 
 
-def note(mill: Mill, policy: Policy) -> None:
+def leave_note(mill: Mill, policy: Policy) -> None:
     """Leave word for `status`, or take it away."""
-    here = found(mill, policy)
+    here = require_sandbox(mill, policy)
     path = mill.repository.private / NOTE
     with suppress(OSError):
         if here is not None and here.program:
@@ -93,10 +94,10 @@ def network(policy: Policy, stage: PlannedStage | None, *, model: bool = False) 
     return (said or (Network.ON if model else policy.sandbox.network)) is Network.ON
 
 
-def fence_of(mill: Mill, policy: Policy, slot: Slot, *, network: bool) -> Fence | None:
-    """Return the fence of a worktree, None where there is no sandbox."""
-    here = found(mill, policy)
-    note(mill, policy)
+def sandbox_for(mill: Mill, policy: Policy, slot: Slot, *, network: bool) -> Sandbox | None:
+    """Return the sandbox of a worktree, None where there is no sandbox."""
+    here = require_sandbox(mill, policy)
+    leave_note(mill, policy)
     if here is None or not here.program:
         return None
     pool, common = mill.pool.folder.resolve(), mill.repository.common.resolve()
@@ -104,7 +105,7 @@ def fence_of(mill: Mill, policy: Policy, slot: Slot, *, network: bool) -> Fence 
     blank.touch()
     others = [path for path in pool.parent.glob("*/homes") if path.parent != pool]
     top = mill.repository.top
-    return Fence(
+    return Sandbox(
         program=here.program,
         worktree=slot.path.resolve(),
         blank=blank,

@@ -83,21 +83,21 @@ def _scanner() -> Scanner:
 
 
 @dataclass(frozen=True, slots=True)
-class Swept:
+class ScrubbedTree:
     """A tree without the files that bring secrets, and what was found in those."""
 
     tree: str
     findings: tuple[Finding, ...]
 
 
-def sweep(mill: Mill, base: str, tree: str) -> Swept:
+def scrub(mill: Mill, base: str, tree: str) -> ScrubbedTree:
     """Take out of a tree what brings secrets; such files are left as they are in tree `base`."""
     changes = list(trees.changes(mill.store.backend, base, tree))
     found = sanity.secrets_in(changed_files(mill, changes), search, allowed_now(mill))
     undo: dict[str, Entry | bytes | None] = {c.path: c.old for c in changes if c.path in found}
     if undo:
         tree = trees.edit(mill.store.backend, tree, undo)
-    return Swept(tree, tuple(finding for told in found.values() for finding in told))
+    return ScrubbedTree(tree, tuple(finding for told in found.values() for finding in told))
 
 
 def allowed_now(mill: Mill) -> tuple[str, ...]:

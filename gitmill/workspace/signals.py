@@ -24,62 +24,64 @@ _NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass
-class _Told:
-    """What this process has been told, and whether it may be obeyed at once."""
+class StopFlag:
+    """Whether this process was asked to stop, and whether it may stop at once."""
 
     listening: bool = False
     stop: bool = False
-    breakable: bool = False
+    interruptible: bool = False
 
     def note(self, _number: int, _frame: object) -> None:
+        """Handle a signal that means stop."""
         self.stop = True
-        if self.breakable:
+        if self.interruptible:
             raise KeyboardInterrupt
 
 
-_told = _Told()
+_flag = StopFlag()
 
 
 @contextmanager
 def interruptible(mill: Mill) -> Iterator[None]:
     """Note signals that mean stop, and let `gitmill stop` find this process.
 
-    They become `KeyboardInterrupt` inside of `breakable`, at `obey`, and at the end of this.
+    They become `KeyboardInterrupt` inside `interruptible_section`, at `raise_if_stopped`, and at
+    the end.
     """
-    if _told.listening or threading.current_thread() is not threading.main_thread():
+    if _flag.listening or threading.current_thread() is not threading.main_thread():
         yield
         return
     # What our parent has us ignore stays ignored, as behind `nohup` or a script's `&`.
     heard = [n for n in _NUMBERS if signal.getsignal(n) is not signal.SIG_IGN]
-    _told.listening, _told.stop, _told.breakable = True, False, False
-    old = {number: signal.signal(number, _told.note) for number in heard}
+    _flag.listening, _flag.stop, _flag.interruptible = True, False, False
+    old = {number: signal.signal(number, _flag.note) for number in heard}
     try:
         with _listed(mill):
             yield
-        obey()
+        raise_if_stopped()
     finally:
-        _told.listening = False
+        _flag.listening = False
         for number, handler in old.items():
             signal.signal(number, handler)
 
 
 @contextmanager
-def breakable() -> Iterator[None]:
+def interruptible_section() -> Iterator[None]:
     """Let what is done here be cut off at any point by being told to stop."""
-    if not _told.listening or threading.current_thread() is not threading.main_thread():
+    if not _flag.listening or threading.current_thread() is not threading.main_thread():
         yield
         return
     try:
-        _told.breakable = True
-        obey()
+        _flag.interruptible = True
+        raise_if_stopped()
         yield
     finally:
-        _told.breakable = False
+        _flag.interruptible = False
 
 
-def obey() -> None:
+def raise_if_stopped() -> None:
     """Raise `KeyboardInterrupt` when this process has been told to stop."""
-    if _told.listening and _told.stop:
+    if _flag.listening and _flag.stop:
         raise KeyboardInterrupt
 
 
@@ -88,7 +90,7 @@ def obey() -> None:
 
 @contextmanager
 def _listed(mill: Mill) -> Iterator[None]:
-    path = _folder(mill) / f"{mill.mint()}.json"
+    path = _folder(mill) / f"{mill.new_token()}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(asdict(processes.this_process())))
     try:

@@ -15,7 +15,7 @@ from gitmill.core.item import Item
 from gitmill.core.verdict import Finding, Severity
 from gitmill.git import tamper
 from gitmill.git.objects import Move
-from gitmill.git.tamper import Picture, RefChange, Who
+from gitmill.git.tamper import Actor, GitDirSnapshot, RefChange
 from gitmill.mill import Mill
 from gitmill.store import layout
 from gitmill.store.history import entries
@@ -49,7 +49,7 @@ class Guard:
         self._look()
 
     def _look(self) -> None:
-        with self._mill.store.still():
+        with self._mill.store.refs_lock():
             self._position = self._mill.store.journal.position()
             self._read = self._undone.stat().st_size if self._undone.exists() else 0
             self._before = tamper.take(self._common, self._mill.store.backend)
@@ -59,7 +59,7 @@ class Guard:
 
         Those of high severity hold the item.
         """
-        with self._mill.store.still():
+        with self._mill.store.refs_lock():
             after = tamper.take(self._common, self._mill.store.backend)
             found = self._seen_by_others()
             if after != self._before:
@@ -68,7 +68,7 @@ class Guard:
             self._mill.tampered.setdefault(self._claim, []).extend(found)
             self._look()
 
-    def _compare(self, after: Picture) -> list[Finding]:
+    def _compare(self, after: GitDirSnapshot) -> list[Finding]:
         before = self._before
         # First what steers git: the calls that follow must not run what was planted.
         told = tamper.clean(self._mill.repository.git, before, after, self._aside)
@@ -85,13 +85,13 @@ class Guard:
         seen = {ref: oid for ref, oid in self._before.refs.items() if layout.is_own(ref)}
 
         def theirs(move: Move) -> bool:
-            return who.get(move.ref) is Who.OTHERS
+            return who.get(move.ref) is Actor.OTHERS
 
         if changes:
             for move in self._mill.store.put_back(seen, self._position, theirs):
                 kept = f"; what it had is {self._keep(move.old)}" if move.old else ""
                 text = f"{move.ref} was {_verb(move.new, move.old)}; it was put back{kept}"
-                yield self._undo(text, move.ref, proven=who.get(move.ref) is Who.THEY)
+                yield self._undo(text, move.ref, proven=who.get(move.ref) is Actor.AGENT)
 
     def _undo(self, text: str, name: str, *, proven: bool = False) -> Finding:
         """Note what is put back, for the others; who shares the time is not to be blamed for it."""
@@ -131,7 +131,7 @@ class Guard:
 
     def _tell(self, change: RefChange) -> Iterable[Finding]:
         """Tell of a ref of the user's; it stays where it is, and what it had is kept."""
-        if change.who is Who.OTHERS:
+        if change.who is Actor.OTHERS:
             return
         kept = ""
         if change.ref != "HEAD" and change.old is not None:
@@ -141,7 +141,7 @@ class Guard:
 
     def _is_tampering(self, change: RefChange) -> bool:
         """Whether it cannot have been the user, whose git leaves a line in the reflog."""
-        if change.who is Who.THEY:
+        if change.who is Actor.AGENT:
             return True
         kind, _, name = change.ref.removeprefix("refs/").partition("/")
         if tamper.named(self._trace, "replace" if kind == "replace" else name):

@@ -18,17 +18,17 @@ from gitmill.git.tamper import TRACE
 from gitmill.git.worktree_entries import remove
 from gitmill.git.worktrees import Slot
 from gitmill.mill import Mill
-from gitmill.supervision.bubblewrap import Fence
+from gitmill.supervision.bubblewrap import Sandbox
 from gitmill.supervision.local import LocalEngine
 from gitmill.workspace import agent_homes, private_paths, sandbox, secret_scan
 from gitmill.workspace.rescue import keep_worktree
-from gitmill.workspace.signals import breakable
+from gitmill.workspace.signals import interruptible_section
 from gitmill.workspace.tamper_guard import Guard, identity
 from gitmill.workspace.trust import require_trusted
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Workspace:
     """A prepared worktree, the environment for what runs in it, and the engine that runs it."""
 
     mill: Mill
@@ -38,22 +38,22 @@ class Place:
     env: Mapping[str, str]
     findings: Path
     home: Path
-    fence: Fence | None
+    sandbox: Sandbox | None
     guard: Guard | None  # where the sandbox does not keep code from the repository
     made: str  # tree of the worktree after its set-up: what that made is nobody's work
 
-    def with_home(self, home: Path) -> Place:
+    def with_home(self, home: Path) -> Workspace:
         """Return this place with another home, which may have been used before."""
-        fence = self.fence
-        if fence is not None:
-            fence = replace(fence, writable=(*fence.writable, home))
+        sandbox = self.sandbox
+        if sandbox is not None:
+            sandbox = replace(sandbox, writable=(*sandbox.writable, home))
         return replace(
-            self, home=home, env={**self.env, **agent_homes.environment(home)}, fence=fence
+            self, home=home, env={**self.env, **agent_homes.environment(home)}, sandbox=sandbox
         )
 
-    def with_network(self) -> Place:
+    def with_network(self) -> Workspace:
         """Return this place with a network, whatever its stage says."""
-        return replace(self, fence=self.fence and replace(self.fence, network=True))
+        return replace(self, sandbox=self.sandbox and replace(self.sandbox, network=True))
 
     def shell(self, script: str, *, seconds: float, name: str = "check") -> process.Outcome:
         """Run a shell script in the worktree; it stops at its first failing line."""
@@ -68,9 +68,9 @@ class Place:
         the sandbox, what it was refused is told as far as it says so.
         """
         agent_homes.furnish(self.mill, self.home)
-        held = self.fence.around(command) if self.fence else command
+        held = self.sandbox.around(command) if self.sandbox else command
         try:
-            with breakable():
+            with interruptible_section():
                 outcome = self.engine.execute(held)
         finally:
             if self.guard is not None:
@@ -106,7 +106,7 @@ class Rights:
 
 
 @contextmanager
-def place(
+def open_workspace(
     mill: Mill,
     policy: Policy,
     commit: str,
@@ -116,7 +116,7 @@ def place(
     holder: str = "",
     variables: Mapping[str, str] | None = None,
     rights: Rights | None = None,
-) -> Iterator[Place]:
+) -> Iterator[Workspace]:
     """Hold a worktree at a commit, set up by the policy. `kind` is `build` or `clean`.
 
     Raises `SetUpError` when the set-up fails. After an exception what stands in a `build` slot is
@@ -128,22 +128,22 @@ def place(
         key = setup_key(mill, policy, commit)
         # Without kept paths nothing of a set-up outlives the cleaning of the slot.
         same = bool(key and policy.worktree.keep and _stamp(slot) == key)
-        with breakable():
+        with interruptible_section():
             slot.prepare(commit, holder=holder, keep=policy.worktree.keep if same else ())
         findings = slot.tmp / "findings.md"
         findings.touch()
-        fenced = sandbox.fence_of(mill, policy, slot, network=rights.network)
-        env = _environment(policy, slot, fenced) | dict(variables or {})
+        around = sandbox.sandbox_for(mill, policy, slot, network=rights.network)
+        env = _environment(policy, slot, around) | dict(variables or {})
         env["GITMILL_FINDINGS"] = str(findings)
         guard = None
-        if fenced is None or rights.full:
+        if around is None or rights.full:
             trace = slot.side / "trace"
             trace.write_bytes(b"")
             guard = Guard(mill, claim, trace)
             env |= {TRACE: str(trace)} | (identity(claim) if rights.signed else {})
         engine = LocalEngine(marker=claim, lock_fds=(slot.lock,))
         tree, home = mill.tree_of(commit), slot.side / "home"
-        here = Place(mill, claim, slot, engine, env, findings, home, fenced, guard, tree)
+        here = Workspace(mill, claim, slot, engine, env, findings, home, around, guard, tree)
         here = here.with_home(home)
         if key and not same:
             _set_up(mill, here.with_network(), policy, key)
@@ -168,7 +168,7 @@ def _stamp(slot: Slot) -> str:
     return path.read_text() if path.exists() else ""
 
 
-def _set_up(mill: Mill, here: Place, policy: Policy, key: str) -> None:
+def _set_up(mill: Mill, here: Workspace, policy: Policy, key: str) -> None:
     stamp = here.slot.side / "setup"
     stamp.unlink(missing_ok=True)
     named = enumerate(policy.worktree.setup, 1)
@@ -204,7 +204,7 @@ def platform_name() -> str:
     return f"{platform.system()} {platform.machine()} python {platform.python_version()}"
 
 
-def _environment(policy: Policy, slot: Slot, fenced: Fence | None) -> dict[str, str]:
+def _environment(policy: Policy, slot: Slot, around: Sandbox | None) -> dict[str, str]:
     passed = policy.environment.passed
     env = process.scrubbed(
         {
@@ -216,7 +216,7 @@ def _environment(policy: Policy, slot: Slot, fenced: Fence | None) -> dict[str, 
         keep=passed,
     )
     hidden = (
-        private_paths.VARIABLES - set(passed) - set(policy.worktree.env) if fenced else frozenset()
+        private_paths.VARIABLES - set(passed) - set(policy.worktree.env) if around else frozenset()
     )
     return {name: value for name, value in env.items() if name not in hidden}
 

@@ -9,7 +9,7 @@ import pytest
 import gitmill.agents
 from gitmill.core.lifecycle import Event, Status
 from gitmill.errors import StateMovedError
-from gitmill.flows.run import Order, run
+from gitmill.flows.run import RunRequest, run
 from gitmill.mill import Mill
 from gitmill.store.events import Step
 from tests.support.cli import gitmill as cli
@@ -72,7 +72,7 @@ def start(
 
 def go(repo: Repo) -> Mill:
     mill = Mill.open(repo.path)
-    run(mill, Order(), lambda line: None, lambda line: None)
+    run(mill, RunRequest(), lambda line: None, lambda line: None)
     return mill
 
 
@@ -211,6 +211,6 @@ def test_a_race_that_is_lost_after_the_claim_is_told_and_not_passed_over(
     with monkeypatch.context() as patch:
         patch.setattr(Mill, "apply", lost)
         with pytest.raises(StateMovedError):
-            run(mill, Order(), lambda line: None, lambda line: None)
+            run(mill, RunRequest(), lambda line: None, lambda line: None)
     assert mill.snapshot().item(task).status is Status.RUNNING
     assert cli(repo.path, "run").code == 5  # it is leased to this process, which is alive

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from tests.support.repos import Repo, Sandbox
 
 if TYPE_CHECKING:
-    from gitmill.workspace.workspace import Place
+    from gitmill.workspace.workspace import Workspace
 
 REPEATS = int(sys.argv[1]) if len(sys.argv) > 1 else 9
 
@@ -130,15 +130,17 @@ def sandboxes(repo: Repo) -> None:
     """A command that does nothing, in the sandbox and without it, under its supervisor."""
     from gitmill.config import Policy
     from gitmill.mill import Mill
-    from gitmill.workspace.workspace import place
+    from gitmill.workspace.workspace import open_workspace
 
     took = {}
     for value in ("off", "auto"):
         repo.git("config", "gitmill.sandbox", value)
         tip = repo.git("rev-parse", "HEAD")
-        with place(Mill.open(repo.path), Policy(), tip, kind="clean", claim="bench") as here:
+        with open_workspace(
+            Mill.open(repo.path), Policy(), tip, kind="clean", claim="bench"
+        ) as here:
 
-            def command(here: Place = here) -> None:
+            def command(here: Workspace = here) -> None:
                 assert here.shell("true", seconds=60).passed
 
             command()
@@ -159,7 +161,7 @@ def a_task(repo: Repo) -> None:
 
 def _a_task(repo: Repo, how: str) -> None:
     from gitmill import process
-    from gitmill.flows.run import Order
+    from gitmill.flows.run import RunRequest
     from gitmill.flows.run import run as run_flow
     from gitmill.mill import Mill
     from gitmill.people.intake import NewTask, new_task
@@ -178,7 +180,9 @@ def _a_task(repo: Repo, how: str) -> None:
         script = f"echo {number} > '{how} {number}'"
         new_task(mill, NewTask(title="T", script=script, criteria=["$ true"]), ready=True)
         started.clear()
-        costs.append(cpu(lambda mill=mill: run_flow(mill, Order(), lambda _: None, lambda _: None)))
+        costs.append(
+            cpu(lambda mill=mill: run_flow(mill, RunRequest(), lambda _: None, lambda _: None))
+        )
         counts.append(started["git"])
     process.run = real
     row(

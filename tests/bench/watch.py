@@ -93,8 +93,8 @@ def flood(repo: Repo) -> None:
 
 def between(repo: Repo) -> None:
     """From the moment an agent or a check exits to the next stage's start."""
-    from gitmill.attempts.attempt import Line
-    from gitmill.flows.run import Order
+    from gitmill.attempts.attempt import StageProgress
+    from gitmill.flows.run import RunRequest
     from gitmill.flows.run import run as run_flow
     from gitmill.mill import Mill
 
@@ -120,11 +120,11 @@ def between(repo: Repo) -> None:
         gitmill(repo, "task", "new", f"T{number}", "--criterion", "It is fine", "--ready")
     begins: list[tuple[str, float]] = []
 
-    def progress(line: Line) -> None:
+    def progress(line: StageProgress) -> None:
         if not line.verdict:
             begins.append((line.stage, time.time()))
 
-    run_flow(Mill.open(repo.path), Order(through="approved"), progress, lambda _: None)
+    run_flow(Mill.open(repo.path), RunRequest(through="approved"), progress, lambda _: None)
     ends = [(name, float(at)) for name, at in map(str.split, marks.read_text().splitlines())]
     for one, other in (("build", "sanity"), ("checks", "review")):
         gaps = [
@@ -152,7 +152,7 @@ def sums(repo: Repo) -> None:
     from gitmill.core.trailers import EventRecord
     from gitmill.flows.stats import stats
     from gitmill.mill import Mill
-    from gitmill.store.transaction import Draft
+    from gitmill.store.transaction import StateCommit
 
     mill = Mill.open(repo.path)
     log = (
@@ -167,7 +167,7 @@ def sums(repo: Repo) -> None:
         record = EventRecord(
             event="checked", id=f"{number:016x}", evidence=mill.store.backend.write("blob", data)
         )
-        mill.store.commit(lambda _, r=record, p=path, d=data: Draft("x", r, {p: d}))
+        mill.store.commit(lambda _, r=record, p=path, d=data: StateCommit("x", r, {p: d}))
     kept = repo.git_dir / "gitmill/spent.json"
     for name, clear in (("from nothing", True), ("a second time", False)):
         if clear:
@@ -179,7 +179,7 @@ def sums(repo: Repo) -> None:
         what = f"the sum of a day with {spent.attempts:,} run logs, {name} ({used})"
         row(what, took, "ms", "-")
     record = EventRecord(event="checked", id="f" * 16)
-    mill.store.commit(lambda _: Draft("x", record, {"README.md": b"x"}))
+    mill.store.commit(lambda _: StateCommit("x", record, {"README.md": b"x"}))
     began = time.perf_counter()
     spent_today(mill, mill.snapshot())
     row("the same one event later", (time.perf_counter() - began) * 1000, "ms", "-")

@@ -51,7 +51,7 @@ def chain(mill: Mill) -> Counter[str]:
         record = entry.record
         if record is None or not record.item:
             continue
-        assert (record.after, record.at) == last.get(record.item, ("", ""))
+        assert (record.after, record.status_before) == last.get(record.item, ("", ""))
         last[record.item] = (record.id, record.to)
         kinds[record.event] += 1
     items = mill.snapshot().items

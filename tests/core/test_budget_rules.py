@@ -12,9 +12,9 @@ from gitmill.core.budget_rules import (
     Bounds,
     Spent,
     against,
+    budget_exhausted,
     exceeded,
     spent_in,
-    used_up,
 )
 
 LOG = {"agent": "claude", "usage": {"input": 100, "output": 20, "cached": 50}, "cost": 0.5}
@@ -46,18 +46,20 @@ def test_nothing_begins_when_a_bound_is_reached_and_nothing_goes_on_beyond_it():
         (Bounds(tokens=10), "10 of 10 tokens"), (Bounds(cost=1.0), "$1.00 of $1.00"),
         (Bounds(attempts=2), "2 of 2 attempts"), (Bounds(seconds=60), "1m of 1m"),
     ):  # fmt: skip
-        assert used_up(spent, bounds) == told
+        assert budget_exhausted(spent, bounds) == told
         assert exceeded(spent, bounds) == ""
     more = Bounds(tokens=11, cost=1.01, attempts=3, seconds=61)
-    assert used_up(spent, more) == ""
+    assert budget_exhausted(spent, more) == ""
     assert exceeded(spent + Spent(tokens=2), more) == "12 of 11 tokens"
     assert not Bounds()
-    assert used_up(spent, Bounds()) == against(spent, Bounds()) == ""
+    assert budget_exhausted(spent, Bounds()) == against(spent, Bounds()) == ""
 
 
 def test_cents_add_up():
     spent = sum((Spent(cost=0.1) for _ in range(10)), NOTHING)
-    assert used_up(spent, Bounds(cost=1.0)), "ten times 0.1 is 1 dollar, whatever floats say"
+    assert budget_exhausted(spent, Bounds(cost=1.0)), (
+        "ten times 0.1 is 1 dollar, whatever floats say"
+    )
 
 
 def test_an_allowance_names_the_budget_that_is_exceeded():
@@ -81,4 +83,4 @@ def test_a_budget_of_tokens_is_never_overlooked(counts, bound):
     spent = NOTHING
     for count in counts:
         spent += spent_in({"agent": "a", "usage": {"input": count, "output": 0}})
-    assert bool(used_up(spent, Bounds(tokens=bound))) == (sum(counts) >= bound)
+    assert bool(budget_exhausted(spent, Bounds(tokens=bound))) == (sum(counts) >= bound)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gitmill.core.dependencies import check_after, hopeless, unmet
+from gitmill.core.dependencies import check_after, never_met, unmet
 from gitmill.core.lifecycle import Status
 from gitmill.errors import BadDependencyError
 from tests.support.items import by_id, item
@@ -27,13 +27,13 @@ def test_a_dependency_is_met_by_landed_or_done(status):
     items = by_id(a, b)
     met = status in (Status.LANDED, Status.DONE)
     assert list(unmet(items, b)) == ([] if met else ["t-aaaaa"])
-    assert list(hopeless(items, b)) == (["t-aaaaa"] if status is Status.CANCELLED else [])
+    assert list(never_met(items, b)) == (["t-aaaaa"] if status is Status.CANCELLED else [])
 
 
 def test_what_is_unknown_is_never_met_and_not_hopeless():
     alone = item("t-bbbbb", after=["t-aaaaa"])
     assert list(unmet(by_id(alone), alone)) == ["t-aaaaa"]
-    assert list(hopeless(by_id(alone), alone)) == []
+    assert list(never_met(by_id(alone), alone)) == []
 
 
 def test_a_dependency_has_to_exist():

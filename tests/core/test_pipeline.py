@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from gitmill.config.values import When
 from gitmill.core.lifecycle import Event, Status, advance
 from gitmill.core.pipeline import (
-    Settled,
+    NextStep,
+    attempts_exhausted,
     authoring,
     eligible,
     group,
@@ -17,10 +18,9 @@ from gitmill.core.pipeline import (
     judges,
     new_round,
     next_after_pass,
+    next_step,
     paths_meet,
     reviewing,
-    settle,
-    used_up,
 )
 from gitmill.core.verdict import Verdict, VerdictWord
 from tests.support.items import by_id, deliver, item
@@ -139,10 +139,10 @@ def test_a_gate_asks_by_risk(gate, risk, after):
     assert next_after_pass(plan, item(risk=risk), "review") == after
     assert next_after_pass(plan, item(risk=risk), "approve") == "approved"
     assert next_after_pass(plan, item(risk=risk), "checks") == "review"
-    settled = settle(plan, item(risk=risk), "review", "review", Verdict(PASS, "fine"))
-    asked = Settled(Event.ASKED, "approve", {"review": 1}, "it needs a person's approval")
+    settled = next_step(plan, item(risk=risk), "review", "review", Verdict(PASS, "fine"))
+    asked = NextStep(Event.ASKED, "approve", {"review": 1}, "it needs a person's approval")
     assert settled == (
-        asked if after == "approve" else Settled(Event.APPROVED, "review", {"review": 1})
+        asked if after == "approve" else NextStep(Event.APPROVED, "review", {"review": 1})
     )
 
 
@@ -185,9 +185,9 @@ def test_a_gate_asks_by_risk(gate, risk, after):
 )  # fmt: skip
 def test_each_verdict_at_each_stage_of_the_shipped_loop(head, at, word, event, stage, counters):
     begun = item(status="running", stage=head, counters={"build": 1, "returns": 1})
-    settled = settle(deliver(), begun, head, at, Verdict(word, "because"))
+    settled = next_step(deliver(), begun, head, at, Verdict(word, "because"))
     reason = "" if word is PASS else "because"
-    assert settled == Settled(event, stage, counters, reason)
+    assert settled == NextStep(event, stage, counters, reason)
 
 
 def test_no_verdict_at_any_stage_is_left_without_a_way():
@@ -196,7 +196,7 @@ def test_no_verdict_at_any_stage_is_left_without_a_way():
             for at_stage in group(plan, first.name):
                 for word in VerdictWord:
                     begun = item(status="running", stage=first.name, risk="high")
-                    settled = settle(plan, begun, first.name, at_stage.name, Verdict(word))
+                    settled = next_step(plan, begun, first.name, at_stage.name, Verdict(word))
                     assert advance(Status.RUNNING, settled.event)
                     assert settled.stage in {stage.name for stage in plan.stages}
                     if word is not PASS:
@@ -206,15 +206,15 @@ def test_no_verdict_at_any_stage_is_left_without_a_way():
 def test_attempts_are_bounded_in_a_round_and_a_return_begins_a_new_one():
     plan, counters = deliver(), {}
     for number in (1, 2):
-        settled = settle(plan, item(counters=counters), "build", "build", Verdict(FAIL, "no"))
+        settled = next_step(plan, item(counters=counters), "build", "build", Verdict(FAIL, "no"))
         counters = settled.counters
         assert (settled.event, counters) == (Event.FAILED, {"build": number})
-    last = settle(plan, item(counters=counters), "build", "build", Verdict(FAIL, "no"))
-    assert last == Settled(
+    last = next_step(plan, item(counters=counters), "build", "build", Verdict(FAIL, "no"))
+    assert last == NextStep(
         Event.BLOCKED, "build", {"build": 3}, "all 3 attempts at build are used up: no"
     )
-    returned = settle(plan, item(counters=counters), "review", "review", Verdict(RETURN, "mend"))
-    assert returned == Settled(Event.RETURNED, "build", {"returns": 1}, "mend")
+    returned = next_step(plan, item(counters=counters), "review", "review", Verdict(RETURN, "mend"))
+    assert returned == NextStep(Event.RETURNED, "build", {"returns": 1}, "mend")
     assert new_round({"build": 2, "review": 1, "aborts": 2, "returns": 4}) == {
         "aborts": 2,
         "returns": 5,
@@ -225,7 +225,7 @@ def test_rounds_are_bounded():
     plan = deliver("[limits]\nreturns = 2\n")
     for returns, event in ((0, Event.RETURNED), (1, Event.RETURNED), (2, Event.BLOCKED)):
         begun = item(counters={"returns": returns})
-        settled = settle(plan, begun, "review", "review", Verdict(RETURN))
+        settled = next_step(plan, begun, "review", "review", Verdict(RETURN))
         assert (settled.event, settled.counters) == (event, {"returns": returns + 1})
         assert settled.reason == ("it was returned more than 2 times" if returns == 2 else "")
 
@@ -235,7 +235,7 @@ def test_a_failed_build_is_looked_into_twice_then_a_consultant_decides():
     for stage, word in (("build", FAIL), ("troubleshoot", PASS)) * 2 + (
         ("build", FAIL), ("consult", RETURN), ("build", IMPOSSIBLE), ("consult", IMPOSSIBLE),
     ):  # fmt: skip
-        settled = settle(plan, now, stage, stage, Verdict(word, "why"))
+        settled = next_step(plan, now, stage, stage, Verdict(word, "why"))
         seen.append((settled.event.value, settled.stage, dict(settled.counters)))
         now = item(stage=settled.stage, counters=dict(settled.counters))
     assert seen == [
@@ -255,16 +255,19 @@ def test_what_a_side_stage_passes_is_no_approval_and_never_a_try_too_many():
     assert [s.name for s in plan.stages if judges(plan, s.name)] == ["review"]
     assert [s.name for s in plan.stages if is_side(plan, s.name)] == ["troubleshoot", "consult"]
     spent = item(counters={"build": 3, "troubleshoot": 1})
-    settled = settle(plan, spent, "troubleshoot", "troubleshoot", Verdict(PASS))
+    settled = next_step(plan, spent, "troubleshoot", "troubleshoot", Verdict(PASS))
     assert (settled.event, settled.stage) == (Event.ADVANCED, "consult")
     spent = item(counters={"build": 3, "troubleshoot": 2})
-    settled = settle(plan, spent, "consult", "consult", Verdict(PASS))
+    settled = next_step(plan, spent, "consult", "consult", Verdict(PASS))
     assert (settled.event, settled.stage) == (Event.BLOCKED, "build")
 
 
 def test_a_gate_has_no_attempts_to_use_up():
-    assert used_up(deliver(), "approve", {"approve": 900}) == ""
-    assert used_up(deliver(), "review", {"review": 3}) == "all 3 attempts at review are used up"
+    assert attempts_exhausted(deliver(), "approve", {"approve": 900}) == ""
+    assert (
+        attempts_exhausted(deliver(), "review", {"review": 3})
+        == "all 3 attempts at review are used up"
+    )
 
 
 def test_several_approvals_are_counted_and_cost_no_attempt():
@@ -272,24 +275,26 @@ def test_several_approvals_are_counted_and_cost_no_attempt():
     yes = {"commit": "ab" * 20, "patch": "p", "by": "any", "stage": "review"}
     begun = {"counters": {"build": 1, "review": 2}}
     for have in (0, 1):
-        settled = settle(
+        settled = next_step(
             plan, item(reviewed=[yes] * have, **begun), "review", "review", Verdict(PASS)
         )
-        assert settled == Settled(Event.APPROVAL_COUNTED, "review", {"build": 1, "review": 2})
-    settled = settle(plan, item(reviewed=[yes] * 2, **begun), "review", "review", Verdict(PASS))
-    assert settled == Settled(Event.APPROVED, "review", {"build": 1, "review": 3})
+        assert settled == NextStep(Event.APPROVAL_COUNTED, "review", {"build": 1, "review": 2})
+    settled = next_step(plan, item(reviewed=[yes] * 2, **begun), "review", "review", Verdict(PASS))
+    assert settled == NextStep(Event.APPROVED, "review", {"build": 1, "review": 3})
     other = [yes | {"stage": "security"}] * 2
-    settled = settle(plan, item(reviewed=other, **begun), "review", "review", Verdict(PASS))
+    settled = next_step(plan, item(reviewed=other, **begun), "review", "review", Verdict(PASS))
     assert settled.event is Event.APPROVAL_COUNTED  # another stage's approvals do not count
-    no = settle(plan, item(reviewed=[yes] * 2, **begun), "review", "review", Verdict(RETURN, "bad"))
-    assert no == Settled(Event.RETURNED, "build", {"returns": 1}, "bad")
+    no = next_step(
+        plan, item(reviewed=[yes] * 2, **begun), "review", "review", Verdict(RETURN, "bad")
+    )
+    assert no == NextStep(Event.RETURNED, "build", {"returns": 1}, "bad")
 
 
 def test_failures_go_where_the_loop_says_and_no_further():
     plan, counters, way = deliver(more=TROUBLE), {}, []
     stage = "build"
     for _ in range(20):
-        settled = settle(plan, item(counters=counters), stage, stage, Verdict(FAIL))
+        settled = next_step(plan, item(counters=counters), stage, stage, Verdict(FAIL))
         way.append((stage, settled.event.value, settled.stage))
         if settled.event is Event.BLOCKED:
             break
@@ -317,7 +322,7 @@ def test_a_random_walk_always_comes_to_an_end(plan, risk, seed, weights):
         stages = group(plan, now.stage or plan.first.name)
         word = dice.choices(list(VerdictWord), weights)[0]
         reached = dice.randrange(len(stages)) if word is not PASS else -1
-        settled = settle(plan, now, stages[0].name, stages[reached].name, Verdict(word))
+        settled = next_step(plan, now, stages[0].name, stages[reached].name, Verdict(word))
         status = advance(Status.RUNNING, settled.event)
         limits = {s.name: s.attempts + 1 for s in plan.stages if s.attempts}
         limits["returns"] = plan.limits.returns + 1

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from gitmill.core.document import Document
 from gitmill.core.runlog import (
     OUTPUT_LIMIT,
-    Passage,
     RunLog,
+    StageResult,
     finding_json,
     findings_text,
     longest_run,
@@ -42,8 +42,8 @@ def test_a_run_log_is_a_document():
         claim="c1",
         plan="0" * 12,
         passages=[
-            Passage("build", "shell", "pass", 1.0),
-            Passage("checks", "gitmill", "return", 0.2),
+            StageResult("build", "shell", "pass", 1.0),
+            StageResult("checks", "gitmill", "return", 0.2),
         ],
         facts={"base": "b", "work": "", "usage": None, "cost": 0},
         checks=[{"name": "test", "passed": False}],

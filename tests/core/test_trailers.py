@@ -25,7 +25,7 @@ records = st.builds(
 
 def test_a_message_is_a_subject_and_trailers():
     record = EventRecord(
-        event="landed", id="e2", item="t-k3f9x", after="e1", at="landing", to="landed",
+        event="landed", id="e2", item="t-k3f9x", after="e1", status_before="landing", to="landed",
         stage="review", by="Ada <ada@example.com>", claim="c1", plan="0123456789ab",
         evidence="ab" * 20, extra={"Candidate": "cd" * 20, "Onto": "ef" * 20},
     )  # fmt: skip

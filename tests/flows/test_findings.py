@@ -131,10 +131,12 @@ def test_a_damaged_item_does_not_keep_others_from_running(repo: Repo):
     text = repo.git("show", f"gitmill/state:{path}").replace("---\nid", '---\nplan: "0"\nid')
     from gitmill.core.trailers import EventRecord
     from gitmill.mill import Mill
-    from gitmill.store.transaction import Draft
+    from gitmill.store.transaction import StateCommit
 
     record = EventRecord(event="board", id="e", by="test")
-    Mill.open(repo.path).store.commit(lambda _: Draft("by hand", record, {path: text.encode()}))
+    Mill.open(repo.path).store.commit(
+        lambda _: StateCommit("by hand", record, {path: text.encode()})
+    )
     assert gitmill(repo.path, "run").code == 1
     assert item(repo, second)["status"] == "landed"
     assert item(repo, first)["status"] == "blocked"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gitmill.flows.init import init
-from gitmill.flows.run import Order, run
+from gitmill.flows.run import RunRequest, run
 from gitmill.flows.take import take
 from gitmill.mill import Mill
 from gitmill.people.intake import NewTask, new_task
@@ -60,7 +60,7 @@ def begun(repo: Repo, *, land: bool = False) -> str:
     task = new_task(mill, NewTask(title="T", script="echo x >> a.txt", criteria=["$ true"]),
                     ready=True)  # fmt: skip
     through = "landed" if land else "approved"
-    run(mill, Order(through=through), lambda _: None, lambda _: None)
+    run(mill, RunRequest(through=through), lambda _: None, lambda _: None)
     return task.id
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from gitmill.git import tamper
 from gitmill.git.repo import Repository
-from gitmill.git.tamper import Who
+from gitmill.git.tamper import Actor
 from tests.support.repos import Repo, Sandbox
 
 MARKER = "claim@attempts.gitmill.invalid"
@@ -20,7 +20,7 @@ def repo(sandbox: Sandbox) -> Repo:
     return sandbox.repo()
 
 
-def picture(repo: Repo) -> tamper.Picture:
+def picture(repo: Repo) -> tamper.GitDirSnapshot:
     return tamper.take(repo.git_dir, Repository.open(repo.path).reader)
 
 
@@ -29,7 +29,9 @@ def as_they(repo: Repo, *argv: str) -> None:
     subprocess.run(["git", *argv], cwd=repo.path, env=env, check=True)
 
 
-def seen(repo: Repo, before: tamper.Picture, after: tamper.Picture) -> dict[str, Who]:
+def seen(
+    repo: Repo, before: tamper.GitDirSnapshot, after: tamper.GitDirSnapshot
+) -> dict[str, Actor]:
     moved = tamper.moved(repo.git_dir, before, after, MARKER)
     return {change.ref: change.who for change in moved}
 
@@ -39,7 +41,7 @@ def test_commits_of_others_are_theirs_also_when_they_go_on(repo: Repo):
     repo.commit({"a": "1"})
     after = picture(repo)
     repo.commit({"a": "2"})  # between the look at the refs and the one at the reflog
-    assert seen(repo, before, after) == {"refs/heads/main": Who.OTHERS}
+    assert seen(repo, before, after) == {"refs/heads/main": Actor.OTHERS}
 
 
 def test_one_move_among_those_of_others_is_enough(repo: Repo):
@@ -47,21 +49,21 @@ def test_one_move_among_those_of_others_is_enough(repo: Repo):
     repo.commit({"a": "1"})
     as_they(repo, "commit", "-q", "--allow-empty", "-m", "theirs")
     repo.commit({"a": "2"})
-    assert seen(repo, before, picture(repo)) == {"refs/heads/main": Who.THEY}
+    assert seen(repo, before, picture(repo)) == {"refs/heads/main": Actor.AGENT}
 
 
 def test_what_they_did_before_is_no_matter(repo: Repo):
     as_they(repo, "commit", "-q", "--allow-empty", "-m", "theirs")
     before = picture(repo)
     repo.commit({"a": "2"})
-    assert seen(repo, before, picture(repo)) == {"refs/heads/main": Who.OTHERS}
+    assert seen(repo, before, picture(repo)) == {"refs/heads/main": Actor.OTHERS}
 
 
 def test_a_file_that_was_written_and_no_ref_moved(repo: Repo):
     before = picture(repo)
     other = repo.git("commit-tree", "-m", "x", "HEAD^{tree}")
     (repo.git_dir / "refs/heads/main").write_text(f"{other}\n")
-    assert seen(repo, before, picture(repo)) == {"refs/heads/main": Who.UNKNOWN}
+    assert seen(repo, before, picture(repo)) == {"refs/heads/main": Actor.UNKNOWN}
 
 
 def test_heads_and_refs_that_go(repo: Repo):
@@ -70,7 +72,7 @@ def test_heads_and_refs_that_go(repo: Repo):
     repo.git("switch", "-q", "-c", "topic")
     repo.git("branch", "-D", "gone")
     assert seen(repo, before, picture(repo)) == {
-        "HEAD": Who.OTHERS, "refs/heads/gone": Who.UNKNOWN, "refs/heads/topic": Who.OTHERS,
+        "HEAD": Actor.OTHERS, "refs/heads/gone": Actor.UNKNOWN, "refs/heads/topic": Actor.OTHERS,
     }  # fmt: skip
 
 

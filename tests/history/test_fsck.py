@@ -18,7 +18,7 @@ from gitmill.core.document import Document
 from gitmill.core.item import frozen_hash
 from gitmill.flows import land_queue
 from gitmill.flows.init import init
-from gitmill.flows.run import Order, run
+from gitmill.flows.run import RunRequest, run
 from gitmill.history.fsck import Verified, fsck
 from gitmill.history.undo import take_back
 from gitmill.history.undo_target import last_of
@@ -66,9 +66,9 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
             criteria=["$ grep -q more b.txt"],
         )
         first = new_task(mill, again, ready=True).id
-        run(mill, Order(), *_silent())
+        run(mill, RunRequest(), *_silent())
         second = new_task(mill, plain, ready=True).id
-        run(mill, Order(through="approved"), *_silent())
+        run(mill, RunRequest(through="approved"), *_silent())
         repo.commit({"c.txt": "c\n"}, "a person's own")
         land_queue.land_queue(mill, lambda _: None)
         third = new_task(
@@ -850,7 +850,7 @@ def test_a_clone_without_work_says_that_it_cannot_check_it(story: Story):
     mill = Mill.open(story.repo.path)
     task = NewTask(title="Open", script="echo d > d.txt", criteria=["$ true"])
     new_task(mill, task, ready=True)
-    run(mill, Order(through="approved"), *_silent())
+    run(mill, RunRequest(through="approved"), *_silent())
     made = clone(story)
     made.git("fetch", "-q", "origin", "refs/notes/gitmill:refs/notes/gitmill")
     assert unknown(made) == ["there is no ref of work in this clone, and 1 open items have some"]
@@ -860,7 +860,7 @@ def test_a_lost_work_ref_is_found(story: Story):
     mill = Mill.open(story.repo.path)
     task = NewTask(title="Open", script="echo d > d.txt", criteria=["$ true"])
     item = new_task(mill, task, ready=True).id
-    run(mill, Order(through="approved"), *_silent())
+    run(mill, RunRequest(through="approved"), *_silent())
     commit = story.repo.git("rev-parse", f"refs/gitmill/work/{item}")
     story.repo.git("update-ref", "-d", f"refs/gitmill/work/{item}")
     assert faults(story) == [("work-ref", commit, item)]
@@ -982,7 +982,7 @@ def test_what_is_edited_during_a_landing_stands_in_its_note(sandbox: Sandbox):
     init(mill)
     task = NewTask(title="Old", script="echo b > b.txt", criteria=["$ true"])
     item = new_task(mill, task, ready=True).id
-    run(mill, Order(through="approved"), *_silent())
+    run(mill, RunRequest(through="approved"), *_silent())
     edit = f"{sys.executable} -m gitmill task edit {item} --title New"
     policy = f"[checks]\ntest = '(cd {repo.path} && {edit})'\n"
     repo.commit({".gitmill/config.toml": policy})
@@ -998,7 +998,7 @@ def test_a_pass_names_its_inputs_so_that_its_definition_can_be_computed(sandbox:
     init(mill)
     task = NewTask(title="One", script="echo b > b.txt", criteria=["$ true"])
     new_task(mill, task, ready=True)
-    run(mill, Order(), *_silent())
+    run(mill, RunRequest(), *_silent())
     verified = verify(repo)
     assert (verified.holds, verified.landings) == (True, 1)
     (path,) = repo.git("ls-tree", "-r", "--name-only", STATE, "checks").splitlines()

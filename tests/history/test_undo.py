@@ -639,7 +639,7 @@ def test_what_we_landed_ourselves_is_not_looked_through(repo: Repo):
         found, real = [], process.run
         process.run = lambda argv, **more: (found.append(argv), real(argv, **more))[1]
         try:
-            detect_reverts.notice(Mill.open(repo.path))
+            detect_reverts.detect_reverts(Mill.open(repo.path))
         finally:
             process.run = real
         return any("log" in argv for argv in found)

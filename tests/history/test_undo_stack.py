@@ -71,11 +71,11 @@ def waiting(mill: Mill) -> str:
     _, folder = take.take(mill, task)
     Path(folder, "b.txt").write_text(task)
     take.submit(mill, task, "made", lambda _: None)
-    from gitmill.attempts.attempt import carry, claim
+    from gitmill.attempts.attempt import claim, run_stages
     from gitmill.core.pipeline import group
 
     now = claim(mill, task)
-    carry(mill, now, group(now.plan, now.item.stage), lambda _: None)
+    run_stages(mill, now, group(now.plan, now.item.stage), lambda _: None)
     assert mill.snapshot().item(task).status is Status.WAITING
     return task
 
@@ -110,7 +110,7 @@ def test_undo_is_a_way_back_through_everything(mill: Mill, begun: bool, names: l
     assert len(told) == commits, "nothing is removed"
     for entry in told:
         record = entry.record
-        at = Status(record.at) if record.at else None
+        at = Status(record.status_before) if record.status_before else None
         assert leads(at, Event(record.event), Status(record.to))
     if not begun:
         undo.take_back(mill, undo_target.last_of(mill, task))

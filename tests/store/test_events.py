@@ -18,7 +18,7 @@ from gitmill.store import layout
 from gitmill.store.events import Step, birthday, draft_created, timestamp
 from gitmill.store.layout import STATE
 from gitmill.store.snapshot import Snapshot
-from gitmill.store.transaction import Draft
+from gitmill.store.transaction import StateCommit
 from gitmill.workspace.leases import new_lease
 from tests.support.items import FIELDS
 from tests.support.repos import Repo, Sandbox
@@ -69,7 +69,12 @@ def test_trailers_are_the_event_and_name_the_one_before(repo: Repo, mill: Mill, 
     assert subject == f"{task}: claimed"
     assert record is not None
     assert (record.item, record.event, record.after) == (task, "claimed", before)
-    assert (record.at, record.to, record.stage, record.claim) == ("ready", "running", "build", "c1")
+    assert (record.status_before, record.to, record.stage, record.claim) == (
+        "ready",
+        "running",
+        "build",
+        "c1",
+    )
     assert record.id == mill.snapshot().item(task).event
 
 
@@ -114,9 +119,9 @@ def test_an_illegal_event_leaves_no_commit(repo: Repo, mill: Mill, task: str):
 def by_hand(mill: Mill, task: str, change: Callable[[str], str]) -> None:
     path, record = layout.item_path(task), EventRecord(event="board", id="e", by="test")
 
-    def build(snapshot: Snapshot) -> Draft:
+    def build(snapshot: Snapshot) -> StateCommit:
         text = change((snapshot.read(path) or b"").decode())
-        return Draft("by hand", record, {path: text.encode()})
+        return StateCommit("by hand", record, {path: text.encode()})
 
     mill.store.commit(build)
 

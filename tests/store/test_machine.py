@@ -29,7 +29,7 @@ from gitmill.git.objects import read_commit
 from gitmill.git.repo import Repository
 from gitmill.store import history, layout
 from gitmill.store.events import Step, draft_created, draft_step, timestamp
-from gitmill.store.transaction import Draft, Store
+from gitmill.store.transaction import StateCommit, Store
 
 START = datetime(2026, 1, 2, tzinfo=UTC)
 BEGINS = (Event.CLAIMED, Event.LAND_STARTED)
@@ -60,7 +60,7 @@ class Machine(RuleBasedStateMachine):
         self.work = {}
         self.restart()
         self.store.begin()
-        first = Draft("format", EventRecord("upgraded", "f"), {layout.FORMAT_FILE: b"1\n"})
+        first = StateCommit("format", EventRecord("upgraded", "f"), {layout.FORMAT_FILE: b"1\n"})
         self.store.commit(lambda _: first, new=True)
 
     def now(self):
@@ -233,7 +233,7 @@ class Machine(RuleBasedStateMachine):
             assert [(r.event, r.id, r.claim) for r in records] == events_
             ids = [event_id for _, event_id, _ in events_]
             assert [r.after for r in records] == ["", *ids[:-1]]
-            assert [r.at for r in records[1:]] == [r.to for r in records[:-1]]
+            assert [r.status_before for r in records[1:]] == [r.to for r in records[:-1]]
             assert records[-1].to == self.model[item]["status"]
             runs = store.snapshot().files(layout.runs_folder(item))
             assert len(runs) == self.model[item].get("attempt", 0)

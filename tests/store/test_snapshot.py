@@ -12,7 +12,7 @@ from gitmill.mill import Mill
 from gitmill.people.intake import NewTask, new_task
 from gitmill.store import layout
 from gitmill.store.snapshot import Control
-from gitmill.store.transaction import Draft
+from gitmill.store.transaction import StateCommit
 from tests.support.cli import gitmill
 from tests.support.repos import Sandbox
 
@@ -41,7 +41,7 @@ def mill(sandbox: Sandbox) -> Mill:
 
 def write(mill: Mill, path: str, text: str) -> None:
     record = EventRecord(event="board", id="e", by="test")
-    mill.store.commit(lambda _: Draft("by hand", record, {path: text.encode()}))
+    mill.store.commit(lambda _: StateCommit("by hand", record, {path: text.encode()}))
 
 
 def test_an_id_that_is_taken_grows_by_a_character(mill: Mill):
@@ -140,7 +140,7 @@ def test_whatever_lies_in_a_folder_of_items_is_named(mill: Mill, path: str, text
 def test_another_repository_in_a_folder_of_items_is_named(mill: Mill):
     link = Entry("", GITLINK, "12" * 20)
     record = EventRecord(event="board", id="e", by="test")
-    mill.store.commit(lambda _: Draft("by hand", record, {"tasks/zz/t-zzzzz.md": link}))
+    mill.store.commit(lambda _: StateCommit("by hand", record, {"tasks/zz/t-zzzzz.md": link}))
     assert list(mill.snapshot().broken) == ["tasks/zz/t-zzzzz.md"]
     assert len(mill.snapshot().items) == 3
 

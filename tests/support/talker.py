@@ -38,11 +38,11 @@ class Reader:
         self.cost = self.said.get("cost")
         return self.said.get("stop", "")
 
-    def turn(self, outcome: Outcome) -> _turns.Turn:
+    def turn(self, outcome: Outcome) -> _turns.CliTurn:
         told = {k: v for k, v in self.said.items() if k in ("text", "session", "forgotten",
                                                             "structured", "problem")}  # fmt: skip
         kind = ExitKind(self.said.get("exit", "completed" if outcome.passed else "crashed"))
-        return _turns.Turn(exit=kind, usage=self.usage, cost=self.cost, **told)
+        return _turns.CliTurn(exit=kind, usage=self.usage, cost=self.cost, **told)
 
 
 def run(attempt: Attempt, execute: Execute) -> Report:

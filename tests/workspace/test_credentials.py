@@ -16,7 +16,7 @@ from gitmill.agents import command
 from gitmill.agents.base import Login
 from gitmill.failpoints import VARIABLE
 from gitmill.flows.doctor import examine
-from gitmill.flows.run import Order, run
+from gitmill.flows.run import RunRequest, run
 from gitmill.mill import Mill
 from gitmill.workspace import agent_homes, credentials
 from tests.support.cli import gitmill, new_task
@@ -68,7 +68,7 @@ def goes(repo: Repo, do: str = "") -> str:
     (word(repo) / "do.py").write_text(do)
     task = new_task(repo.path, "T", "")
     mill = Mill.open(repo.path)
-    run(mill, Order([task]), lambda _: None, lambda _: None)
+    run(mill, RunRequest([task]), lambda _: None, lambda _: None)
     return task
 
 
@@ -177,7 +177,7 @@ def test_a_token_that_cannot_be_given_back_stays_until_it_can(
         assert json.loads((again / LOGIN).read_text()) == (NEW if keeps else OLD)
     assert (again == home) is keeps
     monkeypatch.setattr(credentials, "_replace", real)
-    assert agent_homes.settle(mill) == [f"put the refreshed {sealed / LOGIN} back"]
+    assert agent_homes.clean_up(mill) == [f"put the refreshed {sealed / LOGIN} back"]
     assert own(sealed) == NEW
     assert left(repo) == []
 

@@ -98,7 +98,7 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
+class AuditedEvent:
     """One event of an item as a commit has it.
 
     `claimed` is the item as it was when the lease of `before` was taken, `plan` the frozen plan
@@ -126,7 +126,7 @@ class Turn:
         return _EVENTS.get(self.record.event)
 
 
-def judge(turn: Turn) -> Iterator[Fault]:
+def judge(turn: AuditedEvent) -> Iterator[Fault]:
     """Yield what is wrong with an event, apart from its evidence."""
     event, before = turn.event, turn.before
     if event is None:
@@ -148,9 +148,9 @@ def judge(turn: Turn) -> Iterator[Fault]:
     yield from _frozen(turn, event)
 
 
-def _status(turn: Turn, event: Event) -> Iterator[Fault]:
+def _status(turn: AuditedEvent, event: Event) -> Iterator[Fault]:
     before = turn.before.status if turn.before else None
-    told, stands = turn.record.at, before.value if before else ""
+    told, stands = turn.record.status_before, before.value if before else ""
     if told != stands:
         yield Fault("wrong-status", f"it says from {told or 'nothing'}, and it was {stands or '-'}")
     if turn.record.to != turn.after.status.value:
@@ -167,7 +167,7 @@ def _status(turn: Turn, event: Event) -> Iterator[Fault]:
         yield Fault("wrong-status", what)
 
 
-def _agreement(turn: Turn) -> Iterator[Fault]:
+def _agreement(turn: AuditedEvent) -> Iterator[Fault]:
     record, after = turn.record, turn.after
     plan = after.plan or (turn.before.plan if turn.before else "")
     for name, told, stands in (
@@ -180,7 +180,7 @@ def _agreement(turn: Turn) -> Iterator[Fault]:
             yield Fault("disagrees", what if stands else f"{what}none")
 
 
-def _claim(turn: Turn, event: Event) -> Iterator[Fault]:
+def _claim(turn: AuditedEvent, event: Event) -> Iterator[Fault]:
     lease, claim = turn.after.lease, turn.record.claim or None
     held = turn.before.lease if turn.before else None
     status = turn.before.status if turn.before else Status.DRAFT
@@ -248,7 +248,7 @@ def _newborn(item: Item) -> Iterator[Fault]:
             yield Fault("wrong-fields", f"it was created with {name}")
 
 
-def _frozen(turn: Turn, event: Event) -> Iterator[Fault]:
+def _frozen(turn: AuditedEvent, event: Event) -> Iterator[Fault]:
     """Hold what a claim has frozen against the item; it is taken back only where work rests."""
     before, after = turn.before, turn.after
     if not after.frozen:

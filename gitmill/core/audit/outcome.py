@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from gitmill.core import pipeline
-from gitmill.core.audit.event import Fault, Turn, takes_back
+from gitmill.core.audit.event import AuditedEvent, Fault, takes_back
 from gitmill.core.item import Item, Reviewed
 from gitmill.core.lifecycle import Event, Status
 from gitmill.core.plans.plan import APPROVED, FrozenPlan, PlannedStage, StageType
@@ -36,7 +36,7 @@ class Expected:
     reviewed: tuple[Reviewed, ...]
 
 
-def judge_outcome(turn: Turn) -> Iterator[Fault]:
+def judge_outcome(turn: AuditedEvent) -> Iterator[Fault]:
     """Yield what is wrong with the evidence of an event and with what was made of it."""
     event, before, run = turn.event, turn.before, turn.run
     if event is None or before is None:
@@ -66,7 +66,7 @@ def judge_outcome(turn: Turn) -> Iterator[Fault]:
     yield from _compare(turn, event, expected)
 
 
-def _evidence(turn: Turn, event: Event, before: Item) -> Iterator[Fault]:
+def _evidence(turn: AuditedEvent, event: Event, before: Item) -> Iterator[Fault]:
     run, after, told = turn.run, turn.after, turn.record.evidence
     if told != turn.run_oid:
         what = f"the run log of this commit is {turn.run_oid[:12] or 'none'}"
@@ -130,7 +130,7 @@ def _group(plan: FrozenPlan, run: Log) -> list[PlannedStage]:
     return pipeline.group(plan, run.stage) if pipeline.is_stage(plan, run.stage) else []
 
 
-def _work(turn: Turn, event: Event, before: Item) -> Iterator[Fault]:
+def _work(turn: AuditedEvent, event: Event, before: Item) -> Iterator[Fault]:
     after, run = turn.after, turn.run
     if not after.work or (after.work, after.base) == (before.work, before.base):
         return
@@ -145,14 +145,14 @@ def _work(turn: Turn, event: Event, before: Item) -> Iterator[Fault]:
 # -- what an event has to leave --------------------------------------------------------------------
 
 
-def _settled(turn: Turn, before: Item) -> Iterator[Expected]:
+def _settled(turn: AuditedEvent, before: Item) -> Iterator[Expected]:
     """Yield what `pipeline.settle` makes of the run log, at each stage it may have ended at."""
     plan, run, item = turn.plan, turn.run, turn.claimed or before
     assert plan is not None
     assert run is not None
     verdict = Verdict(run.verdict, "")
     for stage in _ended_at(plan, run):
-        settled = pipeline.settle(plan, item, run.stage, stage.name, verdict)
+        settled = pipeline.next_step(plan, item, run.stage, stage.name, verdict)
         event = settled.event
         if event is E.RETURNED and run.tree and run.tree == item.returned:
             event = E.BLOCKED  # the same work once more is no progress
@@ -169,7 +169,7 @@ def _settled(turn: Turn, before: Item) -> Iterator[Expected]:
             yield Expected(event, settled.stage, settled.counters, ())
 
 
-def _held(turn: Turn, run: Log, item: Item, stage: PlannedStage) -> Iterator[Expected]:
+def _held(turn: AuditedEvent, run: Log, item: Item, stage: PlannedStage) -> Iterator[Expected]:
     """Yield what tampering leaves, whatever the verdict was: a try is spent, nothing approved."""
     counters = dict(item.counters) | {item.stage: item.count(item.stage) + 1}
     to = stage.name if run.verdict is _PASS else item.stage
@@ -178,7 +178,7 @@ def _held(turn: Turn, run: Log, item: Item, stage: PlannedStage) -> Iterator[Exp
         yield Expected(E.HELD, to, counters, ())
 
 
-def _opposite(turn: Turn, before: Item) -> list[Expected]:
+def _opposite(turn: AuditedEvent, before: Item) -> list[Expected]:
     """Return what making the opposite of a landing leaves: approved by who asked for it."""
     run, landed = turn.run, turn.record.extra["Reverts"]
     if run is None or not takes_back(before) or not before.source.endswith(f":{landed}"):
@@ -198,7 +198,7 @@ def _ended_at(plan: FrozenPlan, run: Log) -> list[PlannedStage]:
     return group[[stage.name for stage in group].index(name) + 1 :]
 
 
-def _decided(turn: Turn, event: Event, before: Item) -> Iterator[Expected]:
+def _decided(turn: AuditedEvent, event: Event, before: Item) -> Iterator[Expected]:
     """Yield what a decision, a landing or a claim may leave."""
     plan, run = turn.plan, turn.run
     stage, counters, reviewed = before.stage, before.counters, before.reviewed
@@ -228,7 +228,7 @@ def _decided(turn: Turn, event: Event, before: Item) -> Iterator[Expected]:
     yield from _alternatives(turn, event, before)
 
 
-def _alternatives(turn: Turn, event: Event, before: Item) -> Iterator[Expected]:
+def _alternatives(turn: AuditedEvent, event: Event, before: Item) -> Iterator[Expected]:
     """Yield what else an event may leave than the item as it stood."""
     plan, stage, counters, reviewed = turn.plan, before.stage, before.counters, before.reviewed
     if event is E.CLAIMED and plan is not None and takes_back(before):
@@ -246,7 +246,7 @@ def _approval(run: Log, work: str, stage: str) -> Reviewed:
     return Reviewed(commit=work, patch=run.patch, by=run.by, run=run.number, stage=stage)
 
 
-def _compare(turn: Turn, event: Event, expected: list[Expected]) -> Iterator[Fault]:
+def _compare(turn: AuditedEvent, event: Event, expected: list[Expected]) -> Iterator[Fault]:
     """Yield nothing when one of the expectations is met, else how the nearest is missed."""
     after = turn.after
     here = [e for e in expected if (e.event, e.stage) == (event, after.stage)]

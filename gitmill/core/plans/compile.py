@@ -20,7 +20,7 @@ from gitmill.core.plans.plan import (
     PlannedStage,
     StageType,
 )
-from gitmill.core.plans.stage_graph import Draft, Edges, Problem, resolve_edges
+from gitmill.core.plans.stage_graph import Edges, Problem, StageDraft, resolve_edges
 from gitmill.core.plans.template import check_prompt
 from gitmill.core.verdict import VerdictWord
 from gitmill.errors import CannotCompileError
@@ -96,7 +96,7 @@ def _refusal(loop: Loop, mode: Mode, problems: Sequence[Problem]) -> CannotCompi
     )
 
 
-def _draft(stage: Stage, mode: Mode, policy: Policy) -> Draft:
+def _draft(stage: Stage, mode: Mode, policy: Policy) -> StageDraft:
     """Resolve the permission: the stage's, else the agent's, else the least that the role needs."""
     agents = mode.roles.get(stage.role, ()) if stage.type is StageType.AGENT else ()
     default = Permission.WORKSPACE if stage.role == "builder" else Permission.READ_ONLY
@@ -107,7 +107,7 @@ def _draft(stage: Stage, mode: Mode, policy: Policy) -> Draft:
         approvals=mode.approvals.get(stage.name, stage.approvals),
         distinct_from=mode.distinct_from.get(stage.name, stage.distinct_from),
     )
-    return Draft(asked, said or own or default, agents)
+    return StageDraft(asked, said or own or default, agents)
 
 
 def _guess(word: str, known: Sequence[str], label: str) -> str:
@@ -115,7 +115,7 @@ def _guess(word: str, known: Sequence[str], label: str) -> str:
     return f"did you mean `{close}`?" if close else f"{label} {', '.join(known) or 'none'}"
 
 
-def _loop_problems(loop: Loop, drafts: Sequence[Draft], policy: Policy) -> Iterator[Problem]:
+def _loop_problems(loop: Loop, drafts: Sequence[StageDraft], policy: Policy) -> Iterator[Problem]:
     if not loop.main:
         hint = "add a file such as `10-build.md` beside it"
         yield Problem(loop.path, "the loop has no stage to begin with", hint)
@@ -174,7 +174,7 @@ def _bounds(stage: Stage) -> Iterator[Problem]:
         yield Problem(stage.where("approvals"), what, "for example `approvals: 2`")
 
 
-def _role_problems(draft: Draft, mode: Mode) -> Iterator[Problem]:
+def _role_problems(draft: StageDraft, mode: Mode) -> Iterator[Problem]:
     stage = draft.stage
     if not draft.is_agent:
         return
@@ -190,7 +190,7 @@ def _role_problems(draft: Draft, mode: Mode) -> Iterator[Problem]:
         yield Problem(stage.where("approvals"), what, "ask for approvals where it is reviewed")
 
 
-def _agent_problems(draft: Draft, agents: Mapping[str, AgentFacts]) -> Iterator[Problem]:
+def _agent_problems(draft: StageDraft, agents: Mapping[str, AgentFacts]) -> Iterator[Problem]:
     stage = draft.stage
     for agent in (agents[name] for name in draft.agents if name in agents):
         if agent.roles is not None and stage.role not in agent.roles:
@@ -203,7 +203,7 @@ def _agent_problems(draft: Draft, agents: Mapping[str, AgentFacts]) -> Iterator[
             yield Problem(stage.where("permission"), what, hint)
 
 
-def _distinct(draft: Draft, drafts: Sequence[Draft], mode: Mode) -> Iterator[Problem]:
+def _distinct(draft: StageDraft, drafts: Sequence[StageDraft], mode: Mode) -> Iterator[Problem]:
     """Find what a mode cannot satisfy, whichever of its agents has done the other stage."""
     where, own = draft.stage.where("distinct_from"), set(draft.agents)
     acting = {d.name: [d] for d in drafts if d.is_agent or d.stage.type is StageType.PERSON}
@@ -233,7 +233,7 @@ def _prompt_problems(stage: Stage) -> Iterator[Problem]:
 
 
 def _plan(
-    loop: Loop, mode: Mode, policy: Policy, drafts: Sequence[Draft], edges: Edges
+    loop: Loop, mode: Mode, policy: Policy, drafts: Sequence[StageDraft], edges: Edges
 ) -> FrozenPlan:
     gates = {
         stage.name: mode.gates.get(stage.name, stage.when or When.HIGH_RISK)
@@ -268,7 +268,7 @@ def _agent(name: str, policy: Policy) -> PlannedAgent:
 
 
 def _stage(
-    draft: Draft, edges: Mapping[VerdictWord, str], policy: Policy, limits: Limits
+    draft: StageDraft, edges: Mapping[VerdictWord, str], policy: Policy, limits: Limits
 ) -> PlannedStage:
     own = policy.agents.get(draft.agents[0] if draft.agents else "", AgentPolicy())
     stage = draft.stage

@@ -32,7 +32,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Draft:
+class StageDraft:
     """A stage with the permission and the agents that mode and policy give it."""
 
     stage: Stage
@@ -62,7 +62,7 @@ class Draft:
         return _SAYS.get(self.stage.type, tuple(V))
 
 
-def resolve_edges(drafts: Sequence[Draft]) -> tuple[Edges, list[Problem]]:
+def resolve_edges(drafts: Sequence[StageDraft]) -> tuple[Edges, list[Problem]]:
     """Return where each verdict of each stage leads, and all that is wrong with that."""
     problems = [problem for draft in drafts for problem in _declared(draft, drafts)]
     edges: dict[str, dict[VerdictWord, str]] = {}
@@ -79,14 +79,14 @@ def resolve_edges(drafts: Sequence[Draft]) -> tuple[Edges, list[Problem]]:
     return edges, problems
 
 
-def _declared(draft: Draft, drafts: Sequence[Draft]) -> Iterator[Problem]:
+def _declared(draft: StageDraft, drafts: Sequence[StageDraft]) -> Iterator[Problem]:
     for word, to in draft.stage.on.items():
         wrong = _wrong_verdict(word, draft) or _wrong_end(VerdictWord(word), to, draft, drafts)
         if wrong:
             yield Problem(draft.stage.where("on", word), *wrong)
 
 
-def _wrong_verdict(word: str, draft: Draft) -> tuple[str, str] | None:
+def _wrong_verdict(word: str, draft: StageDraft) -> tuple[str, str] | None:
     if word not in list(V):
         close = nearest(word, list(V))
         hint = f"did you mean `{close}`?" if close else f"the verdicts are {', '.join(V)}"
@@ -98,7 +98,7 @@ def _wrong_verdict(word: str, draft: Draft) -> tuple[str, str] | None:
 
 
 def _wrong_end(
-    word: VerdictWord, to: str, draft: Draft, drafts: Sequence[Draft]
+    word: VerdictWord, to: str, draft: StageDraft, drafts: Sequence[StageDraft]
 ) -> tuple[str, str] | None:
     """Return why a verdict may not lead there: a gate that lets `fail` through would be none."""
     stages = [other.name for other in drafts]
@@ -117,7 +117,7 @@ def _wrong_end(
     return None
 
 
-def _default(word: VerdictWord, draft: Draft, drafts: Sequence[Draft]) -> str | None:
+def _default(word: VerdictWord, draft: StageDraft, drafts: Sequence[StageDraft]) -> str | None:
     at = list(drafts).index(draft)
     if word is V.PASS and not draft.stage.is_side:
         later = [other.name for other in drafts[at + 1 :] if not other.stage.is_side]
@@ -127,7 +127,7 @@ def _default(word: VerdictWord, draft: Draft, drafts: Sequence[Draft]) -> str | 
     return {V.ASK: WAITING, V.FAIL: draft.name, V.IMPOSSIBLE: BLOCKED}.get(word)
 
 
-def _no_way(word: VerdictWord, draft: Draft) -> Problem:
+def _no_way(word: VerdictWord, draft: StageDraft) -> Problem:
     why = "no earlier stage writes anything"
     if draft.stage.is_side:
         why = "a side stage has to say where it leads"
@@ -135,7 +135,7 @@ def _no_way(word: VerdictWord, draft: Draft) -> Problem:
     return Problem(draft.stage.where("on"), what, f"add `on: {{{word}: STAGE}}`")
 
 
-def _unreachable(drafts: Sequence[Draft], edges: Edges) -> Iterator[Problem]:
+def _unreachable(drafts: Sequence[StageDraft], edges: Edges) -> Iterator[Problem]:
     todo = [next(draft.name for draft in drafts if not draft.stage.is_side)]
     reached = set(todo)
     while todo:
@@ -149,7 +149,7 @@ def _unreachable(drafts: Sequence[Draft], edges: Edges) -> Iterator[Problem]:
             yield Problem(draft.stage.where("on"), what, hint)
 
 
-def _circles(drafts: Sequence[Draft], edges: Edges) -> Iterator[Problem]:
+def _circles(drafts: Sequence[StageDraft], edges: Edges) -> Iterator[Problem]:
     """Find cycles that no counter bounds.
 
     Passing is not counted, so passes must lead to the end. Every other way round is bounded by the

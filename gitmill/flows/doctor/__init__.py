@@ -13,11 +13,11 @@ from pathlib import Path
 
 from gitmill.errors import GitmillError, NotInitializedError
 from gitmill.flows.doctor import leftovers, machine, repository, state
-from gitmill.flows.doctor.sign import Level, Sign, Signs, problem, problem_of
+from gitmill.flows.doctor.diagnosis import Diagnoses, Diagnosis, Level, problem, problem_of
 from gitmill.mill import Mill
 from gitmill.store.snapshot import Snapshot
 
-MACHINE: Mapping[str, Callable[[], Signs]] = {
+MACHINE: Mapping[str, Callable[[], Diagnoses]] = {
     "system": machine.system,
     "python": machine.python,
     "git": machine.git,
@@ -26,7 +26,7 @@ MACHINE: Mapping[str, Callable[[], Signs]] = {
     "processes": machine.processes,
     "bubblewrap": machine.sandbox,
 }
-REPOSITORY: Mapping[str, Callable[[Mill], Signs]] = {
+REPOSITORY: Mapping[str, Callable[[Mill], Diagnoses]] = {
     "repository": repository.checkout,
     "backend": repository.backend,
     "identity": repository.identity,
@@ -40,7 +40,7 @@ REPOSITORY: Mapping[str, Callable[[Mill], Signs]] = {
     "git's locks": repository.git_locks,
     "our locks": repository.own_locks,
 }
-STATE: Mapping[str, Callable[[Mill, Snapshot], Signs]] = {
+STATE: Mapping[str, Callable[[Mill, Snapshot], Diagnoses]] = {
     "state": state.documents,
     "clock": state.clock,
     "pauses": state.stops,
@@ -53,7 +53,7 @@ STATE: Mapping[str, Callable[[Mill, Snapshot], Signs]] = {
     "bugs": leftovers.reports,
 }
 
-TARGET: Mapping[str, Callable[[Mill, Snapshot], Signs]] = {
+TARGET: Mapping[str, Callable[[Mill, Snapshot], Diagnoses]] = {
     "policy": state.policy,
     "sandbox": state.enforcement,
     "loops": state.loops,
@@ -63,16 +63,16 @@ TARGET: Mapping[str, Callable[[Mill, Snapshot], Signs]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class DoctorLine:
     """What was seen of one thing."""
 
     name: str
-    sign: Sign
+    sign: Diagnosis
 
 
-def examine(folder: Path) -> list[Told]:
+def examine(folder: Path) -> list[DoctorLine]:
     """Look at everything; changes nothing."""
-    told = [Told(name, sign) for name, look in MACHINE.items() for sign in _seen(look)]
+    told = [DoctorLine(name, sign) for name, look in MACHINE.items() for sign in _seen(look)]
     mill = _open(folder, told)
     if mill is None:
         return told
@@ -86,18 +86,20 @@ def examine(folder: Path) -> list[Told]:
     return told + _all(STATE, mill, now)
 
 
-def _all(looks: Mapping[str, Callable[..., Signs]], *seen: object) -> list[Told]:
+def _all(looks: Mapping[str, Callable[..., Diagnoses]], *seen: object) -> list[DoctorLine]:
     return [
-        Told(name, sign) for name, look in looks.items() for sign in _seen(partial(look, *seen))
+        DoctorLine(name, sign)
+        for name, look in looks.items()
+        for sign in _seen(partial(look, *seen))
     ]
 
 
-def mend(told: list[Told]) -> list[str]:
+def mend(told: list[DoctorLine]) -> list[str]:
     """Do what is safe of what would help; returns one sentence for each thing done or not."""
     return [f"{one.name}: {_mended(one.sign)}" for one in told if one.sign.fix is not None]
 
 
-def _mended(sign: Sign) -> str:
+def _mended(sign: Diagnosis) -> str:
     assert sign.fix is not None
     try:
         return sign.fix()
@@ -105,32 +107,32 @@ def _mended(sign: Sign) -> str:
         return f"could not be mended: {error}"
 
 
-def _open(folder: Path, told: list[Told]) -> Mill | None:
+def _open(folder: Path, told: list[DoctorLine]) -> Mill | None:
     if any(one.name == "git" and one.sign.level is Level.PROBLEM for one in told):
         return None
     try:
         return Mill.open(folder)
     except GitmillError as error:
-        told.append(Told("repository", problem_of(error)))
+        told.append(DoctorLine("repository", problem_of(error)))
         return None
 
 
-def _state(mill: Mill, told: list[Told]) -> Snapshot | None:
+def _state(mill: Mill, told: list[DoctorLine]) -> Snapshot | None:
     """Return the state; where there is none that can be read, say so."""
     if any(one.name == "backend" and one.sign.level is Level.PROBLEM for one in told):
         return None
     try:
         return mill.snapshot()
     except NotInitializedError as error:
-        told.append(Told("state", problem_of(error)))
+        told.append(DoctorLine("state", problem_of(error)))
     except (GitmillError, ValueError, KeyError) as error:
         known = isinstance(error, GitmillError)
         sign = problem_of(error) if known else problem(f"it cannot be read: {error}")  # type: ignore[arg-type]
-        told.append(Told("state", sign))
+        told.append(DoctorLine("state", sign))
     return None
 
 
-def _seen(look: Callable[[], Signs]) -> Iterator[Sign]:
+def _seen(look: Callable[[], Diagnoses]) -> Iterator[Diagnosis]:
     """Yield what a look comes to; that it could not be made is a problem like any other."""
     signs = iter(look())
     while True:

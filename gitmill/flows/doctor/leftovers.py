@@ -8,7 +8,7 @@ from dataclasses import replace
 from gitmill.core.ids import PATTERN
 from gitmill.core.lifecycle import WORKING
 from gitmill.flows import init
-from gitmill.flows.doctor.sign import Signs, note, ok, warning
+from gitmill.flows.doctor.diagnosis import Diagnoses, note, ok, warning
 from gitmill.flows.recover import recover
 from gitmill.mill import Mill
 from gitmill.store import layout
@@ -22,7 +22,7 @@ _SHOWN = 3
 _RECOVER = "`gitmill recover`"
 
 
-def leases(mill: Mill, now: Snapshot) -> Signs:
+def leases(mill: Mill, now: Snapshot) -> Diagnoses:
     """Who works, and who no longer does."""
     held = [(i, i.lease) for i in now.items.values() if i.status in WORKING and i.lease]
     lapsed = [item.id for item, lease in held if has_lapsed(mill, lease)]
@@ -38,7 +38,7 @@ def leases(mill: Mill, now: Snapshot) -> Signs:
         yield ok("nobody works here now")
 
 
-def orphans(mill: Mill, now: Snapshot) -> Signs:
+def orphans(mill: Mill, now: Snapshot) -> Diagnoses:
     """Look for processes in worktrees of ours whose claim nobody holds any more."""
     pool = str(mill.pool.folder)
     # The processes before the state: whoever has begun since then is not among them.
@@ -60,7 +60,7 @@ def orphans(mill: Mill, now: Snapshot) -> Signs:
         yield ok("no process of an ended attempt runs on")
 
 
-def worktree_entries(mill: Mill, now: Snapshot) -> Signs:
+def worktree_entries(mill: Mill, now: Snapshot) -> Diagnoses:
     """Git's entries for worktrees of ours that are gone."""
     del now
     left = mill.pool.leftover_entries()
@@ -76,12 +76,12 @@ def worktree_entries(mill: Mill, now: Snapshot) -> Signs:
         yield ok("git lists no worktree of gitmill that is gone")
 
 
-def agents_homes(mill: Mill, now: Snapshot) -> Signs:
+def agents_homes(mill: Mill, now: Snapshot) -> Diagnoses:
     """Homes of agents whose item has ended, and logins that a killed run still has."""
     over, lent = agent_homes.left(mill, now)
 
     def fix() -> str:
-        return "; ".join(["removed them", *agent_homes.settle(mill)])
+        return "; ".join(["removed them", *agent_homes.clean_up(mill)])
 
     if lent:
         yield warning(f"the login of {', '.join(lent)} is still in the home of a killed run",
@@ -94,7 +94,7 @@ def agents_homes(mill: Mill, now: Snapshot) -> Signs:
         yield ok("no ended item has one")
 
 
-def refs(mill: Mill, now: Snapshot) -> Signs:
+def refs(mill: Mill, now: Snapshot) -> Diagnoses:
     """Count what was saved from worktrees, and look for refs of items that are not there."""
     kept = mill.store.backend.refs(layout.RESCUE)
     if kept:
@@ -112,7 +112,7 @@ def refs(mill: Mill, now: Snapshot) -> Signs:
         yield ok("nothing rescued, nothing without its item")
 
 
-def notes(mill: Mill, now: Snapshot) -> Signs:
+def notes(mill: Mill, now: Snapshot) -> Diagnoses:
     """Whether the user's own rebase carries notes along."""
     del now
     missing = init.notes_settings(mill)
@@ -128,7 +128,7 @@ def notes(mill: Mill, now: Snapshot) -> Signs:
         yield ok("a rebase carries them along")
 
 
-def reports(mill: Mill, now: Snapshot) -> Signs:
+def reports(mill: Mill, now: Snapshot) -> Diagnoses:
     """Look for reports of bugs that gitmill wrote."""
     del now
     found = sorted(map(str, mill.repository.private.glob("bug-*.md")))

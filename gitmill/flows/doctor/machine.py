@@ -9,14 +9,14 @@ import sys
 from pathlib import Path
 
 from gitmill import process
-from gitmill.flows.doctor.sign import Signs, note, ok, problem, warning
+from gitmill.flows.doctor.diagnosis import Diagnoses, note, ok, problem, warning
 from gitmill.git.repo import MINIMUM_GIT
 from gitmill.supervision import bubblewrap, procfs
 
 MINIMUM_PYTHON = (3, 11)
 
 
-def system() -> Signs:
+def system() -> Diagnoses:
     """Linux in full, macOS without what needs /proc and a sandbox."""
     name = f"{platform.system()} {platform.release()}"
     if sys.platform == "linux":
@@ -27,7 +27,7 @@ def system() -> Signs:
         yield problem(f"{name}: gitmill runs on Linux and macOS", "on Windows, run it in WSL")
 
 
-def python() -> Signs:
+def python() -> Diagnoses:
     """Look at the interpreter that runs gitmill."""
     found = f"{platform.python_version()} at {sys.executable}"
     if sys.version_info < MINIMUM_PYTHON:
@@ -36,7 +36,7 @@ def python() -> Signs:
     yield ok(found)
 
 
-def git() -> Signs:
+def git() -> Diagnoses:
     """Look at the git on PATH."""
     try:
         said = process.run(("git", "version"), check=False).text.strip()
@@ -51,7 +51,7 @@ def git() -> Signs:
         yield ok(found)
 
 
-def libgit2() -> Signs:
+def libgit2() -> Diagnoses:
     """Look at the library that writes objects and refs in process."""
     try:
         import pygit2  # noqa: PLC0415  (whether it can be loaded is the question)
@@ -62,7 +62,7 @@ def libgit2() -> Signs:
     yield ok(f"{pygit2.LIBGIT2_VERSION} (pygit2 {pygit2.__version__})")
 
 
-def home() -> Signs:
+def home() -> Diagnoses:
     """Look at the home folder, where git and agents keep what is theirs."""
     folder = Path(os.environ.get("HOME") or "~").expanduser()
     if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
@@ -75,7 +75,7 @@ def home() -> Signs:
     )
 
 
-def processes() -> Signs:
+def processes() -> Diagnoses:
     """Whether dead processes can be told from living ones."""
     if procfs.usable() or not procfs.LINUX:
         yield ok("dead ones are told from living ones")
@@ -87,7 +87,7 @@ def processes() -> Signs:
     )
 
 
-def sandbox() -> Signs:
+def sandbox() -> Diagnoses:
     """Look for what keeps agents, scripts and checks within their worktree, by starting it."""
     found = bubblewrap.find()
     if found.program:

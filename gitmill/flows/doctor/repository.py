@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gitmill.errors import GitmillError
-from gitmill.flows.doctor.sign import Signs, note, ok, problem, problem_of, warning
+from gitmill.flows.doctor.diagnosis import Diagnoses, note, ok, problem, problem_of, warning
 from gitmill.git import locks
 from gitmill.git.checkout import current_branch
 from gitmill.git.plumbing import Plumbing
@@ -36,7 +36,7 @@ _HOOKS = ("pre-commit", "prepare-commit-msg", "commit-msg", "post-commit", "post
           "post-checkout", "reference-transaction")  # fmt: skip
 
 
-def backend(mill: Mill) -> Signs:
+def backend(mill: Mill) -> Diagnoses:
     """Which of the two backends reads and writes here, and that it can."""
     repository = mill.repository
     kind = "sha256" if repository.digits == 64 else "sha1"
@@ -55,7 +55,7 @@ def backend(mill: Mill) -> Signs:
         yield ok(f"{kind}, through libgit2")
 
 
-def checkout(mill: Mill) -> Signs:
+def checkout(mill: Mill) -> Diagnoses:
     """Bare, without a commit, detached, shallow."""
     repository = mill.repository
     try:
@@ -84,7 +84,7 @@ def checkout(mill: Mill) -> Signs:
     yield ok(str(repository.top or repository.common))
 
 
-def identity(mill: Mill) -> Signs:
+def identity(mill: Mill) -> Diagnoses:
     """Who commits."""
     try:
         yield ok(mill.person)
@@ -92,7 +92,7 @@ def identity(mill: Mill) -> Signs:
         yield problem_of(error)
 
 
-def folder(mill: Mill) -> Signs:
+def folder(mill: Mill) -> Diagnoses:
     """Whether the git directory can be written."""
     common = mill.repository.common
     for place in (common, common / "objects", common / "refs", mill.repository.private):
@@ -102,7 +102,7 @@ def folder(mill: Mill) -> Signs:
     yield ok(f"{common} can be written")
 
 
-def durability(mill: Mill) -> Signs:
+def durability(mill: Mill) -> Diagnoses:
     """Say what a power failure may take."""
     try:
         durable = mill.repository.durable
@@ -118,7 +118,7 @@ def durability(mill: Mill) -> Signs:
         )
 
 
-def pruning(mill: Mill) -> Signs:
+def pruning(mill: Mill) -> Diagnoses:
     """Look for settings of git by which a collection removes what others are just writing."""
     git = mill.repository.git
     done = git.run("config", "--type=expiry-date", "--get", "gc.pruneExpire", check=False)
@@ -140,7 +140,7 @@ def pruning(mill: Mill) -> Signs:
     yield ok("unreachable objects are kept for a while")
 
 
-def hooks(mill: Mill) -> Signs:
+def hooks(mill: Mill) -> Diagnoses:
     """Hooks of the user's: gitmill's commits and moves run none of them."""
     _, path = _configured(mill, "core.hooksPath")
     place = Path(path).expanduser() if path else mill.repository.common / "hooks"
@@ -158,7 +158,7 @@ def hooks(mill: Mill) -> Signs:
         yield ok("none that gitmill would pass over")
 
 
-def programs(mill: Mill) -> Signs:
+def programs(mill: Mill) -> Diagnoses:
     """Programs that the repository's own configuration has git run."""
     found = []
     for scope, key, value in _all_configured(mill):
@@ -175,7 +175,7 @@ def programs(mill: Mill) -> Signs:
         yield ok("git runs no program that .git/config names")
 
 
-def file_system(mill: Mill) -> Signs:
+def file_system(mill: Mill) -> Diagnoses:
     """Whether two names that differ in case are two files."""
     common = mill.repository.common
     try:
@@ -192,7 +192,7 @@ def file_system(mill: Mill) -> Signs:
         yield ok("tells names apart by case")
 
 
-def worktrees(mill: Mill) -> Signs:
+def worktrees(mill: Mill) -> Diagnoses:
     """Where attempts work: can it be written, is there room, is it a good place."""
     place, top = mill.pool.folder, mill.repository.top
     there = next(f for f in (place, *place.parents) if f.is_dir() or f.is_symlink() or f.exists())
@@ -229,7 +229,7 @@ def _checkout_size(mill: Mill) -> int:
     return sum(int(size) for size in out.split("\0") if size.isdigit())
 
 
-def git_locks(mill: Mill) -> Signs:
+def git_locks(mill: Mill) -> Diagnoses:
     """Locks of git's that nobody seems to hold any more; only their owner may remove them."""
     found = list(_foreign_locks(mill.repository.common))
     for path, age in found:
@@ -255,7 +255,7 @@ def _foreign_locks(common: Path) -> Iterator[tuple[str, float]]:
             yield name, age
 
 
-def own_locks(mill: Mill) -> Signs:
+def own_locks(mill: Mill) -> Diagnoses:
     """Locks on refs that are gitmill's alone, and that of the packed refs, which it takes too."""
     found = [str(lock) for lock in locks.stale(mill.repository.common, layout.OWN)]
 

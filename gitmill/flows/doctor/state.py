@@ -18,7 +18,7 @@ from gitmill.errors import (
     GitmillError,
     SandboxMissingError,
 )
-from gitmill.flows.doctor.sign import Signs, note, ok, problem, problem_of, warning
+from gitmill.flows.doctor.diagnosis import Diagnoses, note, ok, problem, problem_of, warning
 from gitmill.git import trees
 from gitmill.git.checkout import checkout_of, git_at, refuse_busy
 from gitmill.git.objects import read_commit
@@ -34,7 +34,7 @@ _SHOWN = 3
 _UNDER_WAY = {"MERGE_HEAD": "merge", "CHERRY_PICK_HEAD": "cherry-pick", "REVERT_HEAD": "revert"}
 
 
-def documents(mill: Mill, now: Snapshot) -> Signs:
+def documents(mill: Mill, now: Snapshot) -> Diagnoses:
     """Whether the state branch can be read, to the last item."""
     try:
         _ = now.control.paused, now.control.queue_paused
@@ -57,7 +57,7 @@ def documents(mill: Mill, now: Snapshot) -> Signs:
         )
 
 
-def target(mill: Mill, now: Snapshot) -> Signs:
+def target(mill: Mill, now: Snapshot) -> Diagnoses:
     """Look at the branch that work lands on, and at the checkout that has to follow it."""
     ref = mill.target_ref(now)
     try:
@@ -84,7 +84,7 @@ def target(mill: Mill, now: Snapshot) -> Signs:
     yield ok(f"{name} at {tip[:10]}, checked out in {place.path}")
 
 
-def policy(mill: Mill, now: Snapshot) -> Signs:
+def policy(mill: Mill, now: Snapshot) -> Diagnoses:
     """Whether there is a policy, whether it counts, and whether it can be read."""
     tip, top = mill.target_tip(now), mill.repository.top
     committed = trees.read_file(mill.store.backend, mill.tree_of(tip), POLICY)
@@ -108,11 +108,11 @@ def policy(mill: Mill, now: Snapshot) -> Signs:
         yield ok(f"{POLICY} at {tip[:10]}")
 
 
-def enforcement(mill: Mill, now: Snapshot) -> Signs:
+def enforcement(mill: Mill, now: Snapshot) -> Diagnoses:
     """Whether what policy and preferences say of the sandbox can be done here."""
     policy = policy_at(mill, mill.target_tip(now))
     try:
-        word = sandbox.word(mill, policy)
+        word = sandbox.enforcement(mill, policy)
     except SandboxMissingError as missing:
         yield problem_of(missing)
         return
@@ -123,16 +123,16 @@ def enforcement(mill: Mill, now: Snapshot) -> Signs:
                    "as you", f"`{switch} auto`")  # fmt: skip
     elif word == sandbox.ENFORCED:
         network = policy.sandbox.network.value
-        yield ok(f"{sandbox.wish(mill, policy).value}; the network of checks is {network}")
+        yield ok(f"{sandbox.wanted(mill, policy).value}; the network of checks is {network}")
 
 
-def loops(mill: Mill, now: Snapshot) -> Signs:
+def loops(mill: Mill, now: Snapshot) -> Diagnoses:
     """Whether mode, loops and policy make a plan."""
     plan = compile_at(mill, mill.target_tip(now))
     yield ok(f"compile to {plan.hash12}: {' → '.join(stage.name for stage in plan.stages)}")
 
 
-def checks(mill: Mill, now: Snapshot) -> Signs:
+def checks(mill: Mill, now: Snapshot) -> Diagnoses:
     """Whether the programs of checks and set-up are there."""
     tip = mill.target_tip(now)
     policy = policy_at(mill, tip)
@@ -171,7 +171,7 @@ def _found(mill: Mill, policy: Policy, tip: str, program: str) -> bool:
     return process.run(asked, env=env, check=False).returncode == 0
 
 
-def programs(mill: Mill, now: Snapshot) -> Signs:
+def programs(mill: Mill, now: Snapshot) -> Diagnoses:
     """Whether the agents that the plan names can run, and the others that the policy names."""
     tip = mill.target_tip(now)
     stages = [stage for stage in compile_at(mill, tip).stages if stage.agents]
@@ -199,7 +199,7 @@ def programs(mill: Mill, now: Snapshot) -> Signs:
         yield ok(f"{', '.join(sorted(found))} found")
 
 
-def _doubts(name: str, probe: Probe) -> Signs:
+def _doubts(name: str, probe: Probe) -> Diagnoses:
     """Whether an agent that is found can be expected to work."""
     attempt = f"`gitmill agent try {name}`"
     if not probe.supported:
@@ -209,7 +209,7 @@ def _doubts(name: str, probe: Probe) -> Signs:
         yield warning(f"{name} is {probe.detail.partition('; ')[2] or 'not signed in'}", attempt)
 
 
-def stops(mill: Mill, now: Snapshot) -> Signs:
+def stops(mill: Mill, now: Snapshot) -> Diagnoses:
     """Whether somebody has stopped work or the queue."""
     del mill
     control = now.control
@@ -217,7 +217,7 @@ def stops(mill: Mill, now: Snapshot) -> Signs:
         yield from _stops(control)
 
 
-def _stops(control: Control) -> Signs:
+def _stops(control: Control) -> Diagnoses:
     if control.paused:
         yield warning(f"work is paused: {control.reason or 'no reason given'}", "`gitmill resume`")
     if control.queue_paused:
@@ -227,7 +227,7 @@ def _stops(control: Control) -> Signs:
         yield ok("nothing is paused")
 
 
-def clock(mill: Mill, now: Snapshot) -> Signs:
+def clock(mill: Mill, now: Snapshot) -> Diagnoses:
     """Whether this clock agrees with those that wrote the state: leases end by the clock."""
     wrote = read_commit(mill.store.backend, now.commit).seconds
     ahead = wrote - mill.now().timestamp()

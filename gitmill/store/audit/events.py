@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from gitmill.core.audit.event import Fault, Turn, judge
+from gitmill.core.audit.event import AuditedEvent, Fault, judge
 from gitmill.core.audit.outcome import judge_outcome
-from gitmill.core.check_record import Pass
+from gitmill.core.check_record import CheckRecord
 from gitmill.core.document import Document
 from gitmill.core.ids import Kind
 from gitmill.core.item import Item, read_item
@@ -18,7 +18,7 @@ from gitmill.git.objects import GITLINK, TREE, Backend, Entry, read_commit
 from gitmill.git.trees import Change
 from gitmill.store import layout
 from gitmill.store.audit.records import CHECKS, FROZEN, NewLog, Records
-from gitmill.store.audit.report import Account, Landed
+from gitmill.store.audit.report import AuditReport, Landed
 from gitmill.store.audit.reversal import Past
 
 INBOX = "inbox/"
@@ -37,10 +37,10 @@ PARENTS = frozenset({Event.EXPANDED, Event.FINISHED, Event.SPLIT, Event.RETURNED
 FOLDERS = tuple(f"{kind.folder}/" for kind in Kind)
 
 
-class Turns:
+class EventAudit:
     """Judges events in the order of the history. What it is given next is the commit `at`."""
 
-    def __init__(self, backend: Backend, out: Account) -> None:
+    def __init__(self, backend: Backend, out: AuditReport) -> None:
         self._backend = backend
         self._out = out
         self._records = Records(backend)
@@ -114,7 +114,7 @@ class Turns:
         run = logs[0].log if len(logs) == 1 else None
         if logs and run is None:
             self._fault("evidence", f"{logs[-1].path} is not its one readable run log", name)
-        turn = Turn(
+        turn = AuditedEvent(
             record=record, before=before, after=after, run=run,
             run_oid=logs[0].oid if logs else "",
             claimed=self._claimed.get(name), undone=undone,
@@ -137,13 +137,13 @@ class Turns:
             if definition not in known or known[definition].command != command:
                 yield Fault("missing-check", f"no pass of `{command}` is recorded on its tree")
 
-    def _claim_again(self, turn: Turn) -> Iterator[Fault]:
+    def _claim_again(self, turn: AuditedEvent) -> Iterator[Fault]:
         if turn.event in (Event.CLAIMED, Event.LAND_STARTED):
             if turn.record.claim in self._claims:
                 yield Fault("wrong-claim", f"claim {turn.record.claim} was used before")
             self._claims.add(turn.record.claim)
 
-    def _landing(self, turn: Turn) -> None:
+    def _landing(self, turn: AuditedEvent) -> None:
         """Hold what a landing says of its candidate together, and keep what has landed."""
         extra, landing = turn.record.extra, turn.after.landing
         if turn.event is Event.REVERTED and turn.before is not None:
@@ -160,7 +160,7 @@ class Turns:
         if turn.event is Event.LANDED and turn.before is not None:
             self._landed(turn, turn.before, meant[1], landing.target if landing else "")
 
-    def _landed(self, turn: Turn, before: Item, onto: str, target: str) -> None:
+    def _landed(self, turn: AuditedEvent, before: Item, onto: str, target: str) -> None:
         item = turn.after
         if before.landing is not None and item.landed != before.landing.candidate:
             what = f"landed is {item.landed[:10]}, tested was {before.landing.candidate[:10]}"
@@ -176,7 +176,7 @@ class Turns:
         )  # fmt: skip
         self._out.landings.append(landed)
 
-    def _stand(self, turn: Turn) -> None:
+    def _stand(self, turn: AuditedEvent) -> None:
         """Take the item as it stands now."""
         item = turn.after
         self._out.stands(item)
@@ -215,6 +215,6 @@ class Turns:
         return None
 
 
-def _ran(run: Log | None, one: Pass) -> bool:
+def _ran(run: Log | None, one: CheckRecord) -> bool:
     """Whether a run log says that a check passed on that tree."""
     return run is not None and run.tree == one.tree and (one.command, one.definition) in run.passed

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from gitmill.core.audit.event import Fault
-from gitmill.core.check_record import Pass, read_pass
+from gitmill.core.check_record import CheckRecord, read_pass
 from gitmill.core.document import Document
 from gitmill.core.plans.plan import FrozenPlan
 from gitmill.core.runlog import Log, read_log
@@ -36,9 +36,11 @@ class Records:
 
     backend: Backend
     plans: dict[str, FrozenPlan] = field(default_factory=dict)
-    passes: dict[str, dict[str, Pass]] = field(default_factory=dict)  # by tree and definition
+    passes: dict[str, dict[str, CheckRecord]] = field(
+        default_factory=dict
+    )  # by tree and definition
 
-    def passed(self, tree: str) -> tuple[Pass, ...]:
+    def passed(self, tree: str) -> tuple[CheckRecord, ...]:
         """Return the checks that have passed on a tree so far."""
         return tuple(self.passes.get(tree, {}).values())
 
@@ -65,7 +67,9 @@ class Records:
             except (BadDocumentError, ValueError):
                 yield Fault("frozen-plan", f"{change.path} is not a plan as gitmill compiled it")
 
-    def new_passes(self, changes: Iterable[Change], ran: Callable[[Pass], bool]) -> Iterator[Fault]:
+    def new_passes(
+        self, changes: Iterable[Change], ran: Callable[[CheckRecord], bool]
+    ) -> Iterator[Fault]:
         """Take up the passes that a commit adds; `ran` says whether the commit proves one."""
         for change in changes:
             if not change.path.startswith(CHECKS) or change.new is None or change.old is not None:

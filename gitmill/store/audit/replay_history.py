@@ -19,9 +19,9 @@ from gitmill.git.differ import Differ
 from gitmill.git.objects import Backend, Entry, MissingObjectError, read_commit
 from gitmill.git.trees import Change
 from gitmill.store import layout
-from gitmill.store.audit.events import FOLDERS, Turns
+from gitmill.store.audit.events import FOLDERS, EventAudit
 from gitmill.store.audit.records import KEPT
-from gitmill.store.audit.report import Account, Found
+from gitmill.store.audit.report import AuditReport, Violation
 from gitmill.store.transaction import root_commit
 
 EVALS = "evals/"
@@ -36,9 +36,9 @@ def is_hand_edit(message: str, record: EventRecord | None) -> bool:
     return record is None and not _TRAILER.search(message)
 
 
-def audit(backend: Backend, tip: str) -> Account:
+def audit(backend: Backend, tip: str) -> AuditReport:
     """Judge every commit of a state branch, from the root to the tip along first parents."""
-    out = Account(tip)
+    out = AuditReport(tip)
     replay = _Replay(backend, out)
     line, missing = _line(backend, tip)
     if missing:
@@ -68,12 +68,12 @@ def _line(backend: Backend, tip: str) -> tuple[list[str], str]:
 
 
 class _Replay:
-    """Walks the commits; what events say is judged by `Turns`, what hands did is kept here."""
+    """Walks the commits; what events say is judged by `EventAudit`, what hands did is kept here."""
 
-    def __init__(self, backend: Backend, out: Account) -> None:
+    def __init__(self, backend: Backend, out: AuditReport) -> None:
         self._backend = backend
         self._out = out
-        self._turns = Turns(backend, out)
+        self._turns = EventAudit(backend, out)
         self._differ = Differ(backend)
         self._tree = ""
         self._hand: dict[str, tuple[str, Entry | None]] = {}  # by path: who, and what stood there
@@ -131,7 +131,7 @@ class _Replay:
         for commit, paths in by_commit.items():
             late = line.index(commit) > after or all(map(self._is_broken, paths))
             what = f"changed by hand and not taken up: {', '.join(sorted(paths)[:4])}"
-            found = Found("hand-edit", commit, "", what)
+            found = Violation("hand-edit", commit, "", what)
             (self._out.notices if late else self._out.faults).append(found)
 
     def _is_broken(self, path: str) -> bool:

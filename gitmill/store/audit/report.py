@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from gitmill.core.audit.event import Fault
-from gitmill.core.check_record import Pass
+from gitmill.core.check_record import CheckRecord
 from gitmill.core.item import Item
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Violation:
     """Something to tell of a commit: by which rule, of which item, what."""
 
     rule: str
@@ -30,11 +30,11 @@ class Landed:
     candidate: str
     onto: str
     target: str
-    passes: tuple[Pass, ...]
+    passes: tuple[CheckRecord, ...]
 
 
 @dataclass
-class Account:
+class AuditReport:
     """Faults break a rule; `unknown` is what cannot be checked here; notices are no faults."""
 
     tip: str
@@ -43,13 +43,13 @@ class Account:
     works: dict[str, set[str]] = field(default_factory=dict)  # all that an item's work ever was
     landings: list[Landed] = field(default_factory=list)
     reverted: set[str] = field(default_factory=set)  # landed commits
-    faults: list[Found] = field(default_factory=list)
-    unknown: list[Found] = field(default_factory=list)
-    notices: list[Found] = field(default_factory=list)
+    faults: list[Violation] = field(default_factory=list)
+    unknown: list[Violation] = field(default_factory=list)
+    notices: list[Violation] = field(default_factory=list)
 
     def fault(self, rule: str, commit: str, what: str, item: str = "") -> None:
         """Add a fault."""
-        self.faults.append(Found(rule, commit, item, what))
+        self.faults.append(Violation(rule, commit, item, what))
 
     def stands(self, item: Item) -> None:
         """Take an item as it stands now."""
@@ -59,8 +59,8 @@ class Account:
 
     def tell(self, faults: Iterable[Fault], commit: str, item: str = "") -> None:
         """Add what the rules found in one commit."""
-        self.faults += [Found(fault.rule, commit, item, fault.what) for fault in faults]
+        self.faults += [Violation(fault.rule, commit, item, fault.what) for fault in faults]
 
     def cannot(self, commit: str, what: str, item: str = "") -> None:
         """Add what cannot be checked here, which is not the same as fine."""
-        self.unknown.append(Found("cannot-check", commit, item, what))
+        self.unknown.append(Violation("cannot-check", commit, item, what))

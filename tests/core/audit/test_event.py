@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gitmill.core.audit.event import Turn, judge
+from gitmill.core.audit.event import AuditedEvent, judge
 from gitmill.core.audit.outcome import judge_outcome
 from gitmill.core.ids import Kind, derived_id
 from gitmill.core.item import Item, frozen_hash
@@ -28,7 +28,9 @@ REVIEWED: dict[str, Any] = {
 LANDING = {"candidate": "c" * 40, "onto": "d" * 40, "target": "refs/heads/main"}
 
 
-def turn(event: str, before: Item, after: Item, *, run: Log | None = None, **record: str) -> Turn:
+def turn(
+    event: str, before: Item, after: Item, *, run: Log | None = None, **record: str
+) -> AuditedEvent:
     """Return an event whose trailers say what the documents say, unless told otherwise."""
     told = {
         "event": event, "id": after.event, "item": after.id, "after": before.event,
@@ -36,7 +38,7 @@ def turn(event: str, before: Item, after: Item, *, run: Log | None = None, **rec
         "plan": after.plan or before.plan, "by": run.by if run else "ada",
         "evidence": "e" * 40 if run else "",
     }  # fmt: skip
-    return Turn(
+    return AuditedEvent(
         record=EventRecord(**(told | record)), before=before, after=after, claimed=before,
         plan=PLAN, run=run, run_oid="e" * 40 if run else "",
     )  # fmt: skip
@@ -51,7 +53,7 @@ def log(**fields: Any) -> Log:
     return Log(**(told | fields))
 
 
-def rules(one: Turn) -> list[str]:
+def rules(one: AuditedEvent) -> list[str]:
     return [fault.rule for fault in (*judge(one), *judge_outcome(one))]
 
 

@@ -22,7 +22,7 @@ Fix = Callable[[], str]
 
 
 @dataclass(frozen=True, slots=True)
-class Sign:
+class Diagnosis:
     """One line: how bad, what was seen, what to type. `fix` mends it and says what it did."""
 
     level: Level
@@ -31,30 +31,32 @@ class Sign:
     fix: Fix | None = None
 
 
-Signs = Iterator[Sign]
+Diagnoses = Iterator[Diagnosis]
 
 
-def ok(text: str) -> Sign:
+def ok(text: str) -> Diagnosis:
     """Return a sign that there is nothing to do."""
-    return Sign(Level.OK, text)
+    return Diagnosis(Level.OK, text)
 
 
-def note(text: str, *hints: str) -> Sign:
+def note(text: str, *hints: str) -> Diagnosis:
     """Return a sign that is good to know."""
-    return Sign(Level.NOTE, text, hints)
+    return Diagnosis(Level.NOTE, text, hints)
 
 
-def warning(text: str, *hints: str, fix: Fix | None = None) -> Sign:
+def warning(text: str, *hints: str, fix: Fix | None = None) -> Diagnosis:
     """Return a sign that it works and may go wrong."""
-    return Sign(Level.WARNING, text, (*hints, "or `gitmill doctor --fix`") if fix else hints, fix)
+    return Diagnosis(
+        Level.WARNING, text, (*hints, "or `gitmill doctor --fix`") if fix else hints, fix
+    )
 
 
-def problem(text: str, *hints: str) -> Sign:
+def problem(text: str, *hints: str) -> Diagnosis:
     """Return a sign that it does not work."""
-    return Sign(Level.PROBLEM, text, hints)
+    return Diagnosis(Level.PROBLEM, text, hints)
 
 
-def problem_of(error: GitmillError) -> Sign:
+def problem_of(error: GitmillError) -> Diagnosis:
     """Say what an error says."""
     shown = [line.strip() for line in error.evidence[:3] if line.strip()]
-    return Sign(Level.PROBLEM, "; ".join([error.message, *shown]), error.hints)
+    return Diagnosis(Level.PROBLEM, "; ".join([error.message, *shown]), error.hints)
