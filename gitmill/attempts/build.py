@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from gitmill import process
 from gitmill.agents.base import Report
-from gitmill.attempts.state import Errand, ask
+from gitmill.attempts.ask_agent import ask
+from gitmill.attempts.state import AttemptState
 from gitmill.core.document import Document
 from gitmill.core.item import Item
 from gitmill.core.runlog import findings_text, read_findings
@@ -63,21 +64,21 @@ def start_of(mill: Mill, item: Item) -> Start:
     return Start(tip, moved.tip, findings)
 
 
-def build(mill: Mill, errand: Errand) -> Built:
+def build(mill: Mill, state: AttemptState) -> Built:
     """Let the builder work in a worktree and commit the tree that it leaves, whatever git says.
 
     Without a pass what stands in the worktree goes under a rescue ref, and so does what is left of
     a tree that brings secrets: that is never a commit, whatever the agent says.
     """
-    item, policy = errand.item, errand.policy
+    item, policy = state.item, state.policy
     start = start_of(mill, item)
     with open_workspace(
-        mill, policy, start.commit, kind="build", claim=errand.claim, holder=item.id,
-        variables=errand.variables, rights=errand.rights,
+        mill, policy, start.commit, kind="build", claim=state.claim, holder=item.id,
+        variables=state.variables, rights=state.rights,
     ) as here:  # fmt: skip
         text = findings_text(start.findings) + "\n" if start.findings else ""
         process.write_anew(here.findings, text.encode("utf-8", "surrogateescape"))
-        report = ask(mill, errand, here, start.findings)
+        report = ask(mill, state, here, start.findings)
         said = report.verdict
         if said is None or said.word is not VerdictWord.PASS:
             keep_worktree(mill, here.slot, item.id, start.commit)
@@ -90,7 +91,7 @@ def build(mill: Mill, errand: Errand) -> Built:
             kept = keep_tree(mill, item.id, secret_scan.scrub(mill, base_tree, tree), start.commit)
             return Built(start.onto, "", replace(report, verdict=_refused(swept.findings, kept)))
         made = commit_work(
-            mill, item, tree, start.onto, agent=errand.who.name, summary=said.summary
+            mill, item, tree, start.onto, agent=state.performer.name, summary=said.summary
         )
         kept = keep_commit(mill, item.id, made)
     return Built(start.onto, made, report, kept)
@@ -134,14 +135,14 @@ def landed_message(item: Item, *, agent: str, summary: str) -> str:
     return "\n".join([item.title, "", *said, *trailers, ""])
 
 
-def review(mill: Mill, errand: Errand) -> Report:
+def review(mill: Mill, state: AttemptState) -> Report:
     """Let a reviewer judge a clean checkout of exactly the work; what it writes is thrown away.
 
     A side stage before there is any work sees the tip of the target.
     """
-    commit = errand.item.work or mill.target_tip(mill.snapshot())
+    commit = state.item.work or mill.target_tip(mill.snapshot())
     with open_workspace(
-        mill, errand.policy, commit, kind="clean", claim=errand.claim,
-        variables=errand.variables, rights=errand.rights,
+        mill, state.policy, commit, kind="clean", claim=state.claim,
+        variables=state.variables, rights=state.rights,
     ) as here:  # fmt: skip
-        return ask(mill, errand, here)
+        return ask(mill, state, here)

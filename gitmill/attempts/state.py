@@ -1,51 +1,73 @@
-"""What an agent is sent to do, what it gets for that, and what it says."""
+"""One attempt under way: its item, its claim, the stage at hand, the work so far."""
 
 from __future__ import annotations
 
-import os
-import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 from gitmill.agents import base as agents
-from gitmill.agents.base import Agent, Attempt, Report
+from gitmill.agents.base import Agent, Report
 from gitmill.attempts.monitor import AttemptMonitor
-from gitmill.attempts.prompts import FilledPrompt, fill_prompt
 from gitmill.config import Policy
 from gitmill.config.values import Permission
+from gitmill.core.budget_rules import Allowance
 from gitmill.core.item import Item
-from gitmill.core.plans.plan import PlannedAgent, PlannedStage
-from gitmill.core.verdict import Finding
-from gitmill.mill import Mill
-from gitmill.workspace import agent_homes, sandbox, secret_scan
-from gitmill.workspace.run_checks import outside_paths
-from gitmill.workspace.trust import item_commands, require_trusted
-from gitmill.workspace.workspace import Rights, Workspace
+from gitmill.core.plans.plan import FrozenPlan, PlannedAgent, PlannedStage
+from gitmill.core.runlog import StageResult
+from gitmill.workspace import sandbox
+from gitmill.workspace.run_checks import CheckResult
+from gitmill.workspace.workspace import Rights
 
 
-@dataclass(frozen=True, slots=True)
-class Errand:
-    """One stage of an item, for one agent, under one claim."""
+@dataclass
+class AttemptState:
+    """One attempt from its claim to its record; each stage adds what it found.
+
+    `agent` is None when all stages are mechanical; `builder` is the person who built the work,
+    empty when the agent did; `kept` is the ref that holds the work until it is recorded.
+    """
 
     item: Item
+    plan: FrozenPlan
     policy: Policy
-    stage: PlannedStage
-    who: PlannedAgent
     claim: str
-    witness: AttemptMonitor
+    agent: PlannedAgent | None = None
+    allowance: Allowance = field(default_factory=Allowance)
+    monitor: AttemptMonitor = field(init=False)  # from the first stage on
+    at: str = ""  # the name of the stage at hand
+    base: str = ""
+    work: str = ""
+    kept: str = ""
+    built: bool = False
+    builder: str = ""
+    stages: list[StageResult] = field(default_factory=list)
+    results: list[CheckResult] = field(default_factory=list)
+    checked: str = ""  # the commit that `results` are about
+    report: Report | None = None
+
+    @property
+    def stage(self) -> PlannedStage:
+        """The stage at hand."""
+        return self.plan.stage(self.at)
+
+    @property
+    def performer(self) -> PlannedAgent:
+        """The agent of an attempt that has one."""
+        assert self.agent is not None
+        return self.agent
 
     @property
     def program(self) -> Agent:
-        """The module that runs it."""
-        return agents.program(self.who.name, self.who.command)
+        """The module that runs the agent."""
+        return agents.program(self.performer.name, self.performer.command)
 
     @property
     def reads_prompt(self) -> bool:
-        """Whether it is a model that does the work, or something that talks to one."""
+        """Whether the agent is a model, or a program that talks to one."""
         return self.program.READS_PROMPT
 
     @property
     def rights(self) -> Rights:
-        """What the place is for in which it works."""
+        """What the stage at hand may do in its workspace."""
         return Rights(
             full=self.stage.permission is Permission.FULL,
             network=sandbox.network(self.policy, self.stage, model=self.reads_prompt),
@@ -55,82 +77,9 @@ class Errand:
     @property
     def number(self) -> int:
         """Which attempt at the stage this is, counted over all rounds, from 1."""
-        return self.item.count("returns") + self.item.count(self.stage.name) + 1
+        return self.item.count("returns") + self.item.count(self.at) + 1
 
     @property
     def variables(self) -> dict[str, str]:
-        """What its environment says of it."""
+        """The environment variables that tell a command which attempt it belongs to."""
         return {"GITMILL_ITEM": self.item.id, "GITMILL_ATTEMPT": str(self.number)}
-
-
-def ask(mill: Mill, errand: Errand, here: Workspace, findings: tuple[Finding, ...] = ()) -> Report:
-    """Let the agent work in a place. `findings` are what a builder has to mend.
-
-    Raises `UntrustedError` before anything runs that nobody has trusted here.
-    """
-    who, item = errand.who, errand.item
-    named = {f"agents.{who.name}": who.line} if who.line else {}
-    require_trusted(mill, item_commands(item) | named, item=item.id)
-    if not errand.reads_prompt:
-        return _run(mill, errand, here, findings)
-    keeps = errand.stage.is_authoring
-    with agent_homes.agents_own(mill, item.id, who.name, errand.program.LOGIN, keeps=keeps) as home:
-        return _run(mill, errand, here.with_home(home), findings)
-
-
-def _run(mill: Mill, errand: Errand, here: Workspace, findings: tuple[Finding, ...]) -> Report:
-    item, stage, nonce = errand.item, errand.stage, mill.new_token()
-    sent, limit = FilledPrompt(""), errand.policy.limits.prompt
-    if errand.reads_prompt:
-        sent = fill_prompt(mill, item, stage, errand.who, findings, nonce=nonce, limit=limit)
-    began = time.monotonic()
-    report = errand.program.run(
-        _attempt(mill, errand, here, sent, nonce),
-        _as_permitted(here, stage) if errand.reads_prompt else here.execute,
-    )
-    took = time.monotonic() - began
-    report = errand.witness.judged(report, timeout=stage.timeout, took=took)
-    said = report.verdict
-    return report if said is None else replace(report, verdict=secret_scan.clean_verdict(said))
-
-
-def _attempt(
-    mill: Mill, errand: Errand, here: Workspace, sent: FilledPrompt, nonce: str
-) -> Attempt:
-    item, stage, who, witness = errand.item, errand.stage, errand.who, errand.witness
-    needs = errand.program.NEEDS
-    judged = outside_paths(mill, item, item.base, item.work) if item.work else ()
-    prices = {model: price.model_dump() for model, price in errand.policy.prices.items()}
-    return Attempt(
-        item=item.id,
-        title=item.title,
-        role=stage.role,
-        permission=stage.permission.value,
-        number=errand.number,
-        prompt=sent.prompt,
-        followup=sent.followup,
-        session=sent.session,
-        earlier=sent.earlier,
-        nonce=nonce,
-        workdir=here.slot.path,
-        scratch=here.slot.tmp,
-        findings=here.findings,
-        home=here.home,
-        env={**here.env, **{name: os.environ[name] for name in needs if name in os.environ}},
-        wall=witness.wall(stage.timeout),
-        idle=stage.idle,
-        transcript=witness.transcript,
-        progress=witness.progress,
-        spend=witness.spend,
-        script=item.script,
-        criteria=item.criteria,
-        outside=judged if stage.role == "reviewer" else (),
-        model=who.model,
-        confined=here.sandbox is not None and stage.permission is not Permission.FULL,
-        settings={"command": who.command, "options": who.options, "prices": prices},
-    )
-
-
-def _as_permitted(here: Workspace, stage: PlannedStage) -> agents.Execute:
-    """Return what runs a command with the stage's rights, whatever an adapter says of it."""
-    return lambda command: here.execute(replace(command, access=stage.permission.value))

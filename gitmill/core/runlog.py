@@ -53,7 +53,7 @@ class RunLog:
     agent: str = ""
     claim: str = ""
     plan: str = ""
-    passages: Sequence[StageResult] = ()
+    stage_results: Sequence[StageResult] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)  # base, work, tree, patch, usage …
     checks: Sequence[Mapping[str, Any]] = ()
     output: str = ""
@@ -64,7 +64,7 @@ class RunLog:
             "item": self.item,
             "number": number,
             "stage": self.stage,
-            "stages": [passage.as_json() for passage in self.passages] or None,
+            "stages": [passage.as_json() for passage in self.stage_results] or None,
             "verdict": self.verdict.word.value,
             "exit": self.exit,
             "by": self.by,
@@ -148,7 +148,7 @@ class Log:
     item: str
     number: int
     stage: str
-    passages: tuple[tuple[str, str], ...]  # stage and verdict
+    stage_results: tuple[tuple[str, str], ...]  # stage and verdict
     verdict: VerdictWord
     exit: str
     by: str
@@ -168,7 +168,9 @@ def read_log(document: Document) -> Log:
         return Log(
             **{key: str(value(key) or "") for key in _TEXTS},
             number=int(value("number", 0)),
-            passages=tuple((str(p["stage"]), str(p["verdict"])) for p in value("stages") or ()),
+            stage_results=tuple(
+                (str(p["stage"]), str(p["verdict"])) for p in value("stages") or ()
+            ),
             verdict=VerdictWord(value("verdict")),
             passed=tuple(
                 (str(check["command"]), str(check["definition"]))

@@ -7,7 +7,8 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from gitmill.attempts.attempt import Progress, claim, run_stages
+from gitmill.attempts.attempt import Progress, run_stages
+from gitmill.attempts.claim import claim
 from gitmill.core.dependencies import never_met
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import Event, Status

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from gitmill.attempts.attempt import Progress, run_stages
 from gitmill.attempts.build import commit_work, start_of
-from gitmill.attempts.record import AttemptResult, Working
+from gitmill.attempts.record import AttemptResult
+from gitmill.attempts.state import AttemptState
 from gitmill.core import pipeline
 from gitmill.core.dependencies import unmet
 from gitmill.core.item import Item, frozen_hash
@@ -142,14 +143,14 @@ def submit(mill: Mill, item_id: str, summary: str, progress: Progress) -> Attemp
     return result
 
 
-def _commit(mill: Mill, item: Item, slot: Slot, summary: str) -> Working:
+def _commit(mill: Mill, item: Item, slot: Slot, summary: str) -> AttemptState:
     assert item.lease is not None
     onto = (slot.side / "onto").read_text()
     policy = policy_at(mill, onto)
     tree = slot.take_tree(mill.store.backend, mill.tree_of(onto), policy.worktree.ignore)
     _refuse_secrets(mill, item, tree, onto)
     made = commit_work(mill, item, tree, onto, summary=summary)
-    now = Working(item, plan_of(mill, item), policy, item.lease.claim)
+    now = AttemptState(item, plan_of(mill, item), policy, item.lease.claim)
     now.base, now.work, now.built, now.builder = onto, made, True, mill.person
     now.at = item.stage
     return now

@@ -41,7 +41,7 @@ def test_a_run_log_is_a_document():
         agent="shell",
         claim="c1",
         plan="0" * 12,
-        passages=[
+        stage_results=[
             StageResult("build", "shell", "pass", 1.0),
             StageResult("checks", "gitmill", "return", 0.2),
         ],

@@ -71,7 +71,8 @@ def waiting(mill: Mill) -> str:
     _, folder = take.take(mill, task)
     Path(folder, "b.txt").write_text(task)
     take.submit(mill, task, "made", lambda _: None)
-    from gitmill.attempts.attempt import claim, run_stages
+    from gitmill.attempts.attempt import run_stages
+    from gitmill.attempts.claim import claim
     from gitmill.core.pipeline import group
 
     now = claim(mill, task)

@@ -107,17 +107,17 @@ def _passed_through(plan: FrozenPlan, item: Item, run: Log) -> Iterator[Fault]:
     """Refuse an attempt that left stages of its group out, or went on after a red one."""
     group = _group(plan, run)
     names = [stage.name for stage in group]
-    gone = [stage for stage, _ in run.passages]
+    gone = [stage for stage, _ in run.stage_results]
     if run.stage != item.stage or gone not in (names[: len(gone)], names[1 : len(gone) + 1]):
         yield Fault("outcome", f"it went through {', '.join(gone)} from {item.stage}")
         return
     if run.verdict is _PASS and len(names) > 1 and gone[-1:] != names[-1:]:
         yield Fault("outcome", f"it passed without {names[-1]}")
-    if any(verdict != _PASS for _, verdict in run.passages[:-1]):
+    if any(verdict != _PASS for _, verdict in run.stage_results[:-1]):
         yield Fault("outcome", "it went on after a stage that did not pass")
     checked = any(
         verdict == _PASS and plan.stage(name).type is StageType.CHECKS
-        for name, verdict in run.passages
+        for name, verdict in run.stage_results
     )
     wanted = [check.command for check in plan.checks] or list(item.commands)
     passed = {command for command, _ in run.passed}
@@ -190,9 +190,9 @@ def _opposite(turn: AuditedEvent, before: Item) -> list[Expected]:
 def _ended_at(plan: FrozenPlan, run: Log) -> list[PlannedStage]:
     """Return the stages that may have given the verdict: one that broke left no passage."""
     group = _group(plan, run)
-    if not run.passages:
+    if not run.stage_results:
         return group if run.verdict is not _PASS else group[:1]
-    name, word = run.passages[-1]
+    name, word = run.stage_results[-1]
     if word == run.verdict:
         return [plan.stage(name)]
     return group[[stage.name for stage in group].index(name) + 1 :]

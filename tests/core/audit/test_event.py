@@ -46,7 +46,7 @@ def turn(
 
 def log(**fields: Any) -> Log:
     told: dict[str, Any] = {
-        "item": "t-k3f9x", "number": 1, "stage": "build", "passages": (), "exit": "completed",
+        "item": "t-k3f9x", "number": 1, "stage": "build", "stage_results": (), "exit": "completed",
         "verdict": VerdictWord.PASS, "by": "shell@host", "claim": "c1", "base": BASE, "work": WORK,
         "tree": "", "patch": "p", "passed": (), "spent": (None,),
     }  # fmt: skip
@@ -192,21 +192,25 @@ def built(run: Log, **after: Any) -> list[str]:
 
 
 def test_an_attempt_goes_through_all_of_its_stages():
-    passages = (("build", "pass"), *GATES)
-    assert built(log(passages=passages, passed=PASSED)) == []
-    assert built(log(passages=GATES, passed=PASSED)) == []  # built by a person
-    assert built(log(passages=passages)) == ["missing-check"]
-    assert "outcome" in built(log(passages=passages[:2], passed=PASSED))
-    assert "outcome" in built(log(passages=(passages[0], passages[2]), passed=PASSED))
-    assert "outcome" in built(log(passages=(passages[1], passages[0]), passed=PASSED))
+    stage_results = (("build", "pass"), *GATES)
+    assert built(log(stage_results=stage_results, passed=PASSED)) == []
+    assert built(log(stage_results=GATES, passed=PASSED)) == []  # built by a person
+    assert built(log(stage_results=stage_results)) == ["missing-check"]
+    assert "outcome" in built(log(stage_results=stage_results[:2], passed=PASSED))
+    assert "outcome" in built(
+        log(stage_results=(stage_results[0], stage_results[2]), passed=PASSED)
+    )
+    assert "outcome" in built(
+        log(stage_results=(stage_results[1], stage_results[0]), passed=PASSED)
+    )
     red = (("build", "fail"), *GATES)
-    assert "outcome" in built(log(passages=red, passed=PASSED))
-    assert "outcome" in built(log(passages=(), passed=PASSED))
-    assert "outcome" in built(log(stage="nowhere", passages=passages, passed=PASSED))
+    assert "outcome" in built(log(stage_results=red, passed=PASSED))
+    assert "outcome" in built(log(stage_results=(), passed=PASSED))
+    assert "outcome" in built(log(stage="nowhere", stage_results=stage_results, passed=PASSED))
 
 
 def test_a_stage_that_broke_leaves_no_passage_and_is_the_one_that_failed():
-    run = log(passages=(("build", "pass"),), verdict=VerdictWord.FAIL)
+    run = log(stage_results=(("build", "pass"),), verdict=VerdictWord.FAIL)
     assert built(run, name="failed", stage="sanity") == []
     assert built(run, name="failed", stage="build") == ["outcome"]
     assert built(log(verdict=VerdictWord.FAIL), name="failed", stage="build") == []
@@ -220,8 +224,8 @@ def test_an_attempt_given_back_had_a_reason_and_costs_nothing():
 
 
 def test_what_an_agent_ended_with_and_spent_is_something_that_there_is():
-    passages = (("build", "pass"), *GATES)
-    good = {"passages": passages, "passed": PASSED}
+    stage_results = (("build", "pass"), *GATES)
+    good = {"stage_results": stage_results, "passed": PASSED}
     assert built(log(**good, spent=(0, 12, 0.5))) == []
     assert built(log(**good, exit="vanished")) == ["evidence"]
     assert built(log(**good, exit="over-budget")) == ["outcome"]
@@ -239,10 +243,10 @@ def test_a_budget_begins_anew_behind_the_last_run_log_and_when_somebody_retries(
 
 
 def test_a_run_log_is_the_next_one_of_its_item():
-    passages = (("build", "pass"), *GATES)
-    assert built(log(passages=passages, passed=PASSED, number=2)) == ["evidence"]
-    assert built(log(passages=passages, passed=PASSED, item="t-00000")) == ["evidence"]
-    assert built(log(passages=passages, passed=PASSED), attempt=2) == ["evidence"]
+    stage_results = (("build", "pass"), *GATES)
+    assert built(log(stage_results=stage_results, passed=PASSED, number=2)) == ["evidence"]
+    assert built(log(stage_results=stage_results, passed=PASSED, item="t-00000")) == ["evidence"]
+    assert built(log(stage_results=stage_results, passed=PASSED), attempt=2) == ["evidence"]
 
 
 def test_an_attempt_is_not_counted_without_a_run_log():
@@ -251,8 +255,8 @@ def test_an_attempt_is_not_counted_without_a_run_log():
 
 
 def test_the_work_is_what_the_attempt_made():
-    passages = (("build", "pass"), *GATES)
-    run = log(passages=passages, passed=PASSED)
+    stage_results = (("build", "pass"), *GATES)
+    run = log(stage_results=stage_results, passed=PASSED)
     assert built(run, work="f" * 40) == ["wrong-work"]
     assert built(run, base="f" * 40) == ["wrong-work"]
 
@@ -307,8 +311,8 @@ def test_a_review_judges_the_work_that_the_item_has():
 
 
 def test_tampering_spends_a_try_and_approves_nothing():
-    passages = (("build", "pass"), *GATES)
-    run = log(passages=passages, passed=PASSED)
+    stage_results = (("build", "pass"), *GATES)
+    run = log(stage_results=stage_results, passed=PASSED)
     held = {"name": "held", "status": "waiting", "stage": "checks"}
     assert built(run, **held) == []
     assert built(run, **held | {"stage": "review"}) == ["outcome"]
@@ -322,7 +326,7 @@ def test_the_same_work_returned_twice_is_blocked():
         "counters": {"build": 1}, "attempt": 1,
     }  # fmt: skip
     run = log(
-        number=2, stage="review", passages=(("review", "return"),), verdict=VerdictWord.RETURN,
+        number=2, stage="review", stage_results=(("review", "return"),), verdict=VerdictWord.RETURN,
         tree="9" * 40,
     )  # fmt: skip
     after = before | {

@@ -1,0 +1,95 @@
+"""Ask an agent to do a stage: what it is sent, how it runs, what it reports."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+
+from gitmill.agents import base as agents
+from gitmill.agents.base import Attempt, Report
+from gitmill.attempts.prompts import FilledPrompt, fill_prompt
+from gitmill.attempts.state import AttemptState
+from gitmill.config.values import Permission
+from gitmill.core.plans.plan import PlannedStage
+from gitmill.core.verdict import Finding
+from gitmill.mill import Mill
+from gitmill.workspace import agent_homes, secret_scan
+from gitmill.workspace.run_checks import outside_paths
+from gitmill.workspace.trust import item_commands, require_trusted
+from gitmill.workspace.workspace import Workspace
+
+
+def ask(
+    mill: Mill, state: AttemptState, here: Workspace, findings: tuple[Finding, ...] = ()
+) -> Report:
+    """Let the agent work in a workspace. `findings` are what a builder has to mend.
+
+    Raises `UntrustedError` before anything runs that nobody has trusted here.
+    """
+    who, item = state.performer, state.item
+    named = {f"agents.{who.name}": who.line} if who.line else {}
+    require_trusted(mill, item_commands(item) | named, item=item.id)
+    if not state.reads_prompt:
+        return _run(mill, state, here, findings)
+    keeps = state.stage.is_authoring
+    with agent_homes.agents_own(mill, item.id, who.name, state.program.LOGIN, keeps=keeps) as home:
+        return _run(mill, state, here.with_home(home), findings)
+
+
+def _run(mill: Mill, state: AttemptState, here: Workspace, findings: tuple[Finding, ...]) -> Report:
+    item, stage, nonce = state.item, state.stage, mill.new_token()
+    sent, limit = FilledPrompt(""), state.policy.limits.prompt
+    if state.reads_prompt:
+        sent = fill_prompt(mill, item, stage, state.performer, findings, nonce=nonce, limit=limit)
+    began = time.monotonic()
+    report = state.program.run(
+        _attempt(mill, state, here, sent, nonce),
+        _as_permitted(here, stage) if state.reads_prompt else here.execute,
+    )
+    took = time.monotonic() - began
+    report = state.monitor.judged(report, timeout=stage.timeout, took=took)
+    said = report.verdict
+    return report if said is None else replace(report, verdict=secret_scan.clean_verdict(said))
+
+
+def _attempt(
+    mill: Mill, state: AttemptState, here: Workspace, sent: FilledPrompt, nonce: str
+) -> Attempt:
+    item, stage, who, monitor = state.item, state.stage, state.performer, state.monitor
+    needs = state.program.NEEDS
+    judged = outside_paths(mill, item, item.base, item.work) if item.work else ()
+    prices = {model: price.model_dump() for model, price in state.policy.prices.items()}
+    return Attempt(
+        item=item.id,
+        title=item.title,
+        role=stage.role,
+        permission=stage.permission.value,
+        number=state.number,
+        prompt=sent.prompt,
+        followup=sent.followup,
+        session=sent.session,
+        earlier=sent.earlier,
+        nonce=nonce,
+        workdir=here.slot.path,
+        scratch=here.slot.tmp,
+        findings=here.findings,
+        home=here.home,
+        env={**here.env, **{name: os.environ[name] for name in needs if name in os.environ}},
+        wall=monitor.wall(stage.timeout),
+        idle=stage.idle,
+        transcript=monitor.transcript,
+        progress=monitor.progress,
+        spend=monitor.spend,
+        script=item.script,
+        criteria=item.criteria,
+        outside=judged if stage.role == "reviewer" else (),
+        model=who.model,
+        confined=here.sandbox is not None and stage.permission is not Permission.FULL,
+        settings={"command": who.command, "options": who.options, "prices": prices},
+    )
+
+
+def _as_permitted(here: Workspace, stage: PlannedStage) -> agents.Execute:
+    """Return what runs a command with the stage's rights, whatever an adapter says of it."""
+    return lambda command: here.execute(replace(command, access=stage.permission.value))
