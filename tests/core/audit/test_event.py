@@ -34,7 +34,7 @@ def turn(
     """Return an event whose trailers say what the documents say, unless told otherwise."""
     told = {
         "event": event, "id": after.event, "item": after.id, "after": before.event,
-        "at": before.status.value, "to": after.status.value, "stage": after.stage,
+        "status_before": before.status.value, "to": after.status.value, "stage": after.stage,
         "plan": after.plan or before.plan, "by": run.by if run else "ada",
         "evidence": "e" * 40 if run else "",
     }  # fmt: skip
