@@ -60,6 +60,18 @@ class GitFailedError(GitmillError):
     slug = "git-failed"
 
 
+class MissingObjectError(GitmillError):
+    """An object that something names is not in the repository."""
+
+    slug = "missing-object"
+
+
+class ProcessFailedError(GitmillError):
+    """A process that had to succeed did not."""
+
+    slug = "process-failed"
+
+
 class NotARepositoryError(GitmillError):
     """There is no git repository here."""
 
@@ -304,3 +316,10 @@ class NothingToDoError(GitmillError):
 
     slug = "nothing-to-do"
     code = Exit.NOTHING
+
+
+class BugError(GitmillError):
+    """gitmill did something that it should not have."""
+
+    slug = "bug"
+    code = Exit.BUG

@@ -39,11 +39,12 @@ class Mill:
         *,
         clock: Callable[[], datetime] = utc_now,
         random: Callable[[int], bytes] = secrets.token_bytes,
+        before_write: Callable[[Mill], None] = lambda _: None,
     ) -> None:
         self.repository = repository
         self.now = clock
         self.random = random
-        self.store = Store(repository, clock)
+        self.store = Store(repository, clock, lambda: before_write(self))
         self._for = ""
         self.patches: dict[tuple[str, str], str] = {}  # identities by commits, which never change
         self.tampered: dict[
@@ -51,9 +52,12 @@ class Mill:
         ] = {}  # by claim: what its code did beside its worktree
 
     @classmethod
-    def open(cls, path: Path) -> Mill:
-        """Open the repository that a folder is in. Raises `NotARepositoryError`."""
-        return cls(Repository.open(path))
+    def open(cls, path: Path, *, before_write: Callable[[Mill], None] = lambda _: None) -> Mill:
+        """Open the repository that a folder is in. Raises `NotARepositoryError`.
+
+        `before_write` runs before each write onto a commit that a person made by hand.
+        """
+        return cls(Repository.open(path), before_write=before_write)
 
     def new_token(self) -> str:
         """Return a random id for an event or a claim: 16 hexadecimal digits."""

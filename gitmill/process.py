@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gitmill.errors import GitmillError
+from gitmill.errors import ProcessFailedError
 from gitmill.failpoints import chokepoint
 
 # Names of variables whose values are secrets. What runs an agent's code gets none of them
@@ -21,12 +21,6 @@ SECRET_NAME = re.compile(
 
 
 TimeoutExpired = subprocess.TimeoutExpired
-
-
-class ProcessFailedError(GitmillError):
-    """A process that had to succeed did not."""
-
-    slug = "process-failed"
 
 
 @dataclass(frozen=True, slots=True)

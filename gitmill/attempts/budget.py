@@ -24,10 +24,16 @@ from gitmill.core.budget_rules import (
 )
 from gitmill.core.document import Document
 from gitmill.core.item import Item
-from gitmill.errors import BadDocumentError, DayBudgetError, GitmillError, ItemBudgetError
+from gitmill.errors import (
+    BadDocumentError,
+    DayBudgetError,
+    GitmillError,
+    ItemBudgetError,
+    MissingObjectError,
+)
 from gitmill.failpoints import chokepoint
 from gitmill.git import trees
-from gitmill.git.objects import Backend, MissingObjectError, read_commit
+from gitmill.git.objects import Backend, read_commit
 from gitmill.mill import Mill
 from gitmill.plans.policy import POLICY
 from gitmill.store import layout

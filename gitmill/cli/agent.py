@@ -28,39 +28,26 @@ def bare(context: typer.Context) -> None:
 
 @agent.command("list")
 def list_agents() -> None:
-    """List the agents: found, which version, signed in as far as can be told for nothing."""
-    from gitmill.agents import base
+    """List the agents: installed or not, version, signed in where that is known free of charge."""
+    from gitmill.flows import agents
 
-    rows, told, (here, own) = [], [], _here()
-    cold = _cold(here)
-    names = [name for name in base.names() if name != "command"]  # that one runs the policy's own
-    names += [name for name, policy in own.items() if policy.command and name not in names]
-    for name in names:
-        command = own[name].command if name in own else ()
-        one = base.program(name, command)
-        probe = one.probe({"command": command})
-        roles = sorted(one.ROLES - base.ANY_ROLE)
+    rows, entries = [], []
+    mill, own = _policy()
+    cold = agents.cooling_reasons(mill)
+    for one in agents.list_agents(own):
+        probe = one.probe
         state, login = _state(probe), _login(probe)
-        any_or = ", ".join(roles) or "any role"
-        rows.append(f"{name:<10} {state:<22} {login:<13} {any_or:<10} {probe.detail}")
-        told.append({
-            "name": name, "found": probe.found, "version": probe.version,
-            "supported": probe.supported, "signed_in": probe.signed_in, "roles": roles or None,
-            "permissions": sorted(one.PERMISSIONS), "detail": probe.detail,
-            "cooling": cold.get(name),
+        any_or = ", ".join(one.roles) or "any role"
+        rows.append(f"{one.name:<10} {state:<22} {login:<13} {any_or:<10} {probe.detail}")
+        entries.append({
+            "name": one.name, "found": probe.found, "version": probe.version,
+            "supported": probe.supported, "signed_in": probe.signed_in,
+            "roles": list(one.roles) or None, "permissions": list(one.permissions),
+            "detail": probe.detail, "cooling": cold.get(one.name),
         })  # fmt: skip
-    rows += [f"{name:<10} cools down: {why}" for name, why in cold.items()]
-    output.answer(rows, {"agents": told})
+    rows += [f"{name:<10} cools down: {reason}" for name, reason in cold.items()]
+    output.answer(rows, {"agents": entries})
     output.next_step("gitmill agent try NAME")
-
-
-def _cold(here: Mill | None) -> dict[str, str]:
-    """Return the agents that cool down here, and why; none outside of a repository."""
-    from gitmill.attempts.cooldown import cooling
-
-    if here is None:
-        return {}
-    return {name: one.told(here.now()) for name, one in cooling(here).items()}
 
 
 def _state(probe: Probe) -> str:
@@ -77,13 +64,13 @@ def _login(probe: Probe) -> str:
     return {True: "signed in", False: "not signed in", None: "login unknown"}[probe.signed_in]
 
 
-def _here() -> tuple[Mill | None, Mapping[str, AgentPolicy]]:
-    """Return the repository and what its policy says of agents; nothing outside of one."""
-    try:
-        here = session.mill()
-        from gitmill.plans.policy import policy_now
+def _policy() -> tuple[Mill | None, Mapping[str, AgentPolicy]]:
+    """Return the repository and the agents that its policy configures; none outside of one."""
+    from gitmill.flows.agents import configured
 
-        return here, policy_now(here).agents
+    try:
+        mill = session.mill()
+        return mill, configured(mill)
     except GitmillError:
         return None, {}
 
@@ -96,25 +83,14 @@ def try_agent(
 
     Model, options and command are those of the policy here.
     """
-    from gitmill.attempts.cooldown import clear_cooldown
-    from gitmill.config import AgentPolicy
-    from gitmill.flows.try_agent import trial
-    from gitmill.workspace.trust import require_trusted
+    from gitmill.flows import try_agent as flow
 
-    here, own = _here()
-    if here is not None:
-        from gitmill.plans.policy import policy_now
-
-        commands = policy_now(here).commands
-        key = f"agents.{name}"
-        require_trusted(here, {key: commands[key]} if key in commands else {})
-    output.print_line(f"{name} answers one short task now; where its service is paid, so is this")
+    mill, own = _policy()
+    output.print_line(f"{name} answers one short task now; its service may charge for it")
     progress = output.Progress()
-    done = trial(name, own.get(name, AgentPolicy()), output.print_line, progress.stage)
+    done = flow.try_agent(mill, name, own.get(name), output.print_line, progress.stage)
     output.answer(_lines(done), done.as_json())
     if done.passed:
-        if here is not None:
-            clear_cooldown(here, name)
         output.next_step("gitmill agent list")
         return int(Exit.OK)
     output.next_step(f"gitmill -C {done.folder}/project log")

@@ -11,14 +11,7 @@ from pathlib import Path
 from gitmill import __version__, process
 from gitmill.cli import output
 from gitmill.core.redaction import redact
-from gitmill.errors import Exit, GitmillError
-
-
-class BugError(GitmillError):
-    """gitmill did something that it should not have."""
-
-    slug = "bug"
-    code = Exit.BUG
+from gitmill.errors import BugError, GitmillError
 
 
 def report(bug: BaseException) -> int:
@@ -55,10 +48,10 @@ def _text(bug: BaseException) -> str:
 
 def _write(text: str) -> Path | None:
     """Write the report into the repository's private folder, None where that cannot be done."""
-    from gitmill.git.repo import Repository
+    from gitmill.flows.open_mill import private_folder
 
     try:
-        folder = Repository.open(Path(output.settings.directory)).private
+        folder = private_folder(Path(output.settings.directory))
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"bug-{time.strftime('%Y%m%d-%H%M%S')}.md"
         path.write_text(text, "utf-8", "replace")

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gitmill.cli import output, session
-from gitmill.errors import Exit, NotNowError, UsageError
+from gitmill.errors import NotNowError, UsageError
 
 if TYPE_CHECKING:
     from gitmill.flows.run import RunRequest
-    from gitmill.history.undo_target import UndoTarget
+    from gitmill.flows.undo import Undone
     from gitmill.mill import Mill
 
 verbs = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -26,24 +25,18 @@ def _verbs() -> None:
 @verbs.command()
 def status() -> None:
     """Show what runs, what waits for you, what is next."""
-    from gitmill.attempts.budget import day_budget
-    from gitmill.attempts.cooldown import cooling
     from gitmill.cli import fast_status
-    from gitmill.flows import show
+    from gitmill.flows.status import status as status_flow
 
-    here = session.mill()
-    snapshot = show.read(here)
-    board = show.board(snapshot)
-    for problem in snapshot.broken.values():
-        output.print_line(f"warning: {problem.message}; it is left out until it is mended")
-    if output.past:
-        fast_status.tell(board, here.repository.private)
-        return
-    budget = day_budget(here, snapshot)
-    if not snapshot.broken and not budget:  # what the day has cost is not of the state alone
-        fast_status.keep(here.repository.private, snapshot.commit, board)
-    cold = list(cooling(here).values())
-    fast_status.tell(board, here.repository.private, cold, budget)
+    mill = session.mill()
+    now = status_flow(mill, past=bool(output.past))
+    for problem in now.broken.values():
+        output.print_line(f"warning: {problem.message}; skipped until it is fixed")
+    private = mill.repository.private
+    if not output.past and not now.broken and not now.budget:
+        # The board is stored by state commit; the day's budget depends on more than the state.
+        fast_status.keep(private, now.commit, now.board)
+    fast_status.show(now.board, private, now.cooling, now.budget)
 
 
 @verbs.command()
@@ -68,12 +61,12 @@ def run(
 
     if through not in ("approved", "landed"):
         raise UsageError(f"--through is approved or landed, not {through}")
-    here, progress = session.mill(), output.Progress()
-    order = flow.RunRequest([session.resolve(here, typed) for typed in ids or ()], through, limit)
+    mill, progress = session.mill(), output.Progress()
+    order = flow.RunRequest([session.resolve(mill, typed) for typed in ids or ()], through, limit)
     if dry:
-        return _dry_run(here, order)
-    summary = flow.run(here, order, progress.stage, progress.landing)
-    show.redraw(here)
+        return _dry_run(mill, order)
+    summary = flow.run(mill, order, progress.stage, progress.landing)
+    show.redraw(mill)
     items = list(summary.items.values())
     output.answer(
         [],
@@ -108,11 +101,11 @@ def _resting(item_id: str, error: NotNowError) -> dict[str, Any]:
             "evidence": list(error.evidence), "until": until}  # fmt: skip
 
 
-def _dry_run(here: Mill, order: RunRequest) -> int:
+def _dry_run(mill: Mill, order: RunRequest) -> int:
     from gitmill.flows.dry_run import preview
 
     lines, told = [], []
-    for one in preview(here, order):
+    for one in preview(mill, order):
         agent = one.agent.name if one.agent else "gitmill"
         model = f", model {one.agent.model}" if one.agent and one.agent.model else ""
         goes_on = f", goes on with session {one.session}" if one.session else ""
@@ -152,75 +145,55 @@ def undo(
     ] = None,
 ) -> int:
     """Take back an item's last event; what has landed is reverted through the queue."""
-    from gitmill.history.undo import take_back
-    from gitmill.history.undo_target import last_of, last_of_all
+    from gitmill.flows import undo as flow
 
     if through not in ("approved", "landed"):
         raise UsageError(f"--through is approved or landed, not {through}")
-    here = session.mill()
-    found = last_of(here, session.resolve(here, item_id)) if item_id else last_of_all(here)
-    output.print_line(f"undoing {found.last.subject}")
-    if found.landed:
-        return _undo_landing(here, found, through, criterion or ())
-    if not found.record.item:
-        return _undo_control(here, found)
-    item = take_back(here, found)
-    told = {"undone": list(found.ids), "event": found.record.event, "item": session.as_json(item)}
-    output.answer([], told)
-    place = f" at {item.stage}" if item.stage and not item.is_final else ""
-    before = found.first.record.status_before if found.first.record else ""
+    mill = session.mill()
+    target = flow.find_target(mill, item_id)
+    output.print_line(f"undoing {target.last.subject}")
+    if not target.landed:
+        return _show_undone(mill, flow.undo(mill, target))
+    return _show_revert(flow.undo_landing(
+        mill, target, output.Progress().landing, through=through, criteria=criterion or (),
+        report=lambda made: output.print_line(f"{made.id} reverts {target.record.item}; landing"),
+    ))  # fmt: skip
+
+
+def _show_undone(mill: Mill, undone: Undone) -> int:
+    target, item = undone.target, undone.item
+    entry = {"undone": list(target.ids), "event": target.record.event}
+    if item is None:
+        control = mill.snapshot().control
+        work, queue = control.paused, control.queue_paused
+        output.answer([], entry | {"paused": work, "queue_paused": queue})
+        states = ["is paused" if stopped else "goes on" for stopped in (work, queue)]
+        output.print_line(f"work {states[0]}; the queue {states[1]}")
+        output.next_step("gitmill status")
+        return 0
+    output.answer([], entry | {"item": session.as_json(item)})
+    stage = f" at {item.stage}" if item.stage and not item.is_final else ""
+    before = target.first.record.status_before if target.first.record else ""
     as_before = ", as before" if before == item.status.value else ""
-    output.print_line(f"{item.id} is {item.status.value}{place}{as_before}")
-    if found.record.event == "claimed":
-        output.print_line(f"what you wrote stays; `gitmill task take {item.id}` goes on with it")
+    output.print_line(f"{item.id} is {item.status.value}{stage}{as_before}")
+    if target.record.event == "claimed":
+        output.print_line(f"your worktree stays; continue with `gitmill task take {item.id}`")
     output.next_step(*session.after(item))
     return 0
 
 
-def _undo_control(here: Mill, found: UndoTarget) -> int:
-    from gitmill.people.control import take_back
-
-    take_back(here, found.last)
-    control = here.snapshot().control
-    told = {"undone": list(found.ids), "event": found.record.event,
-            "paused": control.paused, "queue_paused": control.queue_paused}  # fmt: skip
-    output.answer([], told)
-    work, queue = (("is paused" if on else "goes on") for on in (control.paused,
-                                                                control.queue_paused))  # fmt: skip
-    output.print_line(f"work {work}; the queue {queue}")
-    output.next_step("gitmill status")
-    return 0
-
-
-def _undo_landing(here: Mill, found: UndoTarget, through: str, criteria: Sequence[str]) -> int:
-    from gitmill.core.lifecycle import Status
-    from gitmill.flows import show
-    from gitmill.flows.land_queue import land_queue
-    from gitmill.history.undo_target import last_of
-    from gitmill.landing.detect_reverts import detect_reverts
-    from gitmill.landing.revert import revert
-
-    detect_reverts(here)  # it may have been taken back already
-    found = last_of(here, found.record.item)
-    made = revert(here, found.record.item, found.record.extra.get("Onto", ""), criteria=criteria)
-    from gitmill.plans.policy import policy_now
-
-    auto = policy_now(here).land.auto
-    if through == "landed" and auto:
-        output.print_line(f"{made.id} takes {found.record.item} back and lands now")
-        land_queue(here, output.Progress().landing, only=[made.id])
-        show.redraw(here)
-    after = here.snapshot()
-    item, made = after.item(found.record.item), after.item(made.id)
-    ended = made.status in (Status.LANDED, Status.DONE)
-    code = Exit.OK if ended or through == "approved" or not auto else Exit.PERSON
-    told = {"undone": list(found.ids), "event": found.record.event, "item": session.as_json(item),
-            "revert": session.as_json(made), "exit": int(code)}  # fmt: skip
-    output.answer([made.id], told)
+def _show_revert(undone: Undone) -> int:
+    target, item, made = undone.target, undone.item, undone.revert
+    assert item is not None
+    assert made is not None
+    output.answer([made.id], {
+        "undone": list(target.ids), "event": target.record.event, "item": session.as_json(item),
+        "revert": session.as_json(made), "exit": int(undone.exit),
+    })  # fmt: skip
     where = f" as {made.landed[:10]}" if made.landed else f": {made.reason}" if made.reason else ""
     output.print_line(f"{made.id} is {made.status.value}{where}; {item.id} is {item.status.value}")
-    output.next_step(*session.after(item if ended else made))
-    return int(code)
+    output.next_step(*session.after(item if made.status.value in ("landed", "done") else made))
+    return int(undone.exit)
 
 
 @verbs.command()
@@ -254,7 +227,7 @@ def pause(
     message: Annotated[str, typer.Option("-m", "--message", help="Why.")] = "",
 ) -> None:
     """Let no new attempt begin, in any clone; what runs goes on."""
-    from gitmill.people.control import pause as pause_flow
+    from gitmill.flows.pause import pause as pause_flow
 
     pause_flow(session.mill(), message)
     output.answer([], {"paused": True})
@@ -265,7 +238,7 @@ def pause(
 @verbs.command()
 def resume() -> None:
     """Let new attempts begin again."""
-    from gitmill.people.control import resume as resume_flow
+    from gitmill.flows.pause import resume as resume_flow
 
     resume_flow(session.mill())
     output.answer([], {"paused": False})

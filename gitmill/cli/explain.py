@@ -9,10 +9,6 @@ from gitmill.core.audit.event import RULES
 
 
 def _errors() -> dict[str, type[errors.GitmillError]]:
-    # Errors that one module alone raises are defined there; importing them makes them known.
-    import gitmill.cli.bug
-    import gitmill.git.objects  # noqa: F401
-
     found: dict[str, type[errors.GitmillError]] = {}
     open_ = [errors.GitmillError]
     while open_:

@@ -45,7 +45,7 @@ def status() -> bool:
         return False
     if cold is None:
         return False
-    tell(board, Path(lines[0]) / "gitmill", cold)
+    show(board, Path(lines[0]) / "gitmill", cold)
     return True
 
 
@@ -74,7 +74,7 @@ def keep(folder: Path, tip: str, board: Board) -> None:
         return
 
 
-def tell(
+def show(
     board: Board,
     folder: Path,
     cold: Sequence[Cooling] = (),

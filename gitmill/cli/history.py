@@ -40,22 +40,22 @@ def log(
     from gitmill.cli.show import entry_json, entry_line
     from gitmill.flows import show
 
-    here = session.mill()
-    snapshot = show.read(here)
+    mill = session.mill()
+    snapshot = show.read(mill)
     item = snapshot.resolve(item_id).id if item_id else ""
     if live:
-        _follow(here, item)
+        _follow(mill, item)
         return
-    events = show.story(here, snapshot, item=item, limit=limit)
+    events = show.story(mill, snapshot, item=item, limit=limit)
     output.answer([entry_line(e) for e in events], {"events": [entry_json(e) for e in events]})
 
 
-def _follow(here: Mill, item: str) -> None:
+def _follow(mill: Mill, item: str) -> None:
     """Print what attempts do here, one line each, until they are over."""
-    from gitmill.attempts.live_log import follow
+    from gitmill.flows.attempts import follow
 
     lines = 0
-    for told in follow(here, item):
+    for told in follow(mill, item):
         lines += 1
         output.line(live_line(told), told)
     if not lines:
@@ -67,14 +67,12 @@ def _follow(here: Mill, item: str) -> None:
 @verbs.command()
 def stats() -> None:
     """Show what work took: lead time, attempts, returns, usage and cost by stage and agent."""
-    from gitmill.attempts.budget import day_budget
-    from gitmill.flows import show
     from gitmill.flows.stats import stats as stats_flow
+    from gitmill.flows.stats import today as today_flow
 
-    here = session.mill()
-    snapshot = show.read(here)
-    found = stats_flow(here.store.backend, snapshot)
-    today = {} if output.past else day_budget(here, snapshot)
+    mill = session.mill()
+    found = stats_flow(mill)
+    today = {} if output.past else today_flow(mill)
     lines = _lines(found) + ([f"budget today: {today['told']}"] if today else [])
     output.answer(lines, found.as_json() | {"budget": today or None})
 
@@ -136,14 +134,9 @@ def list_attempts(
 ) -> None:
     """List the last attempts and decisions, of one item or of all, the newest below."""
     from gitmill.cli.show import run_json, run_lines
-    from gitmill.flows import show
-    from gitmill.landing.evidence import run_logs
+    from gitmill.flows.attempts import attempts
 
-    snapshot = show.read(session.mill())
-    items = [snapshot.resolve(item_id)] if item_id else snapshot.items.values()
-    logs = [log for item in items for log in run_logs(snapshot, item)]
-    logs.sort(key=lambda log: (str(log.value("started")), log.path))
-    logs = logs[-limit:] if limit else logs
+    logs = attempts(session.mill(), item_id, limit=limit)
     lines = [f"{log.value('item')} {run_lines(log)[0]}" for log in logs]
     output.answer(lines, {"attempts": [run_json(log) for log in logs]})
 
@@ -154,15 +147,12 @@ def show_attempt(
     number: Annotated[int, typer.Argument(help="Which one; the last when left out.")] = 0,
 ) -> None:
     """Show one attempt: its run log, and what the agent printed as far as it is kept."""
-    from gitmill.attempts import transcripts
     from gitmill.cli.show import run_json
-    from gitmill.flows import show
-    from gitmill.landing.evidence import run_logs
+    from gitmill.flows.attempts import logs_of, transcript
 
-    here = session.mill()
-    snapshot = show.read(here)
-    item = snapshot.resolve(item_id)
-    logs = {int(log.value("number", 0)): log for log in run_logs(snapshot, item)}
+    mill = session.mill()
+    item, found = logs_of(mill, item_id)
+    logs = {int(log.value("number", 0)): log for log in found}
     wanted = number or max(logs, default=0)
     if wanted not in logs:
         known = f"1 to {max(logs)}" if logs else "none yet"
@@ -170,17 +160,8 @@ def show_attempt(
             f"{item.id} has no attempt {wanted}; there are {known}",
             hints=[f"`gitmill attempt list {item.id}`"],
         )
-    kept = transcripts.read(here, item.id)
-    name = logs[wanted].path.rpartition("/")[2].removesuffix(".md") + ".txt"
-    text = kept.get(name, "")
+    text, where = transcript(mill, item.id, logs[wanted])
     lines = logs[wanted].text.splitlines()
     if text:
-        lines += ["", f"what the agent printed ({_ref(item.id)}:{name})", ""]
-        lines += text.splitlines()
+        lines += ["", f"output of the agent ({where})", "", *text.splitlines()]
     output.answer(lines, {"attempt": run_json(logs[wanted]), "transcript": text or None})
-
-
-def _ref(item_id: str) -> str:
-    from gitmill.store import layout
-
-    return f"{layout.TRANSCRIPT}{item_id}"

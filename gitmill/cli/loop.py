@@ -33,33 +33,29 @@ def bare(context: typer.Context) -> None:
         list_loops()
 
 
-def _loops(here: Mill) -> dict[str, Loop]:
-    from gitmill.plans.loops import loops_at
+def _loops(mill: Mill) -> dict[str, Loop]:
+    from gitmill.flows.compile import current_loops
 
-    return loops_at(here, here.target_tip(here.snapshot()))
+    return current_loops(mill)
 
 
-def _plan(here: Mill) -> FrozenPlan:
-    """Return the plan as it compiles now; of another time the one that was used last by then."""
-    if output.past:
-        from gitmill.history.time_travel import plan_then
+def _plan(mill: Mill) -> FrozenPlan:
+    """Return the plan as it compiles now; with `--at` the one used last before that."""
+    from gitmill.flows.compile import current_plan, past_plan
 
-        return plan_then(here, here.snapshot())
-    from gitmill.plans.frozen import compile_at
-
-    return compile_at(here, here.target_tip(here.snapshot()))
+    return past_plan(mill) if output.past else current_plan(mill)
 
 
 @loop.command("list")
 def list_loops() -> None:
     """List the loops with their stages."""
-    here = session.mill()
+    mill = session.mill()
     found: list[tuple[str, Loop | FrozenPlan]]
     if output.past:
-        plan = _plan(here)
+        plan = _plan(mill)
         found = [(plan.loop, plan)]
     else:
-        found = list(_loops(here).items())
+        found = list(_loops(mill).items())
     rows = [f"{name:<10} {one.serves.value:<9} {_pipeline(one)}" for name, one in found]
     told = [
         {"name": name, "serves": one.serves.value, "stages": [s.name for s in one.stages]}
@@ -88,9 +84,9 @@ def show(
     mermaid: Annotated[bool, typer.Option("--mermaid", help="As a Mermaid flow chart.")] = False,
 ) -> None:
     """Show the stages of a loop as they compile now, and where each verdict leads."""
-    here = session.mill()
-    plan = _plan(here)
-    _known(name, [plan.loop] if output.past else _loops(here))
+    mill = session.mill()
+    plan = _plan(mill)
+    _known(name, [plan.loop] if output.past else _loops(mill))
     if mermaid:
         text = plan.mermaid()
         output.answer(text.splitlines(), {"loop": name, "mermaid": text})
@@ -115,9 +111,9 @@ def show(
 @loop.command()
 def check(name: Name = "deliver") -> None:
     """Compile a loop as it is at the tip of the target, and say what is wrong with it."""
-    here = session.mill()
-    _known(name, _loops(here))
-    plan = _plan(here)
+    mill = session.mill()
+    _known(name, _loops(mill))
+    plan = _plan(mill)
     output.answer([f"{name} compiles to {plan.hash12}"], {"loop": name, "plan": plan.hash12})
 
 
@@ -133,11 +129,9 @@ def compile_(
     check: Annotated[bool, typer.Option("--check", help="Write nothing.")] = False,
 ) -> None:
     """Compile mode, loops and policy at the tip of the target into a frozen plan."""
-    from gitmill.plans.frozen import compile_at, record_plan
+    from gitmill.flows.compile import compile_plan
 
-    here = session.mill()
-    plan = compile_at(here, here.target_tip(here.snapshot()), mode=mode)
-    new = False if check else record_plan(here, plan)
+    plan, new = compile_plan(session.mill(), mode=mode, write=not check)
     stages = " → ".join(stage.name for stage in plan.stages)
     output.answer(
         [f"{plan.hash12}  mode {plan.mode}  {stages}"],

@@ -83,13 +83,10 @@ def gc(
 
     The history itself stays whole.
     """
-    from gitmill.attempts import transcripts
+    from gitmill.flows.gc import gc as gc_flow
 
-    here = session.mill()
-    found = transcripts.old(here, older=days * 86400.0)
-    if not dry_run:
-        transcripts.prune(here, found)
-    output.answer(list(found), {"transcripts": list(found), "dropped": not dry_run})
+    found = gc_flow(session.mill(), days=days, dry_run=dry_run)
+    output.answer(found, {"transcripts": found, "dropped": not dry_run})
     count = f"{len(found)} {'task' if len(found) == 1 else 'tasks'}"
     output.print_line(f"{'would drop' if dry_run else 'dropped'} the transcripts of {count}")
     if found:
@@ -108,12 +105,12 @@ def uninit(
     """Take gitmill out of this repository, everything of it saved in a bundle first."""
     from gitmill.flows import uninit as flow
 
-    here = session.mill()
-    traces = flow.survey(here)
+    mill = session.mill()
+    traces = flow.survey(mill)
     if not yes and not _confirmed(_told(traces)):
         output.print_line("nothing was removed")
         return Exit.OK
-    done = flow.uninit(here, to=Path(bundle) if bundle else None)
+    done = flow.uninit(mill, to=Path(bundle) if bundle else None)
     output.answer(
         [str(done.bundle)] if done.bundle else [],
         {

@@ -23,14 +23,9 @@ def bare(context: typer.Context) -> None:
 
 
 def _modes() -> tuple[dict[str, Mode], str]:
-    from gitmill.core.plans.mode import all_modes
-    from gitmill.plans.loops import shipped_modes
+    from gitmill.flows.compile import current_modes
 
-    here = session.mill()
-    from gitmill.plans.policy import policy_now
-
-    policy = policy_now(here)
-    return all_modes(shipped_modes(), policy), policy.mode
+    return current_modes(session.mill())
 
 
 @mode.command("list")

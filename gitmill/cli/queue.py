@@ -59,10 +59,10 @@ def add(item_id: Id) -> None:
     """Queue an approved task."""
     from gitmill.flows.land_queue import enqueue
 
-    here = session.mill()
-    name = session.resolve(here, item_id)
-    enqueue(here, name)
-    session.tell(here.snapshot().item(name), f"{name} is queued", "gitmill queue land")
+    mill = session.mill()
+    name = session.resolve(mill, item_id)
+    enqueue(mill, name)
+    session.answer_item(mill.snapshot().item(name), f"{name} is queued", "gitmill queue land")
 
 
 @queue.command()
@@ -70,11 +70,11 @@ def remove(item_id: Id) -> None:
     """Take a task out of the queue; it stays approved."""
     from gitmill.flows.land_queue import dequeue
 
-    here = session.mill()
-    name = session.resolve(here, item_id)
-    dequeue(here, name)
-    session.tell(
-        here.snapshot().item(name),
+    mill = session.mill()
+    name = session.resolve(mill, item_id)
+    dequeue(mill, name)
+    session.answer_item(
+        mill.snapshot().item(name),
         f"{name} is approved, not queued, until the next run",
     )
 
@@ -86,14 +86,14 @@ def land(ids: Ids = None) -> int:
     from gitmill.flows import show
     from gitmill.flows.land_queue import land_queue
 
-    here, progress = session.mill(), output.Progress()
-    wanted = [session.resolve(here, typed) for typed in ids or ()]
-    items = land_queue(here, progress.landing, only=wanted)
+    mill, progress = session.mill(), output.Progress()
+    wanted = [session.resolve(mill, typed) for typed in ids or ()]
+    items = land_queue(mill, progress.landing, only=wanted)
     if not items:
         raise NothingToDoError(
             "nothing is approved or queued", hints=["see what is with `gitmill status`"]
         )
-    show.redraw(here)
+    show.redraw(mill)
     back = [item for item in items if item.status not in (Status.LANDED, Status.DONE)]
     code = Exit.PERSON if back else Exit.OK
     told = {"items": [session.as_json(item) for item in items], "exit": int(code)}
@@ -108,7 +108,7 @@ def land(ids: Ids = None) -> int:
 @queue.command()
 def pause(message: Annotated[str, typer.Option("-m", "--message", help="Why.")] = "") -> None:
     """Let nothing land, in any clone."""
-    from gitmill.people.control import pause_queue
+    from gitmill.flows.pause import pause_queue
 
     pause_queue(session.mill(), message)
     output.answer([], {"paused": True})
@@ -119,7 +119,7 @@ def pause(message: Annotated[str, typer.Option("-m", "--message", help="Why.")] 
 @queue.command()
 def resume() -> None:
     """Let work land again."""
-    from gitmill.people.control import resume_queue
+    from gitmill.flows.pause import resume_queue
 
     resume_queue(session.mill())
     output.answer([], {"paused": False})

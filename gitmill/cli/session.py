@@ -14,49 +14,38 @@ if TYPE_CHECKING:
 
 
 def mill() -> Mill:
-    """Open the repository that `-C` or the current folder names, at the time of `--at`."""
-    from gitmill.mill import Mill
+    """Open the repository that `-C` or the current folder names, as of `--at` if given."""
+    from gitmill.flows.open_mill import open_mill, open_past
 
-    here = Mill.open(Path(output.settings.directory))
-    if output.settings.at:
-        from gitmill.history.time_travel import at_commit
-
-        entry = at_commit(here, output.settings.at)
-        time = datetime.fromtimestamp(entry.seconds, UTC)
-        output.past[:] = [output.Past(entry.commit, time, entry.subject)]
-
-    def settle() -> None:
-        from gitmill.people.hand_edits import reconcile
-
-        for told in reconcile(here):
-            output.print_line(told)
-
-    here.store.settle = settle
-    if not output.settings.reads and here.store.is_begun():
-        settle()
-    return here
+    folder = Path(output.settings.directory)
+    if not output.settings.at:
+        return open_mill(folder, report=output.print_line, writes=not output.settings.reads)
+    opened, entry = open_past(folder, output.settings.at)
+    time = datetime.fromtimestamp(entry.seconds, UTC)
+    output.past[:] = [output.Past(entry.commit, time, entry.subject)]
+    return opened
 
 
-def resolve(here: Mill, typed: str) -> str:
+def resolve(opened: Mill, typed: str) -> str:
     """Return the whole id of what was typed."""
-    return here.snapshot().resolve(typed).id
+    return opened.snapshot().resolve(typed).id
 
 
 def as_json(item: Item) -> dict[str, Any]:
-    """Return an item as `--json` has it."""
-    told: dict[str, Any] = item.model_dump(mode="json", exclude_none=True)
-    return told | {"body": item.document.body.strip()}
+    """Return an item in the form of `--json`."""
+    fields: dict[str, Any] = item.model_dump(mode="json", exclude_none=True)
+    return fields | {"body": item.document.body.strip()}
 
 
-def tell(item: Item, sentence: str, *commands: str) -> None:
-    """Answer with an item after a change, and say what to type next."""
+def answer_item(item: Item, sentence: str, *commands: str) -> None:
+    """Answer with an item after a change, and print the next commands."""
     output.answer([], {"item": as_json(item)})
     output.print_line(sentence)
     output.next_step(*commands)
 
 
 def after(item: Item) -> tuple[str, ...]:
-    """Return what one types next for an item as it stands."""
+    """Return the commands that usually come next for an item, by its status."""
     by_status: dict[str, tuple[str, ...]] = {
         "draft": (f"gitmill task ready {item.id}",),
         "ready": (f"gitmill run {item.id}",),

@@ -97,17 +97,10 @@ def list_settings() -> None:
 
     Of another time (`--at`) it is what the plan that was used last by then had frozen of it.
     """
-    here = session.mill()
-    if output.past:
-        from gitmill.history.time_travel import plan_then
+    from gitmill.flows.config import past_settings, settings
 
-        plan = plan_then(here, here.snapshot())
-        then = {"mode": plan.mode, "plan": plan.hash12} | plan.settings()
-        output.answer(_rows(then), {"policy": then})
-        return
-    from gitmill.plans.policy import policy_now
-
-    policy = policy_now(here).model_dump(mode="json", by_alias=True)
+    mill = session.mill()
+    policy = past_settings(mill) if output.past else settings(mill)
     output.answer(_rows(policy), {"policy": policy})
 
 
@@ -119,18 +112,9 @@ def trust_commands(
     ] = None,
 ) -> None:
     """Let the commands of the policy, or of items, run on this machine."""
-    from gitmill.workspace import trust
+    from gitmill.flows.config import trust_commands as flow
 
-    here = session.mill()
-    snapshot = here.snapshot()
-    if ids:
-        named = [trust.item_commands(snapshot.resolve(typed)) for typed in ids]
-    else:
-        from gitmill.plans.policy import policy_at
-
-        named = [policy_at(here, here.target_tip(snapshot)).commands]
-    commands = {key: command for one in named for key, command in one.items()}
-    new = set(trust.trust(here, commands.values()))
+    commands, new = flow(session.mill(), ids or ())
     rows = [
         f"{'trusted' if command in new else 'was trusted':<12} {key}: {line}"
         for key, command in commands.items()

@@ -56,10 +56,11 @@ def new(
     ready: Annotated[bool, typer.Option("--ready", help="Ready at once.")] = False,
 ) -> None:
     """Make a task."""
-    from gitmill.people.intake import NewTask, new_task
+    from gitmill.flows.task import new_task
 
-    here = session.mill()
-    asked = NewTask(
+    item = new_task(
+        session.mill(),
+        ready=ready,
         title=title,
         body=_text(body) or "",
         script=_script(script) or "",
@@ -70,7 +71,6 @@ def new(
         priority=2 if priority is None else priority,
         risk=_risk(risk or "medium"),
     )
-    item = new_task(here, asked, ready=ready)
     output.answer([item.id], {"item": session.as_json(item)})
     output.print_line(f"{item.id} is {item.status.value}: {item.title}")
     output.next_step(*session.after(item))
@@ -119,12 +119,9 @@ def _warn_broken(broken: dict[str, Any]) -> None:
 def show(item_id: Id) -> None:
     """Show a task with its criteria, its attempts and what it waits for."""
     from gitmill.cli.show import item_lines, run_json
-    from gitmill.flows import show
-    from gitmill.landing import evidence
+    from gitmill.flows.attempts import logs_of
 
-    snapshot = show.read(session.mill())
-    item = snapshot.resolve(item_id)
-    logs = list(evidence.run_logs(snapshot, item))
+    item, logs = logs_of(session.mill(), item_id)
     told = {"item": session.as_json(item), "attempts": [run_json(log) for log in logs]}
     output.answer(item_lines(item, logs), told)
     shown = f"gitmill task show {item.id}"
@@ -145,7 +142,7 @@ def edit(
     body: Body = None,
 ) -> None:
     """Change fields of a task; a given list replaces the one that was there, '' empties it."""
-    from gitmill.people.intake import edit_task
+    from gitmill.flows.task import edit_task
 
     fields: dict[str, Any] = {
         "title": title,
@@ -167,10 +164,9 @@ def edit(
     text = _text(body)
     if not changes and text is None:
         raise UsageError("nothing was given to change", hints=["see `gitmill task edit --help`"])
-    here = session.mill()
     new_body = f"\n{text.strip()}\n" if text is not None else None
-    item = edit_task(here, session.resolve(here, item_id), changes, body=new_body)
-    session.tell(item, f"{item.id} edited", *session.after(item))
+    item = edit_task(session.mill(), item_id, changes, body=new_body)
+    session.answer_item(item, f"{item.id} edited", *session.after(item))
 
 
 @task.command()
@@ -178,9 +174,9 @@ def diff(item_id: Id) -> None:
     """Show the work of a task as a patch."""
     from gitmill.flows import show
 
-    here = session.mill()
-    item = show.read(here).resolve(item_id)
-    text = show.diff(here, item)
+    mill = session.mill()
+    item = show.read(mill).resolve(item_id)
+    text = show.diff(mill, item)
     output.answer(text.splitlines(), {"id": item.id, "base": item.base, "work": item.work,
                                       "diff": text})  # fmt: skip
     if not text:
@@ -192,9 +188,9 @@ def path(item_id: Id) -> None:
     """Print the worktree of a task that a person has taken."""
     from gitmill.flows.take import worktree_of
 
-    here = session.mill()
-    item = here.snapshot().resolve(item_id)
-    folder = worktree_of(here, item)
+    mill = session.mill()
+    item = mill.snapshot().resolve(item_id)
+    folder = worktree_of(mill, item)
     output.answer([str(folder)], {"id": item.id, "path": str(folder)})
 
 
@@ -203,8 +199,8 @@ def take(item_id: Id) -> None:
     """Build a task yourself: claims it and prints a worktree to work in."""
     from gitmill.flows import take
 
-    here = session.mill()
-    item, folder = take.take(here, session.resolve(here, item_id))
+    mill = session.mill()
+    item, folder = take.take(mill, session.resolve(mill, item_id))
     output.answer([str(folder)], {"item": session.as_json(item), "path": str(folder)})
     output.print_line(f"{item.id} is yours; work in that folder, commits there do not matter")
     output.next_step(f'cd "$(gitmill task path {item.id})"', f"gitmill task submit {item.id}")
@@ -215,21 +211,22 @@ def submit(item_id: Id, message: Why = "") -> None:
     """Hand in what stands in your worktree; sanity and checks follow at once."""
     from gitmill.flows import take
 
-    here = session.mill()
+    mill = session.mill()
     progress = output.Progress()
-    result = take.submit(here, session.resolve(here, item_id), message, progress.stage)
+    result = take.submit(mill, session.resolve(mill, item_id), message, progress.stage)
     item = result.item
-    session.tell(item, f"{item.id} is {item.status.value} at {item.stage}", *session.after(item))
+    session.answer_item(
+        item, f"{item.id} is {item.status.value} at {item.stage}", *session.after(item)
+    )
 
 
 @task.command()
 def ready(item_id: Id) -> None:
     """Make a draft ready to be run."""
-    from gitmill.people.intake import ready_task
+    from gitmill.flows.task import ready_task
 
-    here = session.mill()
-    item = ready_task(here, session.resolve(here, item_id))
-    session.tell(item, f"{item.id} is ready", *session.after(item))
+    item = ready_task(session.mill(), item_id)
+    session.answer_item(item, f"{item.id} is ready", *session.after(item))
 
 
 @task.command()
@@ -241,7 +238,7 @@ def approve(item_id: Id, message: Why = "") -> None:
 @task.command("return")
 def return_(item_id: Id, message: Why = "") -> None:
     """Send work back to its author, with what is wrong."""
-    _decide("send_back", item_id, message)
+    _decide("return", item_id, message)
 
 
 @task.command()
@@ -280,13 +277,13 @@ def reopen(item_id: Id) -> None:
     _decide("reopen", item_id)
 
 
-def _decide(name: str, item_id: str, *args: str, **more: bool) -> None:
-    from gitmill.people import decisions
+def _decide(decision: str, item_id: str, *arguments: str, **options: bool) -> None:
+    from gitmill.flows.task import decide
 
-    here = session.mill()
-    item = getattr(decisions, name)(here, session.resolve(here, item_id), *args, **more)
-    place = f" at {item.stage}" if item.stage and not item.is_final else ""
-    session.tell(item, f"{item.id} is {item.status.value}{place}", *session.after(item))
+    item = decide(session.mill(), decision, item_id, *arguments, **options)
+    stage = f" at {item.stage}" if item.stage and not item.is_final else ""
+    sentence = f"{item.id} is {item.status.value}{stage}"
+    session.answer_item(item, sentence, *session.after(item))
 
 
 def _text(given: str | None) -> str | None:

@@ -25,11 +25,9 @@ def _verbs() -> None:
 @verbs.command()
 def fsck() -> int:
     """Verify the whole history offline: every event, landing, note and ref. Writes nothing."""
-    from gitmill.history.fsck import fsck as fsck_flow
-    from gitmill.mill import Mill
+    from gitmill.flows.fsck import fsck as fsck_flow
 
-    # Not by the session: what hands wrote is looked at here, and taken up by what writes.
-    found = fsck_flow(Mill.open(Path(output.settings.directory)))
+    found = fsck_flow(Path(output.settings.directory))
     output.answer(_lines(found), found.as_json())
     bad = [*found.account.faults, *found.account.unknown]
     if found.account.faults:

@@ -7,7 +7,7 @@ from itertools import islice
 from gitmill.core.board import Board, build_board, markdown
 from gitmill.core.item import Item
 from gitmill.core.trailers import EventRecord
-from gitmill.git.objects import MissingObjectError
+from gitmill.errors import MissingObjectError
 from gitmill.mill import Mill
 from gitmill.store import history, layout
 from gitmill.store.snapshot import Snapshot

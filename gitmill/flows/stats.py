@@ -8,12 +8,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from gitmill.attempts.budget import day_budget
 from gitmill.core.budget_rules import NOTHING, Spent, spent_in, tokens_of
 from gitmill.core.document import Document
 from gitmill.core.lifecycle import Status
 from gitmill.errors import BadDocumentError
+from gitmill.flows import show
 from gitmill.git import trees
 from gitmill.git.objects import Backend
+from gitmill.mill import Mill
 from gitmill.store.snapshot import Snapshot
 
 _FIELDS = ("agent", "stage", "verdict", "exit", "usage", "cost", "seconds")
@@ -79,8 +82,14 @@ class Stats:
         return {"count": len(line), "median": statistics.median(line), "p90": late}
 
 
-def stats(backend: Backend, snapshot: Snapshot) -> Stats:
-    """Count everything that a state has."""
+def today(mill: Mill) -> dict[str, Any]:
+    """Return the day's cost against its budget; empty without a budget."""
+    return day_budget(mill, show.read(mill))
+
+
+def stats(mill: Mill) -> Stats:
+    """Count all items and all attempts of the state."""
+    snapshot, backend = show.read(mill), mill.store.backend
     items = snapshot.items.values()
     lead = tuple(
         max(0.0, (item.since - item.created).total_seconds())  # `since` is cut to its second

@@ -14,6 +14,7 @@ from gitmill import process
 from gitmill.agents import base as agents
 from gitmill.agents.base import Probe
 from gitmill.attempts.attempt import Progress
+from gitmill.attempts.cooldown import clear_cooldown
 from gitmill.config import AgentPolicy
 from gitmill.core.document import Document
 from gitmill.core.item import Item
@@ -25,7 +26,7 @@ from gitmill.mill import Mill
 from gitmill.people.intake import NewTask, new_task
 from gitmill.plans.policy import policy_now
 from gitmill.store import layout
-from gitmill.workspace.trust import trust
+from gitmill.workspace.trust import require_trusted, trust
 
 WORD = "hello"
 _TASK = NewTask(
@@ -59,14 +60,33 @@ class Trial:
         }  # fmt: skip
 
 
-def trial(name: str, own: AgentPolicy, say: Callable[[str], None], progress: Progress) -> Trial:
-    """Let an agent do the task, as the policy `own` says. It costs what one short answer costs.
+def try_agent(
+    mill: Mill | None,
+    name: str,
+    own: AgentPolicy | None,
+    report: Callable[[str], None],
+    progress: Progress,
+) -> Trial:
+    """Let an agent do the task with the settings of the policy (`own`), at the cost of one answer.
 
-    Raises `AgentMissingError` when it is not here, `GitmillError` when it could not be tried.
+    A pass ends its cool-down in the repository of `mill`, if there is one. Raises
+    `AgentMissingError`, `UntrustedError` for a command that is not trusted on this machine.
     """
+    own = own or AgentPolicy()
+    if mill is not None and name in policy_now(mill).agents:
+        key = f"agents.{name}"
+        commands = policy_now(mill).commands
+        require_trusted(mill, {key: commands[key]} if key in commands else {})
+    trial = _try(name, own, report, progress)
+    if trial.passed and mill is not None:
+        clear_cooldown(mill, name)
+    return trial
+
+
+def _try(name: str, own: AgentPolicy, report: Callable[[str], None], progress: Progress) -> Trial:
     found = require_agent(name, own.command)
     folder = Path(tempfile.mkdtemp(prefix="gitmill-try-"))
-    say(f"one task for {name} {found.version}".rstrip() + f" in {folder}")
+    report(f"one task for {name} {found.version}".rstrip() + f" in {folder}")
     mill = _scratch(folder, _policy(name, own))
     item = new_task(mill, _TASK, ready=True)
     run(mill, RunRequest(through="approved"), progress, lambda _: None)

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from gitmill.errors import CheckoutBlockedError
+from gitmill.errors import CheckoutBlockedError, MissingObjectError
 from gitmill.git.executable import Git
-from gitmill.git.objects import Backend, MissingObjectError
+from gitmill.git.objects import Backend
 from gitmill.git.repo import Checkout, Repository
 from gitmill.git.trees import Change
 from gitmill.git.worktree_entries import remove

@@ -11,18 +11,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from gitmill.errors import GitFailedError, GitmillError
+from gitmill.errors import GitFailedError, MissingObjectError
 
 TREE = "40000"
 FILE = "100644"
 GITLINK = "160000"
 SYMLINK = "120000"
-
-
-class MissingObjectError(GitmillError):
-    """An object that something names is not in the repository."""
-
-    slug = "missing-object"
 
 
 def missing_object(oid: str, why: str = "") -> MissingObjectError:

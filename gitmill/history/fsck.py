@@ -8,9 +8,8 @@ from typing import Any
 
 from gitmill.core.document import Document
 from gitmill.core.lifecycle import FINAL
-from gitmill.errors import BadConfigError, BadDocumentError, GitFailedError
+from gitmill.errors import BadConfigError, BadDocumentError, GitFailedError, MissingObjectError
 from gitmill.git.notes import noted
-from gitmill.git.objects import MissingObjectError
 from gitmill.history.verify_landing import judge_landing, off_target
 from gitmill.mill import Mill
 from gitmill.store import layout

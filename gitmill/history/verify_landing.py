@@ -9,10 +9,10 @@ from gitmill.core.document import Document
 from gitmill.core.plans.plan import FrozenPlan, PlannedStage, StageType
 from gitmill.core.runlog import Log, read_log
 from gitmill.core.verdict import VerdictWord
-from gitmill.errors import BadDocumentError, GitFailedError
+from gitmill.errors import BadDocumentError, GitFailedError, MissingObjectError
 from gitmill.git.notes import read_note
-from gitmill.git.objects import MissingObjectError, read_commit
-from gitmill.landing.evidence import not_as_reviewed, note_for, run_logs
+from gitmill.git.objects import read_commit
+from gitmill.landing.evidence import not_as_reviewed, note_for
 from gitmill.mill import Mill
 from gitmill.plans.policy import policy_at
 from gitmill.store import layout
@@ -54,7 +54,7 @@ def _candidate(mill: Mill, one: Landed) -> Iterator[Fault]:
 
 def _reviews(mill: Mill, one: Landed, snapshot: Snapshot) -> Iterator[Fault]:
     item, plan = one.item, _plan(snapshot, one.item.plan)
-    logs = dict(_logs(run_logs(snapshot, item)))
+    logs = dict(_logs(snapshot.run_logs(item.id)))
     for entry in item.reviewed:
         log = logs.get(entry.run)
         if log is None or log.verdict is not VerdictWord.PASS or log.work != entry.commit:

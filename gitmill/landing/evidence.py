@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gitmill.core.document import Document
@@ -58,16 +58,10 @@ def note_for(
     return Document.new(fields, "").to_bytes()
 
 
-def run_logs(snapshot: Snapshot, item: Item) -> Iterator[Document]:
-    """Yield the run logs of an item in order."""
-    for path in snapshot.files(layout.runs_folder(item.id)):
-        yield Document.from_bytes(snapshot.read(path) or b"", path)
-
-
 def _spent(snapshot: Snapshot, item: Item) -> tuple[dict[str, int], float | None]:
     usage: Counter[str] = Counter()
     costs: list[float] = []
-    for log in run_logs(snapshot, item):
+    for log in snapshot.run_logs(item.id):
         used: Any = log.value("usage")
         if isinstance(used, dict):
             usage.update({key: n for key, n in used.items() if isinstance(n, int)})

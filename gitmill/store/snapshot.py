@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 
 from gitmill.core.document import Document
@@ -93,6 +94,11 @@ class Snapshot:
         if entry is None or entry.mode != TREE:
             return []
         return [path for path, _ in trees.walk(self._backend, entry.oid, f"{folder}/")]
+
+    def run_logs(self, item_id: str) -> Iterator[Document]:
+        """Yield the run logs of an item, oldest first."""
+        for path in self.files(layout.runs_folder(item_id)):
+            yield Document.from_bytes(self.read(path) or b"", path)
 
     @cached_property
     def control(self) -> Control:

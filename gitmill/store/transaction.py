@@ -50,15 +50,22 @@ def root_commit(empty_tree: str) -> Commit:
 class Store:
     """The state branch of one repository, and the other refs of gitmill there."""
 
-    def __init__(self, repository: Repository, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        now: Callable[[], datetime],
+        apply_hand_edits: Callable[[], None] = lambda: None,
+    ) -> None:
         self._repository = repository
         self._now = now
         self._cache: dict[str, Item] = {}
         self.journal = Journal(repository.private)
         self._held = False
         self._past = ""
-        # Takes up what a person committed by hand, so that nothing is written on top of it before.
-        self.settle: Callable[[], object] | None = None
+        # Called under the write lock: only there is it sure that nothing is written above a hand
+        # edit that is not applied yet.
+        self._apply_hand_edits = apply_hand_edits
+        self._applying = False
 
     @property
     def backend(self) -> Backend:
@@ -124,7 +131,7 @@ class Store:
         wait = 0.002
         while True:
             with self.refs_lock():
-                before = self._tip() if new else self._settled()
+                before = self._tip() if new else self._after_hand_edits()
                 at, moves = before, list[Move]()
                 for make in (build, *more):
                     if draft := make(at):
@@ -151,15 +158,15 @@ class Store:
             time.sleep(random.uniform(0, wait))  # noqa: S311  (jitter)
             wait = min(wait * 2, 0.25)
 
-    def _settled(self) -> Snapshot:
-        """Return the state with what hands did taken up; only what cannot be read is left."""
-        before, settle = self.snapshot(), self.settle
-        while settle is not None and foreign_commits.is_by_hand(self.backend, before.commit):
-            self.settle = None  # it commits too
+    def _after_hand_edits(self) -> Snapshot:
+        """Return the state with hand edits applied; only documents that cannot be read remain."""
+        before = self.snapshot()
+        while not self._applying and foreign_commits.is_by_hand(self.backend, before.commit):
+            self._applying = True  # it commits too
             try:
-                settle()
+                self._apply_hand_edits()
             finally:
-                self.settle = settle
+                self._applying = False
             seen, before = before, self.snapshot()
             if before.commit == seen.commit:
                 break

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from gitmill.agents import _cli
-from gitmill.flows.doctor import Level, Sign, examine, mend
+from gitmill.flows.doctor import examine, mend
+from gitmill.flows.doctor.diagnosis import Diagnosis, Level
 from gitmill.flows.init import init
 from gitmill.mill import Mill
 from tests.support.cli import gitmill, new_task
@@ -31,7 +32,7 @@ def repo(sandbox: Sandbox) -> Repo:
     return repo
 
 
-def seen(folder: Path, name: str) -> list[Sign]:
+def seen(folder: Path, name: str) -> list[Diagnosis]:
     return [one.sign for one in examine(folder) if one.name == name]
 
 
@@ -44,7 +45,7 @@ def worst(folder: Path) -> set[tuple[str, str]]:
     }
 
 
-def the(folder: Path, name: str, level: Level) -> Sign:
+def the(folder: Path, name: str, level: Level) -> Diagnosis:
     """The one thing that is wrong: this one, so bad, with a hint, and nothing else."""
     assert worst(folder) == {(name, level.value)}
     return next(sign for sign in seen(folder, name) if sign.level is level)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gitmill.errors import MissingObjectError
 from gitmill.git import trees
 from gitmill.git.differ import Differ
-from gitmill.git.objects import MissingObjectError
 
 
 class Memory:

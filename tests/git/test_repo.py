@@ -8,9 +8,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from gitmill.errors import GitMissingError, NotARepositoryError, UnusableRepositoryError
+from gitmill.errors import (
+    GitMissingError,
+    MissingObjectError,
+    NotARepositoryError,
+    UnusableRepositoryError,
+)
 from gitmill.git.libgit2 import Libgit2
-from gitmill.git.objects import MissingObjectError
 from gitmill.git.plumbing import Plumbing
 from gitmill.git.repo import Checkout, Repository
 from tests.support.repos import Repo

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from gitmill.errors import GitmillError, NotInitializedError
-from gitmill.flows.doctor import leftovers, machine, repository, state
+from gitmill.flows.doctor import leftovers, machine, repository, state_branch, target
 from gitmill.flows.doctor.diagnosis import Diagnoses, Diagnosis, Level, problem, problem_of
 from gitmill.mill import Mill
 from gitmill.store.snapshot import Snapshot
@@ -41,9 +41,9 @@ REPOSITORY: Mapping[str, Callable[[Mill], Diagnoses]] = {
     "our locks": repository.own_locks,
 }
 STATE: Mapping[str, Callable[[Mill, Snapshot], Diagnoses]] = {
-    "state": state.documents,
-    "clock": state.clock,
-    "pauses": state.stops,
+    "state": state_branch.documents,
+    "clock": state_branch.clock,
+    "pauses": state_branch.stops,
     "leases": leftovers.leases,
     "orphans": leftovers.orphans,
     "entries": leftovers.worktree_entries,
@@ -54,11 +54,11 @@ STATE: Mapping[str, Callable[[Mill, Snapshot], Diagnoses]] = {
 }
 
 TARGET: Mapping[str, Callable[[Mill, Snapshot], Diagnoses]] = {
-    "policy": state.policy,
-    "sandbox": state.enforcement,
-    "loops": state.loops,
-    "checks": state.checks,
-    "agents": state.programs,
+    "policy": target.policy,
+    "sandbox": target.enforcement,
+    "loops": target.loops,
+    "checks": target.checks,
+    "agents": target.programs,
 }
 
 
@@ -80,7 +80,7 @@ def examine(folder: Path) -> list[DoctorLine]:
     now = _state(mill, told)
     if now is None:
         return told
-    told += _all({"target": state.target}, mill, now)
+    told += _all({"target": target.target}, mill, now)
     if told[-1].sign.level is not Level.PROBLEM:
         told += _all(TARGET, mill, now)
     return told + _all(STATE, mill, now)
@@ -146,6 +146,3 @@ def _seen(look: Callable[[], Diagnoses]) -> Iterator[Diagnosis]:
         except (OSError, ValueError, RuntimeError) as error:
             yield problem(f"could not be looked at: {error}")
             return
-
-
-__all__ = ["Level", "Sign", "Told", "examine", "mend"]

@@ -13,10 +13,10 @@ from gitmill.core.document import Document
 from gitmill.core.ids import PATTERN
 from gitmill.core.item import read_item
 from gitmill.core.trailers import EventRecord, parse_message
-from gitmill.errors import BadDocumentError, GitFailedError
+from gitmill.errors import BadDocumentError, GitFailedError, MissingObjectError
 from gitmill.git import trees
 from gitmill.git.differ import Differ
-from gitmill.git.objects import Backend, Entry, MissingObjectError, read_commit
+from gitmill.git.objects import Backend, Entry, read_commit
 from gitmill.git.trees import Change
 from gitmill.store import layout
 from gitmill.store.audit.events import FOLDERS, EventAudit

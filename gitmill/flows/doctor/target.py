@@ -1,19 +1,15 @@
-"""What gitmill's own state, the policy and what killed processes left can have wrong."""
+"""The target, its checkout, and the policy there: sandbox, loops, checks, agents."""
 
 from __future__ import annotations
 
 import re
 import shlex
-from contextlib import suppress
-from dataclasses import replace
-from datetime import UTC, datetime
 
 from gitmill import process
 from gitmill.agents import base as agents
 from gitmill.agents.base import Probe
 from gitmill.config import Policy
 from gitmill.errors import (
-    BadDocumentError,
     CheckoutBlockedError,
     GitmillError,
     SandboxMissingError,
@@ -21,40 +17,13 @@ from gitmill.errors import (
 from gitmill.flows.doctor.diagnosis import Diagnoses, note, ok, problem, problem_of, warning
 from gitmill.git import trees
 from gitmill.git.checkout import checkout_of, git_at, refuse_busy
-from gitmill.git.objects import read_commit
 from gitmill.mill import Mill
 from gitmill.plans.frozen import compile_at
 from gitmill.plans.policy import POLICY, policy_at
-from gitmill.store import layout
-from gitmill.store.snapshot import Control, Snapshot
+from gitmill.store.snapshot import Snapshot
 from gitmill.workspace import sandbox
 
-_SKEW = 300.0  # seconds that two clocks may differ without harm
-_SHOWN = 3
 _UNDER_WAY = {"MERGE_HEAD": "merge", "CHERRY_PICK_HEAD": "cherry-pick", "REVERT_HEAD": "revert"}
-
-
-def documents(mill: Mill, now: Snapshot) -> Diagnoses:
-    """Whether the state branch can be read, to the last item."""
-    try:
-        _ = now.control.paused, now.control.queue_paused
-    except BadDocumentError as unreadable:
-        hint = "who wrote it: `git log gitmill/state -- control.md`"
-        yield replace(problem_of(unreadable), hints=(*unreadable.hints, hint))
-    for path, error in list(now.broken.items())[:_SHOWN]:
-        yield warning(f"{error.message}; {path} is left out", *error.hints,
-                      f"who wrote it: `git log gitmill/state -- {path}`")  # fmt: skip
-    if len(now.broken) > _SHOWN:
-        yield warning(f"and {len(now.broken) - _SHOWN} more files of items cannot be read")
-    if not now.broken:
-        yield ok(f"format {layout.FORMAT}, {len(now.items)} items at {now.commit[:10]}")
-    place = checkout_of(mill.repository, layout.STATE, pool=mill.pool.folder)
-    if place is not None:
-        yield warning(
-            f"gitmill/state is checked out in {place.path}; it is written without a work tree, so "
-            "that one falls behind",
-            f"switch it to another branch: `git -C {shlex.quote(str(place.path))} switch -`",
-        )
 
 
 def target(mill: Mill, now: Snapshot) -> Diagnoses:
@@ -207,36 +176,3 @@ def _doubts(name: str, probe: Probe) -> Diagnoses:
         yield warning(what, attempt)
     elif probe.signed_in is False:
         yield warning(f"{name} is {probe.detail.partition('; ')[2] or 'not signed in'}", attempt)
-
-
-def stops(mill: Mill, now: Snapshot) -> Diagnoses:
-    """Whether somebody has stopped work or the queue."""
-    del mill
-    control = now.control
-    with suppress(BadDocumentError):  # told where the state is looked at
-        yield from _stops(control)
-
-
-def _stops(control: Control) -> Diagnoses:
-    if control.paused:
-        yield warning(f"work is paused: {control.reason or 'no reason given'}", "`gitmill resume`")
-    if control.queue_paused:
-        reason = control.queue_reason or "no reason given"
-        yield warning(f"the queue is paused: {reason}", "`gitmill queue resume`")
-    if not control.paused and not control.queue_paused:
-        yield ok("nothing is paused")
-
-
-def clock(mill: Mill, now: Snapshot) -> Diagnoses:
-    """Whether this clock agrees with those that wrote the state: leases end by the clock."""
-    wrote = read_commit(mill.store.backend, now.commit).seconds
-    ahead = wrote - mill.now().timestamp()
-    if ahead > _SKEW:
-        when = datetime.fromtimestamp(wrote, UTC)
-        yield warning(
-            f"the state was written at {when:%Y-%m-%d %H:%M} UTC, which is still to come: this "
-            "clock or another one is wrong, and leases end too early or too late",
-            "compare with `date -u`; whose it was: `git log -1 gitmill/state`",
-        )
-    else:
-        yield ok("no commit of the state is from the future")

@@ -1,0 +1,77 @@
+"""The state branch: documents, pauses, and the clocks that wrote it."""
+
+from __future__ import annotations
+
+import shlex
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from gitmill.errors import (
+    BadDocumentError,
+)
+from gitmill.flows.doctor.diagnosis import Diagnoses, ok, problem_of, warning
+from gitmill.git.checkout import checkout_of
+from gitmill.git.objects import read_commit
+from gitmill.mill import Mill
+from gitmill.store import layout
+from gitmill.store.snapshot import Control, Snapshot
+
+_SKEW = 300.0  # seconds that two clocks may differ without harm
+_SHOWN = 3
+
+
+def documents(mill: Mill, now: Snapshot) -> Diagnoses:
+    """Whether the state branch can be read, to the last item."""
+    try:
+        _ = now.control.paused, now.control.queue_paused
+    except BadDocumentError as unreadable:
+        hint = "who wrote it: `git log gitmill/state -- control.md`"
+        yield replace(problem_of(unreadable), hints=(*unreadable.hints, hint))
+    for path, error in list(now.broken.items())[:_SHOWN]:
+        yield warning(f"{error.message}; {path} is left out", *error.hints,
+                      f"who wrote it: `git log gitmill/state -- {path}`")  # fmt: skip
+    if len(now.broken) > _SHOWN:
+        yield warning(f"and {len(now.broken) - _SHOWN} more files of items cannot be read")
+    if not now.broken:
+        yield ok(f"format {layout.FORMAT}, {len(now.items)} items at {now.commit[:10]}")
+    place = checkout_of(mill.repository, layout.STATE, pool=mill.pool.folder)
+    if place is not None:
+        yield warning(
+            f"gitmill/state is checked out in {place.path}; it is written without a work tree, so "
+            "that one falls behind",
+            f"switch it to another branch: `git -C {shlex.quote(str(place.path))} switch -`",
+        )
+
+
+def stops(mill: Mill, now: Snapshot) -> Diagnoses:
+    """Whether somebody has stopped work or the queue."""
+    del mill
+    control = now.control
+    with suppress(BadDocumentError):  # told where the state is looked at
+        yield from _stops(control)
+
+
+def _stops(control: Control) -> Diagnoses:
+    if control.paused:
+        yield warning(f"work is paused: {control.reason or 'no reason given'}", "`gitmill resume`")
+    if control.queue_paused:
+        reason = control.queue_reason or "no reason given"
+        yield warning(f"the queue is paused: {reason}", "`gitmill queue resume`")
+    if not control.paused and not control.queue_paused:
+        yield ok("nothing is paused")
+
+
+def clock(mill: Mill, now: Snapshot) -> Diagnoses:
+    """Whether this clock agrees with those that wrote the state: leases end by the clock."""
+    wrote = read_commit(mill.store.backend, now.commit).seconds
+    ahead = wrote - mill.now().timestamp()
+    if ahead > _SKEW:
+        when = datetime.fromtimestamp(wrote, UTC)
+        yield warning(
+            f"the state was written at {when:%Y-%m-%d %H:%M} UTC, which is still to come: this "
+            "clock or another one is wrong, and leases end too early or too late",
+            "compare with `date -u`; whose it was: `git log -1 gitmill/state`",
+        )
+    else:
+        yield ok("no commit of the state is from the future")

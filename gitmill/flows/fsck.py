@@ -1,0 +1,17 @@
+"""Verify the whole history of the repository that a folder is in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gitmill.history import fsck as verification
+from gitmill.history.fsck import Verified
+from gitmill.mill import Mill
+
+
+def fsck(folder: Path) -> Verified:
+    """Verify state, landings, notes and refs offline. Writes nothing.
+
+    Hand edits are judged as they stand: the mill is opened without applying them.
+    """
+    return verification.fsck(Mill.open(folder))

@@ -1,0 +1,74 @@
+"""Undo the last event of an item, or one's own last event; a landing is reverted by the queue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from gitmill.core.item import Item
+from gitmill.core.lifecycle import Status
+from gitmill.errors import Exit
+from gitmill.flows import show
+from gitmill.flows.land_queue import land_queue
+from gitmill.history.undo import take_back
+from gitmill.history.undo_target import UndoTarget, last_of, last_of_all
+from gitmill.landing.detect_reverts import detect_reverts
+from gitmill.landing.land import LandingListener
+from gitmill.landing.revert import revert
+from gitmill.mill import Mill
+from gitmill.people import control
+from gitmill.plans.policy import policy_now
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """The event that was undone, its item now, and for a landing the task that reverts it."""
+
+    target: UndoTarget
+    item: Item | None  # None for a pause or a resume
+    revert: Item | None = None
+    exit: Exit = Exit.OK
+
+
+def find_target(mill: Mill, typed: str = "") -> UndoTarget:
+    """Return the event to undo: an item's last, else the last one of this person or machine.
+
+    Raises `CannotUndoError`, and `LeasedError` while somebody works on the item.
+    """
+    return last_of(mill, mill.snapshot().resolve(typed).id) if typed else last_of_all(mill)
+
+
+def undo(mill: Mill, target: UndoTarget) -> Undone:
+    """Undo an event that is no landing."""
+    if not target.record.item:
+        control.take_back(mill, target.last)
+        return Undone(target, None)
+    return Undone(target, take_back(mill, target))
+
+
+def undo_landing(
+    mill: Mill,
+    target: UndoTarget,
+    listener: LandingListener,
+    *,
+    through: str,
+    criteria: Sequence[str],
+    report: Callable[[Item], None],
+) -> Undone:
+    """Make the task that reverts a landing, and land it unless `through` is `approved`.
+
+    `report` gets that task before it lands. Raises as `landing.revert.revert` does.
+    """
+    detect_reverts(mill)  # it may have been reverted already
+    target = last_of(mill, target.record.item)
+    onto = target.record.extra.get("Onto", "")
+    made = revert(mill, target.record.item, onto, criteria=criteria)
+    lands = through == "landed" and policy_now(mill).land.auto
+    if lands:
+        report(made)
+        land_queue(mill, listener, only=[made.id])
+        show.redraw(mill)
+    snapshot = mill.snapshot()
+    item, made = snapshot.item(target.record.item), snapshot.item(made.id)
+    ended = made.status in (Status.LANDED, Status.DONE)
+    return Undone(target, item, made, Exit.OK if ended or not lands else Exit.PERSON)
