@@ -34,6 +34,14 @@ _NULL = ("", "~", "null", "Null", "NULL")
 _UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
 
 
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(name)
+
+
+# Python's JSON takes NaN and Infinity for numbers; to YAML both are text.
+_JSON = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
 def to_json(value: Any) -> str:
     """Return JSON on one line that is YAML too: non-ASCII kept, whatever breaks a line escaped."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
@@ -151,7 +159,7 @@ class Document:
             return default
         if field.end == field.start + 1:
             try:
-                return json.loads(field.rest)
+                return _JSON.decode(field.rest)
             except (ValueError, RecursionError):
                 pass
         return self._yaml(field, typed=True)

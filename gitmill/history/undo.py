@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from gitmill.core.dependencies import check_after
-from gitmill.core.item import Item, value_of
+from gitmill.core.item import Item
+from gitmill.core.item_reader import value_of
 from gitmill.core.lifecycle import MET, Event, Status, opposite
 from gitmill.errors import CannotUndoError
 from gitmill.history.undo_target import UndoTarget, cannot

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gitmill.core import pipeline
-from gitmill.core.item import Item
+from gitmill.core.item import Item, as_json
 from gitmill.core.lifecycle import Event, Status
 from gitmill.core.plans.plan import APPROVED
 from gitmill.core.runlog import RunLog
@@ -64,7 +64,7 @@ def approval(mill: Mill, item: Item, why: str = "") -> Step:
         by=mill.person,
         stage=item.stage if done else after,
         after=item.event,
-        fields={"reason": None, "reviewed": [*(r.model_dump() for r in item.reviewed), entry]},
+        fields={"reason": None, "reviewed": [*as_json(item.reviewed), entry]},
         run=(item.stage, log),
     )
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from gitmill.core.dependencies import check_after
 from gitmill.core.document import Document
 from gitmill.core.ids import kind_of
-from gitmill.core.item import Item, read_item, value_of
+from gitmill.core.item import KEYS, Item
+from gitmill.core.item_reader import read_item, value_of
 from gitmill.core.lifecycle import Event, Status
 from gitmill.core.trailers import EventRecord
 from gitmill.errors import BadDocumentError, GitmillError, RefMovedError, StateMovedError
@@ -166,7 +167,7 @@ def _merged(snapshot: Snapshot, old: Item, new: Document) -> tuple[Item, dict[st
         if key in _FREE:
             if why := _refused(snapshot, old, key, new):
                 back[key] = why
-        elif key in Item.model_fields and key not in _WISH:
+        elif key in KEYS and key not in _WISH:
             back[key] = "only gitmill writes it"
     kept = {key for key in _WISH if value_of(old.document, key) != value_of(new, key)} | set(back)
     document = new.update({key: old.document.value(key) for key in sorted(kept)})
@@ -258,7 +259,7 @@ def _created(
 ) -> None:
     """Make an item of a document that a person has put where items are."""
     event_id, now = mill.new_token(), mill.now()
-    ours = set(Item.model_fields) - _FREE - {"document"}
+    ours = KEYS - _FREE
     mine = {
         "id": item_id, "kind": kind_of(item_id).value, "status": Status.DRAFT.value,
         "event": event_id, "created": birthday(now), "since": timestamp(now), "by": edit.person,

@@ -399,3 +399,8 @@ def test_without_front_matter_the_handler_finds_none():
     post = frontmatter.loads("x\n", handler=Handler())
     assert (post.metadata, post.content) == ({}, "x")
     assert frontmatter.loads("---\n---\nx", handler=Handler()).metadata == {}
+
+
+@pytest.mark.parametrize("word", ["Infinity", "-Infinity", "NaN"])
+def test_a_word_that_only_pythons_json_takes_for_a_number_is_text(word):
+    assert Document(f"---\nkey: {word}\n---\n").value("key") == word

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -233,8 +234,8 @@ def test_reading_back_finds_a_lost_or_foreign_note(repo: Repo):
 
 def test_reading_back_finds_another_patch_than_the_reviewed_one(repo: Repo):
     mill, landed = landed_item(repo)
-    other = landed.reviewed[0].model_copy(update={"patch": "0" * 64})
-    forged = landed.model_copy(update={"reviewed": (other,)})
+    other = replace(landed.reviewed[0], patch="0" * 64)
+    forged = replace(landed, reviewed=(other,))
     assert verify_landed(mill, forged) == [
         f"the patch of {landed.landed[:10]} is not the reviewed one"
     ]
@@ -242,7 +243,7 @@ def test_reading_back_finds_another_patch_than_the_reviewed_one(repo: Repo):
 
 def test_reading_back_finds_paths_that_were_not_reviewed(repo: Repo):
     mill, landed = landed_item(repo)
-    forged = landed.model_copy(update={"work": landed.base})
+    forged = replace(landed, work=landed.base)
     assert verify_landed(mill, forged) == ["a.txt was not part of the review"]
 
 

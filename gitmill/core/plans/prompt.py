@@ -14,7 +14,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from gitmill.core.item import Item
-from gitmill.core.verdict import Finding, json_schema
+from gitmill.core.verdict import Finding
+from gitmill.core.verdict_schema import json_schema
 from gitmill.errors import AttemptError
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -141,9 +141,7 @@ def _samples() -> Iterator[PromptValues]:
         event=Event.CLAIMED, created=day, since=day,
     )  # fmt: skip
     yield PromptValues(item=item, attempt=1, of=3, target="main", nonce="nonce")
-    full = item.model_copy(
-        update={"paths": ("src/a.py",), "criteria": ("$ true",), "document": Document("A body\n")}
-    )
+    full = replace(item, paths=("src/a.py",), criteria=("$ true",), document=Document("A body\n"))
     finding, check = Finding("wrong", file="src/a.py", line=1), FailedCheck("test", "true", "out")
     yield PromptValues(
         item=full, attempt=2, of=3, target="main", nonce="nonce", findings=(finding,),
