@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable
 from enum import StrEnum
@@ -59,6 +58,8 @@ def new_id(kind: Kind, random: bytes, taken: Iterable[str] = ()) -> str:
 
 def derived_id(kind: Kind, source: str) -> str:
     """Return the id of something imported or expanded: the same source gives the same id."""
+    import hashlib  # noqa: PLC0415  (reads hash nothing, and it costs 3 ms)
+
     digest = hashlib.sha256(f"{kind.value}\0{source}".encode()).digest()
     return f"{kind.letter}-{base32(digest[:10])}"
 
