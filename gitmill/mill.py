@@ -29,7 +29,7 @@ def utc_now() -> datetime:
 
 
 class Mill:
-    """What flows work with. Time and randomness come from here and nowhere else."""
+    """A repository with its store. Time and randomness come from here and nowhere else."""
 
     def __init__(
         self,
@@ -117,12 +117,12 @@ class Mill:
 
     @property
     def person(self) -> str:
-        """The git identity, for decisions; or who it is that we write down a decision for."""
+        """The git identity for decisions, or the person on whose behalf they are recorded."""
         return self._for or self.repository.person
 
     @contextmanager
     def on_behalf_of(self, person: str) -> Iterator[None]:
-        """Write down what somebody else has decided."""
+        """Record the decisions of another person."""
         self._for = person
         try:
             yield

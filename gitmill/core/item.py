@@ -100,16 +100,16 @@ class Item:
 
     @property
     def prose(self) -> tuple[str, ...]:
-        """The criteria that only a reader can judge."""
+        """The criteria that only a reviewer can decide."""
         return tuple(c for c in self.criteria if not is_command(c))
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing happens to it by itself any more."""
+        """Whether its status is final."""
         return self.status in FINAL
 
     def count(self, counter: str) -> int:
-        """Return a counter, 0 when it has not begun."""
+        """Return a counter, 0 if it is not set."""
         return self.counters.get(counter, 0)
 
 
@@ -119,7 +119,7 @@ def is_command(criterion: str) -> bool:
 
 
 def frozen_hash(criteria: Sequence[str], script: str, paths: Sequence[str]) -> str:
-    """Return the hash that a claim freezes: what is to be built cannot change under the builder."""
+    """Return the hash that a claim freezes, so that the task cannot change under its builder."""
     text = json.dumps([list(criteria), script, list(paths)], ensure_ascii=True)
     import hashlib  # noqa: PLC0415  (reads hash nothing, and it costs 3 ms)
 
@@ -134,7 +134,7 @@ KEYS = frozenset(one.name for one in fields(Item)) - {"document", "extra"}
 
 
 def as_json(value: Any) -> Any:
-    """Return an item, or a part of one, as JSON has it; the document is left out."""
+    """Return an item, or a part of one, as JSON values, without its document."""
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, datetime):

@@ -28,7 +28,7 @@ _LISTS = frozenset({"after", "paths", "labels", "criteria"})
 
 
 def value_of(document: Document, key: str) -> Any:
-    """Return a field of an item's document as it is meant: text stays what was typed."""
+    """Return a field of an item's document in its own type: text stays as typed."""
     return document.text_value(key) if key in _TEXT else document.value(key)
 
 
@@ -61,7 +61,7 @@ def read_item(document: Document) -> Item:
 
 
 class _NotPlainError(Exception):
-    """A value that only the schema can judge."""
+    """A value that only the schema can validate."""
 
 
 def _plain(document: Document, values: Mapping[str, Any]) -> Item | None:

@@ -1,4 +1,4 @@
-"""Validate the document of an item that a person wrote; `core/item.py` reads what gitmill wrote."""
+"""Validate the document of an item that a person wrote, see `item_reader.py`."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class VerdictWord(StrEnum):
-    """What an attempt came to."""
+    """The outcome of an attempt in one word."""
 
     PASS = "pass"  # noqa: S105  (not a password)
     RETURN = "return"
@@ -36,7 +36,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """What a reviewer says of a finding of the round before, by its number from 1."""
+    """A reviewer's answer to a finding of the previous round, by its number from 1."""
 
     number: int
     resolved: bool
@@ -45,7 +45,7 @@ class Earlier:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The outcome of an attempt, whoever gave it."""
+    """The outcome of an attempt, given by an agent, a check or a person."""
 
     word: VerdictWord
     summary: str = ""
@@ -57,13 +57,13 @@ class Verdict:
 def complaint(verdict: Verdict, earlier: int) -> str:
     """Return why a verdict cannot be used by a prompt with so many numbered findings, or nothing.
 
-    Each of those needs a word, and what is not resolved cannot pass.
+    Each of those findings needs an answer, and a pass needs all of them resolved.
     """
     said = {one.number for one in verdict.earlier}
     judges = verdict.word in (VerdictWord.PASS, VerdictWord.RETURN)
     missing = [n for n in range(1, earlier + 1) if n not in said]
     if judges and missing:
-        return f"`earlier` says nothing of finding {missing[0]} of the last round"
+        return f"`earlier` has no answer to finding {missing[0]} of the last round"
     still = [one.number for one in verdict.earlier if not one.resolved and one.number <= earlier]
     if verdict.word is VerdictWord.PASS and still:
         return f"it passes although finding {still[0]} of the last round is not resolved"

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from gitmill.core.verdict import Earlier, Finding, Severity, Verdict, VerdictWord
 
-MAX_TEXT = 1_000_000  # characters of an answer that are looked at, from its end
+MAX_TEXT = 1_000_000  # characters of an answer that are read, from its end
 MAX_FINDINGS = 100
 MAX_SUMMARY = 4_000
 MAX_MESSAGE = 4_000
@@ -73,7 +73,7 @@ class EarlierDocument(BaseModel):
 
 
 class VerdictDocument(BaseModel):
-    """A verdict as an agent writes it; keys that it adds are not looked at."""
+    """A verdict as an agent writes it; additional keys are ignored."""
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
@@ -127,7 +127,7 @@ def parse_verdict(text: str, *, nonce: str | None) -> Verdict | None:
 
     The whole text may be one JSON object, as programs and structured output give it. Else only
     the last fenced `json` block that bears the nonce counts: what an agent quotes from a diff
-    cannot know it. Without a nonce only the whole text is looked at.
+    cannot know it. Without a nonce only the whole text counts.
     """
     if len(text) <= MAX_TEXT and text.lstrip()[:1] == "{":
         whole = _read(text)
@@ -150,7 +150,7 @@ def _read(text: str) -> VerdictDocument | None:
 def _typed(document: VerdictDocument) -> Verdict | None:
     says_something = document.summary or document.findings
     if document.verdict in (VerdictWord.RETURN, VerdictWord.ASK) and not says_something:
-        return None  # nobody could act on it
+        return None  # it gives no reason to act on
     return Verdict(
         word=document.verdict,
         summary=document.summary,

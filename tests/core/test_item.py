@@ -169,7 +169,7 @@ def test_an_error_names_file_line_key_and_what_was_expected(fields, line, said):
         ("", 1, "expected front matter between two lines `---`"),
         ("# A heading\n", 1, "expected front matter between two lines `---`"),
         (TYPED.replace("kind: task\n", "kind: task\n<<<<<<< ours\n"), 5, "expected `key: value`"),
-        (TYPED.replace("priority: 1\n", "id: t-aaaaa\n"), 11, "the key id stands twice"),
+        (TYPED.replace("priority: 1\n", "id: t-aaaaa\n"), 11, "duplicate key id"),
         (TYPED.replace("priority: 1", "priority: [1"), 11,
          "priority: expected ',' or ']', but got '<stream end>'"),
         (TYPED.replace("assignee: Ada", "deadline: 2026-99-99"), 26, "deadline: not YAML"),

@@ -21,7 +21,7 @@ from gitmill.errors import AttemptError
 if TYPE_CHECKING:
     from jinja2.sandbox import SandboxedEnvironment
 
-# Every name that a prompt may use. `[]` stands for one entry of a list.
+# Every name that a prompt may use. `[]` is one entry of a list.
 VARIABLES: Mapping[str, str] = {
     "item.id": "id of the item, such as t-k3f9x",
     "item.title": "its title, one line",
@@ -64,7 +64,7 @@ VARIABLES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class FailedCheck:
-    """A check or criterion that did not pass, for the agent that has to mend it."""
+    """A check or criterion that did not pass, for the agent that has to fix it."""
 
     name: str
     command: str

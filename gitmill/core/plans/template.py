@@ -101,7 +101,7 @@ def _accesses(tree: nodes.Template) -> Iterator[tuple[str, str, int]]:
 
 
 def _bound(tree: nodes.Template) -> dict[str, str]:
-    """Return what each name of the template stands for: `f` in `for f in findings` is an entry."""
+    """Return the variable behind each name of the template: `f` in `for f in findings`."""
     from jinja2 import nodes  # noqa: PLC0415  (as above)
 
     lists = {name.partition("[")[0] for name in VARIABLES if "[]" in name}
