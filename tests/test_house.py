@@ -6,7 +6,7 @@ import ast
 import re
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 MODULES = sorted((ROOT / "gitmill").rglob("*.py"))
 
 # Who may start a process: the one module for it, and the supervisor, which is one.
