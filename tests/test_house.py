@@ -18,8 +18,6 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 STARTERS = {"process.py", "supervision/spawn.py"}
 # Faces and flows are named after commands, so they share names with what lies below them.
 COMMANDS = ("cli", "flows")
-# File names that still stand in two layers; rename one of the two and take it out of here.
-TWICE = {"state.py"}
 # What may stand in an `__init__` beside its docstring; every other one holds nothing else.
 INITS = {
     "__init__.py": "the version, which `--version` prints before anything else is imported",
@@ -107,7 +105,7 @@ def test_a_file_name_stands_in_one_layer():
         is_command = len(parts) == 2 and parts[0] in COMMANDS
         if module.name != "__init__.py" and not is_command:
             layers[module.name].add(parts[0])
-    assert {name for name, of in layers.items() if len(of) > 1} == TWICE
+    assert {name: of for name, of in layers.items() if len(of) > 1} == {}
 
 
 def test_every_module_begins_with_a_docstring_whose_first_line_is_short():

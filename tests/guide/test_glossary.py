@@ -54,7 +54,7 @@ It is
 told here.
 """
 
-X = f"the {X} is told to {'be told'}"  # it was
+X = f"the {X} is told of {'be told'}"  # it was
 # told twice
 Y = "`is told`"
 '''
