@@ -50,7 +50,9 @@ def test_links_between_pages_lead_somewhere(page: Path):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_that_pages_name_exist(page: Path):
-    named = re.findall(r"(?:`|^\$ |&& )gitmill ([a-z][a-z-]*)", page.read_text("utf-8"), re.MULTILINE)
+    named = re.findall(
+        r"(?:`|^\$ |&& )gitmill ([a-z][a-z-]*)", page.read_text("utf-8"), re.MULTILINE
+    )
     assert set(named) <= VERBS.keys() | NOUNS.keys()
 
 
