@@ -152,19 +152,23 @@ def undo(
     ] = None,
 ) -> int:
     """Take back an item's last event; what has landed is reverted through the queue."""
-    from gitmill.history.undo import take_back
-    from gitmill.history.undo_target import last_of, last_of_all
+    from gitmill.history.undo import undo_event
+    from gitmill.history.undo_target import target_for_item, target_for_person
 
     if through not in ("approved", "landed"):
         raise UsageError(f"--through is approved or landed, not {through}")
     here = session.mill()
-    found = last_of(here, session.resolve(here, item_id)) if item_id else last_of_all(here)
+    found = (
+        target_for_item(here, session.resolve(here, item_id))
+        if item_id
+        else target_for_person(here)
+    )
     output.print_line(f"undoing {found.last.subject}")
     if found.landed:
         return _undo_landing(here, found, through, criterion or ())
     if not found.record.item:
         return _undo_control(here, found)
-    item = take_back(here, found)
+    item = undo_event(here, found)
     told = {"undone": list(found.ids), "event": found.record.event, "item": session.as_json(item)}
     output.answer([], told)
     place = f" at {item.stage}" if item.stage and not item.is_final else ""
@@ -178,9 +182,9 @@ def undo(
 
 
 def _undo_control(here: Mill, found: UndoTarget) -> int:
-    from gitmill.people.control import take_back
+    from gitmill.people.control import undo_control_event
 
-    take_back(here, found.last)
+    undo_control_event(here, found.last)
     control = here.snapshot().control
     told = {"undone": list(found.ids), "event": found.record.event,
             "paused": control.paused, "queue_paused": control.queue_paused}  # fmt: skip
@@ -196,12 +200,12 @@ def _undo_landing(here: Mill, found: UndoTarget, through: str, criteria: Sequenc
     from gitmill.core.lifecycle import Status
     from gitmill.flows import show
     from gitmill.flows.land_queue import land_queue
-    from gitmill.history.undo_target import last_of
+    from gitmill.history.undo_target import target_for_item
     from gitmill.landing.detect_reverts import detect_reverts
     from gitmill.landing.revert import revert
 
     detect_reverts(here)  # it may have been taken back already
-    found = last_of(here, found.record.item)
+    found = target_for_item(here, found.record.item)
     made = revert(here, found.record.item, found.record.extra.get("Onto", ""), criteria=criteria)
     from gitmill.plans.policy import policy_now
 

@@ -42,9 +42,9 @@ def _loops(here: Mill) -> dict[str, Loop]:
 def _plan(here: Mill) -> FrozenPlan:
     """Return the plan as it compiles now; of another time the one that was used last by then."""
     if output.past:
-        from gitmill.history.time_travel import plan_then
+        from gitmill.history.time_travel import plan_as_of
 
-        return plan_then(here, here.snapshot())
+        return plan_as_of(here, here.snapshot())
     from gitmill.plans.frozen import compile_at
 
     return compile_at(here, here.target_tip(here.snapshot()))

@@ -99,9 +99,9 @@ def list_settings() -> None:
     """
     here = session.mill()
     if output.past:
-        from gitmill.history.time_travel import plan_then
+        from gitmill.history.time_travel import plan_as_of
 
-        plan = plan_then(here, here.snapshot())
+        plan = plan_as_of(here, here.snapshot())
         then = {"mode": plan.mode, "plan": plan.hash12} | plan.settings()
         output.answer(_rows(then), {"policy": then})
         return

@@ -20,8 +20,8 @@ from gitmill.flows import land_queue
 from gitmill.flows.init import init
 from gitmill.flows.run import RunRequest, run
 from gitmill.history.fsck import Verified, fsck
-from gitmill.history.undo import take_back
-from gitmill.history.undo_target import last_of
+from gitmill.history.undo import undo_event
+from gitmill.history.undo_target import target_for_item
 from gitmill.mill import Mill
 from gitmill.people import decisions
 from gitmill.people.intake import NewTask, new_task
@@ -81,7 +81,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
             mill, NewTask(title="Later", script="true", criteria=["$ true"]), ready=True
         ).id
         decisions.block(mill, fourth, "not now")
-        take_back(mill, last_of(mill, fourth))
+        undo_event(mill, target_for_item(mill, fourth))
         yield Story(repo, first, second, third, fourth)
 
 
@@ -101,17 +101,17 @@ def verify(repo: Repo) -> Verified:
 
 
 def found(verified: Verified) -> list[tuple[str, str]]:
-    return [(fault.rule, fault.commit) for fault in verified.account.faults]
+    return [(fault.rule, fault.commit) for fault in verified.report.faults]
 
 
 def test_a_true_history_is_clean(story: Story):
     verified = verify(story.repo)
     assert found(verified) == []
-    assert verified.account.unknown == verified.account.notices == []
+    assert verified.report.unknown == verified.report.notices == []
     assert verified.holds
-    assert (len(verified.account.items), verified.landings) == (4, 2)
+    assert (len(verified.report.items), verified.landings) == (4, 2)
     count = int(story.repo.git("rev-list", "--count", STATE))
-    assert verified.account.commits == count
+    assert verified.report.commits == count
 
 
 def test_forging_nothing_writes_the_same_history_back(story: Story):
@@ -617,10 +617,10 @@ def test_a_forged_history_is_found_and_named(story: Story, name: str):
     assert not verified.holds
     told = found(verified)
     here = [rule for rule, commit in told if commit == forgery.oid(blamed)]
-    assert set(here) >= set(rules), verified.account.faults
+    assert set(here) >= set(rules), verified.report.faults
     late = {forgery.oid(one) for one in forgery.commits if one.trailer("Event") in AFTERWARDS}
     elsewhere = {rule for rule, commit in told if commit not in late} - {*rules, before, "work-ref"}
-    assert not elsewhere, verified.account.faults
+    assert not elsewhere, verified.report.faults
 
 
 def test_every_rule_has_a_history_that_breaks_it():
@@ -639,7 +639,7 @@ def landed_in(story: Story, item: str) -> str:
 
 
 def faults(story: Story) -> list[tuple[str, str, str]]:
-    return [(fault.rule, fault.commit, fault.item) for fault in verify(story.repo).account.faults]
+    return [(fault.rule, fault.commit, fault.item) for fault in verify(story.repo).report.faults]
 
 
 @pytest.mark.parametrize("key", ["checks", "patch", "reviews", "built_by", "attempts"])
@@ -648,10 +648,10 @@ def test_an_edited_note_is_found_and_the_field_named(story: Story, key: str):
     forged = Document(note + "\n").set(key, ["eve"]).text
     story.repo.git("notes", "--ref=gitmill", "add", "-f", "-F", "-", "main", stdin=forged.encode())
     assert faults(story) == [("note", landed_in(story, story.second), story.second)]
-    told = verify(story.repo).account.faults[0].what
+    told = verify(story.repo).report.faults[0].what
     assert (
         told
-        == f"the note on {story.repo.git('rev-parse', '--short=10', 'main')} says otherwise: {key}"
+        == f"the note on {story.repo.git('rev-parse', '--short=10', 'main')} differs from the state in {key}"
     )
 
 
@@ -771,7 +771,7 @@ def test_a_hand_edit_that_was_not_taken_up_yet_is_a_notice(story: Story):
     forgery.write()
     verified = verify(story.repo)
     assert verified.holds
-    (notice,) = verified.account.notices
+    (notice,) = verified.report.notices
     assert (notice.rule, notice.commit) == ("hand-edit", forgery.oids[-1])
     assert notice.what == f"changed by hand and not taken up: {path}"
 
@@ -788,7 +788,7 @@ def test_a_hand_edit_is_taken_up_by_the_event_that_follows(story: Story):
     forgery.insert(hand, message=message, files={path: document.to_bytes()})
     forgery.write()
     verified = verify(story.repo)
-    assert (verified.account.faults, verified.account.notices) == ([], [])
+    assert (verified.report.faults, verified.report.notices) == ([], [])
 
 
 def test_a_hand_edit_that_was_put_back_is_none(story: Story):
@@ -799,7 +799,7 @@ def test_a_hand_edit_that_was_put_back_is_none(story: Story):
     forgery.insert(forgery.commits[-1], message=message, files={path: back})
     forgery.write()
     verified = verify(story.repo)
-    assert (verified.account.faults, verified.account.notices) == ([], [])
+    assert (verified.report.faults, verified.report.notices) == ([], [])
 
 
 def test_a_merge_by_hand_is_judged_by_what_it_changes(story: Story):
@@ -812,13 +812,13 @@ def test_a_merge_by_hand_is_judged_by_what_it_changes(story: Story):
     repo.git("update-ref", STATE, merge)
     verified = verify(repo)
     assert verified.holds
-    assert [(one.rule, one.commit) for one in verified.account.notices] == [("hand-edit", merge)]
+    assert [(one.rule, one.commit) for one in verified.report.notices] == [("hand-edit", merge)]
 
 
 def test_an_emergency_stop_by_hand_needs_nobody_to_take_it_up(story: Story):
     by_hand(story, "control.md", lambda document: document.set("paused", True)).write()
     verified = verify(story.repo)
-    assert (verified.account.faults, verified.account.notices) == ([], [])
+    assert (verified.report.faults, verified.report.notices) == ([], [])
 
 
 # -- what cannot be checked ------------------------------------------------------------------------
@@ -835,8 +835,8 @@ def clone(story: Story, *more: str) -> Repo:
 def unknown(repo: Repo) -> list[str]:
     verified = verify(repo)
     assert not verified.holds
-    assert verified.account.faults == []
-    return [one.what for one in verified.account.unknown]
+    assert verified.report.faults == []
+    return [one.what for one in verified.report.unknown]
 
 
 def test_a_clone_without_notes_says_that_it_cannot_check_them(story: Story):
@@ -853,7 +853,7 @@ def test_a_clone_without_work_says_that_it_cannot_check_it(story: Story):
     run(mill, RunRequest(through="approved"), *_silent())
     made = clone(story)
     made.git("fetch", "-q", "origin", "refs/notes/gitmill:refs/notes/gitmill")
-    assert unknown(made) == ["there is no ref of work in this clone, and 1 open items have some"]
+    assert unknown(made) == ["this clone has no work refs, but 1 open items have work"]
 
 
 def test_a_lost_work_ref_is_found(story: Story):
@@ -871,7 +871,7 @@ def test_a_shallow_clone_says_what_it_does_not_have(story: Story):
     made.git("fetch", "-q", "origin", "refs/notes/gitmill:refs/notes/gitmill")
     told = unknown(made)
     assert told[0] == "this commit of the state and all below it are not in this clone"
-    assert verify(made).account.commits == 5
+    assert verify(made).report.commits == 5
 
 
 def test_a_partial_clone_fetches_nothing_and_says_so(story: Story):

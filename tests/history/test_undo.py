@@ -86,8 +86,8 @@ def test_what_was_typed_is_taken_back_one_step_after_the_other(repo: Repo):
     assert events(repo, task) == ["created", "edited", "readied", "undone", "edited", "cancelled"]
     assert gitmill(repo.path, "undo", task).plain() == (
         1, "",
-        "error[cannot-undo]: nothing of T1 is left to undo\n"
-        "hint: its whole story: `gitmill log T1`\n",
+        "error[cannot-undo]: T1 has no event left to undo\n"
+        "hint: see its whole history with `gitmill log T1`\n",
     )  # fmt: skip
 
 
@@ -197,7 +197,7 @@ def test_work_that_was_pruned_does_not_count_again(repo: Repo):
     tip = repo.git("rev-parse", "gitmill/state")
     said = gitmill(repo.path, "undo", task)
     assert said.code == 1
-    assert "the work that it had is not in this repository any more" in said.err
+    assert "its earlier work is no longer in this repository" in said.err
     assert repo.git("rev-parse", "gitmill/state") == tip
 
 
@@ -250,7 +250,7 @@ def test_what_a_dead_process_holds_is_recovered_first(repo: Repo):
     assert gitmill(repo.path, "run", task).code == -9
     said = gitmill(repo.path, "undo", task)
     assert said.code == 4
-    assert "hint: its process is gone: `gitmill recover`" in said.err
+    assert "hint: its process is dead, so run `gitmill recover`" in said.err
     assert gitmill(repo.path, "recover").code == 0
     assert gitmill(repo.path, "undo", task).code == 1
 
@@ -269,7 +269,7 @@ def test_what_is_being_landed_is_not_undone_and_a_wish_to_cancel_is(repo: Repo):
     assert gitmill(repo.path, "queue", "land").code == 0
     said = word.read_text()
     assert said.startswith(f"error[leased]: {task} is being landed\n")
-    assert "hint: wait until that has ended: `gitmill queue`\n4\n" in said
+    assert "hint: wait for the landing to end; watch it with `gitmill queue`\n4\n" in said
     assert f"undoing {task}: cancel requested (Ada)" in said
     assert item(repo, task)["status"] == "landed"
 
@@ -280,7 +280,7 @@ def test_what_another_person_has_taken_is_theirs(repo: Repo):
     assert gitmill(repo.path, "task", "take", task, env=other).code == 0
     assert gitmill(repo.path, "undo", task).plain() == (
         4, "",
-        "error[leased]: somebody else has taken T1\n"
+        "error[leased]: T1 is taken by someone else\n"
         "    Bo <bo@example.com> holds it\nhint: see `gitmill task show T1`\n",
     )  # fmt: skip
 
@@ -296,7 +296,7 @@ def test_what_cost_nothing_is_not_undone_and_the_next_command_is_named(repo: Rep
         1, "",
         "error[cannot-undo]: the last event of T1 is released, which cannot be undone\n"
         "    T1: build given back, the set-up failed\n"
-        "hint: take it out with `gitmill task block T1 -m WHY`\n",
+        "hint: block it with `gitmill task block T1 -m WHY`\n",
     )  # fmt: skip
 
 
@@ -355,7 +355,7 @@ def test_it_stops_at_what_came_meanwhile(repo: Repo):
 
     task = new_task(repo.path, "Race", "true")
     mill = Mill.open(repo.path)
-    found = undo_target.last_of(mill, task)
+    found = undo_target.target_for_item(mill, task)
     commit = mill.store.commit
 
     def slow(*builds):
@@ -364,7 +364,7 @@ def test_it_stops_at_what_came_meanwhile(repo: Repo):
 
     mill.store.commit = slow
     with pytest.raises(CannotUndoError) as refused:
-        undo.take_back(mill, found)
+        undo.undo_event(mill, found)
     assert refused.value.evidence == (f"{task}: cancelled (Ada)",)
     assert item(repo, task)["status"] == "cancelled"
 
@@ -419,8 +419,8 @@ def test_reverted_work_does_not_come_back_by_a_yes(repo: Repo):
         1, "",
         "error[illegal-transition]: T1 was reverted, so it cannot be approved\n"
         "    its commit HASH was reverted by HASH\n"
-        "hint: begin it again with `gitmill task reopen T1`\n"
-        "hint: or give it up with `gitmill task cancel T1`\n",
+        "hint: reopen it with `gitmill task reopen T1`\n"
+        "hint: or cancel it with `gitmill task cancel T1`\n",
     )  # fmt: skip
     assert gitmill(repo.path, "run").code == 5
     assert repo.git("show", "main:b.txt") == "b"
@@ -439,7 +439,7 @@ def test_a_revert_can_be_undone_too(repo: Repo):
         1, "",
         "error[cannot-undo]: your last event cannot be undone, and the one before it is a landing\n"
         "    T1: reverted by HASH\n    T2: landed as HASH\n"
-        "hint: name it to take it back: `gitmill undo T2`\n",
+        "hint: name it to revert it: `gitmill undo T2`\n",
     )  # fmt: skip
     again = gitmill(repo.path, "undo", back)
     assert again.code == 0, again.err
@@ -461,7 +461,7 @@ def test_what_was_reopened_has_landed_again_only_where_it_still_has(repo: Repo):
     repo.git("reset", "-q", "--hard", "main~1")
     said = gitmill(repo.path, "undo", task)
     assert said.code == 1
-    assert re.search("it had landed as [0-9a-f]{10}, which is not on main\n", said.err)
+    assert re.search("it landed as [0-9a-f]{10}, which is not on main\n", said.err)
     assert item(repo, task)["status"] == "ready"
 
 
@@ -472,10 +472,10 @@ def test_a_conflict_names_the_files_and_changes_nothing(repo: Repo):
     assert gitmill(repo.path, "undo", task).plain() == (
         3, "",
         "undoing T1: landed as HASH\n"
-        "error[revert-conflict]: taking T1 back conflicts with what landed later; nothing was "
+        "error[revert-conflict]: the revert of T1 conflicts with later landings; nothing was "
         "changed\n    a.txt\n"
-        "hint: revert it by hand: `git revert HASH`; `gitmill recover` notices it\n"
-        "hint: or describe what is to be: `gitmill task new`\n",
+        "hint: revert it by hand with `git revert HASH`; `gitmill recover` detects it\n"
+        "hint: or describe the result you want with `gitmill task new`\n",
     )  # fmt: skip
     assert repo.git("for-each-ref") == refs
 
@@ -678,4 +678,4 @@ def test_what_is_reverted_already_is_not_reverted_again(repo: Repo):
     repo.git("commit", "-q", "--amend", "-m", "Take it back in my own words")
     said = gitmill(repo.path, "undo", task)
     assert said.code == 1
-    assert f"nothing of {task} is left on main" in said.err
+    assert f"main no longer contains the change of {task}" in said.err

@@ -37,7 +37,7 @@ DECISIONS: dict[str, Any] = {
     "answer": lambda mill, task: decisions.answer(mill, task, "yes"),
     "enqueue": enqueue,
     "dequeue": dequeue,
-    "undo": lambda mill, task: undo.take_back(mill, undo_target.last_of(mill, task)),
+    "undo": lambda mill, task: undo.undo_event(mill, undo_target.target_for_item(mill, task)),
 }
 
 
@@ -104,7 +104,7 @@ def test_undo_is_a_way_back_through_everything(mill: Mill, begun: bool, names: l
     commits = sum(1 for _ in entries(mill.store.backend, mill.snapshot().commit, task))
     while len(stack) > 1:
         stack.pop()
-        undo.take_back(mill, undo_target.last_of(mill, task))
+        undo.undo_event(mill, undo_target.target_for_item(mill, task))
         assert stands(mill, task) == stack[-1]
         commits += 1
     told = list(entries(mill.store.backend, mill.snapshot().commit, task))
@@ -114,7 +114,7 @@ def test_undo_is_a_way_back_through_everything(mill: Mill, begun: bool, names: l
         at = Status(record.status_before) if record.status_before else None
         assert leads(at, Event(record.event), Status(record.to))
     if not begun:
-        undo.take_back(mill, undo_target.last_of(mill, task))
+        undo.undo_event(mill, undo_target.target_for_item(mill, task))
         assert stands(mill, task)["status"] == "cancelled"
         with pytest.raises(CannotUndoError):
-            undo_target.last_of(mill, task)
+            undo_target.target_for_item(mill, task)

@@ -226,7 +226,9 @@ def test_reading_back_finds_a_lost_or_foreign_note(repo: Repo):
     repo.git(
         "notes", "--ref=gitmill", "add", "-f", "-m", re.sub('t-[^"]*', "t-00000", note), "main"
     )
-    assert verify_landed(mill, landed) == [f"the note on {landed.landed[:10]} is about t-00000"]
+    assert verify_landed(mill, landed) == [
+        f"the note on {landed.landed[:10]} names another item: t-00000"
+    ]
     repo.git("notes", "--ref=gitmill", "remove", "main")
     assert verify_landed(mill, landed) == [f"{landed.landed[:10]} has no note"]
 

@@ -70,7 +70,7 @@ def test_what_only_gitmill_writes_is_put_back_and_the_rest_is_taken_up(repo: Rep
              "id": "t-00000"}.get(key, "other")  # fmt: skip
     by_hand(repo, {path_of(task): edited(text_of(repo, task), **{key: value, "title": "New"})})
     said = recover(repo)
-    assert f"put back {key} (only gitmill writes it)" in said
+    assert f"restored {key} (only gitmill writes it)" in said
     after = item(repo, task)
     ignored = {"event", "title"}
     assert after["title"] == "New"
@@ -138,12 +138,12 @@ def test_answer_and_return_by_hand(repo: Repo, fields: dict[str, str], event: st
 def test_a_status_that_nobody_may_set_is_put_back_with_the_reason(repo: Repo):
     task = new_task(repo.path, "Task", "echo x > y.txt")
     by_hand(repo, {path_of(task): edited(text_of(repo, task), status="landed")})
-    assert "put back status (nobody makes it landed from ready)" in recover(repo)
+    assert "restored status (a person cannot move it from ready to landed)" in recover(repo)
     assert item(repo, task)["status"] == "ready"
     assert gitmill(repo.path, "task", "cancel", task).code == 0
     other = waiting(repo)
     by_hand(repo, {path_of(other): edited(text_of(repo, other), status="ready")})
-    assert "put back status (set `answer` to answer it, or `reason`" in recover(repo)
+    assert "restored status (set `answer` to answer it, or `reason`" in recover(repo)
 
 
 def test_a_malformed_file_is_named_and_blocks_nothing_else(repo: Repo):
@@ -178,7 +178,7 @@ def test_a_removed_document_and_evidence_are_put_back(repo: Repo):
     before = [repo.git("show", f"{STATE}:{name}") for name in mine[:-1]]
     by_hand(repo, dict.fromkeys(mine, None) | {"NOTES.md": "ours\n"})
     said = recover(repo)
-    assert "put back its document (an item is cancelled, not removed)" in said
+    assert "restored its document (an item is cancelled, not removed)" in said
     assert [repo.git("show", f"{STATE}:{name}") for name in mine[:-1]] == before
     assert item(repo, task)["status"] == "landed"
     assert repo.git("show", f"{STATE}:NOTES.md") == "ours"
@@ -213,7 +213,7 @@ def test_several_commits_and_a_merged_pull_request_are_taken_up_at_once(repo: Re
 def test_what_is_frozen_stays_while_somebody_works(repo: Repo):
     task = waiting(repo)
     by_hand(repo, {path_of(task): edited(text_of(repo, task), script="echo y > y.txt")})
-    assert f"put back script ({task} is waiting" in recover(repo)
+    assert f"restored script ({task} is waiting" in recover(repo)
     assert item(repo, task)["script"] == "echo x > x.txt"
 
 
