@@ -97,7 +97,7 @@ def _rescue(mill: Mill, gone: set[str], did: Callable[[str], None]) -> None:
     def failed(slot: Slot, error: GitmillError) -> None:
         did(f"could not save what {slot.path} holds, so it stays: {error.message}")
 
-    mill.pool.rescue_all(rescue, failed, gone=gone)
+    mill.pool.rescue_all(rescue, failed, dead=gone)
 
 
 def _cancel(mill: Mill, did: Callable[[str], None]) -> None:

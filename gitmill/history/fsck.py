@@ -9,7 +9,7 @@ from typing import Any
 from gitmill.core.document import Document
 from gitmill.core.lifecycle import FINAL
 from gitmill.errors import BadConfigError, BadDocumentError, GitFailedError, MissingObjectError
-from gitmill.git.notes import noted
+from gitmill.git.notes import noted_commits
 from gitmill.history.verify_landing import judge_landing, off_target
 from gitmill.mill import Mill
 from gitmill.store import layout
@@ -112,7 +112,7 @@ def _other_notes(mill: Mill, account: AuditReport) -> None:
     landed = {one.candidate for one in account.landings}
     landed |= {item.landing.candidate for item in account.items.values() if item.landing}
     names = {one.item.id for one in account.landings}
-    for commit, oid in noted(mill.store.backend, layout.NOTES).items():
+    for commit, oid in noted_commits(mill.store.backend, layout.NOTES).items():
         if commit in landed:
             continue
         try:

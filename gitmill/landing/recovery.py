@@ -10,7 +10,7 @@ from gitmill.core.item import Item, Landing
 from gitmill.core.lifecycle import Status
 from gitmill.core.verdict import VerdictWord
 from gitmill.errors import GitmillError, IllegalTransitionError, LandBusyError, LeasedError
-from gitmill.git.checkout import checkout_of, free_locks, put_back, resume
+from gitmill.git.checkout import checkout_of, clear_locks, restore_files, resume
 from gitmill.git.objects import Move
 from gitmill.git.repo import Checkout
 from gitmill.landing.publish import MOVING, LandLock, abort, began, finish, land_lock
@@ -130,10 +130,10 @@ def _go_on(mill: Mill, lock: LandLock, place: Checkout, landing: Landing, *, tes
     old, new, options = landing.onto, landing.candidate, mill.repository.writer.options
     when = began(mill, new)
     if when is not None:
-        free_locks(place, mill.repository.common, when, mill.repository.private / "scratch")
+        clear_locks(place, mill.repository.common, when, mill.repository.private / "scratch")
     moved = tested and resume(place, old, new, lock=lock.descriptor, options=options)
     if when is not None and not moved and mill.store.backend.ref(landing.target) == old:
-        put_back(place, mill.store.backend, old, mill.changes(old, new))
+        restore_files(place, mill.store.backend, old, mill.changes(old, new))
     (mill.repository.private / MOVING).unlink(missing_ok=True)
 
 
