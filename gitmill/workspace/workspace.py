@@ -14,7 +14,7 @@ from gitmill import process
 from gitmill.config import Policy
 from gitmill.core.verdict import Finding, Severity
 from gitmill.errors import GitmillError, SetUpError
-from gitmill.git.tamper import TRACE
+from gitmill.git.trace import TRACE
 from gitmill.git.worktree_entries import remove
 from gitmill.git.worktrees import Slot
 from gitmill.mill import Mill
@@ -152,14 +152,14 @@ def open_workspace(
         if key and kind == "build":
             here = replace(here, made=slot.take_tree(mill.store.backend, tree))
         yield here
-        slot.settle()
+        slot.clear_holder()
     except BaseException:
         with suppress(GitmillError, OSError):  # recovery tries again and reports it
             slot.rescue(lambda *left: keep_worktree(mill, *left))
         raise
     finally:
         with suppress(GitmillError, OSError):
-            slot.forget(commit)
+            slot.reset_entry(commit)
         slot.release()
 
 

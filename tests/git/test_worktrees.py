@@ -350,7 +350,7 @@ def test_the_work_of_a_killed_process_is_handed_over_once(repo, pool, backend):
 def test_settled_work_is_handed_to_nobody(repo, pool):
     slot = acquire(pool)
     slot.prepare(repo.git("rev-parse", "HEAD"), holder="t-k3f9x")
-    slot.settle()
+    slot.clear_holder()
     slot.release()
     acquire(pool).release()
 
@@ -628,7 +628,7 @@ def test_a_users_prune_at_any_time_costs_a_worktree_and_no_more(repo, pool):
             slot.prepare(head)
             assert (slot.path / "a.txt").read_text() == "a\n"
             (slot.path / ".git").unlink()
-            slot.forget(head)
+            slot.reset_entry(head)
             slot.release()
     finally:
         prune.kill()
