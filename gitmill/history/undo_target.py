@@ -13,7 +13,7 @@ from gitmill.git import trees
 from gitmill.mill import Mill
 from gitmill.people import control
 from gitmill.store import layout
-from gitmill.store.history import Entry, entries, standing
+from gitmill.store.history import Entry, entries, in_effect
 from gitmill.store.snapshot import Snapshot
 from gitmill.workspace.leases import has_lapsed
 
@@ -51,7 +51,7 @@ def last_of(mill: Mill, item_id: str) -> UndoTarget:
     """
     snapshot = mill.snapshot()
     item = snapshot.item(item_id)
-    told = standing(entries(mill.store.backend, snapshot.commit, item_id))
+    told = in_effect(entries(mill.store.backend, snapshot.commit, item_id))
     last = next(told, None)
     if last is None:
         raise CannotUndoError(
@@ -72,7 +72,7 @@ def last_of_all(mill: Mill) -> UndoTarget:
     One's own is what this person said and what was done on this machine. Raises `CannotUndoError`.
     """
     snapshot, seen, passed = mill.snapshot(), set[str](), ""
-    for entry in standing(entries(mill.store.backend, snapshot.commit)):
+    for entry in in_effect(entries(mill.store.backend, snapshot.commit)):
         assert entry.record is not None
         record = entry.record
         if record.item in seen:

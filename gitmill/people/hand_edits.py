@@ -21,7 +21,7 @@ from gitmill.mill import Mill
 from gitmill.people.intake import FROZEN, VOIDED, refuse_frozen
 from gitmill.people.status_edits import Words, wish_for
 from gitmill.store import foreign_commits, layout
-from gitmill.store.events import Step, birthday, draft_created, draft_step, timestamp
+from gitmill.store.events import Step, creation_time, draft_created, draft_step, timestamp
 from gitmill.store.foreign_commits import HandEdit
 from gitmill.store.snapshot import Control, Snapshot
 from gitmill.store.transaction import Build, StateCommit
@@ -49,7 +49,7 @@ def reconcile(mill: Mill) -> list[str]:
         snapshot = mill.snapshot()
         if not foreign_commits.is_by_hand(mill.store.backend, snapshot.commit):
             return []
-        base, edits = foreign_commits.edits(mill.store.backend, snapshot.commit)
+        base, edits = foreign_commits.hand_edits(mill.store.backend, snapshot.commit)
         found = _Reconciliation()
         for edit in edits:
             with mill.on_behalf_of(edit.person):
@@ -83,7 +83,7 @@ def _judge(
             found.told.append(f"{error.message}; it stays as {edit.person} left it")
     elif edit.path == layout.CONTROL:
         _judge_control(mill, snapshot, edit, found)
-    elif foreign_commits.is_ours(edit.path):
+    elif foreign_commits.is_gitmill_file(edit.path):
         why = f"put back {edit.path}, only gitmill writes it"
         record = _record(mill, "put-back", edit)
         found.builds.append(lambda _: StateCommit(why, record, {edit.path: edit.old}))
@@ -149,7 +149,7 @@ def _judge_item(
 
 
 def _last_readable(mill: Mill, commit: str, path: str) -> Item | None:
-    for data in foreign_commits.versions(mill.store.backend, commit, path):
+    for data in foreign_commits.gitmill_versions(mill.store.backend, commit, path):
         try:
             return read_item(Document.from_bytes(data, path))
         except BadDocumentError:
@@ -261,7 +261,8 @@ def _created(
     ours = set(Item.model_fields) - _FREE - {"document"}
     mine = {
         "id": item_id, "kind": kind_of(item_id).value, "status": Status.DRAFT.value,
-        "event": event_id, "created": birthday(now), "since": timestamp(now), "by": edit.person,
+        "event": event_id, "created": creation_time(now), "since": timestamp(now),
+        "by": edit.person,
     }  # fmt: skip
     wanted = value_of(new, "status")
     document = new.update(dict.fromkeys(ours & set(new.fields)) | mine)

@@ -90,7 +90,7 @@ class Guard:
             return who.get(move.ref) is Actor.OTHERS
 
         if changes:
-            for move in self._mill.store.put_back(seen, self._position, theirs):
+            for move in self._mill.store.restore_refs(seen, self._position, theirs):
                 kept = f"; what it had is {self._keep(move.old)}" if move.old else ""
                 text = f"{move.ref} was {_verb(move.new, move.old)}; it was put back{kept}"
                 yield self._undo(text, move.ref, proven=who.get(move.ref) is Actor.AGENT)

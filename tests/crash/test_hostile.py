@@ -132,10 +132,10 @@ ROWS = [
     Row("breaks configuration", MAKE_X + f"echo '[' >> {GIT_DIR}/config",
         "waiting", "became unreadable; it was restored", {"x.txt": "x\n"},
         late=True, alone=True),
-    Row("plants a hook", MAKE_X + HOOK, "waiting", "the hook .* was planted; it was put aside",
+    Row("plants a hook", MAKE_X + HOOK, "waiting", "the hook .* was planted; it was moved to",
         {"x.txt": "x\n"}, hook_is_gone, late=True, alone=True),
     Row("plants a hook beside others", MAKE_X + HOOK, made={"x.txt": "x\n"}, then=hook_is_gone,
-        told="the hook .* was planted; it was put aside", late=True),
+        told="the hook .* was planted; it was moved to", late=True),
     Row("plants a filter", "git config filter.evil.clean 'touch WORD/pwned; cat';"
         " echo 'x.txt filter=evil' > .gitattributes; " + MAKE_X,
         "waiting", "filter.evil.clean was planted", {"x.txt": "x\n"},
