@@ -69,7 +69,7 @@ def _lapsed(mill: Mill) -> list[Item]:
 
 def _lapse(mill: Mill, item: Item, did: Callable[[str], None]) -> bool:
     assert item.lease is not None
-    ended = processes.end_marked(item.lease.claim)
+    ended = processes.end_claimed(item.lease.claim)
     if ended:
         did(f"ended {ended} processes of {item.id}")
     step = Step(

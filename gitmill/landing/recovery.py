@@ -87,7 +87,7 @@ def _candidates(mill: Mill, snapshot: Snapshot) -> dict[str, str]:
 def _settle(mill: Mill, lock: LandLock, item: Item) -> str:
     assert item.lease is not None
     assert item.landing is not None
-    processes.end_marked(item.lease.claim)
+    processes.end_claimed(item.lease.claim)
     landing = item.landing
     if _on_target(mill, lock, item):
         policy = policy_at(mill, landing.onto)

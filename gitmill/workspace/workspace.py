@@ -68,7 +68,7 @@ class Workspace:
         the sandbox, what it was refused is told as far as it says so.
         """
         agent_homes.furnish(self.mill, self.home)
-        held = self.sandbox.around(command) if self.sandbox else command
+        held = self.sandbox.wrap(command) if self.sandbox else command
         try:
             with interruptible_section():
                 outcome = self.engine.execute(held)
@@ -141,7 +141,7 @@ def open_workspace(
             trace.write_bytes(b"")
             guard = Guard(mill, claim, trace)
             env |= {TRACE: str(trace)} | (identity(claim) if rights.signed else {})
-        engine = LocalEngine(marker=claim, lock_fds=(slot.lock,))
+        engine = LocalEngine(claim=claim, lock_fds=(slot.lock,))
         tree, home = mill.tree_of(commit), slot.side / "home"
         here = Workspace(mill, claim, slot, engine, env, findings, home, around, guard, tree)
         here = here.with_home(home)
