@@ -69,7 +69,7 @@ def _lapsed(mill: Mill) -> list[Item]:
 
 def _lapse(mill: Mill, item: Item, did: Callable[[str], None]) -> bool:
     assert item.lease is not None
-    ended = processes.end_marked(item.lease.claim)
+    ended = processes.end_claimed(item.lease.claim)
     if ended:
         did(f"ended {ended} processes of {item.id}")
     step = Step(
@@ -97,7 +97,7 @@ def _rescue(mill: Mill, gone: set[str], did: Callable[[str], None]) -> None:
     def failed(slot: Slot, error: GitmillError) -> None:
         did(f"could not save what {slot.path} holds, so it stays: {error.message}")
 
-    mill.pool.rescue_all(rescue, failed, gone=gone)
+    mill.pool.rescue_all(rescue, failed, dead=gone)
 
 
 def _cancel(mill: Mill, did: Callable[[str], None]) -> None:

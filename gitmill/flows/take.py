@@ -91,7 +91,7 @@ def _refuse_waiting(snapshot: Snapshot, item: Item) -> None:
 
 def _worktree(mill: Mill, item: Item) -> Path:
     """Return the person's worktree, made unless it is there: what stands in it is theirs."""
-    slot = mill.pool.own(f"take-{item.id}")
+    slot = mill.pool.acquire_named(f"take-{item.id}")
     try:
         if not ((slot.side / "onto").exists() and slot.path.is_dir()):
             start = start_of(mill, item)
@@ -131,7 +131,7 @@ def submit(mill: Mill, item_id: str, summary: str, progress: Progress) -> Attemp
         )
     policy = policy_now(mill)
     require_runnable(mill, item, policy, plan_of(mill, item))
-    slot = mill.pool.own(f"take-{item_id}")
+    slot = mill.pool.acquire_named(f"take-{item_id}")
     try:
         made = _commit(mill, item, slot, summary)
         result = run_stages(mill, made, pipeline.group(made.plan, item.stage)[1:], progress)

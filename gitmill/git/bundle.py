@@ -1,4 +1,4 @@
-"""Bundles: refs and all that they reach in one file, which needs no other repository."""
+"""Bundles: refs and everything they reach in one self-contained file."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from gitmill.git.executable import Git
 
 
 def write(git: Git, path: Path, refs: Mapping[str, str]) -> None:
-    """Write refs into a new bundle and verify it; the file is there whole or not at all.
+    """Write refs into a new bundle and verify it; the file appears complete or not at all.
 
-    Raises `GitFailedError`, also where a ref has moved meanwhile.
+    Raises `GitFailedError`, also if a ref has moved in the meantime.
     """
     new = path.with_name(f".{path.name}.new")
-    for left in (new, new.with_name(f"{new.name}.lock")):
-        left.unlink(missing_ok=True)  # of somebody who was killed here
+    for leftover in (new, new.with_name(f"{new.name}.lock")):
+        leftover.unlink(missing_ok=True)  # of a process killed at this point
     try:
         names = "".join(f"{ref}\n" for ref in refs).encode("utf-8", "surrogateescape")
         git.run("bundle", "create", "-q", str(new), "--stdin", stdin=names)
         if not holds(git, new, refs):
-            raise GitFailedError(f"{path} would not hold what it should")
+            raise GitFailedError(f"the new bundle for {path} does not hold the expected refs")
         _flush(new)
         with chokepoint(f"write {path.name}"):
             new.rename(path)
@@ -33,7 +33,7 @@ def write(git: Git, path: Path, refs: Mapping[str, str]) -> None:
 
 
 def holds(git: Git, path: Path, refs: Mapping[str, str]) -> bool:
-    """Whether a file is a bundle with exactly these refs, and git could fetch from it here."""
+    """Whether a file is a bundle with exactly these refs that this repository could fetch from."""
     if git.run("bundle", "verify", "-q", str(path), check=False).returncode != 0:
         return False
     lines = git.out("bundle", "list-heads", str(path)).split("\n")

@@ -1,4 +1,4 @@
-"""The user's checkout of a branch: followed by a fast-forward, or left exactly as it is."""
+"""The user's checkout of a branch: fast-forwarded after a landing, or left untouched."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from gitmill.git.repo import Checkout, Repository
 from gitmill.git.trees import Change
 from gitmill.git.worktree_entries import remove
 
-_BEGINS = 2.0  # seconds in which a fast-forward has taken the lock of the index, mostly all locks
+_STARTUP = 2.0  # seconds within which a fast-forward takes the index lock, and usually all locks
 _OLD = 5.0  # seconds
 
 
 def checkout_of(repository: Repository, ref: str, *, pool: Path) -> Checkout | None:
-    """Return the work tree that has a branch checked out, None when no one has.
+    """Return the work tree that has a branch checked out, None if there is none.
 
-    Worktrees below `pool` are ours: which branch an agent switched to there does not matter.
+    Worktrees below `pool` are gitmill's: the branch an agent switched to there does not count.
     """
-    for place in repository.checkouts():
-        if place.branch == ref and pool.resolve() not in place.path.resolve().parents:
-            return place
+    for checkout in repository.checkouts():
+        if checkout.branch == ref and pool.resolve() not in checkout.path.resolve().parents:
+            return checkout
     return None
 
 
 def current_branch(repository: Repository) -> str:
-    """Return the branch that HEAD of the user's work tree names, empty when it is detached."""
+    """Return the branch checked out in the user's work tree, empty if HEAD is detached."""
     if repository.top is None:
         return ""
     git = git_at(Checkout(repository.top, ""))
@@ -40,9 +40,9 @@ def current_branch(repository: Repository) -> str:
 
 
 def refuse_busy(repository: Repository, ref: str) -> None:
-    """Raise `CheckoutBlockedError` when a rebase or bisect of the branch is under way anywhere."""
+    """Raise `CheckoutBlockedError` if any work tree is in a rebase or bisect of the branch."""
     folders = [repository.common]
-    with suppress(FileNotFoundError):  # there is none, or the last one went just now
+    with suppress(FileNotFoundError):  # no worktrees, or the last one was removed just now
         folders += (repository.common / "worktrees").iterdir()
     for folder in folders:
         for name in ("rebase-merge/head-name", "rebase-apply/head-name", "BISECT_START"):
@@ -51,47 +51,47 @@ def refuse_busy(repository: Repository, ref: str) -> None:
             except OSError:
                 continue
             if branch in (ref, ref.removeprefix("refs/heads/")):
-                doing = "bisect" if name.startswith("BISECT") else "rebase"
+                operation = "bisect" if name.startswith("BISECT") else "rebase"
                 raise CheckoutBlockedError(
-                    f"{ref.removeprefix('refs/heads/')} is in the middle of a {doing}; "
+                    f"{ref.removeprefix('refs/heads/')} is in the middle of a {operation}; "
                     "nothing was changed",
-                    hints=[f"finish the {doing}, then `gitmill queue land`"],
+                    hints=[f"finish the {operation}, then `gitmill queue land`"],
                 )
 
 
-def git_at(place: Checkout, *, locks: Sequence[int] = (), options: Sequence[str] = ()) -> Git:
-    """Return git on a work tree of the user's, with that work tree's own index."""
-    git_dir = place.path / ".git"
+def git_at(checkout: Checkout, *, locks: Sequence[int] = (), options: Sequence[str] = ()) -> Git:
+    """Return git for one of the user's work trees, with that work tree's own index."""
+    git_dir = checkout.path / ".git"
     if not git_dir.is_dir():
         link = git_dir.read_text("utf-8", "surrogateescape")
         git_dir = Path(link.removeprefix("gitdir: ").strip())
-    return Git(git_dir, work_tree=place.path, locks=locks, options=options)
+    return Git(git_dir, work_tree=checkout.path, locks=locks, options=options)
 
 
-def refuse_overlap(place: Checkout, changed: Iterable[str]) -> None:
-    """Raise `CheckoutBlockedError`, naming the files, when the user's own changes stand in the way.
+def refuse_overlap(checkout: Checkout, changed: Iterable[str]) -> None:
+    """Raise `CheckoutBlockedError`, naming the files, if the user's own changes overlap.
 
-    Their own are: what differs from the index or HEAD, and untracked or ignored files at a path
-    that the landing would write.
+    The user's own changes are files that differ from the index or HEAD, and untracked or ignored
+    files at a path that the landing would write.
     """
-    git, paths = git_at(place), set(changed)
+    git, paths = git_at(checkout), set(changed)
     folders = {
         "/".join(path.split("/")[:n]) for path in paths for n in range(1, path.count("/") + 1)
     }
-    own = set(_own_changes(git, place.path, paths))
+    own = set(_own_changes(git, checkout.path, paths))
     blocked = sorted(
-        path for path in own if path in paths or path in folders or _below(path, paths)
+        path for path in own if path in paths or path in folders or _is_below(path, paths)
     )
     if blocked:
         shown = blocked[:5] + ([f"and {len(blocked) - 5} more"] if len(blocked) > 5 else [])
         raise CheckoutBlockedError(
-            f"your own changes in {place.path} overlap with what would land; nothing was changed",
+            f"your own changes in {checkout.path} overlap with the landing; nothing was changed",
             evidence=shown,
             hints=["commit or move them away, then `gitmill queue land`"],
         )
 
 
-def _below(path: str, paths: set[str]) -> bool:
+def _is_below(path: str, paths: set[str]) -> bool:
     parts = path.rstrip("/").split("/")
     return any("/".join(parts[:n]) in paths for n in range(1, len(parts)))
 
@@ -104,103 +104,108 @@ def _own_changes(git: Git, top: Path, paths: set[str]) -> Iterable[str]:
     for line in out.split("\0"):
         kind, name = line[:2], line[3:]
         if kind == "!!" and name.endswith("/"):
-            # an ignored folder as a whole; what lands in it may well have room there
-            yield from (_standing(top, path) for path in paths if f"{path}/".startswith(name))
+            # an entirely ignored folder: the landing blocks only at paths that exist in it
+            yield from (_obstacle(top, path) for path in paths if f"{path}/".startswith(name))
         else:
             yield name.rstrip("/")
 
 
-def _standing(top: Path, path: str) -> str:
-    """Return what stands at a path, or on its way and is no folder; empty when nothing does."""
+def _obstacle(top: Path, path: str) -> str:
+    """Return the path, or the parent of it that is not a folder; empty if nothing exists there."""
     parts = path.split("/")
     for n in range(1, len(parts) + 1):
-        here = top.joinpath(*parts[:n])
-        if here.is_symlink() or (here.exists() and (n == len(parts) or not here.is_dir())):
+        file = top.joinpath(*parts[:n])
+        if file.is_symlink() or (file.exists() and (n == len(parts) or not file.is_dir())):
             return "/".join(parts[:n])
     return ""
 
 
-def fast_forward(place: Checkout, commit: str, *, lock: int, options: Sequence[str] = ()) -> None:
+def fast_forward(
+    checkout: Checkout, commit: str, *, lock: int, options: Sequence[str] = ()
+) -> None:
     """Move the checkout's branch, index and files to a descendant, or raise and move nothing.
 
-    The git process inherits the file descriptor `lock`: when we are killed, what waits for that
-    lock waits until the move has ended. `options` are git's, as `FLUSH`. Raises
+    The git process inherits the file descriptor `lock`: if this process is killed, others that wait
+    for the lock still wait until the move has ended. `options` are git's, such as `FLUSH`. Raises
     `CheckoutBlockedError` with git's own reason.
     """
-    # the user's options for merges may say --squash, which moves files and not the branch
-    none = f"branch.{place.branch.removeprefix('refs/heads/')}.mergeOptions="
-    done = git_at(place, locks=(lock,), options=options).run(
-        "-c", "merge.stat=false", "-c", none,
+    # the user's merge options might include --squash, which moves the files and not the branch
+    no_options = f"branch.{checkout.branch.removeprefix('refs/heads/')}.mergeOptions="
+    done = git_at(checkout, locks=(lock,), options=options).run(
+        "-c", "merge.stat=false", "-c", no_options,
         "merge", "-q", "--ff-only", "--no-autostash", "--no-verify-signatures",
         "--no-overwrite-ignore", commit, check=False,
     )  # fmt: skip
     if done.returncode != 0:
         raise CheckoutBlockedError(
-            f"git would not fast-forward {place.path}",
+            f"git could not fast-forward {checkout.path}",
             evidence=done.error.splitlines()[:6],
             hints=["see `git status` there, then `gitmill queue land`"],
         )
 
 
-def resume(place: Checkout, old: str, new: str, *, lock: int, options: Sequence[str] = ()) -> bool:
-    """Finish a fast-forward that was killed after it had written the index; whether it has moved.
+def resume(
+    checkout: Checkout, old: str, new: str, *, lock: int, options: Sequence[str] = ()
+) -> bool:
+    """Finish a fast-forward that was killed after it wrote the index; return whether it moved.
 
-    Then the index already equals the new commit while HEAD is still the old one: no user of git
-    makes that state by accident, and going on loses nothing.
+    In that state the index already equals the new commit while HEAD is still the old one: no user
+    of git creates it by accident, and continuing loses nothing.
     """
-    git = git_at(place)
+    git = git_at(checkout)
     if git.out("rev-parse", "HEAD") != old:
         return False
     if git.run("diff-index", "--cached", "--quiet", new, "--", check=False).returncode != 0:
         return False
-    fast_forward(place, new, lock=lock, options=options)
+    fast_forward(checkout, new, lock=lock, options=options)
     return True
 
 
-def free_locks(place: Checkout, common: Path, began: float, aside: Path) -> None:
-    """Move the locks aside that a killed fast-forward has left in a checkout.
+def clear_locks(checkout: Checkout, common: Path, began: float, aside: Path) -> None:
+    """Move aside the locks that a killed fast-forward has left in a checkout.
 
-    `began` is when that began, in seconds of the epoch. A lock that was taken then is its own, for
-    nobody else can have taken it since; one of a ref that is old is nobody's, for whoever takes it
-    holds it for milliseconds. Only when that git is known to be dead.
+    `began` is the time it began, in seconds since the epoch. A lock from that time belongs to the
+    fast-forward, because no other process can have taken it since. An old lock on a ref has no
+    owner, because git holds such a lock for milliseconds. Call this only if that git process is
+    known to be dead.
     """
-    git_dir = git_at(place).git_dir
-    names = [(git_dir, "HEAD.lock"), (git_dir, "ORIG_HEAD.lock"), (common, f"{place.branch}.lock")]
-    for folder, name in [(git_dir, "index.lock"), *names]:
+    git_dir = git_at(checkout).git_dir
+    ref_locks = [(git_dir, "HEAD.lock"), (git_dir, "ORIG_HEAD.lock")]
+    ref_locks.append((common, f"{checkout.branch}.lock"))
+    for folder, name in [(git_dir, "index.lock"), *ref_locks]:
         with suppress(FileNotFoundError):
             taken = (folder / name).stat().st_mtime
             old = name != "index.lock" and time.time() - taken >= _OLD
-            if old or taken < began + _BEGINS:
+            if old or taken < began + _STARTUP:
                 aside.mkdir(parents=True, exist_ok=True)
                 (folder / name).rename(aside / f"{name.replace('/', '-')}-{time.time_ns()}")
 
 
-def put_back(
-    place: Checkout, backend: Backend, old: str, changed: Iterable[Change]
+def restore_files(
+    checkout: Checkout, backend: Backend, old: str, changed: Iterable[Change]
 ) -> tuple[str, ...]:
-    """Undo a fast-forward from `old` that was killed before it had written the index.
+    """Undo a fast-forward from `old` that was killed before it wrote the index; return the paths.
 
-    It leaves files as they are in the new commit, half of one, or none. Such are put back as they
-    are in `old`; anything else somebody has written since, and it stays. The paths are returned.
-    Only for a fast-forward that had begun: then none of these paths was changed by the user.
+    It can leave a file as in the new commit, half written, or missing. Such files are restored from
+    `old`; any other content was written by someone else since, and stays. Call this only for a
+    fast-forward that had begun: then the user had changed none of these paths.
     """
-    git = git_at(place)
+    git, top = git_at(checkout), checkout.path
     staged = set(git.run("diff-index", "--cached", "--name-only", "-z", old, "--").text.split("\0"))
-    dirty = set(_own_changes(git, place.path, {change.path for change in changed}))
+    dirty = set(_own_changes(git, top, {change.path for change in changed}))
+    unfinished = [change for change in changed if change.path in dirty]
     torn = [
         change
-        for change in changed
-        if change.path in dirty
-        and change.path not in staged
-        and _is_torn(git, place.path / change.path, backend, change)
+        for change in unfinished
+        if change.path not in staged and _is_torn(git, top / change.path, backend, change)
     ]
     for change in torn:
-        if os.path.lexists(place.path / change.path):  # not below a file that has come in between
-            remove(place.path / change.path)
+        if os.path.lexists(top / change.path):  # false below a file that replaced a folder
+            remove(top / change.path)
     torn += [
         change
-        for change in changed
-        if change.new is None and change.path in dirty and _is_emptied(place.path / change.path)
+        for change in unfinished
+        if change.new is None and _remove_empty_folders(top / change.path)
     ]
     known = "".join(f"{change.path}\0" for change in torn if change.old is not None)
     if known:
@@ -209,20 +214,20 @@ def put_back(
     return tuple(change.path for change in torn)
 
 
-def _is_emptied(path: Path) -> bool:
-    """Remove a folder that stands where a file was, if it has nothing but folders in it."""
+def _remove_empty_folders(path: Path) -> bool:
+    """Remove a folder that replaced a file, if it holds only folders; return whether it is gone."""
     if path.is_symlink() or not path.is_dir():
         return False
     for parent, _, files in os.walk(path, topdown=False):
         if files:
             return False
-        with suppress(OSError):  # links to folders, or what has just come
+        with suppress(OSError):  # holds a link to a folder, or a file just created
             Path(parent).rmdir()
     return not path.exists()
 
 
 def _is_torn(git: Git, path: Path, backend: Backend, change: Change) -> bool:
-    """Whether what stands at a path is what a killed fast-forward may have left there."""
+    """Whether a killed fast-forward can have left a path in its present condition."""
     if not os.path.lexists(path):
         return True
     if change.new is None or not (path.is_symlink() or path.is_file()):
@@ -233,7 +238,7 @@ def _is_torn(git: Git, path: Path, backend: Backend, change: Change) -> bool:
         return False
     if path.is_symlink():
         return os.fsencode(os.readlink(path)) == new  # noqa: PTH115  (as bytes)
-    # As git would store it: in the work tree filters and ends of lines may make it another one.
+    # Compare as git would store it: filters and line endings can change it in the work tree.
     argv = ("hash-object", f"--path={change.path}", "--stdin")
     data = path.read_bytes()
     return new.startswith(data) or git.out(*argv, stdin=data) == change.new.oid

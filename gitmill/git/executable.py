@@ -1,4 +1,4 @@
-"""The git executable, always with hooks and fsmonitor off and never inheriting `GIT_*`."""
+"""The git executable, always without hooks and fsmonitor, and without inherited `GIT_*`."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ _OFF = (
     "-c", "core.checkStat=default",
 )  # fmt: skip
 
-# The first since git 2.45, the second always: a partial clone fetches what it lacks.
+# Both keep a partial clone from fetching missing objects: the first since git 2.45, the second
+# in every version.
 _OFFLINE = {"GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none"}
-# Has git flush what it writes: objects, which it does not by itself, and refs.
+# Make git flush what it writes to the disk: objects, which it does not flush by default, and refs.
 FLUSH = ("-c", "core.fsync=committed,loose-object,reference", "-c", "core.fsyncMethod=fsync")
 
 
 class Surroundings(TypedDict):
-    """Where a git process runs."""
+    """The working directory and environment of a git process."""
 
     cwd: Path
     env: dict[str, str]
@@ -37,9 +38,9 @@ class Surroundings(TypedDict):
 class Git:
     """Runs git on one repository, named by its git directory and never by the current directory.
 
-    With `offline` an object that is not here is missing, also where git would fetch it.
+    With `offline`, an object absent from the repository is missing even if git could fetch it.
     Each process inherits the descriptors `locks`, so that these locks are held until it has ended,
-    also when we are killed before it. `options` stand before the command, such as `FLUSH`.
+    even if gitmill is killed first. `options`, such as `FLUSH`, precede the command.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Git:
         check: bool = True,
         env: Mapping[str, str] | None = None,
     ) -> process.Finished:
-        """Run `git ARGS`; raises `GitFailedError` on a bad exit unless `check` is off."""
+        """Run `git ARGS`; raise `GitFailedError` on a non-zero exit unless `check` is off."""
         try:
             done = process.run(
                 self.argv(*args),
@@ -92,15 +93,15 @@ class Git:
         return self.run(*args, stdin=stdin, env=env).text.removesuffix("\n")
 
     def argv(self, *args: str) -> tuple[str, ...]:
-        """Return the whole command line of `git ARGS`, for a process that stays open."""
+        """Return the complete command line of `git ARGS`, for a process that stays open."""
         return ("git", *_OFF, *self.options, *args)
 
-    def place(self) -> Surroundings:
-        """Return the folder and environment that such a process runs in."""
+    def surroundings(self) -> Surroundings:
+        """Return the working directory and environment for such a process."""
         return {"cwd": self.work_tree or self.git_dir, "env": self._environment()}
 
     def _environment(self) -> dict[str, str]:
-        env = {name: value for name, value in os.environ.items() if not leads_astray(name)}
+        env = {name: value for name, value in os.environ.items() if not redirects_git(name)}
         env |= {
             "GIT_DIR": str(self.git_dir),
             "GIT_OPTIONAL_LOCKS": "0",
@@ -118,11 +119,11 @@ class Git:
         return env
 
 
-# The user's identity, dates and transport settings are theirs to give; what says where the
-# repository is must come from us, or a hook's environment would send us to another one.
-_KEPT = ("GIT_AUTHOR_", "GIT_COMMITTER_", "GIT_CONFIG_", "GIT_SSH", "GIT_ASKPASS", "GIT_SSL_")
+# The user may set identity, dates and transport. Only gitmill names the repository: otherwise the
+# environment of a hook would lead git to another one.
+_PASSED_ON = ("GIT_AUTHOR_", "GIT_COMMITTER_", "GIT_CONFIG_", "GIT_SSH", "GIT_ASKPASS", "GIT_SSL_")
 
 
-def leads_astray(name: str) -> bool:
-    """Whether a variable could lead git to another repository, index or configuration."""
-    return name.startswith("GIT_") and not name.startswith(_KEPT)
+def redirects_git(name: str) -> bool:
+    """Whether an environment variable could lead git to another repository, index or setting."""
+    return name.startswith("GIT_") and not name.startswith(_PASSED_ON)

@@ -1,4 +1,4 @@
-"""The backend for processes that live long: pygit2, no process per object."""
+"""The backend for work on many objects: pygit2, without a process per object."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ class Libgit2:
     digits = 40
 
     def __init__(self, common: Path, *, fsync: bool = True, swap: Swap | None = None) -> None:
-        """`swap` moves refs by git itself, for what libgit2 must not do."""
+        """`swap` moves refs with git itself, for the moves that libgit2 must not make."""
         self._git_swap = swap or Plumbing(Git(common)).swap
         pygit2.option(Option.ENABLE_FSYNC_GITDIR, fsync)
-        # git has found the repository, so it trusts its owner, by settings that libgit2 cannot see
+        # git opened the repository, so it trusts its owner, by settings that libgit2 cannot see
         pygit2.option(Option.SET_OWNER_VALIDATION, False)
         self._repo = pygit2.Repository(str(common), pygit2.enums.RepositoryOpenFlag.NO_SEARCH)
 
     def read(self, oid: str) -> tuple[str, bytes]:
-        """Return type and content; raises `MissingObjectError`."""
+        """Return type and content; raise `MissingObjectError`."""
         try:
             kind, data = self._repo.read(pygit2.Oid(hex=oid))[:2]
         except (KeyError, ValueError) as error:
@@ -55,7 +55,7 @@ class Libgit2:
     def write(self, kind: str, data: bytes) -> str:
         """Store an object and return its id."""
         for _ in range(_TRIES):
-            # A `git gc` removes folders that are empty just now, also between making and using one.
+            # `git gc` removes empty folders, even one that was created a moment ago for this write.
             with suppress(OSError, pygit2.GitError):
                 return str(self._repo.write(_KINDS[kind], data))
         try:
@@ -64,7 +64,7 @@ class Libgit2:
             raise GitFailedError(f"a {kind} could not be stored: {error}") from error
 
     def ref(self, name: str) -> str | None:
-        """Return the object that a ref names, None when there is no such ref."""
+        """Return the object a ref points at, None if there is no such ref."""
         try:
             return str(self._repo.references[name].resolve().target)
         except (KeyError, ValueError):
@@ -80,9 +80,9 @@ class Libgit2:
     def swap(self, moves: Sequence[Move]) -> None:
         """Lock all refs, compare all, then move them one by one in this order.
 
-        With a removal among them git does it: libgit2 removes a packed ref by writing the file of
-        packed refs anew, as it has read it before it locks it. What a `git pack-refs` put there in
-        between is gone then, moves of the user's own branches too.
+        With a removal among them git makes the moves: libgit2 removes a packed ref by rewriting
+        packed-refs as read before it locked that file. Entries that a `git pack-refs` wrote in
+        between would be lost, including moves of the user's own branches.
         """
         if any(move.new is None and move.old is not None for move in moves):
             self._git_swap(moves)
@@ -90,11 +90,11 @@ class Libgit2:
         try:
             self._locked_swap(moves)
         except (pygit2.GitError, KeyError, ValueError, OSError) as error:
-            # Errors come as generic types: the caller reads again and finds out what moved.
+            # pygit2 raises generic types: the caller reads the refs again to see which one moved.
             raise RefMovedError(f"could not move {moves[0].ref}: {error}") from error
 
     def _locked_swap(self, moves: Sequence[Move]) -> None:
-        # One transaction with all refs would move them in an order that nobody knows.
+        # One transaction with all refs would move them in an unspecified order.
         locked: list[tuple[Move, str, ReferenceTransaction]] = []
         with ExitStack() as stack:
             for move in moves:
@@ -113,7 +113,7 @@ class Libgit2:
                     transaction.commit()
 
     def _real_name(self, name: str) -> str:
-        """Follow a symbolic ref, as git does: a branch may be another name of a branch."""
+        """Follow a symbolic ref, as git does: a branch can be an alias of another branch."""
         try:
             return str(self._repo.references[name].resolve().name)
         except (KeyError, ValueError):

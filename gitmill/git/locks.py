@@ -1,4 +1,4 @@
-"""Advisory file locks, politeness before compare-and-swap; the kernel drops them on kill -9."""
+"""Advisory file locks, taken before a compare-and-swap; the kernel drops them on kill -9."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PACKED = "packed-refs.lock"
-PACKING = 60.0  # seconds that packing refs takes at most, be there millions
+PACKING = 60.0  # seconds: no packing of refs takes longer, even with millions of them
 
 
 @contextmanager
 def held(path: Path) -> Iterator[int]:
-    """Wait for a lock and hold it; yields its file descriptor."""
+    """Wait for a lock and hold it; yield its file descriptor."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
@@ -26,7 +26,7 @@ def held(path: Path) -> Iterator[int]:
 
 
 def try_lock(path: Path) -> int | None:
-    """Take a lock without waiting: its file descriptor, to be closed by the caller, or None."""
+    """Take a lock without waiting; return its descriptor, for the caller to close, or None."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
@@ -38,35 +38,37 @@ def try_lock(path: Path) -> int | None:
 
 
 def stale(common: Path, refs: Sequence[str], *, age: float = 5.0) -> Iterator[Path]:
-    """Yield the old `.lock` files of these refs and of those below them, by their paths in git.
+    """Yield the old `.lock` files of these refs and of refs below them, relative to `common`.
 
-    That of the packed refs too, which whoever removes a ref takes; it must be very old.
+    The lock of packed-refs, which every removal of a ref takes, is included once it is very old.
     """
-    found = [lock for ref in refs for lock in (common / f"{ref}.lock", *_locks_below(common / ref))]
-    for lock, least in (*((lock, age) for lock in found), (common / PACKED, PACKING)):
-        with suppress(FileNotFoundError):  # its owner was alive and has ended
+    candidates = [
+        lock for ref in refs for lock in (common / f"{ref}.lock", *_locks_below(common / ref))
+    ]
+    for lock, least in (*((lock, age) for lock in candidates), (common / PACKED, PACKING)):
+        with suppress(FileNotFoundError):  # its owner was alive and has released it
             if time.time() - lock.stat().st_mtime >= least:
                 yield lock.relative_to(common)
 
 
 def clear_stale(common: Path, refs: Sequence[str], aside: Path, *, age: float = 5.0) -> list[str]:
-    """Move old `.lock` files of these refs and of those below them aside; return their names.
+    """Move aside the old `.lock` files of these refs and of refs below them; return their names.
 
-    Only for refs that nobody else writes. The caller sees to it that none of us is writing; any
-    other writer, like a fetch of the user's, holds such a lock for milliseconds, and that of the
-    packed refs for seconds where there are very many.
+    Only for refs that gitmill alone writes. The caller must prevent gitmill from writing meanwhile;
+    any other writer, such as a fetch by the user, holds such a lock for milliseconds, and the lock
+    of packed-refs for seconds if there are very many refs.
     """
-    found: list[str] = []
+    moved: list[str] = []
     for lock in stale(common, refs, age=age):
         name = str(lock)
         aside.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
             (common / lock).rename(aside / f"{name.replace('/', '-')}-{time.time_ns()}")
-            found.append(name)
-    return found
+            moved.append(name)
+    return moved
 
 
 def _locks_below(folder: Path) -> Iterator[Path]:
-    # Not rglob: that fails over a folder that a `git pack-refs` removes meanwhile.
+    # Not rglob, which fails if a `git pack-refs` removes a folder during the walk.
     for parent, _, names in os.walk(folder):
         yield from (Path(parent, name) for name in names if name.endswith(".lock"))

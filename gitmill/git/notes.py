@@ -1,6 +1,6 @@
-"""Notes, written as trees of our own with fan-out 2/38 and swapped with everything else.
+"""Git notes, written directly as trees with fan-out 2/38 and published in a swap of refs.
 
-Every library's own note functions lose notes under concurrent writers; a swap loses none.
+The note functions of every library lose notes under concurrent writers; a swap loses none.
 Format: https://git-scm.com/docs/git-notes
 """
 
@@ -11,16 +11,16 @@ from gitmill.git.objects import FILE, TREE, Backend, Commit, Entry, Move, read_c
 
 
 def read_note(backend: Backend, ref: str, commit: str) -> bytes | None:
-    """Return the note on a commit whatever the fan-out, None when there is none."""
+    """Return the note on a commit, in any fan-out, None if there is none."""
     tip = backend.ref(ref)
     if tip is None:
         return None
-    found = _locate(backend, read_commit(backend, tip).tree, commit)
-    return backend.read(found[1].oid)[1] if found else None
+    located = _locate(backend, read_commit(backend, tip).tree, commit)
+    return backend.read(located[1].oid)[1] if located else None
 
 
-def noted(backend: Backend, ref: str) -> dict[str, str]:
-    """Return the commits that have a note, and its blob, whatever the fan-out."""
+def noted_commits(backend: Backend, ref: str) -> dict[str, str]:
+    """Return the commits that have a note, each with the note's blob, in any fan-out."""
     tip = backend.ref(ref)
     if tip is None:
         return {}
@@ -29,23 +29,23 @@ def noted(backend: Backend, ref: str) -> dict[str, str]:
 
 
 def _locate(backend: Backend, tree: str, rest: str, at: str = "") -> tuple[str, Entry] | None:
-    here = trees.entries(backend, tree)
-    if rest in here:
-        return at + rest, here[rest]
-    folder = here.get(rest[:2])
+    entries = trees.entries(backend, tree)
+    if rest in entries:
+        return at + rest, entries[rest]
+    folder = entries.get(rest[:2])
     if folder is None or folder.mode != TREE:
         return None
     return _locate(backend, folder.oid, rest[2:], f"{at}{rest[:2]}/")
 
 
 def write_note(backend: Backend, ref: str, commit: str, note: bytes, *, ident: str) -> Move:
-    """Store a note (replacing an older one) and return the move that publishes it."""
+    """Store a note, replacing an older one, and return the move that publishes it."""
     tip = backend.ref(ref)
     tree = read_commit(backend, tip).tree if tip else None
     changes: dict[str, Entry | bytes | None] = {}
-    found = _locate(backend, tree, commit) if tree else None
-    if found:
-        changes[found[0]] = None
+    older = _locate(backend, tree, commit) if tree else None
+    if older:
+        changes[older[0]] = None
     changes[f"{commit[:2]}/{commit[2:]}"] = Entry("", FILE, backend.write("blob", note))
     new = write_commit(
         backend,

@@ -1,11 +1,12 @@
-"""Objects and refs behind one small protocol; formats as gitformat-tree/-commit describe them.
+"""Objects and refs behind one small protocol; formats as in gitformat-tree and -commit.
 
-Trees and commits are encoded here, so that a backend only has to read, write and swap.
+This module encodes trees and commits, so that a backend only has to read, write and swap.
 Names in trees are text with surrogate escapes: any bytes survive.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,24 +21,24 @@ SYMLINK = "120000"
 
 
 def missing_object(oid: str, why: str = "") -> MissingObjectError:
-    """Return the error for an object that is not there, or that is there and damaged."""
-    what = (
+    """Return the error for an object that is missing, or damaged for the reason `why`."""
+    message = (
         f"the object {oid[:12]} cannot be read: {why}" if why else f"there is no object {oid[:12]}"
     )
-    return MissingObjectError(what, hints=["see what else is damaged: `git fsck`"])
+    return MissingObjectError(message, hints=["see what else is damaged: `git fsck`"])
 
 
 def unreadable_ref(name: str) -> GitFailedError:
-    """Return the error for a ref that is there and broken, which is not the same as absent."""
+    """Return the error for a ref that exists but is broken, which differs from an absent one."""
     return GitFailedError(
         f"the ref {name} cannot be read",
-        hints=["see what `git fsck` says", "its old values: `git reflog show REF`"],
+        hints=["check it with `git fsck`", "see its old values: `git reflog show REF`"],
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One ref to move: from `old` (None: it must not exist) to `new` (None: it is deleted)."""
+    """One ref to move from `old` (None: must not exist) to `new` (None: delete it)."""
 
     ref: str
     new: str | None
@@ -50,7 +51,7 @@ class Backend(Protocol):
     digits: int
 
     def read(self, oid: str) -> tuple[str, bytes]:
-        """Return type and content; raises `MissingObjectError`."""
+        """Return type and content; raise `MissingObjectError`."""
         ...
 
     def write(self, kind: str, data: bytes) -> str:
@@ -58,9 +59,9 @@ class Backend(Protocol):
         ...
 
     def ref(self, name: str) -> str | None:
-        """Return the object that a ref names, None when there is no such ref.
+        """Return the object a ref points at, None if there is no such ref.
 
-        Raises `GitFailedError` when there is one and it cannot be read.
+        Raises `GitFailedError` if the ref exists and cannot be read.
         """
         ...
 
@@ -69,17 +70,17 @@ class Backend(Protocol):
         ...
 
     def swap(self, moves: Sequence[Move]) -> None:
-        """Move all refs or none; raises `RefMovedError` when one is not at its old value.
+        """Move all refs or none; raise `RefMovedError` if one is not at its old value.
 
-        No repository can move several at one instant: who is killed half-way has moved the first
-        ones of the sequence.
+        No repository can move several refs in one instant: a process killed half-way has moved the
+        first ones of the sequence.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of a tree; `mode` in octal without leading zero."""
+    """One entry of a tree; `mode` is octal without a leading zero."""
 
     name: str
     mode: str
@@ -87,13 +88,13 @@ class Entry:
 
     @property
     def sort_key(self) -> bytes:
-        """Git's order: a folder sorts as if its name ended in a slash."""
+        """The key of git's order: a folder sorts as if its name ended in a slash."""
         return raw(self.name) + (b"/" if self.mode == TREE else b"")
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """A commit; `author` and `committer` in git's own form `Name <mail> seconds zone`."""
+    """A commit; `author` and `committer` have git's form `Name <mail> seconds zone`."""
 
     tree: str
     parents: tuple[str, ...]
@@ -119,12 +120,12 @@ def raw(name: str) -> bytes:
 
 
 def text(data: bytes) -> str:
-    """Return bytes as text that `raw` turns back."""
+    """Return bytes as text that `raw` converts back."""
     return data.decode("utf-8", "surrogateescape")
 
 
 def parse_tree(data: bytes, digits: int) -> Iterator[Entry]:
-    """Read the entries of a tree object."""
+    """Yield the entries of a tree object."""
     width, at = digits // 2, 0
     while at < len(data):
         space, end = data.index(b" ", at), data.index(b"\0", at)
@@ -134,7 +135,7 @@ def parse_tree(data: bytes, digits: int) -> Iterator[Entry]:
 
 
 def encode_tree(entries: Iterable[Entry]) -> bytes:
-    """Write a tree object in git's order."""
+    """Return a tree object with its entries in git's order."""
     return b"".join(
         entry.mode.encode() + b" " + raw(entry.name) + b"\0" + bytes.fromhex(entry.oid)
         for entry in sorted(entries, key=lambda entry: entry.sort_key)
@@ -142,7 +143,7 @@ def encode_tree(entries: Iterable[Entry]) -> bytes:
 
 
 def parse_commit(data: bytes) -> Commit:
-    """Read a commit object; multi-line headers (signatures) keep their continuation lines."""
+    """Return the commit of an object; multi-line headers (signatures) keep all their lines."""
     head, _, message = text(data).partition("\n\n")
     headers = [
         (line.partition(" ")[0], line.partition(" ")[2]) for line in re.split(r"\n(?! )", head)
@@ -159,7 +160,7 @@ def parse_commit(data: bytes) -> Commit:
 
 
 def encode_commit(commit: Commit) -> bytes:
-    """Write a commit object."""
+    """Return a commit object."""
     lines = [f"tree {commit.tree}", *(f"parent {parent}" for parent in commit.parents)]
     lines += [f"author {commit.author}", f"committer {commit.committer}"]
     lines += [f"{name} {value}" for name, value in commit.headers]
@@ -167,7 +168,7 @@ def encode_commit(commit: Commit) -> bytes:
 
 
 def read_commit(backend: Backend, oid: str) -> Commit:
-    """Read a commit; raises `MissingObjectError` when the id is something else."""
+    """Read a commit; raise `MissingObjectError` if the id names another type."""
     kind, data = backend.read(oid)
     if kind != "commit":
         raise MissingObjectError(f"{oid[:12]} is a {kind}, not a commit")
@@ -175,5 +176,16 @@ def read_commit(backend: Backend, oid: str) -> Commit:
 
 
 def write_commit(backend: Backend, commit: Commit) -> str:
-    """Store a commit."""
+    """Store a commit and return its id."""
     return backend.write("commit", encode_commit(commit))
+
+
+def framed(kind: str, body: bytes) -> bytes:
+    """Return the bytes that git hashes and compresses: a header, then the body."""
+    return f"{kind} {len(body)}\0".encode() + body
+
+
+def object_id(kind: str, body: bytes, digits: int) -> str:
+    """Return the id of an object without storing it."""
+    algorithm = "sha256" if digits == 64 else "sha1"
+    return hashlib.new(algorithm, framed(kind, body), usedforsecurity=False).hexdigest()

@@ -1,4 +1,4 @@
-"""What a change consists of, wherever in its files it stands."""
+"""The identity of a change, independent of its position in the files."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from io import BytesIO
 from gitmill.git.executable import Git
 from gitmill.git.objects import raw, text
 
-# Most are what plumbing does anyway; said here, no configuration of any version of git counts.
-# --text and --diff-algorithm also keep attributes out. The algorithm is the one of merges, so
-# that the hunks here are the hunks that were merged.
+# Most are the defaults of plumbing commands; explicit, they override any configuration of any
+# version of git. --text and --diff-algorithm also exclude attributes. The algorithm is that of
+# merges, so that these hunks are the hunks that were merged.
 _NEUTRAL = (
     "--no-renames", "--ignore-submodules=none", "--submodule=short", "--no-relative", "-O/dev/null",
     "--text", "--no-ext-diff", "--no-textconv", "--no-color", "--no-indent-heuristic",
@@ -26,10 +26,10 @@ _NO_NEWLINE = b"\\"
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """One path that differs; modes in six octal digits and ids of zeros where there is no file.
+    """One path that differs; modes have six octal digits, and the id of an absent file is zeros.
 
     `status` is git's letter: `A`dded, `D`eleted, `M`odified, `T`ype changed. Renames are not
-    looked for: they are a deletion and an addition.
+    detected: they are a deletion and an addition.
     """
 
     path: str
@@ -41,23 +41,23 @@ class _Change:
 
 
 def patch_identity(git: Git, old: str, new: str) -> str:
-    """Return a hash that two changes share only if they are the same, to the byte.
+    """Return a hash that two changes share only if they are equal, byte for byte.
 
-    The same are: the paths, the modes before and after, and per file the added and removed lines
-    in their order, white space, line ends and a missing last newline included. Line numbers and
-    the lines around do not count, so that a replay over somebody else's edits keeps the identity.
-    A file with zero bytes in what changed must be the same as a whole, before and after.
+    The hash covers the paths, the modes before and after, and per file the added and removed lines
+    in order, with white space, line endings and a missing last newline. Line numbers and context
+    lines do not count, so a replay over other people's edits keeps the identity. A file with zero
+    bytes in its changed lines counts as a whole, before and after.
 
-    `git patch-id` would not do: by default it leaves out white space, so that an indentation which
-    changes the meaning passes; with `--verbatim` it hashes the lines around, so that an edit
-    three lines away makes another patch; and either way it goes by the user's attributes.
+    `git patch-id` is not enough: by default it ignores white space, so an indentation that changes
+    the meaning passes; with `--verbatim` it hashes the context lines, so an edit three lines away
+    makes another patch; and in both cases it applies the user's attributes.
     """
     out = git.run("diff-tree", "-r", "--patch-with-raw", "-z", *_NEUTRAL, old, new, "--").stdout
     changes, patch = _changes(out)
     sections = _sections(patch)
     digest = hashlib.sha256()
     for change in changes:
-        # Git shows a change of type as the deletion of one file and the addition of another.
+        # Git shows a type change as the deletion of one file and the addition of another.
         lines = b"".join(next(sections) for _ in range(2 if change.status == "T" else 1))
         whole = f"{change.old} {change.new}" if b"\0" in lines else ""
         head = (change.path, change.old_mode, change.new_mode, whole, str(len(lines)))
@@ -66,21 +66,21 @@ def patch_identity(git: Git, old: str, new: str) -> str:
 
 
 def _changes(out: bytes) -> tuple[list[_Change], bytes]:
-    """Read the raw entries that an output begins with, and return what comes after them."""
-    found, at = [], 0
+    """Parse the raw entries at the start of an output; return them and the patch that follows."""
+    changes, at = [], 0
     while out.startswith(b":", at):
         end = out.index(b"\0", at)
         last = out.index(b"\0", end + 1)
         old_mode, new_mode, old, new, status = out[at + 1 : end].decode().split(" ")
-        found.append(_Change(text(out[end + 1 : last]), old_mode, new_mode, old, new, status))
+        changes.append(_Change(text(out[end + 1 : last]), old_mode, new_mode, old, new, status))
         at = last + 1
-    return found, out[at + 1 :]
+    return changes, out[at + 1 :]
 
 
 def _sections(patch: bytes) -> Iterator[bytes]:
-    """Return, per `diff --git`, the removed and added lines, marked where no newline ends one.
+    """Yield the removed and added lines of each `diff --git`, with git's missing-newline marks.
 
-    A hunk says how many lines it has, so none of them is taken for a header.
+    A hunk states its number of lines, so none of them is mistaken for a header.
     """
     sections: list[list[bytes]] = []
     lines = BytesIO(patch)

@@ -1,4 +1,4 @@
-"""The backend of git plumbing: one-shot reads, and repositories that libgit2 cannot open."""
+"""The backend of git plumbing, for single reads and for repositories that libgit2 cannot open."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gitmill.git.objects import Move, missing_object, raw, unreadable_ref
 
 _FORMAT = "--format=%(objectname) %(refname)"
 
-_TRIES = 5  # to write an object, before the error is told
+_TRIES = 5  # to write an object, before the error is raised
 
 
 class Plumbing:
@@ -25,11 +25,11 @@ class Plumbing:
     ) -> None:
         self.digits = digits
         self._git = git
-        self._writer = writer or (lambda: git)  # asked for at the first write: reads need none
+        self._writer = writer or (lambda: git)  # called at the first write: reads need none
         self._reader: subprocess.Popen[bytes] | None = None
 
     def read(self, oid: str) -> tuple[str, bytes]:
-        """Return type and content; raises `MissingObjectError`, `GitFailedError`."""
+        """Return type and content; raise `MissingObjectError` or `GitFailedError`."""
         reader = self._reader or self._start()
         assert reader.stdin is not None
         assert reader.stdout is not None
@@ -49,7 +49,9 @@ class Plumbing:
         return head[1].decode(), data
 
     def _start(self) -> subprocess.Popen[bytes]:
-        self._reader = process.start(self._git.argv("cat-file", "--batch"), **self._git.place())
+        self._reader = process.start(
+            self._git.argv("cat-file", "--batch"), **self._git.surroundings()
+        )
         return self._reader
 
     def close(self) -> None:
@@ -70,15 +72,15 @@ class Plumbing:
         """Store an object and return its id."""
         argv = ("hash-object", "-w", "-t", kind, "--stdin")
         for _ in range(_TRIES):
-            # A `git gc` removes folders that are empty just now; git makes one anew only once.
+            # `git gc` removes empty folders; git creates a missing one again, but only once.
             done = self._writer().run(*argv, stdin=data, check=False)
             if done.returncode == 0:
                 return done.text.strip()
         return self._writer().out(*argv, stdin=data)
 
     def ref(self, name: str) -> str | None:
-        """Return the object that a ref names, None when there is no such ref."""
-        # rev-parse would also look for refs/tags/NAME and the like, and takes a broken one for none
+        """Return the object a ref points at, None if there is no such ref."""
+        # rev-parse would also try refs/tags/NAME and the like, and treat a broken ref as absent
         done = self._git.run("for-each-ref", _FORMAT, name)
         if "ignoring broken ref" in done.error:
             raise unreadable_ref(name)
@@ -86,17 +88,17 @@ class Plumbing:
 
     def refs(self, prefix: str) -> dict[str, str]:
         """Return all refs that begin with the prefix, sorted by name."""
-        # for-each-ref matches whole components, a prefix may end within one
+        # for-each-ref matches whole components, and a prefix can end within one
         folder = prefix.rpartition("/")[0]
         done = self._git.run("for-each-ref", _FORMAT, folder)
         for name in re.findall(r"ignoring broken ref (\S+)", done.error):
             if name.startswith(prefix):
                 raise unreadable_ref(name)
-        found = _pairs(done.text)
-        return {name: oid for name, oid in found.items() if name.startswith(prefix)}
+        pairs = _pairs(done.text)
+        return {name: oid for name, oid in pairs.items() if name.startswith(prefix)}
 
     def swap(self, moves: Sequence[Move]) -> None:
-        """Move all refs in one `update-ref` transaction, which outlives our death."""
+        """Move all refs in one `update-ref` transaction, which completes even if gitmill dies."""
         zero = "0" * self.digits
         lines = ["start"]
         for move in moves:
@@ -115,6 +117,6 @@ class Plumbing:
 
 
 def _pairs(out: str) -> dict[str, str]:
-    # not splitlines: a ref's name may hold U+0085
+    # not splitlines: the name of a ref can hold U+0085
     pairs = (line.split(" ", 1) for line in out.split("\n") if line)
     return {name: oid for oid, name in pairs}

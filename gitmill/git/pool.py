@@ -1,4 +1,4 @@
-"""The pool of a repository's worktrees: who may use which, and what killed processes left there."""
+"""The pool of a repository's worktrees: acquiring slots, rescuing work of killed processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PATIENCE = 10.0  # seconds for the last processes of a killed attempt to end
 
 
 class Pool:
-    """The slots of one repository below one folder."""
+    """The slots of one repository in one folder."""
 
     def __init__(self, folder: Path, common: Path, *, options: Sequence[str] = ()) -> None:
         self.folder = folder
@@ -23,9 +23,9 @@ class Pool:
         self._options = tuple(options)
 
     def acquire(self, kind: str, rescue: Rescue) -> Slot:
-        """Take the first free slot of a kind; what a killed process left in it goes to `rescue`.
+        """Take the first free slot of a kind, after `rescue` saved work of a killed process in it.
 
-        `rescue` is called with the slot, its holder and the commit that its work began from. A slot
+        `rescue` is called with the slot, its holder and the commit that the work began from. A slot
         whose content it cannot save is left alone.
         """
         for number in range(1, 1000):
@@ -48,10 +48,10 @@ class Pool:
         side.mkdir(parents=True, exist_ok=True)
         return Slot(self.folder / name, side, lock, self._common, self._options)
 
-    def own(self, name: str) -> Slot:
-        """Take a slot by its name, one that `acquire` never gives to anybody else.
+    def acquire_named(self, name: str) -> Slot:
+        """Take a slot by its name, one that `acquire` never returns.
 
-        Raises `GitFailedError` when another process has it just now.
+        Raises `GitFailedError` if another process holds it now.
         """
         slot = self._try(name)
         if slot is None:
@@ -59,15 +59,15 @@ class Pool:
         return slot
 
     def hold_all(self) -> list[Slot]:
-        """Take every slot that there is. Raises `GitFailedError`, holding none, when one is in use.
+        """Take every existing slot; raise `GitFailedError`, holding none, if one is in use.
 
-        As long as they are held nobody else works in this pool.
+        While they are held, no other process works in this pool.
         """
         held: list[Slot] = []
         names = {path.stem for end in ("lock", "d") for path in self.folder.glob(f"*.{end}")}
         for name in sorted(names):
             try:
-                held.append(self.own(name))
+                held.append(self.acquire_named(name))
             except GitFailedError:
                 for slot in held:
                     slot.release()
@@ -75,18 +75,17 @@ class Pool:
         return held
 
     def rescue_all(
-        self, rescue: Rescue, failed: Callable[[Slot, GitmillError], None], *, gone: Collection[str]
+        self, rescue: Rescue, failed: Callable[[Slot, GitmillError], None], *, dead: Collection[str]
     ) -> None:
-        """Hand whatever killed processes left in idle slots to `rescue`; `failed` hears of errors.
+        """Pass the work of killed processes in idle slots to `rescue`, and its errors to `failed`.
 
-        Slots with the work of holders that are `gone` are waited for: what is left of their
-        processes is about to end.
+        Wait for slots whose holders are `dead`: their remaining processes are about to end.
         """
         patience = time.monotonic() + PATIENCE
         for side in sorted(self.folder.glob("build-*.d")):
             holder, _ = holder_of(side)
             slot = self._try(side.stem) if holder else None
-            while slot is None and holder in gone and time.monotonic() < patience:
+            while slot is None and holder in dead and time.monotonic() < patience:
                 time.sleep(0.01)
                 slot = self._try(side.stem)
             if slot is None:
@@ -99,26 +98,26 @@ class Pool:
                 slot.release()
 
     def leftover_entries(self) -> list[Path]:
-        """Return git's entries for worktrees of this pool that are not there, or half made."""
-        return [entry for entry, path in entries(self._common) if self._is_left(entry, path)]
+        """Return git's entries for worktrees of this pool that are missing or half made."""
+        return [entry for entry, path in entries(self._common) if self._is_leftover(entry, path)]
 
     def drop_leftover_entries(self) -> list[str]:
-        """Remove git's entries for worktrees that are not there or half made; return their names.
+        """Remove git's entries for worktrees that are missing or half made; return their names.
 
-        A worktree that somebody just makes is left alone.
+        A worktree that another process is just making is left alone.
         """
         dropped = []
         for entry, path in entries(self._common):
-            slot = self._try(path.name) if self._is_left(entry, path) else None
+            slot = self._try(path.name) if self._is_leftover(entry, path) else None
             if slot is None:
                 continue
-            if self._is_left(entry, path):
+            if self._is_leftover(entry, path):
                 slot.discard()
                 dropped.append(entry.name)
             slot.release()
         return dropped
 
-    def _is_left(self, entry: Path, path: Path) -> bool:
-        # Git locks an entry for as long as it makes the worktree.
+    def _is_leftover(self, entry: Path, path: Path) -> bool:
+        # Git keeps an entry locked while it makes the worktree.
         ours = path.parent == self.folder.resolve()
         return ours and (not path.exists() or (entry / "locked").exists())

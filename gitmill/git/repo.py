@@ -1,4 +1,4 @@
-"""One repository, resolved by its common git directory."""
+"""One repository, identified by its common git directory."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from gitmill.errors import (
     NotARepositoryError,
     UnusableRepositoryError,
 )
-from gitmill.git.executable import FLUSH, Git, leads_astray
+from gitmill.git.executable import FLUSH, Git, redirects_git
 from gitmill.git.objects import Backend
 from gitmill.git.plumbing import Plumbing
 
 MINIMUM_GIT = (2, 38)  # merge-tree --write-tree
-_KNOWN = ("noop", "objectformat", "preciousobjects", "worktreeconfig")  # extensions, to libgit2
+_KNOWN = ("noop", "objectformat", "preciousobjects", "worktreeconfig")  # extensions in libgit2
 
 
 @dataclass(frozen=True, slots=True)
 class Checkout:
-    """A work tree of the repository and the branch that is checked out there ('' when detached)."""
+    """A work tree of the repository and the branch checked out there ('' if detached)."""
 
     path: Path
     branch: str
@@ -47,14 +47,14 @@ class Repository:
 
     @classmethod
     def open(cls, path: Path) -> Repository:
-        """Find the repository that a folder belongs to, whichever work tree that is.
+        """Return the repository that a folder belongs to, from any of its work trees.
 
         Raises `NotARepositoryError`, `GitMissingError`, `UnusableRepositoryError`.
         """
-        asked = ("--path-format=absolute", "--git-common-dir", "--show-object-format")
-        env = {name: value for name, value in os.environ.items() if not leads_astray(name)}
-        env["LC_ALL"] = "C.UTF-8"  # the reasons of a refusal are told apart by their words
-        argv = ("git", "-C", str(path), "rev-parse", *asked, "--is-bare-repository")
+        queries = ("--path-format=absolute", "--git-common-dir", "--show-object-format")
+        env = {name: value for name, value in os.environ.items() if not redirects_git(name)}
+        env["LC_ALL"] = "C.UTF-8"  # _refusal recognizes git's messages by their English wording
+        argv = ("git", "-C", str(path), "rev-parse", *queries, "--is-bare-repository")
         try:
             done = process.run(argv, env=env, check=False)
         except FileNotFoundError as error:
@@ -63,22 +63,22 @@ class Repository:
             ) from error
         if done.returncode != 0:
             raise _refusal(path, done.error)
-        # from the right: a folder's name may hold line breaks
+        # from the right: the name of a folder can hold line breaks
         common, object_format, bare = done.text.removesuffix("\n").rsplit("\n", 2)
         digits = 64 if object_format == "sha256" else 40
         top = None if bare == "true" else _top(path)
         return cls(Path(common), digits=digits, bare=bare == "true", top=top)
 
     def offline(self) -> Repository:
-        """Return the same repository as one that never fetches what it lacks."""
+        """Return the same repository, set to never fetch missing objects."""
         return Repository(
             self.common, digits=self.digits, bare=self.bare, top=self.top, offline=True
         )
 
     @cached_property
     def objects(self) -> Backend:
-        """The backend for work that reads and writes much."""
-        durable = self.durable  # whichever backend it is: a wrong setting is an error
+        """The backend for work on many objects."""
+        durable = self.durable  # read first: a wrong setting is an error with either backend
         if self.digits != 40 or self._needs_plumbing:
             return self.reader
         from gitmill.git.libgit2 import Libgit2  # noqa: PLC0415  (91 ms that a read never needs)
@@ -87,18 +87,18 @@ class Repository:
 
     @cached_property
     def durable(self) -> bool:
-        """Whether what we write is flushed to the disk. Raises `BadConfigError`."""
+        """Whether gitmill flushes its writes to the disk. Raises `BadConfigError`."""
         value = self.preferences.get("durability", "full")
         if value not in ("full", "none"):
             raise BadConfigError(
-                f"gitmill.durability in git's configuration is full or none, not {value}",
+                f"gitmill.durability in git's configuration must be full or none, not {value}",
                 hints=["`git config gitmill.durability full`"],
             )
         return value == "full"
 
     @cached_property
     def preferences(self) -> dict[str, str]:
-        """What `git config` says under `gitmill.`, names in lower case: personal, never policy."""
+        """The settings `gitmill.*` of `git config`, names in lower case: personal, never policy."""
         return {
             name.removeprefix("gitmill."): values[-1]
             for name, values in self._configured.items()
@@ -113,20 +113,20 @@ class Repository:
     def _configured(self) -> dict[str, list[str]]:
         wanted = r"^(gitmill\..*|safe\.directory|init\.defaultbranch)$"
         out = self.git.run("config", "--get-regexp", "-z", wanted, check=False).text
-        found: dict[str, list[str]] = {}
+        values: dict[str, list[str]] = {}
         for entry in filter(None, out.split("\0")):
             name, _, value = entry.partition("\n")
-            found.setdefault(name, []).append(value)
-        return found
+            values.setdefault(name, []).append(value)
+        return values
 
     @cached_property
     def reader(self) -> Backend:
-        """The backend for one short read."""
+        """The backend for single reads."""
         return Plumbing(self.git, digits=self.digits, writer=lambda: self.writer)
 
     @cached_property
     def writer(self) -> Git:
-        """Git for what it writes itself: flushed to the disk where the user wants that."""
+        """Git for its own writes, flushed to the disk if the user's setting asks for it."""
         return Git(self.common, options=FLUSH if self.durable else ())
 
     @cached_property
@@ -144,12 +144,12 @@ class Repository:
 
     @property
     def private(self) -> Path:
-        """Our folder of disposable files in the git directory."""
+        """The folder of gitmill's disposable files in the git directory."""
         return self.common / "gitmill"
 
     @property
     def name(self) -> str:
-        """A name for folders outside: the repository's own and eight digits of its place."""
+        """A name for folders outside: the repository's name and eight digits of its path's hash."""
         parent = self.common.parent if self.common.name == ".git" else self.common
         import hashlib  # noqa: PLC0415  (reads hash nothing, and it costs 3 ms)
 
@@ -163,15 +163,16 @@ class Repository:
         return tuple(int(number) for number in numbers[:3])
 
     def require_usable(self) -> None:
-        """Raise a clear error where no work could be done: git too old, bare, without a commit."""
+        """Raise an error if gitmill cannot work in it: git too old, or a bare repository."""
         if self.version < MINIMUM_GIT:
-            found = ".".join(str(n) for n in self.version)
+            version = ".".join(str(n) for n in self.version)
             raise GitMissingError(
-                f"git {found} is too old", hints=["install git 2.38 or newer, then `gitmill init`"]
+                f"git {version} is too old",
+                hints=["install git 2.38 or newer, then `gitmill init`"],
             )
         if self.bare:
             raise UnusableRepositoryError(
-                "this repository is bare; gitmill works beside a checkout",
+                "this repository is bare; gitmill needs a checkout",
                 hints=["clone it with `git clone`, then `gitmill init` there"],
             )
 
@@ -182,7 +183,7 @@ class Repository:
             raise UnusableRepositoryError(
                 "git does not know who you are, so nothing can be committed",
                 hints=[
-                    'say it with `git config user.name "Your Name"`',
+                    'set `git config user.name "Your Name"`',
                     "and `git config user.email you@example.com`",
                 ],
             )
@@ -190,54 +191,54 @@ class Repository:
 
     @property
     def person(self) -> str:
-        """The user as `Name <mail>`, as git would commit."""
+        """The user as `Name <mail>`, as git would record a committer."""
         return self._person
 
     def ident(self, now: datetime) -> str:
-        """Return the user and a time in git's form; `UnusableRepositoryError` without a user."""
+        """Return user and time in git's form; raise `UnusableRepositoryError` without a user."""
         return f"{self._person} {int(now.timestamp())} +0000"
 
     def checkouts(self) -> list[Checkout]:
         """Return the repository's work trees, the main one first."""
-        found: list[Checkout] = []
+        checkouts: list[Checkout] = []
         for block in self.git.out("worktree", "list", "--porcelain", "-z").split("\0\0"):
             fields = dict(line.partition(" ")[::2] for line in block.split("\0") if line)
             if "worktree" not in fields or "bare" in fields or "prunable" in fields:
                 continue
-            path = Path(fields["worktree"])
-            place = path if (path / ".git").exists() else self._main
-            if place is not None and place.is_dir():
-                found.append(Checkout(place, fields.get("branch", "")))
-        return found
+            listed = Path(fields["worktree"])
+            path = listed if (listed / ".git").exists() else self._main
+            if path is not None and path.is_dir():
+                checkouts.append(Checkout(path, fields.get("branch", "")))
+        return checkouts
 
     @property
     def _main(self) -> Path | None:
-        """The main work tree where git tells its git directory instead: of a submodule, say."""
+        """The main work tree where git lists the git directory instead, as in a submodule."""
         configured = self.git.run("config", "core.worktree", check=False).text.strip()
         if configured:
             return (self.common / configured).resolve()
         link = self.top / ".git" if self.top else self.common
-        leads = link.read_bytes().removeprefix(b"gitdir: ").strip() if link.is_file() else b""
-        return self.top if os.fsencode(self.common) == leads else None
+        target = link.read_bytes().removeprefix(b"gitdir: ").strip() if link.is_file() else b""
+        return self.top if os.fsencode(self.common) == target else None
 
 
-def _refusal(path: Path, said: str) -> GitmillError:
-    """Return the error for a folder that git would not work in; some are repositories."""
-    evidence = said.splitlines()[:3]
-    if "dubious ownership" in said:
-        command = re.search(r"git config --global --add safe\.directory .*", said)
+def _refusal(path: Path, message: str) -> GitmillError:
+    """Return the error for a folder that git refuses, which might still be a repository."""
+    evidence = message.splitlines()[:3]
+    if "dubious ownership" in message:
+        command = re.search(r"git config --global --add safe\.directory .*", message)
         return UnusableRepositoryError(
             f"git refuses the repository of {path}: another user owns it",
             evidence=evidence[:1],
             hints=[f"if you trust it: `{command[0].strip()}`"] if command else [],
         )
-    if "unknown repository extension" in said or "git repo version" in said:
+    if "unknown repository extension" in message or "git repo version" in message:
         return GitMissingError(
             f"the repository of {path} has a format that this git does not know",
             evidence=[line.strip() for line in evidence],
-            hints=["see which git it is with `git version`, and install a newer one"],
+            hints=["check `git version`, and install a newer git"],
         )
-    if "cannot change to" in said:
+    if "cannot change to" in message:
         return NotARepositoryError(f"there is no folder {path}", evidence=evidence)
     return NotARepositoryError(
         f"{path} is not in a git repository",
@@ -247,7 +248,7 @@ def _refusal(path: Path, said: str) -> GitmillError:
 
 
 def _top(path: Path) -> Path | None:
-    """Return the work tree that a folder is in, None inside of the git directory."""
+    """Return the work tree that contains a folder, None if the folder is in the git directory."""
     for folder in (path.resolve(), *path.resolve().parents):
         if (folder / ".git").exists():
             return folder

@@ -1,4 +1,4 @@
-"""Trees, edited along the paths that change and never through an index."""
+"""Trees, read by path and edited along the changed paths, never through an index."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def entries(backend: Backend, tree: str) -> dict[str, Entry]:
 
 
 def find(backend: Backend, tree: str, path: str) -> Entry | None:
-    """Return what stands at a path, None when nothing does."""
+    """Return the entry at a path, None if there is none."""
     entry = Entry("", TREE, tree)
     for name in path.split("/"):
         if entry.mode != TREE:
@@ -27,7 +27,7 @@ def find(backend: Backend, tree: str, path: str) -> Entry | None:
 
 
 def read_file(backend: Backend, tree: str, path: str) -> bytes | None:
-    """Return a file's content, None when there is no file at the path."""
+    """Return a file's content, None if there is no file at the path."""
     entry = find(backend, tree, path)
     if entry is None or entry.mode in (TREE, GITLINK):
         return None
@@ -35,7 +35,7 @@ def read_file(backend: Backend, tree: str, path: str) -> bytes | None:
 
 
 def walk(backend: Backend, tree: str, prefix: str = "") -> Iterator[tuple[str, Entry]]:
-    """Yield path and entry of everything below a tree that is not a folder."""
+    """Yield the path and entry of every file, link and submodule below a tree."""
     for entry in entries(backend, tree).values():
         path = f"{prefix}{entry.name}"
         if entry.mode == TREE:
@@ -54,28 +54,28 @@ class Change:
 
 
 def changes(backend: Backend, old: str, new: str, prefix: str = "") -> Iterator[Change]:
-    """Yield what differs between two trees; folders that are the same are not looked into."""
+    """Yield the paths that differ between two trees; equal folders are not read."""
     if old == new:
         return
     before = entries(backend, old) if old else {}
     after = entries(backend, new) if new else {}
     for name in sorted(before.keys() | after.keys()):
-        one, other = before.get(name), after.get(name)
-        if one == other:
+        sides = before.get(name), after.get(name)
+        if sides[0] == sides[1]:
             continue
         path = prefix + name
-        folders = [e.oid if e is not None and e.mode == TREE else "" for e in (one, other)]
+        folders = [side.oid if side and side.mode == TREE else "" for side in sides]
         if any(folders):
             yield from changes(backend, folders[0], folders[1], f"{path}/")
-        files = [e if e is not None and e.mode != TREE else None for e in (one, other)]
+        files = [side if side and side.mode != TREE else None for side in sides]
         if any(files):
             yield Change(path, files[0], files[1])
 
 
 def edit(backend: Backend, tree: str | None, changes: Mapping[str, Entry | bytes | None]) -> str:
-    """Return a tree with some paths changed: bytes become a file, None removes, entries are linked.
+    """Return a tree with some paths set to a file of these bytes or to an entry, or removed (None).
 
-    Only the folders on those paths are written again; a folder left empty disappears.
+    Only the folders on those paths are rewritten; a folder that becomes empty disappears.
     """
     return _edit(backend, tree, changes) or backend.write("tree", b"")
 
@@ -83,24 +83,24 @@ def edit(backend: Backend, tree: str | None, changes: Mapping[str, Entry | bytes
 def _edit(
     backend: Backend, tree: str | None, changes: Mapping[str, Entry | bytes | None]
 ) -> str | None:
-    found = entries(backend, tree) if tree else {}
+    edited = entries(backend, tree) if tree else {}
     below: dict[str, dict[str, Entry | bytes | None]] = {}
     for path, change in changes.items():
         name, slash, rest = path.partition("/")
         if slash:
             below.setdefault(name, {})[rest] = change
         elif change is None:
-            found.pop(name, None)
+            edited.pop(name, None)
         elif isinstance(change, Entry):
-            found[name] = Entry(name, change.mode, change.oid)
+            edited[name] = Entry(name, change.mode, change.oid)
         else:
-            found[name] = Entry(name, FILE, backend.write("blob", change))
+            edited[name] = Entry(name, FILE, backend.write("blob", change))
     for name, inner in below.items():
-        folder = found.get(name)
+        folder = edited.get(name)
         old = folder.oid if folder and folder.mode == TREE else None
         new = _edit(backend, old, inner)
         if new is not None:
-            found[name] = Entry(name, TREE, new)
-        elif old is not None:  # else a file stands there now, in place of the folder
-            del found[name]
-    return backend.write("tree", encode_tree(found.values())) if found else None
+            edited[name] = Entry(name, TREE, new)
+        elif old is not None:  # otherwise a file has replaced the folder
+            del edited[name]
+    return backend.write("tree", encode_tree(edited.values())) if edited else None

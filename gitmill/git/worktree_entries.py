@@ -1,4 +1,4 @@
-"""Git's entries for worktrees, and how whatever stands at a path is removed."""
+"""Git's entries for worktrees, and the removal of files and folders of any kind."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from pathlib import Path
 
 
 def entries(common: Path) -> Iterator[tuple[Path, Path]]:
-    """Yield git's entries for worktrees, each with the folder that it is about."""
-    found: list[Path] = []
+    """Yield git's entries for worktrees, each with the worktree's folder."""
+    folders: list[Path] = []
     with suppress(FileNotFoundError):
-        found = sorted((common / "worktrees").iterdir())
-    for entry in found:
-        with suppress(FileNotFoundError, NotADirectoryError):  # gone meanwhile, or none of git's
-            place = os.fsdecode((entry / "gitdir").read_bytes().rstrip(b"\n"))
-            yield entry, Path(place).parent
+        folders = sorted((common / "worktrees").iterdir())
+    for entry in folders:
+        with suppress(FileNotFoundError, NotADirectoryError):  # removed meanwhile, or not git's
+            link = os.fsdecode((entry / "gitdir").read_bytes().rstrip(b"\n"))
+            yield entry, Path(link).parent
 
 
 def remove_entries_for(common: Path, path: Path) -> None:
-    """Remove git's entries for a worktree path, those of a killed `worktree add` included."""
-    for entry, place in entries(common):
-        if place == path.parent.resolve() / path.name:
+    """Remove git's entries for a worktree path, including those of a killed `worktree add`."""
+    for entry, folder in entries(common):
+        if folder == path.parent.resolve() / path.name:
             remove_entry(common, entry)
 
 
 def remove_entry(common: Path, entry: Path) -> None:
-    """Remove one of git's entries at once: nobody could tell whose half of one is."""
+    """Remove one of git's entries atomically: no process could tell who owns half an entry."""
     scratch = common / "gitmill" / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
     aside = scratch / f"{entry.name}-{time.time_ns()}"
@@ -39,7 +39,7 @@ def remove_entry(common: Path, entry: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove whatever stands at a path, a link but not what it leads to."""
+    """Remove a file, folder or link, never the target of a link."""
     if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
         return
@@ -50,7 +50,7 @@ def remove(path: Path) -> None:
 
 
 def _unlock(folder: Path) -> None:
-    """Make folders removable: a module cache of Go is read-only, for one."""
+    """Make folders removable; a Go module cache, for example, is read-only."""
     with suppress(OSError):
         folder.chmod(0o700)
         for entry in os.scandir(folder):

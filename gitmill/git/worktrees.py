@@ -1,8 +1,8 @@
 """One detached worktree of the pool, outside of the repository, reused because making one is slow.
 
-A slot is a worktree and, beside it, files of ours that whoever works in the worktree does not
-have: its lock, the index as it was checked out, whose work it holds. `build` slots are given to
-builders; `clean` slots hold exactly one commit for checks and reviews.
+A slot is a worktree and, beside it, files out of reach of the code that runs in it: its lock, the
+index as checked out, the holder of its work. `build` slots are for builders; `clean` slots hold
+exactly one commit for checks and reviews.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from gitmill.git.objects import Backend, Entry
 from gitmill.git.path_patterns import Patterns
 from gitmill.git.worktree_entries import remove, remove_entries_for, remove_entry
 
-# Products of tools that belong in no commit, even where a repository forgot to ignore them.
+# Products of tools that belong in no commit, even if a repository forgot to ignore them.
 BUILD_PRODUCTS = (
     "__pycache__/", "*.pyc", ".pytest_cache/", ".mypy_cache/", ".ruff_cache/", ".hypothesis/",
     ".coverage", ".tox/", ".nox/", ".venv/", "node_modules/", ".DS_Store", "*.egg-info/",
 )  # fmt: skip
-# What git's entry for a worktree holds between two uses of it.
+# The content of git's entry for a worktree between two uses.
 _ADMIN = frozenset({"HEAD", "commondir", "gitdir", "index", "logs", "modules"})
-# And, as git made them: where the user's checkout is sparse, ours are too.
+# Also there, as git made them: if the user's checkout is sparse, slots are sparse too.
 _SPARSE = ("config.worktree", "info/sparse-checkout")
 _TRIES = 5
 
@@ -38,24 +38,24 @@ _TRIES = 5
 class Slot:
     """One worktree of the pool, held by the process that has its lock.
 
-    The git processes that work in it hold the lock too: when we are killed, nobody gets the slot
-    while one of them still writes there.
+    The git processes that work in it hold the lock too: if gitmill is killed, no process gets the
+    slot while one of them still writes there.
     """
 
     path: Path
     side: Path
     lock: int
     common: Path
-    options: Sequence[str] = ()  # git's, for what it writes into the repository
+    options: Sequence[str] = ()  # git's, for its writes into the repository
 
     @property
     def admin(self) -> Path:
-        """The worktree's own git directory, as we made it: its `.git` file may be gone or false."""
+        """The worktree's git directory as created: its `.git` file might be missing or forged."""
         return Path(os.fsdecode((self.side / "admin").read_bytes()))
 
     @property
     def git(self) -> Git:
-        """Git on this worktree with an index of ours; it does not need git's entry for it."""
+        """Git on this worktree with the slot's index; it does not need git's entry."""
         index = self.side / "index"
         return Git(
             self.common, work_tree=self.path, index=index, locks=(self.lock,), options=self.options
@@ -63,44 +63,44 @@ class Slot:
 
     @property
     def tmp(self) -> Path:
-        """An empty folder for temporary files of what runs here."""
+        """A folder for temporary files of the code that runs in the slot, emptied by `prepare`."""
         folder = self.side / "tmp"
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def prepare(self, commit: str, *, holder: str = "", keep: Sequence[str] = ()) -> None:
-        """Check out exactly one commit; nothing else stays but paths named by `keep`.
+        """Check out exactly one commit; of other files, only paths that match `keep` stay.
 
-        `holder` names whose work will stand here, for a rescue after a kill.
+        `holder` names the owner of the work to come, for a rescue after a kill.
         """
         for name in ("tmp", "home"):
             remove(self.side / name)
         for tries in range(_TRIES):
-            # A `git worktree prune` of the user's takes git's entry away when `.git` is not there.
+            # A `git worktree prune` by the user removes git's entry if `.git` is missing.
             with suppress(FileNotFoundError):
                 if tries or not self._exists() or not self._reset(commit, keep):
                     self._make(commit)
                 shutil.copy2(self.admin / "index", self.side / "index")
                 break
         else:
-            raise GitFailedError(f"git's entry for {self.path} goes away again and again")
+            raise GitFailedError(f"git's entry for {self.path} keeps disappearing")
         if holder:
             self._write(self.side / "holder", f"{holder} {commit}\n".encode())
 
     def _exists(self) -> bool:
-        ours = (self.side / "admin").exists() and (self.side / "index").exists()
-        there = self.path.is_dir() and not self.path.is_symlink()
-        return ours and there and (self.admin / "gitdir").exists()
+        recorded = (self.side / "admin").exists() and (self.side / "index").exists()
+        present = self.path.is_dir() and not self.path.is_symlink()
+        return recorded and present and (self.admin / "gitdir").exists()
 
     def _reset(self, commit: str, keep: Sequence[str]) -> bool:
-        for left in self.admin.iterdir():  # stale locks, a merge or rebase under way …
-            if left.name not in _ADMIN:
-                remove(left)
+        for leftover in self.admin.iterdir():  # stale locks, a merge or rebase under way …
+            if leftover.name not in _ADMIN:
+                remove(leftover)
         for name in _SPARSE:
             _copy(self.side / Path(name).name, self.admin / name)
         shutil.copy2(self.side / "index", self.admin / "index")
         if (self.path / ".git").is_dir():
-            return False  # somebody has made a repository of it
+            return False  # replaced by a repository
         self._write(self.path / ".git", b"gitdir: " + os.fsencode(self.admin) + b"\n")
         git = Git(self.admin, work_tree=self.path, locks=(self.lock,))
         moved = git.run("checkout", "-q", "-f", "--detach", commit, "--", check=False)
@@ -113,7 +113,7 @@ class Slot:
         self.discard()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         repository = Git(self.common, locks=(self.lock,))
-        for last in (False, False, True):  # a prune may remove the folder of entries meanwhile
+        for last in (False, False, True):  # a prune can remove the folder of entries meanwhile
             done = repository.run(
                 "-c", "checkout.workers=2", "-c", "worktree.useRelativePaths=false",
                 "worktree", "add", "-q", "-f", "--detach",
@@ -128,14 +128,14 @@ class Slot:
             _copy(self.admin / name, self.side / Path(name).name)
 
     def _write(self, path: Path, data: bytes) -> None:
-        """Replace a file whole or not at all."""
-        new = self.side / "new"  # not in the worktree, where a link could stand in its place
+        """Replace a file completely or not at all."""
+        new = self.side / "new"  # not in the worktree, where its path could be a planted link
         with chokepoint(f"write {path.name}"):
             new.write_bytes(data)
             new.replace(path)
 
     def discard(self) -> None:
-        """Remove the worktree and git's entry for it; also after a kill half-way."""
+        """Remove the worktree and git's entry for it, even half made ones."""
         with chokepoint(f"discard {self.path.name}"):
             if (self.side / "admin").exists():
                 remove_entry(self.common, self.admin)
@@ -145,17 +145,17 @@ class Slot:
             self.side.mkdir(parents=True, exist_ok=True)
 
     def take_tree(self, backend: Backend, commit_tree: str, ignore: Sequence[str] = ()) -> str:
-        """Return the tree that stands in the worktree now, whatever was done to its git files.
+        """Return the worktree's files as a tree, whatever was done to its git files.
 
-        New files that `ignore` names (build products always) are left out.
-        Raises `GitFailedError` when the worktree is gone or a file in it cannot be read.
+        New files that match `ignore` or are build products are left out. Raises `GitFailedError`
+        if the worktree is missing or a file in it cannot be read.
         """
         if not self.path.is_dir():
-            raise GitFailedError(f"the worktree {self.path} is gone")
-        (self.side / "index.lock").unlink(missing_ok=True)  # of a killed one; the slot is ours
+            raise GitFailedError(f"the worktree {self.path} is missing")
+        (self.side / "index.lock").unlink(missing_ok=True)  # of a killed git: we hold the slot
         add = ("add", "-A", "--sparse", "--", ".")
         if self.git.run(*add, check=False).returncode != 0:
-            self._adopt()
+            self._absorb_empty_repositories()
             self.git.run(*add)
         out = self.git.run("diff-index", "--cached", "--raw", "-z", "--no-renames", commit_tree)
         patterns = Patterns([*BUILD_PRODUCTS, *ignore])
@@ -168,34 +168,34 @@ class Slot:
             changes[path] = None if status == "D" else Entry("", mode.lstrip("0"), oid)
         return trees.edit(backend, commit_tree, changes)
 
-    def _adopt(self) -> None:
-        """Make folders of repositories without a commit, as scaffolding tools begin them."""
-        for folder, below, _ in os.walk(self.path):
+    def _absorb_empty_repositories(self) -> None:
+        """Turn nested repositories without a commit, made by scaffolding tools, into folders."""
+        for folder, subfolders, _ in os.walk(self.path):
             repository = Path(folder, ".git")
-            if ".git" in below and repository.parent != self.path:
+            if ".git" in subfolders and repository.parent != self.path:
                 packed = (repository / "packed-refs").exists()
                 if not packed and not any(p.is_file() for p in (repository / "refs").rglob("*")):
                     remove(repository)
 
-    def settle(self) -> None:
-        """Say that what stands here has been recorded or does not matter."""
+    def clear_holder(self) -> None:
+        """Mark the slot as holding no work to rescue: it is recorded or does not matter."""
         (self.side / "holder").unlink(missing_ok=True)
 
     def rescue(self, rescue: Rescue) -> None:
-        """Hand what a killed process left here to `rescue`, unless it was settled."""
+        """Pass the work of a killed process to `rescue`, if the slot still has a holder."""
         holder, commit = holder_of(self.side)
         known = (self.side / name for name in ("admin", "index"))
         if holder and self.path.is_dir() and all(path.exists() for path in known):
             rescue(self, holder, commit)
-            self.forget(commit)
-        self.settle()
+            self.reset_entry(commit)
+        self.clear_holder()
 
-    def forget(self, commit: str) -> None:
-        """Let git's entry keep nothing that was made here: it stands at `commit` as before."""
-        (self.admin / "index").unlink(missing_ok=True)  # the next use begins with a copy of ours
+    def reset_entry(self, commit: str) -> None:
+        """Reset git's entry to `commit`, so that it keeps no objects made in the worktree alive."""
+        (self.admin / "index").unlink(missing_ok=True)  # the next use copies the slot's own index
         try:
             head = (self.admin / "HEAD").read_bytes()
-        except FileNotFoundError:  # a user's prune may come at any time
+        except FileNotFoundError:  # the user can prune at any time
             return
         if head == commit.encode() + b"\n":
             return
@@ -204,7 +204,7 @@ class Slot:
         (self.admin / "logs" / "HEAD").unlink(missing_ok=True)
 
     def release(self) -> None:
-        """Give the slot back."""
+        """Release the slot's lock."""
         os.close(self.lock)
 
 
@@ -212,7 +212,7 @@ Rescue = Callable[[Slot, str, str], object]
 
 
 def holder_of(side: Path) -> tuple[str, str]:
-    """Return whose work stands in a slot and the commit that it began from; empty when settled."""
+    """Return the holder of a slot's work and the commit it began from; empty without a holder."""
     try:
         holder, _, commit = (side / "holder").read_text().strip().partition(" ")
     except FileNotFoundError:
@@ -221,7 +221,7 @@ def holder_of(side: Path) -> tuple[str, str]:
 
 
 def _copy(old: Path, new: Path) -> None:
-    """Copy a file if it is there."""
+    """Copy a file if it exists."""
     if old.exists():
         new.parent.mkdir(exist_ok=True)
         shutil.copy2(old, new)

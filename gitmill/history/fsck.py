@@ -9,7 +9,7 @@ from typing import Any
 from gitmill.core.document import Document
 from gitmill.core.lifecycle import FINAL
 from gitmill.errors import BadConfigError, BadDocumentError, GitFailedError, MissingObjectError
-from gitmill.git.notes import noted
+from gitmill.git.notes import noted_commits
 from gitmill.history.verify_landing import landing_faults, not_on_target
 from gitmill.mill import Mill
 from gitmill.store import layout
@@ -122,7 +122,7 @@ def _other_notes(mill: Mill, report: AuditReport) -> None:
     landed = {landing.candidate for landing in report.landings}
     landed |= {item.landing.candidate for item in report.items.values() if item.landing}
     landed_ids = {landing.item.id for landing in report.landings}
-    for commit, oid in noted(mill.store.backend, layout.NOTES).items():
+    for commit, oid in noted_commits(mill.store.backend, layout.NOTES).items():
         if commit in landed:
             continue
         try:

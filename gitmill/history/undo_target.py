@@ -13,7 +13,7 @@ from gitmill.git import trees
 from gitmill.mill import Mill
 from gitmill.people import control
 from gitmill.store import layout
-from gitmill.store.history import Entry, entries, standing
+from gitmill.store.history import Entry, entries, in_effect
 from gitmill.store.snapshot import Snapshot
 from gitmill.workspace.leases import has_lapsed
 
@@ -52,7 +52,7 @@ def target_for_item(mill: Mill, item_id: str) -> UndoTarget:
     """
     snapshot = mill.snapshot()
     item = snapshot.item(item_id)
-    history = standing(entries(mill.store.backend, snapshot.commit, item_id))
+    history = in_effect(entries(mill.store.backend, snapshot.commit, item_id))
     last = next(history, None)
     if last is None:
         raise CannotUndoError(
@@ -99,7 +99,7 @@ def target_for_person(mill: Mill) -> UndoTarget:
 def _own_events(mill: Mill) -> Iterator[Entry]:
     """Yield own pauses, resumes and each item's last event if it is an own one, newest first."""
     seen: set[str] = set()
-    for entry in standing(entries(mill.store.backend, mill.snapshot().commit)):
+    for entry in in_effect(entries(mill.store.backend, mill.snapshot().commit)):
         assert entry.record is not None
         record = entry.record
         if record.item in seen:

@@ -10,7 +10,7 @@ from gitmill.core.item import Item, Landing
 from gitmill.core.lifecycle import Status
 from gitmill.core.verdict import VerdictWord
 from gitmill.errors import GitmillError, IllegalTransitionError, LandBusyError, LeasedError
-from gitmill.git.checkout import checkout_of, free_locks, put_back, resume
+from gitmill.git.checkout import checkout_of, clear_locks, restore_files, resume
 from gitmill.git.objects import Move
 from gitmill.git.repo import Checkout
 from gitmill.landing.publish import (
@@ -95,7 +95,7 @@ def _recover(mill: Mill, lock: LandLock, item: Item) -> str:
     assert item.lease is not None
     assert item.landing is not None
     claim, landing = item.lease.claim, item.landing
-    processes.end_marked(claim)
+    processes.end_claimed(claim)
     if _on_target(mill, lock, item):
         policy = policy_at(mill, landing.onto)
         # Only checks without a recorded pass run again: a flaky pass is never recorded.
@@ -138,10 +138,10 @@ def _finish_move(
     old, new, options = landing.onto, landing.candidate, mill.repository.writer.options
     began = interrupted_move(mill, new)
     if began is not None:
-        free_locks(checkout, mill.repository.common, began, mill.repository.private / "scratch")
+        clear_locks(checkout, mill.repository.common, began, mill.repository.private / "scratch")
     moved = tested and resume(checkout, old, new, lock=lock.descriptor, options=options)
     if began is not None and not moved and mill.store.backend.ref(landing.target) == old:
-        put_back(checkout, mill.store.backend, old, mill.changes(old, new))
+        restore_files(checkout, mill.store.backend, old, mill.changes(old, new))
     (mill.repository.private / MOVING).unlink(missing_ok=True)
 
 

@@ -28,7 +28,7 @@ from gitmill.people.decisions import PROGRESS_FIELDS
 from gitmill.plans.frozen import compile_at
 from gitmill.plans.policy import policy_at
 from gitmill.store import layout
-from gitmill.store.events import Step, birthday, draft_created, draft_step, timestamp
+from gitmill.store.events import Step, creation_time, draft_created, draft_step, timestamp
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import StateCommit
 from gitmill.workspace.leases import new_lease
@@ -171,7 +171,7 @@ def _begin(revert: _Revert, at: Snapshot, event_id: str) -> StateCommit | None:
         "title": revert.title,
         "status": Status.DRAFT.value,
         "event": event_id,
-        "created": birthday(mill.now()),
+        "created": creation_time(mill.now()),
         "since": timestamp(mill.now()),
         "by": mill.person,
         "priority": revert.item.priority,

@@ -23,7 +23,7 @@ from gitmill.mill import Mill
 from gitmill.people.intake import FROZEN, VOIDED, refuse_frozen
 from gitmill.people.status_edits import Words, step_builder
 from gitmill.store import foreign_commits, layout
-from gitmill.store.events import Step, birthday, draft_created, draft_step, timestamp
+from gitmill.store.events import Step, creation_time, draft_created, draft_step, timestamp
 from gitmill.store.foreign_commits import HandEdit
 from gitmill.store.snapshot import Control, Snapshot
 from gitmill.store.transaction import Build, StateCommit
@@ -51,7 +51,7 @@ def reconcile(mill: Mill) -> list[str]:
         snapshot = mill.snapshot()
         if not foreign_commits.is_by_hand(mill.store.backend, snapshot.commit):
             return []
-        base, edits = foreign_commits.edits(mill.store.backend, snapshot.commit)
+        base, edits = foreign_commits.hand_edits(mill.store.backend, snapshot.commit)
         result = _Reconciliation()
         for edit in edits:
             with mill.on_behalf_of(edit.person):
@@ -85,7 +85,7 @@ def _reconcile_path(
             result.lines.append(f"{error.message}; it stays as {edit.person} left it")
     elif edit.path == layout.CONTROL:
         _reconcile_control(mill, snapshot, edit, result)
-    elif foreign_commits.is_ours(edit.path):
+    elif foreign_commits.is_gitmill_file(edit.path):
         subject = f"restored {edit.path}, only gitmill writes it"
         record = _record(mill, "put-back", edit)
         result.builds.append(lambda _: StateCommit(subject, record, {edit.path: edit.old}))
@@ -160,7 +160,7 @@ def _reconcile_item(
 
 
 def _last_readable(mill: Mill, commit: str, path: str) -> Item | None:
-    for data in foreign_commits.versions(mill.store.backend, commit, path):
+    for data in foreign_commits.gitmill_versions(mill.store.backend, commit, path):
         try:
             return read_item(Document.from_bytes(data, path))
         except BadDocumentError:
@@ -298,7 +298,8 @@ def _new_document(
     ours = KEYS - _FREE
     values: dict[str, Any] = {
         "id": item_id, "kind": kind_of(item_id).value, "status": Status.DRAFT.value,
-        "event": event_id, "created": birthday(now), "since": timestamp(now), "by": edit.person,
+        "event": event_id, "created": creation_time(now), "since": timestamp(now),
+        "by": edit.person,
     }  # fmt: skip
     return new.update(dict.fromkeys(ours & set(new.fields)) | values)
 

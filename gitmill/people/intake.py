@@ -17,7 +17,7 @@ from gitmill.mill import Mill
 from gitmill.plans.frozen import compile_at
 from gitmill.plans.policy import policy_at
 from gitmill.store import layout
-from gitmill.store.events import Step, birthday, draft_created, draft_step, timestamp
+from gitmill.store.events import Step, creation_time, draft_created, draft_step, timestamp
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import StateCommit
 from gitmill.workspace.trust import item_commands, trust
@@ -69,7 +69,7 @@ def new_task(mill: Mill, task: NewTask, *, ready: bool = False) -> Item:
             "title": task.title.strip(),
             "status": Status.DRAFT.value,
             "event": event_id,
-            "created": birthday(now),
+            "created": creation_time(now),
             "since": timestamp(now),
             "by": person,
         }

@@ -1,1 +1,1 @@
-"""The state branch: layout, snapshot, the one writer, history."""
+"""The state branch: its layout, snapshots, the only writer, and the history."""

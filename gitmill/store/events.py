@@ -1,4 +1,4 @@
-"""One event of one item as a state commit: checked by the lifecycle, written along one path."""
+"""One event of one item as a state commit, checked against the lifecycle."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _KEEPS_LEASE = frozenset({Event.CLAIMED, Event.LAND_STARTED, Event.EDITED, Event
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What is to happen to an item.
+    """The event to record for an item, and the changes that come with it.
 
-    `stage` is where the item stands afterwards (None: where it stood). `fields` sets fields of the
-    document, None removes one. `back` is where `undone` leads. `after`, when given, is the event
-    that must still be its last. `run` is a run log's name and document; its blob becomes the
-    evidence. `refs` are refs of ours that move along, from whatever they are at; `moves` are those
-    whose old value matters.
+    `stage` is the item's new stage (None: unchanged). `fields` sets fields of the document; None
+    removes one. `back` is the status that `undone` leads to. `after`, if given, is the event that
+    must still be the item's last. `run` is the name and document of a run log; its blob becomes
+    the evidence. `refs` are gitmill's refs that move along, from any old value; `moves` are refs
+    that move only from the old value named.
     """
 
     event: Event
@@ -49,12 +49,12 @@ class Step:
 
 
 def timestamp(now: datetime) -> str:
-    """Return a time as documents have it: UTC to the second."""
+    """Return a time in the form of documents: UTC, to the second."""
     return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def birthday(now: datetime) -> str:
-    """Return the time of a creation: to the millisecond, because age is an order."""
+def creation_time(now: datetime) -> str:
+    """Return the time of a creation, to the millisecond because items are ordered by age."""
     return now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -68,31 +68,23 @@ def draft_step(
     now: datetime,
     item: Item | None = None,
 ) -> StateCommit:
-    """Return the commit for a step on an item as it stands in the snapshot, or as `item` says.
+    """Return the commit for a step on an item: `item` if given, else the one in the snapshot.
 
-    Raises `IllegalTransitionError`, `LeasedError`, or `RefMovedError` when `after` is outdated.
+    Raises `IllegalTransitionError`, `LeasedError`, or `RefMovedError` if `after` is outdated.
     """
     item = item or snapshot.item(item_id)
-    status = _checked(item, step)
-    fields = dict(step.fields) | {"status": status.value, "event": event_id}
-    if status is not item.status:
-        fields.setdefault("since", timestamp(now))
-    if step.stage is not None:
-        fields["stage"] = step.stage
-    if step.event not in _KEEPS_LEASE:
-        fields["lease"] = None
+    status = _next_status(item, step)
+    fields = _fields(item, step, status, event_id, now)
     files = dict(step.files)
     evidence = ""
     if step.run is not None:
         name, run = step.run
-        fields["attempt"] = item.attempt + 1
         data = run.to_bytes()
         files[layout.run_path(item_id, item.attempt + 1, name)] = data
         evidence = backend.write("blob", data)
     document = item.document.update(_changed(item.document, fields))
     if step.body is not None:
         document = document.with_body(step.body)
-    written = read_item(document)  # nothing that cannot be read again is ever written
     files[layout.item_path(item_id)] = document.to_bytes()
     record = EventRecord(
         event=step.event.value,
@@ -101,19 +93,37 @@ def draft_step(
         after=item.event,
         status_before=item.status.value,
         to=status.value,
-        stage=written.stage,
+        stage=read_item(document).stage,  # raises: never write a document that cannot be read
         by=step.by,
         claim=step.claim or "",
         plan=str(fields.get("plan") or item.plan),
         evidence=evidence,
         extra=step.extra,
     )
-    own = [Move(ref, new, backend.ref(ref)) for ref, new in step.refs.items()]
-    moves = (*step.moves, *(move for move in own if move.new != move.old))
-    return StateCommit(f"{item_id}: {step.subject}", record, files, moves)
+    return StateCommit(f"{item_id}: {step.subject}", record, files, _moves(backend, step))
 
 
-def _checked(item: Item, step: Step) -> Status:
+def _fields(item: Item, step: Step, status: Status, event_id: str, now: datetime) -> dict[str, Any]:
+    """Return the fields of the document that a step sets (None: removes)."""
+    fields = dict(step.fields) | {"status": status.value, "event": event_id}
+    if status is not item.status:
+        fields.setdefault("since", timestamp(now))
+    if step.stage is not None:
+        fields["stage"] = step.stage
+    if step.event not in _KEEPS_LEASE:
+        fields["lease"] = None
+    if step.run is not None:
+        fields["attempt"] = item.attempt + 1
+    return fields
+
+
+def _moves(backend: Backend, step: Step) -> tuple[Move, ...]:
+    unconditional = (Move(ref, new, backend.ref(ref)) for ref, new in step.refs.items())
+    return (*step.moves, *(move for move in unconditional if move.new != move.old))
+
+
+def _next_status(item: Item, step: Step) -> Status:
+    """Return the status after a step; raise an error with hints if the lifecycle forbids it."""
     holder = item.lease.claim if item.lease else None
     try:
         check_claim(item.status, step.event, holder=holder, claim=step.claim)
@@ -133,7 +143,7 @@ def _checked(item: Item, step: Step) -> Status:
 
 
 def _changed(document: Document, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what already has that value, so that only lines that change are written."""
+    """Return the fields whose value changes, so that all other lines stay as they are."""
     return {
         key: value
         for key, value in fields.items()

@@ -1,4 +1,4 @@
-"""What people committed to the state branch with plain git since gitmill's last commit there."""
+"""Commits that people made on the state branch with plain git since gitmill's last commit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _RECORDS = ("runs/", "checks/", "frozen/", "evals/")
 
 @dataclass(frozen=True, slots=True)
 class HandEdit:
-    """One path as it stood in gitmill's last commit and as it stands, and who changed it last."""
+    """One path changed by hand: its entry in gitmill's last commit and now, and who changed it."""
 
     path: str
     old: Entry | None
@@ -24,21 +24,21 @@ class HandEdit:
     commit: str
 
 
-def is_ours(path: str) -> bool:
-    """Whether only gitmill writes a file, so that a change by hand is put back."""
+def is_gitmill_file(path: str) -> bool:
+    """Whether only gitmill writes a file, so that a hand edit of it is undone."""
     return path == layout.FORMAT_FILE or path.startswith(_RECORDS)
 
 
 def is_by_hand(backend: Backend, commit: str) -> bool:
-    """Whether a commit of the state branch is a person's: it has no event, and is not the root."""
-    found = read_commit(backend, commit)
-    return bool(found.parents) and parse_message(found.message)[1] is None
+    """Whether a commit of the state branch is a person's: not the root, and without an event."""
+    parsed = read_commit(backend, commit)
+    return bool(parsed.parents) and parse_message(parsed.message)[1] is None
 
 
-def edits(backend: Backend, tip: str) -> tuple[str, list[HandEdit]]:
-    """Return gitmill's last commit at or below a tip, and what hands changed above it, by path.
+def hand_edits(backend: Backend, tip: str) -> tuple[str, list[HandEdit]]:
+    """Return gitmill's last commit at or below a tip, and the hand edits above it, by path.
 
-    A merge commit, as a pull request makes it, counts as its difference to its first parent.
+    A merge commit, such as that of a pull request, counts as its difference to the first parent.
     """
     line: list[tuple[str, Commit]] = []
     at = tip
@@ -47,25 +47,24 @@ def edits(backend: Backend, tip: str) -> tuple[str, list[HandEdit]]:
         at = line[-1][1].parents[0]
     if not line:
         return at, []
-    found: dict[str, HandEdit] = {}
-    before = read_commit(backend, at).tree
-    tree = before
+    edits: dict[str, HandEdit] = {}
+    tree = read_commit(backend, at).tree
     for oid, commit in reversed(line):
         for change in trees.changes(backend, tree, commit.tree):
-            old = found[change.path].old if change.path in found else change.old
+            old = edits[change.path].old if change.path in edits else change.old
             person = commit.author.rsplit(" ", 2)[0]
-            found[change.path] = HandEdit(change.path, old, change.new, person, oid)
+            edits[change.path] = HandEdit(change.path, old, change.new, person, oid)
         tree = commit.tree
-    return at, [edit for _, edit in sorted(found.items()) if edit.old != edit.new]
+    return at, [edit for _, edit in sorted(edits.items()) if edit.old != edit.new]
 
 
-def versions(backend: Backend, commit: str, path: str) -> Iterator[bytes]:
-    """Yield the contents that gitmill has left a file with, from a commit down."""
+def gitmill_versions(backend: Backend, commit: str, path: str) -> Iterator[bytes]:
+    """Yield the contents of a file as gitmill committed them, newest first."""
     at, seen = commit, ""
     while at:
-        found = read_commit(backend, at)
-        entry = trees.find(backend, found.tree, path)
+        parsed = read_commit(backend, at)
+        entry = trees.find(backend, parsed.tree, path)
         if entry is not None and entry.oid != seen and not is_by_hand(backend, at):
             seen = entry.oid
             yield backend.read(entry.oid)[1]
-        at = found.parents[0] if found.parents else ""
+        at = parsed.parents[0] if parsed.parents else ""

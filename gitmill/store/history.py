@@ -1,4 +1,4 @@
-"""The story of the state branch: its commits as events, newest first."""
+"""The history of the state branch: its commits as events, newest first."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gitmill.git.objects import Backend, read_commit
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One state commit. `record` is None for a commit that a person made by hand."""
+    """One state commit. `record` is None for a commit made by hand."""
 
     commit: str
     seconds: int
@@ -21,7 +21,7 @@ class Entry:
 
 
 def entries(backend: Backend, tip: str, item: str = "") -> Iterator[Entry]:
-    """Yield commits from the tip to the root along first parents, those of one item if named."""
+    """Yield commits from the tip to the root along first parents; only those of `item` if given."""
     at: str | None = tip
     while at is not None:
         commit = read_commit(backend, at)
@@ -31,20 +31,19 @@ def entries(backend: Backend, tip: str, item: str = "") -> Iterator[Entry]:
         at = commit.parents[0] if commit.parents else None
 
 
-UNDOES = "Undoes"  # the trailer with the ids of the events that an event takes back
+UNDOES = "Undoes"  # the trailer with the ids of the events that an event undoes
 
 
-def standing(told: Iterable[Entry]) -> Iterator[Entry]:
-    """Yield the events that still count, newest first, of events in that order.
+def in_effect(newest_first: Iterable[Entry]) -> Iterator[Entry]:
+    """Yield the events still in effect, newest first.
 
-    What was undone does not, and the undoing does not either: after it everything is as it was
-    before both.
+    Neither an undone event nor its undoing is: together they leave everything unchanged.
     """
-    gone: set[str] = set()
-    for entry in told:
-        if entry.record is None or entry.record.id in gone:
+    undone: set[str] = set()
+    for entry in newest_first:
+        if entry.record is None or entry.record.id in undone:
             continue
-        if undone := entry.record.extra.get(UNDOES):
-            gone |= set(undone.split())
+        if ids := entry.record.extra.get(UNDOES):
+            undone |= set(ids.split())
         else:
             yield entry

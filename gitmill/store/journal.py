@@ -1,7 +1,7 @@
-"""Which values gitmill itself has given to its refs: each is written down before the ref moves.
+"""The journal of gitmill's own ref moves, each recorded before the ref moves.
 
-What a ref of gitmill's stands at and this does not tell was put there by somebody else. It is a
-disposable file: what is lost with it is only that knowledge, for attempts under way just then.
+If the journal does not list the value of one of gitmill's refs, another program moved that ref. The
+journal is disposable: losing it only loses that knowledge, for attempts then under way.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from pathlib import Path
 
 from gitmill.git.objects import Move
 
-SIZE = 1 << 20  # bytes; then a new file begins, and the one before it is kept
+SIZE = 1 << 20  # bytes; then a new file begins, and the previous one is kept
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place in the journal: which file, and how far."""
+    """A position in the journal: the file's inode and an offset in bytes."""
 
     inode: int = 0
     offset: int = 0
 
 
 class Journal:
-    """The journal of one repository. Whoever writes holds the store's lock."""
+    """The journal of one repository. Writers must hold the store's lock."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "journal"
         self._older = folder / "journal.1"
 
     def write(self, moves: Sequence[Move]) -> None:
-        """Add where refs are about to go; `-` for a ref that is removed."""
+        """Append the new value of each ref about to move; `-` means a removal."""
         data = "".join(f"{move.new or '-'} {move.ref}\n" for move in moves).encode()
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC)
         try:
@@ -43,7 +43,7 @@ class Journal:
             os.close(descriptor)
 
     def position(self) -> Position:
-        """Return where the journal ends now."""
+        """Return the current end of the journal."""
         try:
             now = self._path.stat()
         except FileNotFoundError:
@@ -51,7 +51,7 @@ class Journal:
         return Position(now.st_ino, now.st_size)
 
     def since(self, position: Position) -> dict[str, list[str | None]]:
-        """Return the values that refs were given since then, oldest first."""
+        """Return the values that refs were set to since then, oldest first; None for a removal."""
         data = b""
         for path in (self._older, self._path):
             try:
@@ -60,8 +60,8 @@ class Journal:
                     data = file.read()[position.offset :] if same else data + file.read()
             except FileNotFoundError:
                 continue
-        found: dict[str, list[str | None]] = {}
+        values: dict[str, list[str | None]] = {}
         for line in data.decode("utf-8", "surrogateescape").splitlines():
             value, _, ref = line.partition(" ")
-            found.setdefault(ref, []).append(None if value == "-" else value)
-        return found
+            values.setdefault(ref, []).append(None if value == "-" else value)
+        return values

@@ -1,4 +1,4 @@
-"""Where things are on the state branch."""
+"""Paths on the state branch, and gitmill's refs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ WORK = "refs/gitmill/work/"
 CANDIDATE = "refs/gitmill/candidate/"
 RESCUE = "refs/gitmill/rescue/"
 TRANSCRIPT = "refs/gitmill/transcript/"
-# Refs that nobody but gitmill writes, and whatever is below them.
+# Only gitmill writes these refs and the refs below them.
 OWN = ("refs/heads/gitmill", NOTES, "refs/gitmill")
 FORMAT = "1"
 
@@ -20,7 +20,7 @@ CONTROL = "control.md"
 
 
 def is_own(ref: str) -> bool:
-    """Whether nobody but gitmill writes a ref."""
+    """Whether only gitmill writes a ref."""
     return any(ref == own or ref.startswith(f"{own}/") for own in OWN)
 
 
@@ -40,7 +40,7 @@ def runs_folder(item_id: str) -> str:
 
 
 def item_of(path: str) -> str:
-    """Return the id of the item whose document is at a path, empty when none belongs there."""
+    """Return the id of the item whose document is at a path, empty if it is no item's path."""
     name = path.rpartition("/")[2].removesuffix(".md")
     return name if PATTERN.fullmatch(name) and item_path(name) == path else ""
 
@@ -51,7 +51,7 @@ def run_path(item_id: str, number: int, stage: str) -> str:
 
 
 def check_path(tree: str, definition: str) -> str:
-    """Return the path of a passed check of a tree; `definition` has 12 digits."""
+    """Return the path of the record of a passed check; `definition` has 12 digits."""
     return f"checks/{tree[:2]}/{tree}-{definition}.md"
 
 

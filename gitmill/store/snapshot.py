@@ -1,4 +1,4 @@
-"""The state at one commit, read lazily; it never changes, so nothing read from it can either."""
+"""The state at one commit, read lazily and cached: a commit never changes."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from gitmill.store import layout
 
 
 class Control(Document):
-    """`control.md`: what anyone can commit to steer all clones."""
+    """`control.md`: the document that anyone can commit to steer all clones."""
 
     @property
     def target(self) -> str:
-        """The branch that work lands on, without `refs/heads/`."""
+        """The target branch, without `refs/heads/`."""
         return str(self.text_value("target", "main"))
 
     @property
     def paused(self) -> bool:
-        """Whether no new work may begin."""
+        """Whether new work is paused."""
         return self._flag("paused")
 
     @property
     def queue_paused(self) -> bool:
-        """Whether nothing may land."""
+        """Whether landing is paused."""
         return self._flag("queue_paused")
 
     @property
@@ -49,7 +49,7 @@ class Control(Document):
         return str(self.text_value("queue_reason", "") or "")
 
     def _flag(self, key: str) -> bool:
-        # An emergency stop that is not understood must not be taken for none.
+        # An emergency stop that cannot be parsed must not be ignored.
         if self.text.strip() and not self.has_front_matter:
             raise self.error(0, "expected front matter between two lines `---`")
         value = self.value(key, default=False)
@@ -59,7 +59,7 @@ class Control(Document):
 
 
 class Snapshot:
-    """The items, control and documents of the state branch at one commit."""
+    """The items, the control document and the files of the state branch at one commit."""
 
     def __init__(self, backend: Backend, commit: str, cache: dict[str, Item]) -> None:
         self.commit = commit
@@ -76,17 +76,17 @@ class Snapshot:
         return trees.entries(self._backend, self.tree)
 
     def require_format(self) -> None:
-        """Raise `BadFormatError` when another version of gitmill wrote this branch."""
-        found = (self.read(layout.FORMAT_FILE) or b"").decode("utf-8", "replace").strip()
-        if found != layout.FORMAT:
+        """Raise `BadFormatError` if another version of gitmill wrote this branch."""
+        written = (self.read(layout.FORMAT_FILE) or b"").decode("utf-8", "replace").strip()
+        if written != layout.FORMAT:
             raise BadFormatError(
-                f"the state branch has format {found or '(none)'}, this gitmill reads "
+                f"the state branch has format {written or '(none)'}, this gitmill reads "
                 f"{layout.FORMAT}",
                 hints=["install the version that wrote it: see `git log -1 gitmill/state`"],
             )
 
     def read(self, path: str) -> bytes | None:
-        """Return a file's content, None when there is none."""
+        """Return a file's content, None if there is no such file."""
         return trees.read_file(self._backend, self.tree, path)
 
     def files(self, folder: str) -> list[str]:
@@ -103,23 +103,23 @@ class Snapshot:
 
     @cached_property
     def control(self) -> Control:
-        """The control document; defaults when there is none."""
+        """The control document, with defaults if it is missing."""
         data = self.read(layout.CONTROL) or b"---\n---\n"
         return Control(data.decode("utf-8", "surrogateescape"), layout.CONTROL)
 
     @property
     def items(self) -> dict[str, Item]:
-        """All items that can be read, by id; `broken` names the files that cannot."""
+        """All readable items, by id; `broken` has the unreadable files."""
         return self._read[0]
 
     @property
     def broken(self) -> dict[str, BadDocumentError]:
-        """Why a file below a folder of items cannot be read, by path."""
+        """The error of each unreadable file in the folders of items, by path."""
         return self._read[1]
 
     @cached_property
     def _read(self) -> tuple[dict[str, Item], dict[str, BadDocumentError]]:
-        found: dict[str, Item] = {}
+        items: dict[str, Item] = {}
         broken: dict[str, BadDocumentError] = {}
         for kind in Kind:
             folder = self._top.get(kind.folder)
@@ -131,8 +131,8 @@ class Snapshot:
                 except BadDocumentError as error:
                     broken[path] = error
                 else:
-                    found[item.id] = item
-        return found, broken
+                    items[item.id] = item
+        return items, broken
 
     def _parse(self, path: str, entry: Entry) -> Item:
         item = self._cache.get(entry.oid)
@@ -148,7 +148,7 @@ class Snapshot:
         return item
 
     def item(self, item_id: str) -> Item:
-        """Return one item by its whole id. Raises `NoSuchItemError`, `BadDocumentError`."""
+        """Return one item by its full id. Raises `NoSuchItemError`, `BadDocumentError`."""
         if not PATTERN.fullmatch(item_id):
             raise NoSuchItemError(f"no item matches {item_id}", hints=[_LIST])
         path = layout.item_path(item_id)
@@ -158,27 +158,27 @@ class Snapshot:
         return self._parse(path, entry)
 
     def resolve(self, typed: str) -> Item:
-        """Return the item whose id begins with what a user typed.
+        """Return the item whose id begins with the typed text.
 
-        Raises `NoSuchItemError` or `AmbiguousItemError`.
+        Raises `NoSuchItemError`, `AmbiguousItemError`, or the error of a matching broken file.
         """
         text = typed.strip().lower()
         if PATTERN.fullmatch(text) and trees.find(self._backend, self.tree, layout.item_path(text)):
             return self.item(text)
-        found = [item for item in self.items.values() if text and matches(item.id, text)]
-        if len(found) == 1:
-            return found[0]
-        if not found:
+        candidates = [item for item in self.items.values() if text and matches(item.id, text)]
+        if len(candidates) == 1:
+            return candidates[0]
+        if not candidates:
             self._refuse_broken(text)
             raise NoSuchItemError(f"no item matches {typed}", hints=[_LIST])
         raise AmbiguousItemError(
-            f"{typed} matches {len(found)} items",
-            evidence=[f"{i.id}  {i.status.value:<9} {i.title}" for i in found[:6]],
-            hints=[f"one more character is enough, for example `gitmill task show {found[0].id}`"],
+            f"{typed} matches {len(candidates)} items",
+            evidence=[f"{i.id}  {i.status.value:<9} {i.title}" for i in candidates[:6]],
+            hints=[f"type more characters, for example `gitmill task show {candidates[0].id}`"],
         )
 
     def _refuse_broken(self, text: str) -> None:
-        """Raise the error of a file that cannot be read when it may be what a user typed."""
+        """Raise the error of a broken file whose name matches the typed text."""
         for path, error in self.broken.items():
             if text and matches(path.rpartition("/")[2], text):
                 raise error

@@ -1,7 +1,7 @@
 """The only writer of the state branch: read the tip, decide, write objects, swap the refs.
 
-A lost race is decided again on the new tip, so no update is lost and none is applied to a state
-that it was not meant for. The lock in front only saves work; the swap is what is correct.
+After a lost race it decides again on the new tip, so no update is lost and none is applied to a
+state that it was not meant for. The lock only saves work; correctness rests on the swap.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from gitmill.store.journal import Journal, Position
 from gitmill.store.snapshot import Snapshot
 
 DEADLINE = 30.0  # seconds of lost races before giving up
-LOCKED = 2.0  # seconds that a ref may be locked by another git before giving up
+LOCKED = 2.0  # seconds to wait for a ref locked by another git
 _ROOT_IDENT = "gitmill <gitmill@localhost> 0 +0000"
 _ROOT_MESSAGE = "gitmill state\n"
 
 
 @dataclass(frozen=True, slots=True)
 class StateCommit:
-    """One state commit to be: its message, the files it sets or removes, refs that move with it."""
+    """A state commit to write: its message, the files it sets or removes, refs that move along."""
 
     subject: str
     record: EventRecord
@@ -42,12 +42,12 @@ Build = Callable[[Snapshot], StateCommit | None]
 
 
 def root_commit(empty_tree: str) -> Commit:
-    """Return the commit that the state begins with in every clone."""
+    """Return the root commit of the state branch, the same in every clone."""
     return Commit(empty_tree, (), _ROOT_IDENT, _ROOT_IDENT, _ROOT_MESSAGE)
 
 
 class Store:
-    """The state branch of one repository, and the other refs of gitmill there."""
+    """The state branch of one repository, and gitmill's other refs there."""
 
     def __init__(
         self,
@@ -61,8 +61,7 @@ class Store:
         self.journal = Journal(repository.private)
         self._held = False
         self._past = ""
-        # Called under the write lock: only there is it sure that nothing is written above a hand
-        # edit that is not applied yet.
+        # Called under the write lock, so that no commit is written above an unapplied hand edit.
         self._apply_hand_edits = apply_hand_edits
         self._applying = False
 
@@ -72,7 +71,7 @@ class Store:
         return self._repository.objects
 
     def snapshot(self, *, writing: bool = True) -> Snapshot:
-        """Return the state now. Raises `NotInitializedError` when there is no state branch."""
+        """Return the current state. Raises `NotInitializedError` if there is no state branch."""
         backend = self._repository.objects if writing else self._repository.reader
         tip = self._past or backend.ref(layout.STATE)
         if tip is None:
@@ -88,11 +87,11 @@ class Store:
         return snapshot
 
     def at_commit(self, commit: str) -> None:
-        """From now on be about the state as it was at one of its commits; nothing is written."""
+        """Make this store read-only, fixed at one of the state's commits."""
         self._past = commit
 
     def at(self, commit: str) -> Snapshot:
-        """Return the state as it was at one of its commits."""
+        """Return the state at one of its commits."""
         return Snapshot(self.backend, commit, self._cache)
 
     def create_root(self) -> str:
@@ -104,7 +103,7 @@ class Store:
         return self.backend.ref(layout.STATE) is not None
 
     def begin(self) -> bool:
-        """Make the state branch unless it is there; whether it was made."""
+        """Create the state branch unless it exists; return whether it was created."""
         if self.is_begun():
             return False
         try:
@@ -116,14 +115,14 @@ class Store:
         return True
 
     def commit(self, build: Build, *more: Build, new: bool = False) -> Snapshot:
-        """Commit what `build` makes of the current state and return the state after it.
+        """Commit the result of `build` on the current state and return the state after it.
 
-        `build` is called again after a lost race; None from it means that there is nothing to do.
-        `more` are commits on top of it, each made of the state that the one before leads to: the
-        branch moves over all of them at once or stays. They must not move the same ref twice.
-        `new` skips the format check, for the commit that writes the format. Who is killed here
-        leaves refs without the event that they belong to, never an event without its refs.
-        Raises `StateMovedError` when races are lost until the deadline.
+        `build` is called again after a lost race; it returns None if there is nothing to do. Each
+        of `more` builds a commit on the state after the previous one: the branch moves over all of
+        them in one swap or stays. They must not move the same ref twice. `new` skips the format
+        check, for the commit that writes the format. A process killed here can leave refs without
+        their event, never an event without its refs. Raises `StateMovedError` if races are lost
+        until the deadline.
         """
         assert not self._past, "the past does not change"
         give_up = time.monotonic() + DEADLINE
@@ -131,37 +130,35 @@ class Store:
         while True:
             with self.refs_lock():
                 before = self._tip() if new else self._after_hand_edits()
-                at, moves = before, list[Move]()
-                for make in (build, *more):
-                    if draft := make(at):
-                        at = Snapshot(self.backend, self._object(at, draft), self._cache)
-                        moves += draft.moves
+                after, moves = self._draft(before, (build, *more))
                 try:
-                    if at is not before:
-                        self._publish(at.commit, before.commit, moves)
+                    if after is not before:
+                        self._publish(after.commit, before.commit, moves)
                 except RefMovedError as error:
-                    if self.backend.ref(layout.STATE) == at.commit:
-                        return at  # it had moved after all, and what failed came behind that
+                    if self.backend.ref(layout.STATE) == after.commit:
+                        return after  # the state did move; a later ref failed
                     self._clear_stale()
                     if time.monotonic() > give_up:
-                        raise StateMovedError(
-                            "refs moved each time this was being saved; nothing was changed",
-                            evidence=[error.message],
-                            hints=[
-                                "run the same command again",
-                                "look for a stale lock: `gitmill recover`",
-                            ],
-                        ) from error
+                        raise _state_moved(error) from error
                 else:
-                    return at
+                    return after
             time.sleep(_jitter(wait))
             wait = min(wait * 2, 0.25)
 
+    def _draft(self, before: Snapshot, builds: Iterable[Build]) -> tuple[Snapshot, list[Move]]:
+        """Write the commits of `builds` without publishing them; return the state and ref moves."""
+        after, moves = before, list[Move]()
+        for build in builds:
+            if draft := build(after):
+                after = Snapshot(self.backend, self._write(after, draft), self._cache)
+                moves += draft.moves
+        return after, moves
+
     def _after_hand_edits(self) -> Snapshot:
-        """Return the state with hand edits applied; only documents that cannot be read remain."""
+        """Return the state with hand edits applied, except to documents that cannot be read."""
         before = self.snapshot()
         while not self._applying and foreign_commits.is_by_hand(self.backend, before.commit):
-            self._applying = True  # it commits too
+            self._applying = True  # applying hand edits commits too
             try:
                 self._apply_hand_edits()
             finally:
@@ -176,7 +173,7 @@ class Store:
         assert tip is not None
         return Snapshot(self.backend, tip, self._cache)
 
-    def _object(self, before: Snapshot, draft: StateCommit) -> str:
+    def _write(self, before: Snapshot, draft: StateCommit) -> str:
         backend = self.backend
         changes: dict[str, Entry | bytes | None] = dict(draft.files)
         tree = trees.edit(backend, before.tree, changes)
@@ -190,17 +187,17 @@ class Store:
         moves = [*set_, Move(layout.STATE, new, old)]
         self.journal.write([move for move in (*moves, *removed) if layout.is_own(move.ref)])
         if not all(layout.is_own(move.ref) for move in set_):
-            # A lock that we left on a ref of the user's would be theirs to clear; git outlives us.
+            # libgit2, if killed, leaves locks on the user's refs; a git process survives our death.
             backend = self._repository.reader
         backend.swap(moves)
         if removed:
-            with suppress(RefMovedError):  # it has moved on, or recovery removes it
+            with suppress(RefMovedError):  # the ref has moved on, or recovery removes it
                 self.backend.swap(removed)
 
     def move(self, move: Move) -> None:
-        """Move a ref of gitmill's without an event.
+        """Move one of gitmill's refs without an event.
 
-        Raises `RefMovedError` when it is elsewhere, or locked for too long.
+        Raises `RefMovedError` if the ref is not at the old value, or stays locked for too long.
         """
         give_up = time.monotonic() + LOCKED
         while True:
@@ -210,7 +207,7 @@ class Store:
                     return self.backend.swap([move])
                 except RefMovedError:
                     if self.backend.ref(move.ref) == move.new:
-                        return None  # it had moved after all
+                        return None  # the ref did move
                     late = not self._clear_stale() and time.monotonic() > give_up
                     if late or self.backend.ref(move.ref) != move.old:
                         raise
@@ -218,7 +215,7 @@ class Store:
 
     @contextmanager
     def refs_lock(self) -> Iterator[None]:
-        """Hold off everybody who moves refs of gitmill's: refs and journal agree meanwhile."""
+        """Keep other gitmill processes from moving gitmill's refs, so refs and journal agree."""
         if self._held:
             yield
             return
@@ -229,28 +226,28 @@ class Store:
             finally:
                 self._held = False
 
-    def put_back(
-        self, seen: Mapping[str, str], since: Position, theirs: Callable[[Move], bool]
+    def restore_refs(
+        self, seen: Mapping[str, str], since: Position, accept: Callable[[Move], bool]
     ) -> list[Move]:
-        """Put refs of gitmill's back that somebody else has moved since they were `seen`.
+        """Restore gitmill's refs that another program has moved since they were `seen`.
 
-        `theirs` says of a move to a ref's present value whether it is to be left. Returns the
-        moves that were made. The caller sees to it that all holds `refs_lock`.
+        A move to the present value stays if `accept` returns true for it. Return the moves made.
+        The caller must hold `refs_lock`.
         """
         journalled, refs = self.journal.since(since), self.backend.refs("refs/")
         now = {ref: oid for ref, oid in refs.items() if layout.is_own(ref)}
         moves: list[Move] = []
         for ref in sorted({*seen, *now}):
-            given = [seen.get(ref), *journalled.get(ref, [])]
-            if now.get(ref) in given or theirs(Move(ref, now.get(ref), seen.get(ref))):
+            own_values = [seen.get(ref), *journalled.get(ref, [])]
+            if now.get(ref) in own_values or accept(Move(ref, now.get(ref), seen.get(ref))):
                 continue
-            moves.append(Move(ref, given[-1], now.get(ref)))
+            moves.append(Move(ref, own_values[-1], now.get(ref)))
         for move in moves:
             self.backend.swap([move])
         return moves
 
     def clear_stale(self) -> list[str]:
-        """Move locks aside that killed processes left on refs of gitmill's; return their names."""
+        """Move aside the locks that killed processes left on gitmill's refs; return their names."""
         with self.refs_lock():
             return self._clear_stale()
 
@@ -271,8 +268,16 @@ def _jitter(most: float) -> float:
     return random.uniform(0, most)  # noqa: S311  (no secret)
 
 
+def _state_moved(error: RefMovedError) -> StateMovedError:
+    return StateMovedError(
+        "refs moved each time this was being saved; nothing was changed",
+        evidence=[error.message],
+        hints=["run the same command again", "clear stale locks: `gitmill recover`"],
+    )
+
+
 def _split(moves: Iterable[Move]) -> tuple[list[Move], list[Move]]:
-    """Return the moves to a new value and those that remove a ref."""
+    """Return the moves to a new value and the moves that remove a ref."""
     set_, removed = list[Move](), list[Move]()
     for move in moves:
         (removed if move.new is None else set_).append(move)

@@ -1,1 +1,1 @@
-"""Starts commands, follows them to their end, and ends what they leave running."""
+"""Start commands, follow them to their end, and end every process they leave running."""

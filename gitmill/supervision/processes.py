@@ -1,6 +1,6 @@
-"""Facts on processes, for leases and recovery: which one is this, is it alive, what did it leave.
+"""Facts about processes, for leases and recovery: identity, life, and leftovers under a claim.
 
-On Linux /proc answers; psutil, which costs 35 ms to import, is for other systems only.
+On Linux they come from /proc; psutil, which takes 35 ms to import, serves other systems.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from pathlib import Path
 
 from gitmill.supervision import procfs
 
-# The environment of everything that works under a claim carries this variable.
+# Every process that works under a claim has the claim in this environment variable.
 CLAIM = "GITMILL_CLAIM"
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessFacts:
-    """What tells one process from all others, before and after it, here and elsewhere."""
+    """The identity of a process, unique across time and machines."""
 
     host: str
     boot: str
@@ -29,43 +29,43 @@ class ProcessFacts:
 
 
 def this_process() -> ProcessFacts:
-    """Return the facts on the calling process; they stay the same as long as it lives."""
+    """Return the facts about the calling process; they do not change while it lives."""
     pid = os.getpid()
     return ProcessFacts(os.uname().nodename, _boot(), _pidns(), pid, _started(pid) or "")
 
 
 def is_same_and_alive(facts: ProcessFacts) -> bool | None:
-    """Tell whether exactly that process lives; None where that cannot be known from here.
+    """Return whether exactly that process is alive; None if this process cannot know.
 
     False is certain: same host, boot and pid namespace, and the pid is free, a zombie's, or
     belongs to a process that started at another time.
     """
-    here = (os.uname().nodename, _boot(), _pidns())
-    if facts.pid <= 0 or not facts.started or (facts.host, facts.boot, facts.pidns) != here:
+    system = (os.uname().nodename, _boot(), _pidns())
+    if facts.pid <= 0 or not facts.started or (facts.host, facts.boot, facts.pidns) != system:
         return None
     started = _started(facts.pid)
     return None if started is None else started == facts.started
 
 
-def end_marked(marker: str) -> int:
-    """SIGKILL everything that works under the claim `marker`, but for this process; count it.
+def end_claimed(claim: str) -> int:
+    """SIGKILL every other process that works under the claim; return their number.
 
-    Returns when nothing is left that could be found, after five seconds at the latest.
+    Returns once a search finds none, after five seconds at the latest.
     """
-    return end_bearing(CLAIM, marker)
+    return end_with_variable(CLAIM, claim)
 
 
-def end_bearing(variable: str, value: str) -> int:
-    """SIGKILL every other process whose environment has `variable` at `value`; count them."""
+def end_with_variable(variable: str, value: str) -> int:
+    """SIGKILL every other process with `variable` at `value` in its environment; count them."""
     if not procfs.LINUX:
-        return _end_bearing_portably(variable, value)
-    # A process shows no environment while it turns into another program: look twice.
-    return procfs.end_bearing(f"{variable}={value}".encode(), clean=2)
+        return _end_portably(variable, value)
+    # A process shows no environment during an exec: scan twice.
+    return procfs.end_with_entry(f"{variable}={value}".encode(), clean=2)
 
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """A process that works under a claim: which one, and the folder of ours that it was given."""
+    """A process that works under a claim, and its folder for temporary files."""
 
     pid: int
     name: str
@@ -73,18 +73,18 @@ class Marked:
     folder: str
 
 
-def marked() -> list[Marked]:
-    """Return the processes that work under some claim, as far as they may be looked at."""
+def claimed_processes() -> list[Marked]:
+    """Return the processes that work under any claim, if their environment is readable."""
     import psutil  # noqa: PLC0415
 
-    found = []
+    claimed = []
     for process in psutil.process_iter() if procfs.usable() or not procfs.LINUX else ():
         with suppress(psutil.Error, OSError):
             env = process.environ()
             if CLAIM in env and process.status() != psutil.STATUS_ZOMBIE:
-                one = Marked(process.pid, process.name(), env[CLAIM], env.get("TMPDIR", ""))
-                found.append(one)
-    return found
+                name, folder = process.name(), env.get("TMPDIR", "")
+                claimed.append(Marked(process.pid, name, env[CLAIM], folder))
+    return claimed
 
 
 def _boot() -> str:
@@ -100,14 +100,14 @@ def _pidns() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """Return when the process started, "" if there is none or a zombie, None if unknown."""
+    """Return the start time of a process; "" if there is none or a zombie, None if unknown."""
     if not procfs.LINUX:
         return _started_portably(pid)
     if not procfs.usable():
         return None
     facts = procfs.stat(pid)
     if facts is None:
-        # /proc may be mounted so that it hides other users' processes; the kernel does not.
+        # A mount option of /proc can hide other users' processes; kill() still sees them.
         return None if _exists(pid) else ""
     return "" if facts[0] in "ZX" else str(facts[3])
 
@@ -136,20 +136,20 @@ def _started_portably(pid: int) -> str | None:
         return None
 
 
-def _end_bearing_portably(variable: str, value: str) -> int:
+def _end_portably(variable: str, value: str) -> int:
     import psutil  # noqa: PLC0415
 
     ended = set()
     deadline = time.monotonic() + 5.0
     while time.monotonic() < deadline:
-        found = 0
+        matches = 0
         for process in psutil.process_iter():
             with suppress(psutil.Error, OSError):
                 if process.pid != os.getpid() and process.environ().get(variable) == value:
-                    found += 1
+                    matches += 1
                     process.kill()
                     ended.add(process)
-        if not found:
+        if not matches:
             break
         time.sleep(0.01)
     return len(ended)

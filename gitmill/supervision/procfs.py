@@ -1,9 +1,9 @@
-"""What /proc says about processes, and ending those it names. Linux only.
+"""Processes in /proc: their facts, and ending them. Linux only.
 
-The supervisor imports this at every start, so it imports next to nothing itself.
+The supervisor imports this at every start, so it imports as little as possible.
 """
 
-# pathlib would cost every command more than all of this module does:
+# pathlib would cost every command more than this whole module:
 # ruff: noqa: PTH115, PTH208
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _SIGKILL = 9  # the module `signal` builds enumerations: 4 ms of CPU for four sm
 
 
 def usable() -> bool:
-    """Tell whether /proc counts processes as the kernel does for us.
+    """Return whether the numbers in /proc are those of this process's PID namespace.
 
-    Under a PID namespace without its own /proc the numbers are another namespace's: killing by
-    them would hit strangers.
+    In a PID namespace without its own /proc, the numbers are those of another namespace: using them
+    would kill unrelated processes.
     """
     try:
         return LINUX and os.readlink("/proc/self") == str(os.getpid())
@@ -33,12 +33,12 @@ def usable() -> bool:
 
 
 def stat(pid: int) -> tuple[str, int, int, int] | None:
-    """Return state, parent, process group and start time (ticks since boot); None if it is gone."""
+    """Return state, parent, process group and start (ticks since boot); None if it has ended."""
     try:
         text = _read(f"/proc/{pid}/stat")
     except OSError:
         return None
-    # The name in parentheses may hold spaces and parentheses of its own.
+    # The name in parentheses can itself hold spaces and parentheses.
     fields = text[text.rfind(b")") + 2 :].split()
     if len(fields) < 20:
         return None
@@ -46,37 +46,38 @@ def stat(pid: int) -> tuple[str, int, int, int] | None:
 
 
 def children(parent: int) -> dict[int, int]:
-    """Return the children of `parent`, zombies too, with their process groups."""
-    found = {}
+    """Return the children of `parent`, including zombies, with their process groups."""
+    groups = {}
     for pid in _pids():
         facts = stat(pid)
         if facts is not None and facts[1] == parent:
-            found[pid] = facts[2]
-    return found
+            groups[pid] = facts[2]
+    return groups
 
 
 def end_children() -> None:
-    """SIGKILL the caller's children once, each with its group.
+    """SIGKILL the caller's children once, each with its process group.
 
-    A subreaper that does this, and collects the dead, until it has no child has no descendant
-    left. Nobody else can be hit: the numbers of a child and of its group are not used again before
-    it has been waited for, and a group holds offspring only, since a session of our making does. A
-    group dies as one, so that a program that forks faster than /proc can be read is caught.
+    A subreaper that repeats this and collects the dead until it has no child has no descendant
+    left. No other process can be hit: the numbers of a child and of its group are not reused before
+    the child has been waited for, and a group holds only descendants, because the command runs in a
+    session of its own. A group dies as one, which catches a program that forks faster than /proc
+    can be read.
     """
     if not usable():
         return
     mine = os.getpgrp()
     for pid, group in children(os.getpid()).items():
-        # killpg(0) would mean our own group; 0 is how /proc shows a group of an outer namespace.
+        # killpg(0) would mean our own group; /proc shows a group outside the namespace as 0.
         _kill(-group if group > 1 and group != mine else pid)
 
 
-def bearing(entry: bytes, *, until: float) -> Iterator[int]:
-    """Yield the other processes whose environment holds `entry` (`NAME=value`) and may be read.
+def with_entry(entry: bytes, *, until: float) -> Iterator[int]:
+    """Yield the other processes whose readable environment has `entry` (`NAME=value`).
 
-    Goes on until /proc lists nothing new, or to the (monotonic) time `until`: of a program that
-    forks and exits all the time, each process may be gone when it is looked at, but then the next
-    one is there. The newest come first.
+    Continue until /proc lists no new process, or until the (monotonic) time `until`: each process
+    of a program that keeps forking and exiting can have ended when it is read, but then its
+    successor exists. The newest come first.
     """
     wanted = b"\0" + entry + b"\0"
     seen = {os.getpid()}
@@ -91,10 +92,10 @@ def bearing(entry: bytes, *, until: float) -> Iterator[int]:
                 yield pid
 
 
-def end_bearing(entry: bytes, *, clean: int = 1, limit: float = 5.0) -> int:
-    """SIGKILL what `bearing` finds until `clean` scans in a row find none; return how many ended.
+def end_with_entry(entry: bytes, *, clean: int = 1, limit: float = 5.0) -> int:
+    """SIGKILL the processes of `with_entry` until `clean` scans in a row find none; count them.
 
-    Gives up after `limit` seconds: what sits in the kernel dies as soon as it leaves it.
+    Gives up after `limit` seconds: a process inside a system call dies as soon as it leaves it.
     """
     if not usable():
         return 0
@@ -103,7 +104,7 @@ def end_bearing(entry: bytes, *, clean: int = 1, limit: float = 5.0) -> int:
     scans = 0
     while scans < clean and time.monotonic() < until:
         scans += 1
-        for pid in bearing(entry, until=until):
+        for pid in with_entry(entry, until=until):
             scans = 0
             if _kill(pid):
                 ended.add(pid)

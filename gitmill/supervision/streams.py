@@ -1,6 +1,6 @@
-"""What is kept of a command's output: bounded in memory, bounded on disk, the rest counted.
+"""A command's output: bounded in memory, bounded on disk, excess bytes only counted.
 
-The supervisor imports this at every start, so it imports next to nothing itself.
+The supervisor imports this at every start, so it imports as little as possible.
 """
 
 from __future__ import annotations
@@ -24,19 +24,22 @@ class Kept:
         self._seen = 0
 
     def add(self, data: bytes) -> None:
-        """Take what comes next in the stream."""
+        """Append the next bytes of the stream."""
         self._seen += len(data)
         room = self._half - len(self._head)
         if room:
             self._head += data[:room]
             data = data[room:]
         self._tail += data
-        # Trimmed in large steps: the tail is moved in memory once for as much as it holds.
+        # Trim in large steps: each byte of the tail is then moved in memory only once.
         if len(self._tail) > 2 * self._half:
             self._trim()
 
     def value(self) -> bytes:
-        """Return what is kept. A line says how much is missing, so that no two half lines join."""
+        """Return the kept bytes, with a line between them that states how many are missing.
+
+        That line also keeps two half lines from joining.
+        """
         self._trim()
         if not self.cut:
             return bytes(self._head + self._tail)
@@ -54,10 +57,10 @@ class Kept:
 
 
 class Watched:
-    """Shows a stream of pieces, each behind 4 bytes of size, to `watch` line by line.
+    """Passes a stream of pieces, each prefixed by 4 bytes of size, to `watch` line by line.
 
-    After a size of 0 the stream is over, and `take` gives back what it is given. `why` is what
-    `watch` returned when it had enough; it sees no more then.
+    A size of 0 ends the stream. `why` is the first non-empty string that `watch` returns, its
+    reason to stop the command; after that it receives no more lines.
     """
 
     def __init__(self, watch: Callable[[bytes], str], longest: int = 16 << 20) -> None:
@@ -70,7 +73,7 @@ class Watched:
         self.why = ""
 
     def take(self, data: bytes) -> bytes:
-        """Take what comes next; return what comes behind the stream."""
+        """Process the next bytes; return those after the end of the stream."""
         if self._over:
             return data
         self._raw += data
@@ -107,10 +110,10 @@ class Watched:
 
 
 class Transcript:
-    """A file that both outputs are appended to as they come, for others to follow; may be none.
+    """A file to which both outputs are appended as they arrive, for others to follow.
 
-    Raises `OSError` when it cannot be opened. A disk that is full later ends the transcript, not
-    the command: what is kept in memory is the record.
+    An empty path means no file. Raises `OSError` if it cannot be opened. A full disk later ends
+    the transcript, not the command: the output kept in memory is the record.
     """
 
     def __init__(self, path: str, limit: int) -> None:
@@ -119,14 +122,14 @@ class Transcript:
         self._room = limit
 
     def add(self, data: bytes) -> None:
-        """Append, as far as there is room."""
+        """Append the bytes that fit."""
         if self._fd < 0:
             return
-        taken = data[: self._room]
-        self._room -= len(taken)
-        full = len(taken) < len(data)
+        fitting = data[: self._room]
+        self._room -= len(fitting)
+        full = len(fitting) < len(data)
         try:
-            _write(self._fd, taken + b"\n[transcript is full]\n" if full else taken)
+            _write(self._fd, fitting + b"\n[transcript is full]\n" if full else fitting)
         except OSError:
             full = True
         if full:
@@ -141,14 +144,14 @@ def _write(fd: int, data: bytes) -> None:
 
 
 def read_frame() -> tuple[Any, bytes] | None:
-    """Read 8 bytes of size, then that much of `marshal`; None if the input ends before."""
-    size = _take(8)
-    frame = size and _take(int.from_bytes(size, "big"))
-    # Only our parent writes there, and it wrote before any code of others ran.
+    """Read 8 bytes of size, then a `marshal` of that size; None if the input ends early."""
+    size = _read(8)
+    frame = size and _read(int.from_bytes(size, "big"))
+    # Trusted: only the parent writes there, and it wrote before the command could run.
     return marshal.loads(frame) if frame else None  # noqa: S302
 
 
-def _take(size: int) -> bytes | None:
+def _read(size: int) -> bytes | None:
     data = bytearray()
     while len(data) < size:
         part = os.read(0, min(size - len(data), 1 << 20))
@@ -159,10 +162,10 @@ def _take(size: int) -> bytes | None:
 
 
 def write_message(data: bytes) -> None:
-    """Write all of it to standard output, as long as somebody is there to read it."""
+    """Write all of the data to standard output, unless its reader has ended."""
     view = memoryview(data)
     try:
         while view:
             view = view[os.write(1, view) :]
     except BrokenPipeError:
-        return  # nobody is left to be told; the end of our input will say so
+        return  # the parent has ended; end of file on standard input ends the supervisor too

@@ -114,7 +114,7 @@ def sandbox_for(mill: Mill, policy: Policy, slot: Slot, *, network: bool) -> San
         # Below the last one stands what agents print, before it is redacted.
         hidden=(*private_paths.places(), pool, *others, mill.repository.private.resolve()),
         guarded=(common, slot.path / ".git"),
-        instead=tuple(_without_keys(common / "config", slot.side / "config")),
+        substitutes=tuple(_without_keys(common / "config", slot.side / "config")),
         network=network,
     )
 

@@ -15,7 +15,9 @@ from gitmill.core.item import Item
 from gitmill.core.verdict import Finding, Severity
 from gitmill.git import tamper
 from gitmill.git.objects import Move
-from gitmill.git.tamper import Actor, GitDirSnapshot, RefChange
+from gitmill.git.ref_changes import Actor, RefChange, moved_refs
+from gitmill.git.tamper import GitDirSnapshot
+from gitmill.git.trace import mentions
 from gitmill.mill import Mill
 from gitmill.store import layout
 from gitmill.store.history import entries
@@ -52,7 +54,7 @@ class Guard:
         with self._mill.store.refs_lock():
             self._position = self._mill.store.journal.position()
             self._read = self._undone.stat().st_size if self._undone.exists() else 0
-            self._before = tamper.take(self._common, self._mill.store.backend)
+            self._before = tamper.take_snapshot(self._common, self._mill.store.backend)
 
     def check(self) -> None:
         """Undo and tell what is not as it was; `mill.tampered` gets a finding for each thing.
@@ -60,7 +62,7 @@ class Guard:
         Those of high severity hold the item.
         """
         with self._mill.store.refs_lock():
-            after = tamper.take(self._common, self._mill.store.backend)
+            after = tamper.take_snapshot(self._common, self._mill.store.backend)
             found = self._seen_by_others()
             if after != self._before:
                 found += self._compare(after)
@@ -71,9 +73,9 @@ class Guard:
     def _compare(self, after: GitDirSnapshot) -> list[Finding]:
         before = self._before
         # First what steers git: the calls that follow must not run what was planted.
-        told = tamper.clean(self._mill.repository.git, before, after, self._aside)
+        told = tamper.undo_planted(self._mill.repository.git, before, after, self._aside)
         found = [self._undo(one.text, one.key) for one in told]
-        changes = tamper.moved(self._common, before, after, _mail(self._claim))
+        changes = moved_refs(self._common, before, after, _mail(self._claim))
         found += self._own_refs([change for change in changes if layout.is_own(change.ref)])
         for change in changes:
             if not layout.is_own(change.ref):
@@ -88,7 +90,7 @@ class Guard:
             return who.get(move.ref) is Actor.OTHERS
 
         if changes:
-            for move in self._mill.store.put_back(seen, self._position, theirs):
+            for move in self._mill.store.restore_refs(seen, self._position, theirs):
                 kept = f"; what it had is {self._keep(move.old)}" if move.old else ""
                 text = f"{move.ref} was {_verb(move.new, move.old)}; it was put back{kept}"
                 yield self._undo(text, move.ref, proven=who.get(move.ref) is Actor.AGENT)
@@ -98,7 +100,7 @@ class Guard:
         self._aside.mkdir(parents=True, exist_ok=True)
         with self._undone.open("ab") as file:
             file.write(json.dumps({"text": text, "name": name}).encode() + b"\n")
-        grave = proven or tamper.named(self._trace, name) or self._is_alone()
+        grave = proven or mentions(self._trace, name) or self._is_alone()
         return Finding(text, Severity.HIGH if grave else Severity.LOW)
 
     def _seen_by_others(self) -> list[Finding]:
@@ -107,7 +109,7 @@ class Guard:
             return []
         lines = self._undone.read_bytes()[self._read :].splitlines()
         told = [json.loads(line) for line in lines]
-        named = [(one, tamper.named(self._trace, str(one["name"]))) for one in told]
+        named = [(one, mentions(self._trace, str(one["name"]))) for one in told]
         return [
             Finding(str(one["text"]), Severity.HIGH if ours else Severity.LOW)
             for one, ours in named
@@ -144,7 +146,7 @@ class Guard:
         if change.who is Actor.AGENT:
             return True
         kind, _, name = change.ref.removeprefix("refs/").partition("/")
-        if tamper.named(self._trace, "replace" if kind == "replace" else name):
+        if mentions(self._trace, "replace" if kind == "replace" else name):
             return True
         return change.new is not None and change.ref.startswith(_LOGGED) and self._is_alone()
 

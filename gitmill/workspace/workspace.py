@@ -14,7 +14,7 @@ from gitmill import process
 from gitmill.config import Policy
 from gitmill.core.verdict import Finding, Severity
 from gitmill.errors import GitmillError, SetUpError
-from gitmill.git.tamper import TRACE
+from gitmill.git.trace import TRACE
 from gitmill.git.worktree_entries import remove
 from gitmill.git.worktrees import Slot
 from gitmill.mill import Mill
@@ -68,7 +68,7 @@ class Workspace:
         the sandbox, what it was refused is told as far as it says so.
         """
         agent_homes.furnish(self.mill, self.home)
-        held = self.sandbox.around(command) if self.sandbox else command
+        held = self.sandbox.wrap(command) if self.sandbox else command
         try:
             with interruptible_section():
                 outcome = self.engine.execute(held)
@@ -141,7 +141,7 @@ def open_workspace(
             trace.write_bytes(b"")
             guard = Guard(mill, claim, trace)
             env |= {TRACE: str(trace)} | (identity(claim) if rights.signed else {})
-        engine = LocalEngine(marker=claim, lock_fds=(slot.lock,))
+        engine = LocalEngine(claim=claim, lock_fds=(slot.lock,))
         tree, home = mill.tree_of(commit), slot.side / "home"
         here = Workspace(mill, claim, slot, engine, env, findings, home, around, guard, tree)
         here = here.with_home(home)
@@ -152,14 +152,14 @@ def open_workspace(
         if key and kind == "build":
             here = replace(here, made=slot.take_tree(mill.store.backend, tree))
         yield here
-        slot.settle()
+        slot.clear_holder()
     except BaseException:
         with suppress(GitmillError, OSError):  # recovery tries again and reports it
             slot.rescue(lambda *left: keep_worktree(mill, *left))
         raise
     finally:
         with suppress(GitmillError, OSError):
-            slot.forget(commit)
+            slot.reset_entry(commit)
         slot.release()
 
 

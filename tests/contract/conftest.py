@@ -47,7 +47,7 @@ def attempt(tmp_path: Path):
 
 @pytest.fixture
 def execute():
-    return LocalEngine(marker="c0ffee").execute
+    return LocalEngine(claim="c0ffee").execute
 
 
 class Ask:

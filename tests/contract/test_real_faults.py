@@ -187,7 +187,7 @@ def test_a_service_that_hangs_is_ended(name, ask):
 @pytest.mark.slow
 @promise("a cancel ends it and all that it started")
 def test_a_cancel_ends_everything(name, ask, work: Path):
-    engine = LocalEngine(marker="c0ffee")
+    engine = LocalEngine(claim="c0ffee")
     mark = f"31{time.monotonic_ns() % 10**9}"
     shell = f"(setsid sleep {mark} &) ; touch begun; sleep {mark}"
 

@@ -36,7 +36,7 @@ class Talk:
             "env": os.environ | {"TALKER": str(self.folder)}, "wall": 60, "idle": 60,
             "progress": self.told.append,
         }  # fmt: skip
-        return talker.run(Attempt(**(values | more)), LocalEngine(marker="c0ffee").execute)
+        return talker.run(Attempt(**(values | more)), LocalEngine(claim="c0ffee").execute)
 
     @property
     def asked(self) -> list[dict]:

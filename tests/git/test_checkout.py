@@ -14,9 +14,9 @@ from gitmill.git.checkout import (
     current_branch,
     fast_forward,
     git_at,
-    put_back,
     refuse_busy,
     refuse_overlap,
+    restore_files,
     resume,
 )
 from gitmill.git.libgit2 import Libgit2
@@ -179,7 +179,7 @@ def test_an_overlap_is_named_and_nothing_is_changed(repo, candidate, lock, what)
     before, place = everything(repo), place_of(repo)
     error = refused(refuse_overlap, place, CHANGES)
     assert error.message == (
-        f"your own changes in {repo.path} overlap with what would land; nothing was changed"
+        f"your own changes in {repo.path} overlap with the landing; nothing was changed"
     )
     assert list(error.evidence) == named
     assert error.hints == ("commit or move them away, then `gitmill queue land`",)
@@ -234,7 +234,7 @@ def test_what_git_refuses_changes_nothing(repo, candidate, lock, what, setting):
         repo.git("config", setting, "true")
     before = everything(repo)
     error = refused(fast_forward, place_of(repo), candidate, lock=lock)
-    assert error.message == f"git would not fast-forward {repo.path}"
+    assert error.message == f"git could not fast-forward {repo.path}"
     assert error.evidence
     assert everything(repo) == before
 
@@ -432,10 +432,10 @@ def test_files_that_a_killed_fast_forward_has_written_are_put_back(repo, candida
     (repo.path / "gone.txt").unlink()
     (repo.path / "dist/kept.txt").write_text("")
     place, backend = place_of(repo), Libgit2(repo.git_dir)
-    torn = put_back(place, backend, old, changed)
+    torn = restore_files(place, backend, old, changed)
     assert set(torn) == {"a.txt", "docs/new.txt", "gone.txt", "dist/kept.txt"}
     assert everything(repo) == before
-    assert put_back(place, backend, old, changed) == ()
+    assert restore_files(place, backend, old, changed) == ()
     fast_forward(place, candidate, lock=lock)
     assert repo.git("status", "--porcelain") == " M b.txt"
 
@@ -454,12 +454,12 @@ def test_a_folder_in_the_place_of_a_file_and_the_other_way_round_are_put_back(re
     (repo.path / "src/c.txt").unlink()
     (repo.path / "src").rmdir()
     (repo.path / "src").write_text("a f")
-    put_back(place_of(repo), Libgit2(repo.git_dir), old, changed)
+    restore_files(place_of(repo), Libgit2(repo.git_dir), old, changed)
     assert everything(repo) == before
     (repo.path / "a.txt").unlink()
     (repo.path / "a.txt").mkdir()
     (repo.path / "a.txt/mine.txt").write_text("mine\n")
-    assert put_back(place_of(repo), Libgit2(repo.git_dir), old, changed) == ()
+    assert restore_files(place_of(repo), Libgit2(repo.git_dir), old, changed) == ()
     assert (repo.path / "a.txt/mine.txt").exists()
 
 
@@ -471,7 +471,8 @@ def test_what_the_user_has_written_since_is_not_put_back(repo, candidate):
     repo.git("add", "-f", "dist/kept.txt")
     before = everything(repo)
     assert (
-        put_back(place_of(repo), Libgit2(repo.git_dir), old, changes_of(repo, old, candidate)) == ()
+        restore_files(place_of(repo), Libgit2(repo.git_dir), old, changes_of(repo, old, candidate))
+        == ()
     )
     assert everything(repo) == before
 
@@ -481,7 +482,7 @@ def test_a_half_done_file_is_known_behind_filters_and_line_ends(repo, candidate)
     old = repo.git("rev-parse", "HEAD")
     (repo.path / "a.txt").write_bytes(b"landed\r\n")
     changed = changes_of(repo, old, candidate)
-    assert put_back(place_of(repo), Libgit2(repo.git_dir), old, changed) == ("a.txt",)
+    assert restore_files(place_of(repo), Libgit2(repo.git_dir), old, changed) == ("a.txt",)
     assert (repo.path / "a.txt").read_text().split() == ["a"]
 
 

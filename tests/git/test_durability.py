@@ -82,6 +82,6 @@ def test_anything_else_is_refused(repo: Repo):
     repo.git("config", "gitmill.durability", "often")
     opened = Repository.open(repo.path)
     for ask in (lambda: opened.objects, lambda: opened.writer, lambda: opened.durable):
-        with pytest.raises(BadConfigError, match="is full or none, not often"):
+        with pytest.raises(BadConfigError, match="must be full or none, not often"):
             ask()
     assert gitmill(repo.path, "status").code == 0  # reads need no durability

@@ -14,7 +14,7 @@ import pytest
 
 from gitmill import process
 from gitmill.errors import GitFailedError
-from gitmill.git import replay as module
+from gitmill.git import merge_trees as module
 from gitmill.git.executable import Git
 from gitmill.git.replay import Conflict, Replayed, replay
 from tests.support.branches import FILE, Ends, Tree, build, generate, write_commits
@@ -208,7 +208,7 @@ class TestAttributes:
         assert list(module._attributes(git, outer)) == [("../../.gitattributes", "* merge=union\n")]
         folder = sandbox.root / "folder"
         folder.mkdir()
-        module._Bench(git, folder)._lay_out(outer)
+        module.TreeMerger(git, folder)._lay_out(outer)
         assert list(sandbox.root.rglob(".gitattributes")) == []
 
     def test_ones_that_cannot_be_read_are_an_error(self, sandbox):
@@ -229,7 +229,7 @@ class TestOptions:
                 repo.git("config", name, value)
             folder = sandbox.root / "folder"
             folder.mkdir()
-            return module._Bench(Git(repo.git_dir), folder)._options(repo.tree())
+            return module.TreeMerger(Git(repo.git_dir), folder)._options(repo.tree())
 
         return ask, f"--attr-source={repo.tree()}"
 

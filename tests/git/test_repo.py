@@ -109,7 +109,7 @@ def test_a_bare_repository_is_found_and_refused(repo):
     assert opened.checkouts() == []
     with pytest.raises(UnusableRepositoryError) as refused:
         opened.require_usable()
-    assert refused.value.message == "this repository is bare; gitmill works beside a checkout"
+    assert refused.value.message == "this repository is bare; gitmill needs a checkout"
     assert refused.value.hints == ("clone it with `git clone`, then `gitmill init` there",)
     Repository.open(repo.path).require_usable()
 
@@ -223,7 +223,7 @@ def test_without_a_user_it_says_what_to_set(repo, monkeypatch):
             "git does not know who you are, so nothing can be committed"
         )
         assert refused.value.hints == (
-            'say it with `git config user.name "Your Name"`',
+            'set `git config user.name "Your Name"`',
             "and `git config user.email you@example.com`",
         )
 

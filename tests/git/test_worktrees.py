@@ -131,18 +131,18 @@ def test_a_slot_of_another_process_is_left_alone(repo, pool):
     slot = acquire(pool)
     assert slot.path.name == "build-2"
     with pytest.raises(GitFailedError, match="another process uses the worktree build-1"):
-        pool.own("build-1")
+        pool.acquire_named("build-1")
     holder.kill()
     holder.communicate()
     assert acquire(pool).path.name == "build-1"
 
 
 def test_a_slot_with_a_name_is_given_to_nobody_else(repo, pool):
-    own = pool.own("take-t-k3f9x")
+    own = pool.acquire_named("take-t-k3f9x")
     own.prepare(repo.git("rev-parse", "HEAD"))
     own.release()
     assert acquire(pool).path.name == "build-1"
-    assert pool.own("take-t-k3f9x").path == own.path
+    assert pool.acquire_named("take-t-k3f9x").path == own.path
 
 
 # A clean slate
@@ -350,7 +350,7 @@ def test_the_work_of_a_killed_process_is_handed_over_once(repo, pool, backend):
 def test_settled_work_is_handed_to_nobody(repo, pool):
     slot = acquire(pool)
     slot.prepare(repo.git("rev-parse", "HEAD"), holder="t-k3f9x")
-    slot.settle()
+    slot.clear_holder()
     slot.release()
     acquire(pool).release()
 
@@ -368,22 +368,22 @@ def test_a_slot_that_could_not_be_saved_is_kept_for_later(repo, pool, backend):
     assert other.path.name == "build-2"
     errors, saved = [], []
     pool.rescue_all(
-        fail, lambda slot, error: errors.append((slot.path.name, error.message)), gone=()
+        fail, lambda slot, error: errors.append((slot.path.name, error.message)), dead=()
     )
     assert errors == [("build-1", "disk full")]
     pool.rescue_all(
         lambda slot, holder, commit: saved.append((holder, take(slot, repo, backend)["a.txt"])),
-        nothing, gone=(),
+        nothing, dead=(),
     )  # fmt: skip
     assert saved == [("t-k3f9x", ("100644", b"mine\n"))]
-    pool.rescue_all(nothing, nothing, gone=())
+    pool.rescue_all(nothing, nothing, dead=())
     assert acquire(pool).path.name == "build-1"
 
 
 def test_work_of_the_living_is_not_rescued(repo, pool):
     slot = acquire(pool)
     slot.prepare(repo.git("rev-parse", "HEAD"), holder="t-k3f9x")
-    pool.rescue_all(nothing, nothing, gone=())
+    pool.rescue_all(nothing, nothing, dead=())
     assert (slot.side / "holder").exists()
 
 
@@ -628,7 +628,7 @@ def test_a_users_prune_at_any_time_costs_a_worktree_and_no_more(repo, pool):
             slot.prepare(head)
             assert (slot.path / "a.txt").read_text() == "a\n"
             (slot.path / ".git").unlink()
-            slot.forget(head)
+            slot.reset_entry(head)
             slot.release()
     finally:
         prune.kill()

@@ -15,7 +15,7 @@ from gitmill.flows.init import init
 from gitmill.mill import Mill
 from gitmill.people.intake import NewTask, new_task
 from gitmill.store import layout
-from gitmill.store.events import Step, birthday, draft_created, timestamp
+from gitmill.store.events import Step, creation_time, draft_created, timestamp
 from gitmill.store.layout import STATE
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import StateCommit
@@ -262,4 +262,4 @@ def test_a_new_item_is_a_draft(mill: Mill):
 def test_times_are_written_in_utc(zone: timezone):
     now = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC).astimezone(zone)
     assert timestamp(now) == "2026-01-02T03:04:05Z"
-    assert birthday(now) == "2026-01-02T03:04:05.678Z"
+    assert creation_time(now) == "2026-01-02T03:04:05.678Z"

@@ -25,4 +25,4 @@ def token() -> Iterator[str]:
 
 @pytest.fixture
 def engine(token: str) -> LocalEngine:
-    return LocalEngine(marker=token)
+    return LocalEngine(claim=token)

@@ -54,7 +54,7 @@ argv = json.loads(os.environ.pop("MILL_ARGV"))
 fd = os.open(lock, os.O_CREAT | os.O_RDWR)
 fcntl.flock(fd, fcntl.LOCK_EX)
 print("locked", flush=True)
-engine = LocalEngine(marker=marker, lock_fds=[fd])
+engine = LocalEngine(claim=marker, lock_fds=[fd])
 command = Command(tuple(argv), Path(cwd), dict(os.environ), grace=float(grace))
 try:
     print(engine.execute(command).ended, flush=True)

@@ -52,7 +52,7 @@ def sandbox(tmp_path: Path) -> Sandbox:
 
 
 def run(engine: LocalEngine, sandbox: Sandbox, script: str, **how: object) -> Outcome:
-    return engine.execute(sandbox.around(shell(script, **({"cwd": sandbox.worktree} | how))))
+    return engine.execute(sandbox.wrap(shell(script, **({"cwd": sandbox.worktree} | how))))
 
 
 def test_a_workspace_is_all_that_can_be_written(
@@ -151,7 +151,7 @@ def test_a_sandbox_that_an_agent_brings_works_inside(engine: LocalEngine, sandbo
         "--dev", "/dev", "sh", "-c", "echo in it; ! echo x > new",
     )  # fmt: skip
     here = replace(sandbox, visible=(Path(sys.prefix),))
-    outcome = engine.execute(here.around(command(nested, cwd=sandbox.worktree)))
+    outcome = engine.execute(here.wrap(command(nested, cwd=sandbox.worktree)))
     assert (outcome.passed, outcome.stdout) == (True, b"in it\n"), outcome.stderr
 
 
@@ -170,7 +170,7 @@ def test_without_a_network_only_its_own_loopback_is_there(
         there = replace(sandbox, network=network)
         cmd = command(python(script), cwd=sandbox.worktree)
         visible = (*sandbox.visible, Path(sys.prefix))
-        outcome = engine.execute(replace(there, visible=visible).around(cmd))
+        outcome = engine.execute(replace(there, visible=visible).wrap(cmd))
     assert outcome.passed is network
     assert (b"ConnectionRefused" in outcome.stderr) is not network
 
@@ -198,7 +198,7 @@ def test_what_is_deaf_is_killed_after_its_grace(engine: LocalEngine, sandbox: Sa
 @pytest.mark.parametrize("how", ["plain", "closed", "cleared"])
 def test_no_daemon_survives(engine: LocalEngine, sandbox: Sandbox, token: str, how: str):
     cmd = command(daemon(sandbox.writable[0], token, how=how), cwd=sandbox.worktree)
-    outcome = engine.execute(replace(sandbox, visible=(Path(sys.prefix),)).around(cmd))
+    outcome = engine.execute(replace(sandbox, visible=(Path(sys.prefix),)).wrap(cmd))
     assert outcome.passed, outcome.stderr
     assert eventually(lambda: not running(token), seconds=2.0)
 
@@ -212,7 +212,7 @@ def test_nothing_outlives_a_kill_of_whoever_stands_around_it(
     here = replace(sandbox, visible=(Path(sys.prefix),))
     mill = os.fork()
     if mill == 0:
-        LocalEngine(marker=token).execute(here.around(replace(inside, access=access)))
+        LocalEngine(claim=token).execute(here.wrap(replace(inside, access=access)))
         os._exit(0)
     assert eventually((sandbox.writable[0] / "ready").exists)
     supervisor = child_of(mill)
@@ -232,7 +232,7 @@ def test_statuses_are_those_of_the_command(engine: LocalEngine, sandbox: Sandbox
 
 
 def test_what_cannot_be_started_is_told(engine: LocalEngine, sandbox: Sandbox):
-    missing = engine.execute(sandbox.around(command(("no-such-program",), cwd=sandbox.worktree)))
+    missing = engine.execute(sandbox.wrap(command(("no-such-program",), cwd=sandbox.worktree)))
     assert (missing.ended, missing.status) == ("unstartable", 127)
     assert b"no-such-program" in missing.stderr
     gone = run(engine, replace(sandbox, worktree=sandbox.worktree / "gone"), "true")
@@ -264,6 +264,6 @@ def test_input_and_output_go_through(engine: LocalEngine, sandbox: Sandbox):
     seen: list[bytes] = []
     cmd = Command(("sh", "-c", "cat; echo err >&2"), sandbox.worktree, dict(os.environ),
                   b"x" * 5_000_000 + b"\nend\n", watch=lambda line: seen.append(line) or "")  # fmt: skip
-    outcome = engine.execute(sandbox.around(cmd))
+    outcome = engine.execute(sandbox.wrap(cmd))
     assert (outcome.passed, outcome.stderr) == (True, b"err\n")
     assert (len(seen[0]), seen[1]) == (5_000_000, b"end")

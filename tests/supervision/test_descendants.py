@@ -97,11 +97,11 @@ from pathlib import Path
 sys.path.append(sys.argv[1])
 from gitmill.supervision.local import LocalEngine
 from gitmill.process import Command
-LocalEngine(marker="inner").execute(Command(tuple(sys.argv[2:]), Path("/"), dict(os.environ)))
+LocalEngine(claim="inner").execute(Command(tuple(sys.argv[2:]), Path("/"), dict(os.environ)))
 """
     root = __file__.partition("/tests/")[0]
     argv = python(inner, root, *daemon(tmp_path, token, how="cleared", then="stay"))
-    outcome = LocalEngine(marker=token).execute(command(argv, wall=3.0, grace=0.1))
+    outcome = LocalEngine(claim=token).execute(command(argv, wall=3.0, grace=0.1))
     assert outcome.ended == "timed-out"
     assert (tmp_path / "ready").exists()
     assert running(token) == []

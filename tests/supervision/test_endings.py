@@ -178,7 +178,7 @@ def test_a_signal_to_the_supervisor_ends_everything(tmp_path, token, number):
 
 def test_a_supervisor_that_is_stuck_is_killed_and_swept_up_after(tmp_path, token, monkeypatch):
     monkeypatch.setattr(local, "_SLACK", 0.3)
-    engine = LocalEngine(marker=token)
+    engine = LocalEngine(claim=token)
 
     def stop_supervisor_and_cancel():
         eventually((tmp_path / "ready").exists)

@@ -76,7 +76,7 @@ def test_the_lock_is_free_after_an_ordinary_end(tmp_path):
 
 
 def test_a_killed_supervisor_is_noticed_and_swept_up_after(tmp_path, token):
-    engine = LocalEngine(marker=token)
+    engine = LocalEngine(claim=token)
 
     def kill_supervisor():
         eventually((tmp_path / "ready").exists)
@@ -103,11 +103,11 @@ def test_the_command_dies_with_its_supervisor_and_the_rest_bears_the_mark(tmp_pa
     process.communicate()
     assert eventually(lambda: not alive(direct))
     assert eventually(lambda: len(running(token)) == 1), "the daemon"
-    assert processes.end_marked("another") == 0
+    assert processes.end_claimed("another") == 0
     assert len(running(token)) == 1
-    assert processes.end_marked(token) == 1
+    assert processes.end_claimed(token) == 1
     assert running(token) == []
-    assert processes.end_marked(token) == 0
+    assert processes.end_claimed(token) == 0
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -131,5 +131,5 @@ def test_both_killed_at_any_time_the_marker_finds_the_rest(tmp_path, token, seed
         os.kill(pid, signal.SIGKILL)
     process.communicate()
     assert eventually(lambda: lock_is_free(tmp_path / "lock"))
-    processes.end_marked(token)
+    processes.end_claimed(token)
     assert running(token) == []

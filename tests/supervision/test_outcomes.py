@@ -52,7 +52,7 @@ def test_arguments_and_environment_need_not_be_utf8(engine):
 
 
 def test_the_environment_is_the_given_one_and_the_claim(token):
-    engine = LocalEngine(marker=token)
+    engine = LocalEngine(claim=token)
     outcome = engine.execute(command(("/usr/bin/env",), env={"ONLY": "this"}))
     names = {line.partition(b"=")[0] for line in outcome.stdout.splitlines()}
     assert names == {b"ONLY", b"GITMILL_CLAIM", b"GITMILL_COMMAND"}
@@ -135,7 +135,7 @@ def test_output_that_is_closed_early_does_not_end_the_wait(engine):
 
 
 def test_long_output_keeps_its_ends_and_counts_the_rest(token):
-    engine = LocalEngine(marker=token, half=1000)
+    engine = LocalEngine(claim=token, half=1000)
     outcome = engine.execute(shell("echo begin; head -c 1000000 /dev/zero; echo end; echo e >&2"))
     assert outcome.stdout.startswith(b"begin\n\0")
     assert outcome.stdout.endswith(b"\0end\n")

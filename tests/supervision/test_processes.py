@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from gitmill.supervision import processes, procfs
-from gitmill.supervision.processes import end_marked, is_same_and_alive, this_process
+from gitmill.supervision.processes import end_claimed, is_same_and_alive, this_process
 from tests.supervision.processes import ROOT, alive, eventually, python, running
 
 
@@ -128,13 +128,13 @@ def test_a_proc_of_another_namespace_is_not_believed(monkeypatch, token):
     )
     assert is_same_and_alive(facts) is None
     assert this_process().started == ""
-    assert end_marked(token) == 0
+    assert end_claimed(token) == 0
     procfs.end_children()
     process.communicate(b"\n")
     assert process.returncode == 0, "it lived to read this line"
 
 
-def test_end_marked_ends_what_bears_the_claim_and_nothing_else(system, token):
+def test_end_claimed_ends_the_processes_of_the_claim_and_no_others(system, token):
     def start(value):
         env = {} if value is None else {"GITMILL_CLAIM": value, "A": "b"}
         return subprocess.Popen(python("import time; time.sleep(1000)", token), env=env)
@@ -142,7 +142,7 @@ def test_end_marked_ends_what_bears_the_claim_and_nothing_else(system, token):
     marked = [start(token) for _ in range(5)]
     others = [start(value) for value in (None, token + "x", "x" + token, token[:-1], "")]
     assert eventually(lambda: len(running(token)) == 10)
-    assert end_marked(token) == 5
+    assert end_claimed(token) == 5
     assert {process.wait() for process in marked} == {-signal.SIGKILL}
     assert [process.poll() for process in others] == [None] * 5
     for process in others:
@@ -150,8 +150,8 @@ def test_end_marked_ends_what_bears_the_claim_and_nothing_else(system, token):
         process.wait()
 
 
-def test_end_marked_leaves_the_caller_alive(token):
-    code = "import sys; from gitmill.supervision import processes as p; print(p.end_marked(sys.argv[1]))"
+def test_end_claimed_leaves_the_caller_alive(token):
+    code = "import sys; from gitmill.supervision import processes as p; print(p.end_claimed(sys.argv[1]))"
     done = subprocess.run(
         [sys.executable, "-c", code, token],
         cwd=ROOT,
@@ -162,7 +162,7 @@ def test_end_marked_leaves_the_caller_alive(token):
     assert done.stdout == b"0\n"
 
 
-def test_end_marked_goes_on_until_a_forking_program_is_gone(token):
+def test_end_claimed_goes_on_until_a_forking_program_is_gone(token):
     code = (
         "import os, sys, time\n"
         "os.setsid()\n"
@@ -172,5 +172,5 @@ def test_end_marked_goes_on_until_a_forking_program_is_gone(token):
     process = subprocess.Popen(python(code, token), env={"GITMILL_CLAIM": token})
     process.wait()
     assert eventually(lambda: running(token))
-    assert end_marked(token) >= 1
+    assert end_claimed(token) >= 1
     assert running(token) == []

@@ -42,7 +42,7 @@ def orphans(mill: Mill, now: Snapshot) -> Diagnoses:
     """Look for processes in worktrees of ours whose claim nobody holds any more."""
     pool = str(mill.pool.folder)
     # The processes before the state: whoever has begun since then is not among them.
-    marked = [one for one in processes.marked() if one.folder.startswith(f"{pool}/")]
+    marked = [one for one in processes.claimed_processes() if one.folder.startswith(f"{pool}/")]
     claims = {i.lease.claim for i in mill.snapshot().items.values() if i.lease}
     del now
     lost = [one for one in marked if one.claim not in claims]
@@ -50,7 +50,7 @@ def orphans(mill: Mill, now: Snapshot) -> Diagnoses:
     def fix() -> str:
         if workers(mill):
             return "left them alone: gitmill is at work here, and ends what is its own"
-        return f"ended {sum(processes.end_marked(claim) for claim in {o.claim for o in lost})}"
+        return f"ended {sum(processes.end_claimed(claim) for claim in {o.claim for o in lost})}"
 
     if lost:
         shown = ", ".join(f"{one.pid} ({one.name})" for one in lost[:_SHOWN])

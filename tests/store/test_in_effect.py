@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gitmill.core.trailers import EventRecord
-from gitmill.store.history import UNDOES, Entry, standing
+from gitmill.store.history import UNDOES, Entry, in_effect
 
 
 def entry(name: str, undoes: str = "") -> Entry:
@@ -14,15 +14,15 @@ def entry(name: str, undoes: str = "") -> Entry:
     return Entry(name, 0, "Ada", name, EventRecord(event="edited", id=name, extra=extra))
 
 
-def counted(told: list[Entry]) -> list[str]:
-    return [one.commit for one in standing(reversed(told))][::-1]
+def counted(history: list[Entry]) -> list[str]:
+    return [entry.commit for entry in in_effect(reversed(history))][::-1]
 
 
 def test_what_was_undone_and_the_undoing_do_not_count():
-    told = [entry("a"), entry("b"), entry("u", "b")]
-    assert counted(told) == ["a"]
-    assert counted([*told, entry("v", "a")]) == []
-    assert counted([*told, entry("c")]) == ["a", "c"]
+    history = [entry("a"), entry("b"), entry("u", "b")]
+    assert counted(history) == ["a"]
+    assert counted([*history, entry("v", "a")]) == []
+    assert counted([*history, entry("c")]) == ["a", "c"]
     assert counted([entry("a"), entry("b"), entry("c"), entry("u", "b c")]) == ["a"]
 
 
@@ -33,12 +33,12 @@ def test_a_commit_by_hand_is_no_event():
 @given(st.lists(st.integers(0, 3)))
 def test_it_is_a_stack(moves: list[int]):
     """Zero undoes the last that counts, if there is one; anything else is a new event."""
-    told: list[Entry] = []
+    history: list[Entry] = []
     stack: list[str] = []
     for number, move in enumerate(moves):
         if move == 0 and stack:
-            told.append(entry(f"u{number}", stack.pop()))
+            history.append(entry(f"u{number}", stack.pop()))
         else:
-            told.append(entry(f"e{number}"))
+            history.append(entry(f"e{number}"))
             stack.append(f"e{number}")
-    assert counted(told) == stack
+    assert counted(history) == stack

@@ -1,4 +1,4 @@
-"""Who has moved a ref, as its reflog tells it."""
+"""Who has moved a ref, according to its reflog."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import subprocess
 import pytest
 
 from gitmill.git import tamper
+from gitmill.git.ref_changes import Actor, moved_refs
 from gitmill.git.repo import Repository
-from gitmill.git.tamper import Actor
 from tests.support.repos import Repo, Sandbox
 
 MARKER = "claim@attempts.gitmill.invalid"
@@ -21,7 +21,7 @@ def repo(sandbox: Sandbox) -> Repo:
 
 
 def picture(repo: Repo) -> tamper.GitDirSnapshot:
-    return tamper.take(repo.git_dir, Repository.open(repo.path).reader)
+    return tamper.take_snapshot(repo.git_dir, Repository.open(repo.path).reader)
 
 
 def as_they(repo: Repo, *argv: str) -> None:
@@ -32,7 +32,7 @@ def as_they(repo: Repo, *argv: str) -> None:
 def seen(
     repo: Repo, before: tamper.GitDirSnapshot, after: tamper.GitDirSnapshot
 ) -> dict[str, Actor]:
-    moved = tamper.moved(repo.git_dir, before, after, MARKER)
+    moved = moved_refs(repo.git_dir, before, after, MARKER)
     return {change.ref: change.who for change in moved}
 
 
@@ -74,16 +74,3 @@ def test_heads_and_refs_that_go(repo: Repo):
     assert seen(repo, before, picture(repo)) == {
         "HEAD": Actor.OTHERS, "refs/heads/gone": Actor.UNKNOWN, "refs/heads/topic": Actor.OTHERS,
     }  # fmt: skip
-
-
-def test_names_stand_as_words_in_a_trace(tmp_path):
-    trace = tmp_path / "trace"
-    trace.write_text(
-        '{"event":"version"}\n{"event":"start","argv":["git","branch","-D","topic/one"]}\n'
-        '{"event":"start","argv":["git","config","Alias.st","x"]}\n{"event":"start","argv":["gi'
-    )
-    assert tamper.named(trace, "topic/one")
-    assert tamper.named(trace, "alias.st")
-    assert not tamper.named(trace, "top")
-    assert not tamper.named(trace, "")
-    assert not tamper.named(tmp_path / "none", "topic/one")
