@@ -1,4 +1,4 @@
-"""Which agent does a stage: the first of its plan that is here, may, and does not cool down."""
+"""Choose the agent of a stage: the first of the plan that is installed, allowed and available."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def choose(
     cooling: Mapping[str, Cooling],
     now: datetime,
 ) -> PlannedAgent | None:
-    """Return the agent that does a stage of an item, None where the stage needs none.
+    """Return the agent for a stage of an item, None if the stage needs none.
 
-    Raises `AgentMissingError` when nobody may, and a `NotNowError` when none of those that may is
-    here and does not cool down: then it says until when.
+    Raises `AgentMissingError` when no agent is allowed to do it, and a `NotNowError` with the time
+    when all allowed agents are missing or cool down.
     """
     if not stage.agents:
         return None
@@ -49,7 +49,7 @@ def choose(
 
 
 def _did(plan: FrozenPlan, item: Item, stage: PlannedStage) -> set[str]:
-    """Return who has done, for the work as it is, a stage that this one must be distinct from."""
+    """Return the agents that did, for the present work, a stage this one must be distinct from."""
     authors = {AUTHOR, *(other.name for other in plan.stages if other.is_authoring)}
     done = {item.builder} if item.builder and authors & {*stage.distinct_from} else set()
     approved = (entry for entry in item.reviewed if entry.stage in stage.distinct_from)
@@ -72,7 +72,7 @@ def _rests(
     cooling: Mapping[str, Cooling],
     now: datetime,
 ) -> NotNowError:
-    """Return why none of these agents can be asked: by what ends by itself first."""
+    """Return why none of these agents can run; of several reasons the one that ends first."""
     cold = [cooling[agent.name] for agent in able if agent.name in cooling]
     told = [
         f"{agent.name:<10} {cooling[agent.name].told(now)}"
@@ -105,6 +105,6 @@ def _rests(
 
 
 def _sign_in(name: str) -> str:
-    """Return what a person does to sign an agent in; its `SIGN_IN` is the command, if it says."""
+    """Return the command that signs an agent in: its `SIGN_IN` if it has one."""
     command = "" if name not in agents.names() else agents.load(name).SIGN_IN
     return f"sign in with `{command}`" if command else f"sign in to {name}"

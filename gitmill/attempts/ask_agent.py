@@ -1,4 +1,4 @@
-"""Ask an agent to do a stage: what it is sent, how it runs, what it reports."""
+"""Run the agent of a stage: its prompt, its command, its report."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from gitmill.workspace.workspace import Workspace
 def ask(
     mill: Mill, state: AttemptState, here: Workspace, findings: tuple[Finding, ...] = ()
 ) -> Report:
-    """Let the agent work in a workspace. `findings` are what a builder has to mend.
+    """Run the agent in a workspace. `findings` are the ones that a builder has to fix.
 
-    Raises `UntrustedError` before anything runs that nobody has trusted here.
+    Raises `UntrustedError` before any command runs that is not trusted on this machine.
     """
     who, item = state.performer, state.item
     named = {f"agents.{who.name}": who.line} if who.line else {}
@@ -91,5 +91,5 @@ def _attempt(
 
 
 def _as_permitted(here: Workspace, stage: PlannedStage) -> agents.Execute:
-    """Return what runs a command with the stage's rights, whatever an adapter says of it."""
+    """Return an executor that enforces the stage's permission, whatever an adapter asks for."""
     return lambda command: here.execute(replace(command, access=stage.permission.value))

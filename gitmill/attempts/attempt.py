@@ -34,7 +34,7 @@ from gitmill.workspace.run_checks import checks_of, checks_verdict, inspect_chan
 
 @dataclass(frozen=True, slots=True)
 class StageProgress:
-    """One line of progress: a stage that begins (`verdict` empty) or has ended."""
+    """One line of progress: a stage that starts (`verdict` empty) or has ended."""
 
     item: str
     stage: str
@@ -50,9 +50,9 @@ Progress = Callable[[StageProgress], None]
 def run_stages(
     mill: Mill, state: AttemptState, stages: Sequence[PlannedStage], progress: Progress
 ) -> AttemptResult:
-    """Take claimed work through stages and record the outcome.
+    """Run the stages of a claim and record the outcome.
 
-    Raises `KeyboardInterrupt` and what is wrong with the set-up after giving the lease back.
+    Raises `KeyboardInterrupt` and the errors of the set-up after it has released the lease.
     """
     with AttemptMonitor(mill, state.item, state.claim, state.allowance) as monitor:
         state.monitor = monitor
@@ -81,10 +81,10 @@ def _run_and_record(
         _release(mill, state, "stopped")
         raise
     except SetUpError:
-        _release(mill, state, "given back, the set-up failed")
+        _release(mill, state, "released, the set-up failed")
         raise
     except UnusableRepositoryError:
-        raise  # it is gone: there is nothing left to give the lease back to
+        raise  # the repository is missing, and with it the lease
     except GitmillError as error:
         evidence = "\n".join([error.message, *error.evidence])
         took = time.monotonic() - clock
@@ -95,7 +95,7 @@ def _run_and_record(
         )
         verdict = Verdict(VerdictWord.FAIL, error.message, (Finding(evidence),))
     except BaseException:
-        _release(mill, state, "given back after an unexpected error")
+        _release(mill, state, "released after an unexpected error")
         raise
     verdict = secret_scan.clean_verdict(verdict)
     found = mill.tampered.pop(state.claim, [])
@@ -175,7 +175,7 @@ def _verdict(report: Report) -> Verdict:
 
 def _release(mill: Mill, state: AttemptState, why: str) -> None:
     if state.builder:
-        return  # a person keeps the lease, and the worktree with the work
+        return  # a person keeps lease and worktree
     held = tampering(mill.tampered.pop(state.claim, []))
     step = Step(
         event=Event.HELD if held else Event.RELEASED,
@@ -187,4 +187,4 @@ def _release(mill: Mill, state: AttemptState, why: str) -> None:
     try:
         mill.apply(state.item.id, step)
     except (LeasedError, GitmillError):
-        return  # somebody took the item away meanwhile, so there is nothing to give back
+        return  # the lease was taken over in the meantime

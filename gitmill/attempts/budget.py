@@ -1,7 +1,7 @@
-"""Budgets: what items and the day have cost, from their run logs, held against the policy.
+"""Budgets: the costs of items and of the day, from run logs, compared with the policy.
 
-The sum of the day is kept in `.git/gitmill/spent.json` for a state commit, so that the next look
-reads only what came since; without that file the events of the day are read once more.
+The sum of the day up to a state commit is stored in `.git/gitmill/spent.json`, so that the next
+run reads only later events. Without that file it reads the events of the day again.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ _FIELDS = ("agent", "usage", "cost", "seconds")
 
 
 def allowance(mill: Mill, snapshot: Snapshot, policy: Policy, item: Item) -> Allowance:
-    """Return what the next attempt at an item may cost.
+    """Return the budget of the next attempt at an item.
 
-    Raises `ItemBudgetError` and `DayBudgetError` when it may not begin.
+    Raises `ItemBudgetError` or `DayBudgetError` when the attempt may not start.
     """
     budget, parts = policy.budget, []
     if bounds := _bounds(budget.attempt):
@@ -77,7 +77,7 @@ def allowance(mill: Mill, snapshot: Snapshot, policy: Policy, item: Item) -> All
 
 
 def day_budget(mill: Mill, snapshot: Snapshot) -> dict[str, Any]:
-    """Return what the day has cost against its budget, as `status` says it; empty without one."""
+    """Return the day's cost and budget in the form of `status`; empty without a budget."""
     bounds = _bounds(_day(mill, snapshot))
     if not bounds:
         return {}
@@ -87,7 +87,7 @@ def day_budget(mill: Mill, snapshot: Snapshot) -> dict[str, Any]:
 
 
 def _day(mill: Mill, snapshot: Snapshot) -> DayBudget:
-    """Return the budget of the day, with little effort where the policy has none or is broken."""
+    """Return the day's budget; cheap if the policy has none or is broken."""
     from gitmill.config import parse_policy  # noqa: PLC0415  (pulls in tomllib)
 
     reader, ref = mill.repository.reader, mill.target_ref(snapshot)
@@ -108,7 +108,7 @@ def _bounds(budget: AttemptBudget | ItemBudget | DayBudget) -> Bounds:
 
 
 def spent_on(snapshot: Snapshot, item: Item) -> Spent:
-    """Return what an item has cost since its budget began."""
+    """Return the cost of an item since the start of its budget."""
     spent = NOTHING
     for path in snapshot.files(layout.runs_folder(item.id)):
         number = path.rpartition("/")[2].partition("-")[0]
@@ -118,7 +118,7 @@ def spent_on(snapshot: Snapshot, item: Item) -> Spent:
 
 
 def facts(data: bytes) -> Mapping[str, Any]:
-    """Return what a run log says of its cost; nothing of one that cannot be read."""
+    """Return the cost fields of a run log; none of an unreadable one."""
     end = data.find(b"\n---\n", 4)  # its body, which may be long, says nothing of that
     document = Document.from_bytes(data[: end + 5] if end > 0 else data)
     try:
@@ -128,7 +128,7 @@ def facts(data: bytes) -> Mapping[str, Any]:
 
 
 def spent_today(mill: Mill, snapshot: Snapshot) -> Spent:
-    """Return what all attempts have cost that ended since midnight UTC."""
+    """Return the cost of all attempts that ended since midnight UTC."""
     midnight = _midnight(mill.now())
     day, path = f"{midnight:%Y-%m-%d}", mill.repository.private / FILE
     tip, known = _kept(mill, day)
@@ -161,7 +161,7 @@ def _kept(mill: Mill, day: str) -> tuple[str, Spent]:
 
 
 def _since(backend: Backend, at: str, tip: str, midnight: float, known: Spent) -> Spent:
-    """Add up from a commit down to the one whose sum is known, else down to midnight."""
+    """Add up the events from a commit back to the one with a stored sum, else to midnight."""
     spent = NOTHING
     for entry in entries(backend, at):
         if entry.commit == tip:

@@ -1,4 +1,4 @@
-"""Build and review: where an agent works, and what becomes of the tree that it leaves."""
+"""Build and review: the agent's workspace, and the commit made from the tree that it leaves."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from gitmill.workspace.workspace import open_workspace
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A build attempt: the target commit that it stands on, its commit, what the agent said.
+    """A build attempt: the target commit it is based on, its commit, the agent's report.
 
     `kept` is the ref that holds the commit until it has been recorded.
     """
@@ -38,7 +38,7 @@ class Built:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where a build begins: the target's tip, the commit to check out, what to tell the builder."""
+    """The start of a build: the target's tip, the commit to check out, the builder's findings."""
 
     onto: str
     commit: str
@@ -46,10 +46,10 @@ class Start:
 
 
 def start_of(mill: Mill, item: Item) -> Start:
-    """Return where the next build of an item begins.
+    """Return the start of an item's next build.
 
-    First from the target's tip; later from its work replayed onto the tip; from the bare tip, with
-    the conflict as a finding, where that does not go.
+    The first build starts from the target's tip, a later one from the work replayed onto the tip.
+    After a conflict it starts from the bare tip, with the conflict as a finding.
     """
     snapshot = mill.snapshot()
     tip = mill.target_tip(snapshot)
@@ -65,10 +65,10 @@ def start_of(mill: Mill, item: Item) -> Start:
 
 
 def build(mill: Mill, state: AttemptState) -> Built:
-    """Let the builder work in a worktree and commit the tree that it leaves, whatever git says.
+    """Run the builder in a worktree and commit the tree that it leaves, not its own commits.
 
-    Without a pass what stands in the worktree goes under a rescue ref, and so does what is left of
-    a tree that brings secrets: that is never a commit, whatever the agent says.
+    Without a pass the tree goes under a rescue ref. A tree with secrets never becomes a commit:
+    only the rest of it is rescued.
     """
     item, policy = state.item, state.policy
     start = start_of(mill, item)
@@ -98,13 +98,13 @@ def build(mill: Mill, state: AttemptState) -> Built:
 
 
 def _refused(findings: tuple[Finding, ...], kept: str) -> Verdict:
-    """Return the verdict on work that brings secrets."""
+    """Return the verdict on work that adds secrets."""
     told = [Finding(f"without those files the work is kept as {kept}")] if kept else []
     return Verdict(VerdictWord.FAIL, findings[0].message, (*findings, *told))
 
 
 def _without_set_up(mill: Mill, base: str, made: str, tree: str) -> str:
-    """Take out of a tree what the set-up had made and nobody has changed since."""
+    """Remove from a tree the files that the set-up made and the builder left unchanged."""
     backend = mill.store.backend
     left = {change.path: change.new for change in trees.changes(backend, base, tree)}
     undo: dict[str, Entry | bytes | None] = {
@@ -136,9 +136,9 @@ def landed_message(item: Item, *, agent: str, summary: str) -> str:
 
 
 def review(mill: Mill, state: AttemptState) -> Report:
-    """Let a reviewer judge a clean checkout of exactly the work; what it writes is thrown away.
+    """Run a reviewer in a clean checkout of exactly the work; files that it writes are discarded.
 
-    A side stage before there is any work sees the tip of the target.
+    Without work, as in a side stage before the first build, it sees the tip of the target.
     """
     commit = state.item.work or mill.target_tip(mill.snapshot())
     with open_workspace(

@@ -1,4 +1,4 @@
-"""Claim an item: the lease for its next stage, the plan, the agent, and what they may cost."""
+"""Claim an item: the lease for its next stage, its plan, its agent and its budget."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ GRACE = 120.0  # seconds that a lease outlives its stages' limits
 def claim(mill: Mill, item_id: str, *, after: str | None = None) -> AttemptState:
     """Take the lease for an item's next stage.
 
-    Raises `RefMovedError` when the item has moved on since event `after`, and a `NotNowError` or
-    `ItemBudgetError` when its attempt cannot begin now.
+    Raises `RefMovedError` when another event has followed event `after`, and a `NotNowError` or
+    `ItemBudgetError` when the attempt cannot start now.
     """
     token, event_id, now = mill.new_token(), mill.new_token(), mill.now()
     made: list[AttemptState] = []

@@ -1,6 +1,6 @@
-"""Agents that cool down on this machine after an outage: kept in `.git/gitmill/cooling.json`.
+"""Agents that cool down on this machine after an outage, stored in `.git/gitmill/cooling.json`.
 
-All processes of this repository share that file; without it nobody cools.
+All processes of this repository share that file. Without the file no agent is cooling down.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from gitmill.mill import Mill
 from gitmill.workspace import secret_scan
 
 FILE = "cooling.json"
-# The agent has talked to its service, whatever came of it.
+# The agent has reached its service, whatever the outcome.
 _ANSWERED = frozenset({ExitKind.COMPLETED, ExitKind.GARBLED, ExitKind.OVER_BUDGET})
 
 
 def cooling(mill: Mill) -> dict[str, Cooling]:
-    """Return the agents that are not to be asked now, by name."""
+    """Return the agents that cool down now, by name."""
     now = mill.now()
     return {
         name: one
@@ -36,7 +36,7 @@ def cooling(mill: Mill) -> dict[str, Cooling]:
 
 
 def note_outcome(mill: Mill, agent: str, report: Report) -> None:
-    """Let an agent cool down after an outage, and be as new after an answer."""
+    """Start the cool-down of an agent after an outage, and end it after an answer."""
     if report.exit in agents.OUTAGES:
         kind, why = report.exit.value, one_line(secret_scan.clean(report.problem), 200)
         now, jitter, login = mill.now(), mill.random(1)[0] / 255, _login(agent)
@@ -53,7 +53,7 @@ def note_outcome(mill: Mill, agent: str, report: Report) -> None:
 
 
 def clear_cooldown(mill: Mill, agent: str) -> None:
-    """Let an agent be asked again at once: it has just answered, or a person has tried it."""
+    """End the cool-down of an agent: it has just answered, or a person has tried it."""
     if agent in _read(mill.repository.private / FILE):
         _change(mill, lambda known: known.pop(agent, None))
 
@@ -77,7 +77,7 @@ def _read(path: Path) -> dict[str, Cooling]:
 
 
 def _login(name: str) -> str:
-    """Return 8 digits that change when the user signs in anew or sets another key."""
+    """Return 8 digits that change when the user signs in again or sets another key."""
     try:
         agent = agents.load(name)
     except AgentMissingError:

@@ -1,8 +1,8 @@
-"""What an attempt is doing now, for those who follow it: `.git/gitmill/live/<item>.jsonl`.
+"""The live log of a running attempt, for `log -f`: `.git/gitmill/live/<item>.jsonl`.
 
 One JSON object a line: `at`, `item`, `stage`, `who`, `kind` and `text`. Kinds are `begins` and
 `ended` (a stage), `does` (a tool call or text of the agent) and `over` (the attempt), which is the
-last one. Whoever writes holds a lock on the file, so a follower sees when that process is gone.
+last one. The writer holds a lock on the file, so a follower notices when that process dies.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from gitmill.mill import Mill
 from gitmill.workspace import secret_scan
 from gitmill.workspace.signals import workers
 
-LIMIT = 256 << 10  # bytes of what an agent does; the stages are always told
+LIMIT = 256 << 10  # bytes of an agent's actions; stages are always written
 LONGEST = 300  # characters of one line
 LOOKED_AT = 1 << 16  # characters of a longer one in which keys are looked for
 LOOK = 0.1  # seconds between two looks at what is followed
@@ -34,7 +34,7 @@ _END = re.compile(r"-----END [A-Z ]*PRIVATE KEY")
 
 
 class LiveLog:
-    """The file of one attempt, while it is under way."""
+    """The live log of one attempt."""
 
     def __init__(self, mill: Mill, item_id: str) -> None:
         self._mill, self._item = mill, item_id
@@ -50,12 +50,12 @@ class LiveLog:
         fcntl.flock(self._fd, fcntl.LOCK_EX)
 
     def stage(self, stage: str, who: str, ended: str = "") -> None:
-        """Tell of a stage that begins, or how it has ended."""
+        """Write that a stage starts, or how it has ended."""
         self._stage, self._who = stage, who
         self._write("ended" if ended else "begins", ended)
 
     def does(self, text: str) -> None:
-        """Tell what the agent does, without secrets and on one line, as long as there is room."""
+        """Write an action of the agent on one line without secrets, up to the size limit."""
         if self._room <= 0:
             return
         hidden = self._in_key  # a key that spans lines is none to the detectors line by line
@@ -67,7 +67,7 @@ class LiveLog:
             self._write("does", shown if self._room > 0 else "… (the rest is not shown)")
 
     def over(self, text: str) -> None:
-        """Tell that the attempt is over, and what came of it."""
+        """Write the end of the attempt and its outcome."""
         self._write("over", text)
         os.close(self._fd)
 
@@ -81,7 +81,7 @@ class LiveLog:
 
 
 def _clean(text: str) -> str:
-    """Cut the secrets out of the beginning of a text; what may be half a one is left out."""
+    """Redact the beginning of a text, and drop its end, which may hold half a secret."""
     if len(text) <= LOOKED_AT:
         return secret_scan.clean(text)
     cut = secret_scan.clean(text[:LOOKED_AT])
@@ -96,12 +96,12 @@ def _sweep(folder: Path) -> None:
 
 
 def is_watched(mill: Mill, item_id: str) -> bool:
-    """Whether a process of this machine is at an attempt at an item, or just ending it."""
+    """Whether a process of this machine runs an attempt at an item, or is just ending it."""
     return _is_written(mill.repository.private / "live" / f"{item_id}.jsonl")
 
 
 def _is_written(path: Path) -> bool:
-    """Whether somebody still writes a file."""
+    """Whether a process still writes a file."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -139,7 +139,7 @@ class _Followed:
         return _is_locked(self.fd)
 
     def more(self) -> list[dict[str, Any]]:
-        """Return what came since."""
+        """Return the entries written since the last call."""
         found = []
         while part := os.read(self.fd, 1 << 16):
             *lines, self.rest = (self.rest + part).split(b"\n")
@@ -151,10 +151,9 @@ class _Followed:
 
 
 def follow(mill: Mill, item_id: str = "") -> Iterator[dict[str, Any]]:
-    """Yield what attempts on this machine do, as it happens.
+    """Yield the entries of running attempts on this machine as they are written.
 
-    Of one item until its attempt is over, of all until nobody works here any more; nothing when
-    that is so from the start.
+    For one item it ends with the attempt, for all items with the last worker of the repository.
     """
     folder, open_ = mill.repository.private / "live", dict[str, _Followed]()
     past = {_which(path) for path in folder.glob("*.jsonl") if not _is_written(path)}
@@ -180,7 +179,7 @@ def follow(mill: Mill, item_id: str = "") -> Iterator[dict[str, Any]]:
 
 
 def _which(path: Path) -> tuple[int, int]:
-    """Return what tells a file from a later one of its name, also where that gets its inode."""
+    """Return a key that differs for a later file of the same name, even with the same inode."""
     try:
         facts = path.stat()
     except FileNotFoundError:
@@ -191,7 +190,7 @@ def _which(path: Path) -> tuple[int, int]:
 def _look(
     folder: Path, item_id: str, open_: dict[str, _Followed], past: set[tuple[int, int]]
 ) -> None:
-    """Open the files of attempts that have begun since, those too that are over already."""
+    """Open the files of attempts that started since, including those that have ended already."""
     for path in sorted(folder.glob(f"{item_id or '*'}.jsonl")):
         try:
             inode = path.stat().st_ino
@@ -209,7 +208,7 @@ def _look(
 
 
 def _expected(mill: Mill, item_id: str) -> bool:
-    """Whether an attempt may still begin here: somebody works, and the item can go on."""
+    """Whether an attempt can still start: a worker is running, and the item is not at its end."""
     if not workers(mill):
         return False
     if not item_id:

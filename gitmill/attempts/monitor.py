@@ -1,4 +1,4 @@
-"""What follows an agent while it runs: its budget, its transcript, what others see of it."""
+"""Monitor an agent while it runs: its budget, its transcript, its live log."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from gitmill.mill import Mill
 
 
 class AttemptMonitor:
-    """Of one attempt, from its claim to its end."""
+    """The monitor of one attempt, from its claim to its end."""
 
     def __init__(self, mill: Mill, item: Item, claim: str, allowance: Allowance) -> None:
         self._mill, self._allowance = mill, allowance
         self._live = LiveLog(mill, item.id)
         run = f"{item.attempt + 1:03d}-{item.stage}"
         self.transcript: Path = transcripts.raw_path(mill, item.id, run, claim)
-        self.ended = "given back"
+        self.ended = "released"
 
     def __enter__(self) -> Self:
         return self
@@ -41,24 +41,24 @@ class AttemptMonitor:
         self._live.over(self.ended)
 
     def stage(self, stage: str, who: str, ended: str = "") -> None:
-        """Hear of a stage that begins or has ended."""
+        """Log that a stage starts or has ended."""
         self._live.stage(stage, who, ended)
 
     def progress(self, text: str) -> None:
-        """Hear what the agent does."""
+        """Log an action of the agent."""
         self._live.does(text)
 
     def spend(self, usage: Usage, cost: float | None) -> str:
-        """Hear what the agent has used so far; return why it has to stop, if it has to."""
+        """Compare the usage so far with the budget; return why the agent has to stop, else ""."""
         told = [count for count in (usage.input, usage.output) if count is not None]
         return self._allowance.over(tokens=sum(told) if told else None, cost=cost)
 
     def wall(self, timeout: float) -> float:
-        """Return how long the agent may take, which is a stage's timeout or less."""
+        """Return the time limit of the agent in seconds: the stage's timeout or less."""
         return min(timeout, self._allowance.seconds or timeout)
 
     def judged(self, report: Report, *, timeout: float, took: float) -> Report:
-        """Return the report with what the budget has to say about it."""
+        """Return the report, marked as over budget if the time budget ended the agent."""
         bound = self.wall(timeout)
         if report.exit is ExitKind.TIMED_OUT and bound < timeout and took >= bound:
             why = f"the budget: {took:.0f} s of {bound:.0f} s that were left"

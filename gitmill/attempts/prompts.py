@@ -1,4 +1,4 @@
-"""The prompt of a stage, filled with what this attempt is about, within a bound."""
+"""Fill the prompt of a stage for one attempt, within a size limit."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _WHOLE = "the current directory has the whole change"
 
 @dataclass(frozen=True, slots=True)
 class FilledPrompt:
-    """What is sent to an agent.
+    """The text for an agent.
 
-    `prompt` says all; with a `session` to go on with, `followup` is what that needs. `earlier` is
-    how many findings the prompt wants a word on.
+    `prompt` is complete; `followup` is the shorter text for a resumed `session`. `earlier` is the
+    number of findings that the prompt asks to be answered.
     """
 
     prompt: str
@@ -51,10 +51,10 @@ def fill_prompt(
     nonce: str,
     limit: int,
 ) -> FilledPrompt:
-    """Return what to send for an attempt. `findings` are what a builder has to mend.
+    """Return the filled prompt of an attempt. `findings` are the ones that a builder has to fix.
 
-    A reviewer gets those of its stage's last round, and judges in a session of its own each time.
-    Raises `AttemptError` when the template fails on this item.
+    A reviewer gets the findings of its stage's last round, and a new session each time. Raises
+    `AttemptError` when the template fails on this item.
     """
     snapshot = mill.snapshot()
     log = _last_log(snapshot, item, stage.name)
@@ -101,7 +101,7 @@ def _values(
 
 
 def _fitting(template: str, values: PromptValues, limit: int) -> str:
-    """Render within so many characters: of what is too long only the diff is cut further."""
+    """Render within `limit` characters: a prompt that is too long gets a shorter diff."""
     prompt = render_prompt(template, values)
     if len(prompt) <= limit or not values.diff:
         return prompt
@@ -125,7 +125,7 @@ def _to_resolve(log: Document | None) -> tuple[Finding, ...]:
 
 
 def _session(log: Document | None, who: PlannedAgent) -> str:
-    """Return the session that the same agent can go on with: one that came to its end."""
+    """Return the session that the same agent can resume: one that ended normally."""
     if log is None or log.value("agent") != who.name or log.value("exit") != "completed":
         return ""
     return str(log.value("session") or "")
@@ -140,7 +140,7 @@ def _last(log: Document) -> LastRun:
 
 
 def _failed(log: Document) -> tuple[FailedCheck, ...]:
-    """Return the checks that a run log has as red; what they printed stands in its findings."""
+    """Return the red checks of a run log; their output is in its findings."""
     found = read_findings(log)
     return tuple(
         FailedCheck(name, str(check.get("command")), excerpt(_about(name, found)))

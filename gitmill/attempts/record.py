@@ -1,4 +1,4 @@
-"""How an attempt ends: its run log, and the one event that records its outcome."""
+"""Record an attempt: its run log, and the one event of its outcome."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from gitmill.workspace.work import patch_of
 
 @dataclass(frozen=True, slots=True)
 class AttemptResult:
-    """The item as it stands after an attempt, and the event that the attempt ended with.
+    """The item after an attempt, and the event that the attempt ended with.
 
-    `outage` says that it was given back because the agent could not be reached.
+    With `outage` it was released because the agent could not be reached.
     """
 
     item: Item
@@ -40,7 +40,7 @@ class AttemptResult:
 
 
 def tampering(found: Sequence[Finding]) -> str:
-    """Return why an item is held after what was found beside its worktree, empty when it is not."""
+    """Return why tampering holds an item, empty if it does not."""
     grave = [finding.message for finding in found if finding.severity is Severity.HIGH]
     more = f", and {len(grave) - 1} more" if len(grave) > 1 else ""
     return secret_scan.clean(f"tampering: {grave[0]}{more}") if grave else ""
@@ -54,7 +54,7 @@ def run_log(
     started: str,
     seconds: float,
 ) -> RunLog:
-    """Return the record of an attempt; what its verdict says is free of secrets already."""
+    """Return the run log of an attempt. The verdict must be redacted already."""
     report = state.report
     head, agent = state.plan.stage(state.item.stage), state.agent.name if state.agent else ""
     return RunLog(
@@ -85,7 +85,7 @@ def _facts(mill: Mill, state: AttemptState) -> Mapping[str, Any]:
         told = {"input": usage.input, "output": usage.output, "cached": usage.cached}
         facts["usage"] = {key: count for key, count in told.items() if count is not None} or None
         reads = state.agent is None or _program(state.agent).READS_PROMPT
-        # What no model has a part in costs nothing; of anything else that is silent, who knows.
+        # Without a model the cost is 0; a model that reports no cost leaves it unknown.
         facts["cost"] = state.report.cost if reads else 0.0
         facts |= {"session": state.report.session, "model": state.report.model}
         facts["problem"] = secret_scan.clean(one_line(state.report.problem))
@@ -102,9 +102,9 @@ def _program(agent: PlannedAgent) -> agents.Agent:
 def record(
     mill: Mill, state: AttemptState, verdict: Verdict, log: RunLog, *, tampered: str = ""
 ) -> AttemptResult:
-    """Commit what an attempt came to. The work is kept when somebody took the item meanwhile.
+    """Commit the outcome of an attempt. If the lease was lost, only the work is kept.
 
-    `tampered` says why the item is held, whatever came out.
+    `tampered` is the reason to hold the item, whatever the outcome.
     """
     item = state.item
     tree = mill.tree_of(state.work) if state.work else ""
@@ -150,14 +150,14 @@ def record(
         outage = state.report is not None and state.report.exit in agents.OUTAGES
         return AttemptResult(mill.apply(item.id, step).item(item.id), settled.event, outage)
     except LeasedError:
-        # A person or a recovery took the item: the result is not recorded, the work is kept.
+        # A person or a recovery took the item over: keep the work, not the result.
         if state.built and not state.kept:
             keep_commit(mill, item.id, state.work)
         return AttemptResult(mill.snapshot().item(item.id), Event.LAPSED)
 
 
 def _held(state: AttemptState, verdict: Verdict, why: str) -> NextStep:
-    """Hold the item: a person may say yes to what has passed, else the stage is tried again."""
+    """Hold the item: a person may approve a stage that passed; otherwise it runs again."""
     item = state.item
     counters = dict(item.counters) | {item.stage: item.count(item.stage) + 1}
     passed = verdict.word is VerdictWord.PASS
@@ -167,7 +167,7 @@ def _held(state: AttemptState, verdict: Verdict, why: str) -> NextStep:
 
 
 def _forget_insane(state: AttemptState, verdict: Verdict) -> None:
-    """Let no ref keep what sanity refused, for it may hold a secret."""
+    """Drop work that sanity refused, so that no ref keeps it: it may hold a secret."""
     refused = state.stage.type is StageType.SANITY
     if refused and state.built and verdict.word is VerdictWord.RETURN:
         state.built, state.base, state.work = False, state.item.base, state.item.work
@@ -210,7 +210,7 @@ def _subject(settled: NextStep, at: str, verdict: Verdict, who: str) -> str:
         Event.APPROVAL_COUNTED: "passed, more approvals wanted",
         Event.RETURNED: "returned",
         Event.FAILED: "failed",
-        Event.RELEASED: "given back",
+        Event.RELEASED: "released",
         Event.BLOCKED: "blocked",
         Event.HELD: "held, tampering was seen",
         Event.ASKED: "passed, a person decides next"

@@ -20,7 +20,7 @@ from gitmill.workspace.workspace import Rights
 
 @dataclass
 class AttemptState:
-    """One attempt from its claim to its record; each stage adds what it found.
+    """One attempt from its claim to its record; each stage adds its results.
 
     `agent` is None when all stages are mechanical; `builder` is the person who built the work,
     empty when the agent did; `kept` is the ref that holds the work until it is recorded.

@@ -1,7 +1,7 @@
-"""The raw output of agents: redacted, cut to a size, one file per attempt under a ref of the item.
+"""Transcripts: the output of agents, redacted and size-capped, a file per attempt under a ref.
 
-While an agent runs, its output goes to a file below `.git/gitmill`, which only its user can read.
-What is stored is never part of a branch, and nothing of gitmill's pushes it.
+While an agent runs, its output goes to a file below `.git/gitmill` that only the user can read.
+A transcript is never part of a branch, and gitmill never pushes it.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ _FULL = b"\n[transcript is full]\n"
 
 
 def raw_path(mill: Mill, item_id: str, run: str, claim: str) -> Path:
-    """Return where the output of an attempt goes while it runs; `run` is its run log's name."""
+    """Return the file for the output of a running attempt; `run` is its run log's name."""
     folder = mill.repository.private / "transcripts"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder / f"{item_id}.{run}.{claim}.raw"
 
 
 def store(mill: Mill, path: Path, *, lost: bool = False) -> str:
-    """Put the output of an attempt that is over under its item's ref; return its name there.
+    """Store the output of an ended attempt under its item's ref; return its name there.
 
-    `lost` marks the attempt of a killed process, which has no run log. Empty when there is none.
+    `lost` marks the attempt of a killed process, which has no run log. Returns "" without output.
     """
     match = _NAME.fullmatch(path.name)
     if match is None or not path.exists():
         return ""
     text = "".join(secret_scan.clean(part.decode("utf-8", "replace")) for part in _parts(path))
     name = f"{match['run']}-lost-{match['claim'][:4]}.txt" if lost else f"{match['run']}.txt"
-    if lost:  # it was cut off anywhere
+    if lost:  # its last line may be incomplete
         text = text[: text.rfind("\n") + 1]
     if text.strip():
         _add(mill, match["item"], name, text.encode("utf-8", "replace"))
@@ -55,9 +55,9 @@ def store(mill: Mill, path: Path, *, lost: bool = False) -> str:
 
 
 def _parts(path: Path, limit: int = LIMIT) -> list[bytes]:
-    """Return the output, of a long one beginning and end, and between them how much is missing.
+    """Return the output; of a long one the beginning and the end, with the size of the gap.
 
-    Both are whole lines, and no key that spans lines is cut: half a key is none to the detectors.
+    Both parts are whole lines, and no key that spans lines is cut: detectors miss half a key.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -105,7 +105,7 @@ def read(mill: Mill, item_id: str) -> dict[str, str]:
 
 
 def collect(mill: Mill) -> Iterator[str]:
-    """Store what attempts of killed processes have printed; yield a sentence for each."""
+    """Store the output of attempts whose process was killed; yield a sentence for each."""
     held = {item.lease.claim for item in mill.snapshot().items.values() if item.lease}
     for path in sorted((mill.repository.private / "transcripts").glob("*.raw")):
         match = _NAME.fullmatch(path.name)
@@ -113,14 +113,13 @@ def collect(mill: Mill) -> Iterator[str]:
             continue
         with suppress(GitmillError, FileNotFoundError):
             if store(mill, path, lost=True):
-                yield f"kept what an attempt at {match['item']} had printed"
+                yield f"kept the output of an attempt at {match['item']}"
 
 
 def old(mill: Mill, *, older: float = 0.0) -> dict[str, str]:
-    """Return the transcripts of items that ended so many seconds ago, or are unknown, by item.
+    """Return the transcripts of items that are unknown or ended `older` seconds ago, by item.
 
-    Raises `BadDocumentError` while a document of the state cannot be read: it may be of an item
-    that goes on.
+    Raises `BadDocumentError` while an item cannot be read: it may still be open.
     """
     snapshot, now = mill.snapshot(), mill.now()
     for error in snapshot.broken.values():

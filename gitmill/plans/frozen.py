@@ -32,12 +32,12 @@ def plan_for(mill: Mill, snapshot: Snapshot, item: Item, tip: str) -> FrozenPlan
 
 
 def plan_of(mill: Mill, item: Item) -> FrozenPlan:
-    """Return the plan of an item that has begun. Raises `BadDocumentError` when it is gone."""
+    """Return the plan of a claimed item. Raises `BadDocumentError` when it is missing."""
     return read_plan(mill.snapshot(), item.plan)
 
 
 def read_plan(snapshot: Snapshot, hash12: str) -> FrozenPlan:
-    """Return a frozen plan that the state has. Raises `BadDocumentError`."""
+    """Return a frozen plan of the state branch. Raises `BadDocumentError` when it is missing."""
     path = layout.plan_path(hash12)
     data = snapshot.read(path)
     if data is None:
@@ -46,7 +46,7 @@ def read_plan(snapshot: Snapshot, hash12: str) -> FrozenPlan:
 
 
 def compile_at(mill: Mill, commit: str, *, mode: str | None = None) -> FrozenPlan:
-    """Compile what a commit of the target says. Raises `CannotCompileError` and the like."""
+    """Compile mode, loops and policy of a commit. Raises `CannotCompileError`, `BadConfigError`."""
     entry = trees.find(mill.store.backend, mill.tree_of(commit), ".gitmill")
     key = (entry.oid if entry else "", mode or "")
     if key not in _compiled:
@@ -79,7 +79,7 @@ def facts(policy: Policy) -> Mapping[str, AgentFacts]:
 
 
 def record_plan(mill: Mill, plan: FrozenPlan) -> bool:
-    """Write a plan to the state branch; whether it was new there."""
+    """Write a plan to the state branch; return whether it was new there."""
     path, event_id, person = layout.plan_path(plan.hash12), mill.new_token(), mill.person
 
     def build(snapshot: Snapshot) -> StateCommit | None:

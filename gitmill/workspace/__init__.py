@@ -1,1 +1,1 @@
-"""A worktree in which code of other people runs, and what keeps that code from doing harm."""
+"""The workspace: a worktree in which other people's code runs, and its protections."""

@@ -1,8 +1,8 @@
-"""The home that a run has instead of the user's: its own, with its toolchains but not its keys.
+"""The home of a run in place of the user's: with the user's toolchains and without the keys.
 
-Who writes the work keeps one for each item, so that a conversation can go on. What runs as a script
-or check gets a fresh one, and so does who judges: an author that is the same agent could leave
-settings there that its reviewer obeys. docs/sandbox.md says what is in it.
+A builder keeps one home per item, so that its session can be resumed. Scripts, checks and
+reviewers get a fresh one: a builder that is the same agent could leave settings there for its
+reviewer. docs/sandbox.md lists the contents.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FOLDER = "homes"  # in the pool's folder
 
 
 def environment(home: Path) -> dict[str, str]:
-    """Return the variables that lead programs into a home."""
+    """Return the environment variables of a home."""
     return {
         "HOME": str(home),
         "XDG_CONFIG_HOME": str(home / ".config"),
@@ -37,9 +37,9 @@ def environment(home: Path) -> dict[str, str]:
 
 
 def furnish(mill: Mill, home: Path) -> None:
-    """Make a home unless it is there: who the user is to git, and links to the user's tools.
+    """Create a home unless it exists: the user's git identity, and links to the user's tools.
 
-    Nothing is written into one that was used: its user may have put links there.
+    A used home is left alone: its run may have put links there.
     """
     if home.is_dir() and not home.is_symlink():
         return
@@ -56,7 +56,7 @@ def furnish(mill: Mill, home: Path) -> None:
 
 
 def _linked(mill: Mill) -> Iterator[tuple[str, Path]]:
-    """Yield what is linked into a home: by the same name as in the user's."""
+    """Yield the links of a home: name, and path in the user's home."""
     user = process.home()
     for name in private_paths.TOOLS:
         if (user / name).exists():
@@ -68,7 +68,7 @@ def _linked(mill: Mill) -> Iterator[tuple[str, Path]]:
 
 
 def _gitconfig(mill: Mill) -> str:
-    """Return a configuration by which `git commit` works in a test, and nothing else is special."""
+    """Return the minimal configuration with which `git commit` works in a test."""
     lines = []
     with suppress(GitmillError):
         name, _, mail = mill.repository.person.rpartition(" <")
@@ -88,10 +88,10 @@ def _quoted(value: str) -> str:
 def agents_own(
     mill: Mill, item: str, agent: str, login: tuple[Login, ...], *, keeps: bool
 ) -> Iterator[Path]:
-    """Hold the home of an item's agent, with the files that keep the user signed in.
+    """Hold a home for an item's agent, with the user's credentials for it.
 
-    It is the one of the attempts before if it `keeps` it, else a fresh one. One that another
-    process uses is not shared; the run gets another one then.
+    With `keeps` it is the home of the earlier attempts, else a fresh one. A home that another
+    process uses is not shared: the run gets another one.
     """
     folder = mill.pool.folder / FOLDER / item
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -116,7 +116,7 @@ def agents_own(
 
 
 def _cleared(home: Path) -> bool:
-    """Remove a home; False while it holds a login that cannot be given back."""
+    """Remove a home; False while it holds credentials that cannot be returned."""
     record = home.with_name(f"{home.name}{credentials.RECORD}")
     credentials.give_back(record)
     if record.exists():
@@ -126,7 +126,7 @@ def _cleared(home: Path) -> bool:
 
 
 def left(mill: Mill, snapshot: Snapshot) -> tuple[list[str], list[str]]:
-    """Return the items that have ended and have homes, and the homes that a login is lent to."""
+    """Return the ended items that still have homes, and the homes that hold credentials."""
     folders = sorted((mill.pool.folder / FOLDER).glob("*"))
     over = [folder.name for folder in folders if _is_over(snapshot, folder.name)]
     lent = [record for folder in folders for record in folder.glob(f"*{credentials.RECORD}")]
@@ -148,9 +148,9 @@ def _is_over(snapshot: Snapshot, name: str) -> bool:
 
 
 def clean_up(mill: Mill) -> list[str]:
-    """Give back logins that killed runs had, and remove homes that nobody needs any more.
+    """Return the credentials of killed runs, and remove the homes of ended items.
 
-    Returns one sentence for each token that was put back. Homes in use are left alone.
+    Returns one sentence for each token that was restored. Homes in use are left alone.
     """
     done: list[str] = []
     snapshot = mill.snapshot()
@@ -171,6 +171,6 @@ def clean_up(mill: Mill) -> list[str]:
 
 
 def give_back_logins(mill: Mill) -> None:
-    """Give back every login that was lent, while nobody works here."""
+    """Return all credentials, while no worker is running."""
     for record in (mill.pool.folder / FOLDER).glob(f"*/*{credentials.RECORD}"):
         credentials.give_back(record)

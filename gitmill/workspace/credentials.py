@@ -1,9 +1,8 @@
-"""A user who signed in through an agent's own CLI stays signed in, in the home of a run.
+"""The credentials of an agent's CLI, copied into the home of a run so that the user is signed in.
 
-The CLI's files are copied there for as long as the run lasts. A token that it refreshed is put in
-the place of the user's, whole or not at all, unless the user's own has changed meanwhile. A record
-beside the home says what was lent; it is written first and removed last, so that after a kill
-whoever comes next goes on with it.
+The copies last as long as the run. A token that the CLI refreshed replaces the user's, whole or
+not at all, unless the user's own has changed in the meantime. A record beside the home lists the
+copies; it is written first and removed last, so that the next process can finish after a kill.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _LIMIT = 1 << 20  # bytes; such files have some thousand
 
 @contextmanager
 def lent(home: Path, logins: tuple[Login, ...]) -> Iterator[None]:
-    """Copy what keeps the user signed in into a home, and take it away at the end."""
+    """Copy the user's credentials into a home, and remove them at the end."""
     record = home.with_name(home.name + RECORD)
     give_back(record)
     if record.exists():  # the one that is here is newer than the user's, which cannot be written
@@ -46,7 +45,7 @@ def lent(home: Path, logins: tuple[Login, ...]) -> Iterator[None]:
 
 
 def give_back(record: Path) -> list[str]:
-    """End what a record says was lent; returns one sentence for each token that was put back."""
+    """Return the credentials of a record; returns one sentence for each token that was restored."""
     try:
         told = {str(name): (str(own), str(digest))
                 for name, (own, digest) in json.loads(record.read_bytes()).items()}  # fmt: skip
@@ -84,9 +83,9 @@ def _give_back(own: Path, digest: str, lent: Path, folder: int) -> Iterator[str]
 
 
 def _is_alike(new: bytes, old: bytes) -> bool:
-    """Whether a file that a run left can be a refreshed one: it is the user's from then on.
+    """Whether a file that a run left can be a refreshed token, to become the user's.
 
-    A JSON object stays one that has what the old one had; anything else is not taken.
+    It must be a JSON object with all keys of the old one; anything else is refused.
     """
     try:
         was, now = json.loads(old), json.loads(new)
@@ -100,7 +99,7 @@ def _digest(data: bytes) -> str:
 
 
 def _read(path: Path | str, folder: int | None = None) -> bytes | None:
-    """Return a small regular file; below `folder`, which a run has written to, no link either."""
+    """Return a small regular file; below `folder`, which a run can write, links are refused."""
     flags = (
         os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (os.O_NOFOLLOW if folder is not None else 0)
     )
@@ -124,7 +123,7 @@ def _write(folder: int, name: str, data: bytes) -> None:
 
 @contextmanager
 def _folder(home: Path, name: str) -> Iterator[int]:
-    """Open the folder of a file below a home; links that a run put in the way are removed."""
+    """Open the folder of a file below a home; links that a run put there are removed."""
     fd = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         at = home
@@ -150,7 +149,7 @@ def _mode(name: str, folder: int) -> int:
 
 
 def _replace(path: Path, data: bytes, mode: int) -> None:
-    """Replace a file whole or not at all, also when the power goes."""
+    """Replace a file whole or not at all, even if the power fails."""
     new = path.with_name(f"{path.name}.gitmill-{os.getpid()}")
     new.unlink(missing_ok=True)
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

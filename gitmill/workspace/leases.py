@@ -1,4 +1,4 @@
-"""Leases as this machine writes and judges them: who holds an item, and whether that is over."""
+"""Leases of this machine: create one, find its process, tell whether it has lapsed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gitmill.supervision.processes import ProcessFacts, is_same_and_alive, this_
 def new_lease(
     mill: Mill, who: str, seconds: float, *, claim: str, process: bool = True
 ) -> dict[str, Any]:
-    """Return a lease as the document has it, held by this process unless `process` is off."""
+    """Return a lease in the form of the document, held by this process unless `process` is off."""
     until = timestamp(mill.now() + timedelta(seconds=seconds))
     lease: dict[str, Any] = {"claim": claim, "who": who, "until": until}
     if process:
@@ -36,5 +36,5 @@ def holder(lease: Lease) -> ProcessFacts:
 
 
 def has_lapsed(mill: Mill, lease: Lease) -> bool:
-    """Whether a lease may be taken away now."""
+    """Whether a lease has lapsed and may be taken over."""
     return lease.lapsed(mill.now(), alive=is_same_and_alive(holder(lease)))

@@ -1,7 +1,7 @@
-"""What in a home is nobody's business, and what in it are tools.
+"""The private paths and the tools of a home.
 
-Known places only: documentation of the tools named. A sandboxed run sees the former empty; its own
-home has links to the latter, which it can read.
+Both lists are the documented locations of known tools. A sandboxed run sees private paths empty;
+its own home has readable links to the tools.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from gitmill import process
 from gitmill.agents import base as agents
 
-# Below a home: keys, tokens, sessions, histories. Files that keep settings only are left.
+# Below a home: keys, tokens, sessions, histories. Files with mere settings stay visible.
 _SECRETS = (
     ".ssh", ".gnupg", ".password-store", ".local/share/keyrings", ".pki", ".vault-token",
     ".Xauthority", ".aws", ".azure", ".oci", ".config/gcloud", ".boto", ".s3cfg", ".config/doctl",
@@ -36,13 +36,13 @@ _SECRETS = (
     ".local/share/fish/fish_history", ".python_history", ".psql_history", ".mysql_history",
     ".node_repl_history",
 )  # fmt: skip
-# Whoever may speak to these can have things done outside of the sandbox.
+# Sockets of programs that act outside the sandbox for whoever talks to them.
 _SOCKETS = (
     "/run/user", "/run/docker.sock", "/run/podman", "/run/containerd/containerd.sock",
     "/run/crio/crio.sock", "/run/dbus/system_bus_socket", "/run/systemd/private",
     "/run/snapd.socket", "/run/libvirt", "/run/screen", "/run/tmux",
 )  # fmt: skip
-# Below a home, by name or link: toolchains and what they were told; no caches, no keys.
+# Below a home, by name or link: toolchains and their settings; no caches, no keys.
 TOOLS = (
     ".pyenv", ".local/bin", ".local/lib", ".local/share/uv", ".local/share/pipx",
     ".local/share/mise", ".local/share/rtx", ".asdf", ".rbenv", ".rvm", ".nodenv", ".nvm",
@@ -52,15 +52,15 @@ TOOLS = (
     ".config/mise", ".tool-versions", ".cache/ms-playwright", ".cache/puppeteer",
     ".cache/Cypress", ".cache/electron", ".claude/local", ".codex/packages",
 )  # fmt: skip
-# Variables that lead to an agent of keys or to a session of the user's.
+# Variables that lead to a key agent or to a session of the user.
 VARIABLES = frozenset(
     {"SSH_AUTH_SOCK", "SSH_AGENT_PID", "GPG_AGENT_INFO", "DBUS_SESSION_BUS_ADDRESS",
      "XDG_RUNTIME_DIR", "XAUTHORITY", "DOCKER_HOST", "CONTAINER_HOST", "TMUX", "STY"}
 )  # fmt: skip
-# What in git's configuration gives access: a header that is sent, a name and password in a URL.
+# Credentials in git's configuration: an HTTP header, a name and password in a URL.
 HEADER = re.compile(rb"^[ \t]*extraheader[ \t]*=.*\n?", re.IGNORECASE | re.MULTILINE)
 ADDRESS = re.compile(rb"(?<=http)(s?)://[^/@\s\"]+@")
-# What programs print when they are refused a write, git without the reason too.
+# Messages of programs whose write is refused; git's has no reason in it.
 REFUSED = re.compile(
     rb"[^\n\"\\]{0,200}(?:Read-only file system|EROFS"
     rb"|unable to create (?:temporary object directory|directory for))[^\n\"\\]{0,200}"
@@ -68,10 +68,10 @@ REFUSED = re.compile(
 
 
 def places() -> Iterator[Path]:
-    """Yield every file and folder that is there and that a sandboxed run must not see.
+    """Yield every existing file and folder that a sandboxed run must not see.
 
-    Of a login the whole folder: one that is given back takes the place of the file, and whoever
-    only had that covered would see it then.
+    Credentials are hidden by their whole folder: a returned token replaces its file, and a run
+    with only the old file hidden would see the new one.
     """
     homes = {os.fspath(process.home())}
     with suppress(KeyError):

@@ -1,6 +1,6 @@
-"""Nothing that an agent or a person wrote is thrown away: it goes under a rescue ref first.
+"""Rescue refs: work of an agent or a person goes under one before it is removed.
 
-Nothing, but for files that hold secrets: those stay where they are, and in git as they were.
+Files with secrets are left out: in git they keep the content of the start commit.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from gitmill.workspace import secret_scan
 
 
 def keep_worktree(mill: Mill, slot: Slot, item_id: str, commit: str) -> str:
-    """Put what a worktree holds under a rescue ref of the item; return the ref.
+    """Put the tree of a worktree under a rescue ref of the item; return the ref.
 
-    Nothing is kept, and the answer is empty, when it holds no more than `commit`, which was checked
-    out there, or the work of the item.
+    Returns "" when the tree equals that of `commit`, which was checked out there, or the work of
+    the item.
     """
     base = mill.tree_of(commit)
     tree = slot.take_tree(mill.store.backend, base)
@@ -24,7 +24,7 @@ def keep_worktree(mill: Mill, slot: Slot, item_id: str, commit: str) -> str:
 
 
 def keep_tree(mill: Mill, item_id: str, swept: secret_scan.ScrubbedTree, commit: str) -> str:
-    """Put a tree that began from `commit` under a rescue ref, as `keep_worktree` does."""
+    """Put a tree based on `commit` under a rescue ref, as `keep_worktree` does."""
     backend, tree = mill.store.backend, swept.tree
     work = backend.ref(f"{layout.WORK}{item_id}")
     if tree == mill.tree_of(commit) or (work is not None and mill.tree_of(work) == tree):
@@ -39,7 +39,7 @@ def keep_tree(mill: Mill, item_id: str, swept: secret_scan.ScrubbedTree, commit:
 
 
 def keep_commit(mill: Mill, item_id: str, commit: str) -> str:
-    """Put a commit that has no place of its own under a rescue ref of its item; return the ref."""
+    """Put a commit that no other ref holds under a rescue ref of its item; return the ref."""
     tree, number = mill.tree_of(commit), 1
     while True:
         ref = f"{layout.RESCUE}{item_id}/{number}"

@@ -37,7 +37,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """How a check ended on a tree; `status` as of a process, `cached` when it was not run again."""
+    """The result of a check on a tree: `status` as of a process, `cached` if it did not run."""
 
     check: Check
     definition: str
@@ -50,7 +50,7 @@ class CheckResult:
     flaky: bool = False
 
     def as_json(self) -> dict[str, object]:
-        """Return the form that run logs have."""
+        """Return the form of run logs."""
         told: dict[str, object] = {
             "name": self.check.name,
             "command": self.check.command,
@@ -64,20 +64,20 @@ class CheckResult:
 
     @property
     def finding(self) -> Finding:
-        """Return what a builder has to know of a red check."""
+        """The finding for the builder of a red check."""
         how = f"exited {self.status}" if self.ended == "exited" else self.ended
         text = f"check {self.check.name} (`{self.check.command}`) {how}\n{self.output}".rstrip()
         return Finding(text, Severity.HIGH)
 
 
 def checks_of(plan: FrozenPlan, item: Item) -> tuple[Check, ...]:
-    """Return what a checks stage runs: the plan's checks, or without any the item's criteria."""
+    """Return the checks of a checks stage: the plan's, or without any the item's criteria."""
     frozen = tuple(Check(c.name, c.command, c.timeout, tuple(c.inputs)) for c in plan.checks)
     return frozen or _criteria(item)
 
 
 def landing_checks(policy: Policy, item: Item) -> tuple[Check, ...]:
-    """Return what a candidate has to pass: the target's checks and the item's own criteria."""
+    """Return the checks of a candidate: the target's checks and the item's own criteria."""
     checks = policy_checks(policy)
     known = {check.command for check in checks}
     return (*checks, *(check for check in _criteria(item) if check.command not in known))
@@ -99,7 +99,7 @@ def policy_checks(policy: Policy) -> tuple[Check, ...]:
 
 
 def check_definition(mill: Mill, policy: Policy, check: Check, commit: str) -> str:
-    """Return 12 digits that name what a pass of this check means, see docs/formats.md."""
+    """Return the definition of a check as 12 digits, see docs/formats.md."""
     setup = setup_key(mill, policy, commit)
     return definition_of(check.command, check.inputs, setup, platform_name())
 
@@ -114,9 +114,9 @@ def run_checks(
     again: bool = False,
     stage: PlannedStage | None = None,
 ) -> list[CheckResult]:
-    """Run what has not passed on this commit's tree yet, up to the first that is red.
+    """Run the checks that have not passed on this commit's tree yet, up to the first red one.
 
-    `again` runs a red check once more; a pass then counts and is marked flaky.
+    `again` runs a red check a second time; a pass then counts and is marked flaky.
     """
     tree = mill.tree_of(commit)
     snapshot = mill.snapshot()
@@ -133,7 +133,7 @@ def run_checks(
                 results.append(_cached(check, d))
                 continue
             if any(not result.cached for result in results):
-                # What an earlier check has changed is not what lands.
+                # An earlier check may have changed files, which would not land.
                 here.slot.prepare(commit, keep=policy.worktree.keep)
             outcome = here.shell(check.command, seconds=check.timeout, name=check.name)
             result = _result(check, d, outcome)

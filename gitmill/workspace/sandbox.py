@@ -1,7 +1,7 @@
-"""The sandbox around what runs an agent's code: whether there is one, and what it leaves open.
+"""The sandbox around commands that run an agent's code: whether there is one, and its openings.
 
-Where it cannot be had, agents' own flags and the comparison of the git directory remain, and
-`doctor`, `status` and each run log say "not enforced". docs/sandbox.md is the whole of it.
+Without one, agents' own flags and the comparison of the git directory remain, and `doctor`,
+`status` and each run log show "not enforced". docs/sandbox.md has the details.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gitmill.supervision.bubblewrap import Bubblewrap, Sandbox
 from gitmill.workspace import private_paths
 
 ENFORCED, NOT_ENFORCED, OFF = "bubblewrap", "not enforced", "off"
-NOTE = "not-enforced"  # the file that tells `status` why there is no sandbox
+NOTE = "not-enforced"  # the file from which `status` knows why there is no sandbox
 
 
 def wanted(mill: Mill, policy: Policy) -> Enforce:
@@ -45,9 +45,9 @@ def wanted(mill: Mill, policy: Policy) -> Enforce:
 
 
 def require_sandbox(mill: Mill, policy: Policy) -> Bubblewrap | None:
-    """Return the sandbox of this machine, None where none is wanted.
+    """Return the sandbox of this machine, None if it is switched off.
 
-    Raises `SandboxMissingError` where it is required and cannot be had.
+    Raises `SandboxMissingError` when it is required and not available.
     """
     mode = wanted(mill, policy)
     if mode is Enforce.OFF:
@@ -55,7 +55,7 @@ def require_sandbox(mill: Mill, policy: Policy) -> Bubblewrap | None:
     here = find_sandbox(mill)
     if mode is Enforce.REQUIRED and not here.program:
         raise SandboxMissingError(
-            "the sandbox is required and cannot be had here", evidence=[here.why], hints=HINTS
+            "the sandbox is required and not available here", evidence=[here.why], hints=HINTS
         )
     return here
 
@@ -67,18 +67,18 @@ HINTS = (
 
 
 def find_sandbox(mill: Mill) -> Bubblewrap:
-    """Return the sandbox of this machine, whether it is wanted or not."""
+    """Return the sandbox of this machine, even if it is switched off."""
     return bubblewrap.find(mill.repository.preferences.get("bubblewrap", ""))
 
 
 def enforcement(mill: Mill, policy: Policy) -> str:
-    """Return what a run log says of the sandbox."""
+    """Return the sandbox entry of a run log."""
     here = require_sandbox(mill, policy)
     return OFF if here is None else ENFORCED if here.program else NOT_ENFORCED
 
 
 def leave_note(mill: Mill, policy: Policy) -> None:
-    """Leave word for `status`, or take it away."""
+    """Write or remove the note for `status`."""
     here = require_sandbox(mill, policy)
     path = mill.repository.private / NOTE
     with suppress(OSError):
@@ -89,7 +89,7 @@ def leave_note(mill: Mill, policy: Policy) -> None:
 
 
 def network(policy: Policy, stage: PlannedStage | None, *, model: bool = False) -> bool:
-    """Whether what a stage runs has a network; `model` is an agent that talks to one."""
+    """Whether commands of a stage have a network; `model`: the agent needs one for its model."""
     said = stage.network if stage else None
     return (said or (Network.ON if model else policy.sandbox.network)) is Network.ON
 
@@ -111,7 +111,7 @@ def sandbox_for(mill: Mill, policy: Policy, slot: Slot, *, network: bool) -> San
         blank=blank,
         writable=(slot.tmp, *_named(mill, "writable")),
         visible=(*_tools(), *_linked(), *([top] if top else []), *_named(mill, "readable")),
-        # Below the last one stands what agents print, before it is redacted.
+        # The last one holds the agents' output before it is redacted.
         hidden=(*private_paths.places(), pool, *others, mill.repository.private.resolve()),
         guarded=(common, slot.path / ".git"),
         substitutes=tuple(_without_keys(common / "config", slot.side / "config")),
@@ -120,7 +120,7 @@ def sandbox_for(mill: Mill, policy: Policy, slot: Slot, *, network: bool) -> San
 
 
 def _without_keys(config: Path, copy: Path) -> Iterator[tuple[Path, Path]]:
-    """Make a copy of git's configuration without the credentials that some put there, if any.
+    """Copy git's configuration without the credentials in it, if it has any.
 
     The checkout action of GitHub keeps its token there as a header, others have it in a URL.
     """
@@ -138,15 +138,15 @@ def _named(mill: Mill, name: str) -> tuple[Path, ...]:
 
 
 def _linked() -> Iterator[Path]:
-    """Yield where the links of a run's home lead: the user's may be a hidden place as a whole."""
+    """Yield the targets of a home's links: the user's home may be hidden as a whole."""
     return (path for name in private_paths.TOOLS if (path := process.home() / name).exists())
 
 
 @cache
 def _tools() -> tuple[Path, ...]:
-    """Return where programs are that are used by name; it matters for those that are hidden.
+    """Return the folders of programs on PATH, which stay visible where their parent is hidden.
 
-    A folder `bin` below /tmp belongs to an environment that is there as a whole.
+    A folder `bin` below /tmp belongs to an environment, which stays visible as a whole.
     """
     names = [*os.environ.get("PATH", "").split(os.pathsep), sys.prefix, sys.base_prefix]
     return tuple(dict.fromkeys(_whole(Path(name)) for name in names if name.startswith("/")))
@@ -158,7 +158,7 @@ def _whole(folder: Path) -> Path:
 
 
 def refused(output: bytes) -> Iterator[str]:
-    """Yield what the sandbox refused, as far as the output of what it held tells."""
+    """Yield the writes that the sandbox refused, as far as the command's output shows them."""
     seen = dict.fromkeys(private_paths.REFUSED.findall(output))
     for text in list(seen)[:5]:
         yield f"the sandbox refused: {text.decode('utf-8', 'replace').strip()}"

@@ -1,8 +1,8 @@
-"""Secrets in what an agent or a person left: no commit, ref or document ever holds one.
+"""Find secrets in the work of agents and people, so that no commit, ref or document holds one.
 
 Three searches add up: the values of the environment's secret variables, keys of well-known shapes,
-and the detectors of a library. The library is loaded when a text could hold something for it, works
-in this process, knows no comment that would silence it, and never asks a provider.
+and the detectors of a library. The library is loaded only for a text that could hold a secret,
+works in this process, obeys no comment that would silence it, and never asks a provider.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from gitmill.plans.policy import policy_now
 if TYPE_CHECKING:
     from kingfisher_sdk import Scanner
 
-# What the detectors look for has one of these: a long word, an address with a password in it, or a
-# telling name. A text with none is not worth loading them.
+# Every secret that the detectors know has one of these: a long word, a URL with a password, or a
+# typical name. For a text with none of them they are not loaded.
 _WORTH = re.compile(
     r"[A-Za-z0-9_+=-]{20}|://[^\s/]{0,128}:[^\s/]{0,128}@"
     r"|(?i:secret|token|passw|api_?key|credential|private|auth(?!or)|authoriz|bearer|curl)"
 )
 _CONTROLS = dict.fromkeys([*range(9), 11, 12, *range(14, 32), 0x7F, 0xFEFF], " ")
-_HELPER = 20  # what belongs to a key and is shorter is an account's name and the like
+_HELPER = 20  # shorter companions of a key are account names and the like
 
 
 def search(text: str) -> Iterator[Secret]:
@@ -44,12 +44,12 @@ def search(text: str) -> Iterator[Secret]:
 
 
 def clean(text: str) -> str:
-    """Return a text with every secret cut out, for what is about to be recorded."""
+    """Return a text with every secret redacted, before it is recorded."""
     return redaction.redact(text, [*process.secrets(), *(s.value for s in _detected(text))])
 
 
 def clean_verdict(verdict: Verdict) -> Verdict:
-    """Cut the secrets out of what a verdict says."""
+    """Return a verdict with every secret redacted."""
     findings = tuple(
         replace(found, message=clean(found.message), file=clean(found.file))
         for found in verdict.findings
@@ -60,7 +60,7 @@ def clean_verdict(verdict: Verdict) -> Verdict:
 def _detected(text: str) -> Iterator[Secret]:
     if not _WORTH.search(text):
         return
-    # What a key ends at is a space or a quote to them, not the NUL of a binary or a colour's code.
+    # To the detectors a key ends at a space or a quote, not at a NUL or a colour code.
     data = text.translate(_CONTROLS).encode("utf-8", "replace")
     for found in _scanner().scan(data):
         at = found.location
@@ -76,7 +76,7 @@ def _name(rule: str) -> str:
 
 @cache
 def _scanner() -> Scanner:
-    """Load the detectors: 0.3 s, and 4 s once a machine, for their compiled form is kept."""
+    """Load the detectors: 4 s the first time on a machine, then 0.3 s from their compiled form."""
     from kingfisher_sdk import Scanner  # noqa: PLC0415  (most commands inspect nothing)
 
     return Scanner()
@@ -84,14 +84,14 @@ def _scanner() -> Scanner:
 
 @dataclass(frozen=True, slots=True)
 class ScrubbedTree:
-    """A tree without the files that bring secrets, and what was found in those."""
+    """A tree without the files that add secrets, and the findings in those files."""
 
     tree: str
     findings: tuple[Finding, ...]
 
 
 def scrub(mill: Mill, base: str, tree: str) -> ScrubbedTree:
-    """Take out of a tree what brings secrets; such files are left as they are in tree `base`."""
+    """Remove secrets from a tree: files that add one keep their content of the tree `base`."""
     changes = list(trees.changes(mill.store.backend, base, tree))
     found = sanity.secrets_in(changed_files(mill, changes), search, allowed_now(mill))
     undo: dict[str, Entry | bytes | None] = {c.path: c.old for c in changes if c.path in found}
@@ -103,7 +103,7 @@ def scrub(mill: Mill, base: str, tree: str) -> ScrubbedTree:
 def allowed_now(mill: Mill) -> tuple[str, ...]:
     """Return the digests that the policy allows at the tip of the target; none if unreadable.
 
-    Not from the frozen plan: it is how a person helps an item that is under way.
+    They do not come from the frozen plan, so that a person can help an item under way.
     """
     try:
         return policy_now(mill).sanity.allow_secrets

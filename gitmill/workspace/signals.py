@@ -1,8 +1,8 @@
-"""Being told to stop, by Ctrl-C, a signal or `gitmill stop`.
+"""Stop requests: Ctrl-C, a signal or `gitmill stop`.
 
-What has to be told is noted at any time and obeyed where nothing is half done: while an agent or a
-check runs, and between two things to do. So no lease is taken without being given back, and git is
-never killed while it moves the user's checkout.
+A request is noted at any time and obeyed where nothing is half done: while an agent or a check
+runs, and between two actions. So every lease is released, and git is never killed while it moves
+the user's checkout.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def interruptible(mill: Mill) -> Iterator[None]:
     if _flag.listening or threading.current_thread() is not threading.main_thread():
         yield
         return
-    # What our parent has us ignore stays ignored, as behind `nohup` or a script's `&`.
+    # A signal that the parent process ignores stays ignored, as under `nohup` or a script's `&`.
     heard = [n for n in _NUMBERS if signal.getsignal(n) is not signal.SIG_IGN]
     _flag.listening, _flag.stop, _flag.interruptible = True, False, False
     old = {number: signal.signal(number, _flag.note) for number in heard}
@@ -67,7 +67,7 @@ def interruptible(mill: Mill) -> Iterator[None]:
 
 @contextmanager
 def interruptible_section() -> Iterator[None]:
-    """Let what is done here be cut off at any point by being told to stop."""
+    """Let a stop request interrupt the body at any point."""
     if not _flag.listening or threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -80,12 +80,12 @@ def interruptible_section() -> Iterator[None]:
 
 
 def raise_if_stopped() -> None:
-    """Raise `KeyboardInterrupt` when this process has been told to stop."""
+    """Raise `KeyboardInterrupt` if a stop was requested."""
     if _flag.listening and _flag.stop:
         raise KeyboardInterrupt
 
 
-# -- who works here --------------------------------------------------------------------------------
+# -- workers of this repository --------------------------------------------------------------------
 
 
 @contextmanager
@@ -100,7 +100,7 @@ def _listed(mill: Mill) -> Iterator[None]:
 
 
 def workers(mill: Mill) -> set[ProcessFacts]:
-    """Return the processes of this machine that work in this repository now, but for this one."""
+    """Return the other processes of this machine that work in this repository now."""
     found = set()
     for path in _folder(mill).glob("*.json"):
         with suppress(FileNotFoundError, ValueError, TypeError):

@@ -1,8 +1,8 @@
-"""Around everything that runs an agent's code: what it did to the repository is noticed.
+"""Notice what an agent's code does to the repository while it runs without a sandbox.
 
-Without a sandbox the git directory is writable for it. What was planted to be executed is put
-aside, refs of gitmill's are put back, anything else is told; the item is held in each case. What
-the user and other attempts do at the same time is theirs: see docs/hostile.md.
+The git directory is writable for it then. Planted executables are moved aside, gitmill's refs are
+restored, any other change is reported; the item is held in each case. Changes that the user and
+other attempts make at the same time are left alone: see docs/hostile.md.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _LOGGED = ("refs/heads/", "refs/remotes/", "refs/notes/", "refs/stash")  # a mov
 
 
 def identity(claim: str) -> dict[str, str]:
-    """Return the variables that make reflogs tell what the code of an attempt has moved.
+    """Return the variables that mark an attempt's own moves in reflogs.
 
-    Not for checks and criteria: a test may look at who it is that commits.
+    Checks and criteria do without: a test may depend on the identity of the committer.
     """
     return {"GIT_COMMITTER_NAME": "gitmill attempt", "GIT_COMMITTER_EMAIL": _mail(claim)}
 
@@ -39,7 +39,7 @@ def _mail(claim: str) -> str:
 
 
 class Guard:
-    """Compares the repository with how it stood when this was made or asked last."""
+    """Compares the repository with its state at the last check, or at the creation of the guard."""
 
     def __init__(self, mill: Mill, claim: str, trace: Path) -> None:
         self._mill = mill
@@ -57,9 +57,9 @@ class Guard:
             self._before = tamper.take_snapshot(self._common, self._mill.store.backend)
 
     def check(self) -> None:
-        """Undo and tell what is not as it was; `mill.tampered` gets a finding for each thing.
+        """Undo and report what has changed; `mill.tampered` gets a finding for each change.
 
-        Those of high severity hold the item.
+        Findings of high severity hold the item.
         """
         with self._mill.store.refs_lock():
             after = tamper.take_snapshot(self._common, self._mill.store.backend)
@@ -72,7 +72,7 @@ class Guard:
 
     def _compare(self, after: GitDirSnapshot) -> list[Finding]:
         before = self._before
-        # First what steers git: the calls that follow must not run what was planted.
+        # Git's settings come first: the calls that follow must not run planted programs.
         told = tamper.undo_planted(self._mill.repository.git, before, after, self._aside)
         found = [self._undo(one.text, one.key) for one in told]
         changes = moved_refs(self._common, before, after, _mail(self._claim))
@@ -96,7 +96,7 @@ class Guard:
                 yield self._undo(text, move.ref, proven=who.get(move.ref) is Actor.AGENT)
 
     def _undo(self, text: str, name: str, *, proven: bool = False) -> Finding:
-        """Note what is put back, for the others; who shares the time is not to be blamed for it."""
+        """Log a restored change for other guards; an attempt running by chance gets no blame."""
         self._aside.mkdir(parents=True, exist_ok=True)
         with self._undone.open("ab") as file:
             file.write(json.dumps({"text": text, "name": name}).encode() + b"\n")
@@ -104,7 +104,7 @@ class Guard:
         return Finding(text, Severity.HIGH if grave else Severity.LOW)
 
     def _seen_by_others(self) -> list[Finding]:
-        """Return what another guard was quicker to put back and our code has done, or may have."""
+        """Return the changes of this attempt that another guard was quicker to restore."""
         if not self._undone.exists():
             return []
         lines = self._undone.read_bytes()[self._read :].splitlines()
@@ -117,9 +117,9 @@ class Guard:
         ]
 
     def _is_alone(self) -> bool:
-        """Whether no other attempt or landing of this repository had its code run since `_before`.
+        """Whether no other attempt or landing of this repository has run code since `_before`.
 
-        Of other machines' too: what they run cannot have been here, so this errs to their favour.
+        Those of other machines count too, though they cannot have changed this clone.
         """
         snapshot = self._mill.snapshot()
         claims = {item.lease.claim for item in snapshot.items.values() if item.lease}
@@ -132,7 +132,7 @@ class Guard:
         return not claims - {self._claim}
 
     def _tell(self, change: RefChange) -> Iterable[Finding]:
-        """Tell of a ref of the user's; it stays where it is, and what it had is kept."""
+        """Report a moved ref of the user; it stays as it is, and its old commit is kept."""
         if change.who is Actor.OTHERS:
             return
         kept = ""
@@ -142,7 +142,7 @@ class Guard:
         yield Finding(f"{change.ref} was {_verb(change.old, change.new)}{kept}", severity)
 
     def _is_tampering(self, change: RefChange) -> bool:
-        """Whether it cannot have been the user, whose git leaves a line in the reflog."""
+        """Whether the user cannot have moved a ref: the user's git leaves a line in the reflog."""
         if change.who is Actor.AGENT:
             return True
         kind, _, name = change.ref.removeprefix("refs/").partition("/")
@@ -151,7 +151,7 @@ class Guard:
         return change.new is not None and change.ref.startswith(_LOGGED) and self._is_alone()
 
     def _keep(self, oid: str) -> str:
-        """Keep a commit that no ref may name any more; returns where."""
+        """Keep a commit that may have lost its ref; return the rescue ref."""
         mill = self._mill
         if mill.store.backend.read(oid)[0] != "commit":
             return oid[:12]

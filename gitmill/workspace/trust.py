@@ -1,9 +1,9 @@
-"""Which commands may run on this machine: those that somebody here has typed, read or approved.
+"""Trusted commands: those that a person on this machine has typed, read or approved.
 
 Checks, set-ups, scripts, criteria and agents' command lines come with a repository, from other
-people and from trackers. What they say is run only when its hash is in a file of this machine's,
-beside the worktrees of the repository. `GITMILL_TRUST=1` trusts everything, as CI jobs do that are
-told by other means what they may run.
+people and from trackers. A command runs only if its hash is in a file of this machine, beside the
+worktrees of the repository. `GITMILL_TRUST=1` trusts every command, for CI jobs that control them
+by other means.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def plan_commands(plan: FrozenPlan) -> dict[str, str]:
 
 
 def item_commands(item: Item) -> dict[str, str]:
-    """Return the commands that an item brings along."""
+    """Return the commands of an item: its script and its `$` criteria."""
     script = {f"script of {item.id}": item.script} if item.script.strip() else {}
     numbered = enumerate(item.commands, 1)
     return script | {f"criterion {number} of {item.id}": command for number, command in numbered}
@@ -56,7 +56,7 @@ def trust(mill: Mill, commands: Iterable[str]) -> list[str]:
 
 
 def untrusted(mill: Mill, commands: Mapping[str, str]) -> dict[str, str]:
-    """Return which of these commands nobody has trusted on this machine, by their keys."""
+    """Return the commands that are not trusted on this machine, by key."""
     if os.environ.get(VARIABLE) == "1" or not commands:
         return {}
     known = _known(mill)
@@ -80,7 +80,7 @@ def require_trusted(mill: Mill, commands: Mapping[str, str], *, item: str = "") 
 def require_runnable(
     mill: Mill, item: Item, policy: Policy, plan: FrozenPlan | None = None
 ) -> None:
-    """Raise `UntrustedError` unless all that an attempt or a landing of an item runs is trusted."""
+    """Raise `UntrustedError` unless all commands of an attempt or a landing are trusted."""
     require_trusted(mill, policy.commands | (plan_commands(plan) if plan else {}))
     require_trusted(mill, item_commands(item), item=item.id)
 

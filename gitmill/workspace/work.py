@@ -22,7 +22,7 @@ def replayed(mill: Mill, item: Item, onto: str) -> Replayed | Conflict:
 
 
 def conflict_finding(conflict: Conflict) -> Finding:
-    """Return what a builder has to know of a conflict."""
+    """Return a conflict as a finding for the builder."""
     text = "the work conflicts with what is on the target now\n" + "\n".join(conflict.messages)
     return Finding(text, file=conflict.paths[0] if conflict.paths else "")
 

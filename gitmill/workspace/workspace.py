@@ -1,4 +1,4 @@
-"""Where commands run: a slot of the pool, set up, with an environment that points into it."""
+"""The workspace of a command: a slot of the pool, set up, with an environment that points to it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from gitmill.workspace.trust import require_trusted
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """A prepared worktree, the environment for what runs in it, and the engine that runs it."""
+    """A prepared worktree, the environment of its commands, and the engine that runs them."""
 
     mill: Mill
     claim: str
@@ -40,10 +40,10 @@ class Workspace:
     home: Path
     sandbox: Sandbox | None
     guard: Guard | None  # where the sandbox does not keep code from the repository
-    made: str  # tree of the worktree after its set-up: what that made is nobody's work
+    made: str  # tree of the worktree after its set-up, whose products are no work
 
     def with_home(self, home: Path) -> Workspace:
-        """Return this place with another home, which may have been used before."""
+        """Return this workspace with another home, which may have been used before."""
         sandbox = self.sandbox
         if sandbox is not None:
             sandbox = replace(sandbox, writable=(*sandbox.writable, home))
@@ -52,7 +52,7 @@ class Workspace:
         )
 
     def with_network(self) -> Workspace:
-        """Return this place with a network, whatever its stage says."""
+        """Return this workspace with a network, whatever its stage allows."""
         return replace(self, sandbox=self.sandbox and replace(self.sandbox, network=True))
 
     def shell(self, script: str, *, seconds: float, name: str = "check") -> process.Outcome:
@@ -61,11 +61,11 @@ class Workspace:
         return self.execute(process.Command(argv, self.slot.path, self.env, b"", seconds, seconds))
 
     def execute(self, command: process.Command) -> process.Outcome:
-        """Run a command to its end, or to ours when we are told to stop.
+        """Run a command to its end, or until a stop is requested.
 
-        What it printed comes back without secrets, before anybody cuts it down to its last lines.
-        What it did to the repository beside its worktree is noticed then, and in part undone; in
-        the sandbox, what it was refused is told as far as it says so.
+        Its output is redacted before it is shortened. Changes to the repository outside the
+        worktree are noticed afterwards and in part undone; in the sandbox, refused writes are
+        reported as far as the output shows them.
         """
         agent_homes.furnish(self.mill, self.home)
         held = self.sandbox.wrap(command) if self.sandbox else command
@@ -95,9 +95,9 @@ def _clean(output: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """What a place is for: a run without limits (`full`), one with a network.
+    """The rights of a workspace: no limits (`full`), a network.
 
-    Where code can reach the repository, `signed` has reflogs tell what it moved there.
+    Where code can reach the repository, `signed` marks its moves in the reflogs.
     """
 
     full: bool = False
@@ -119,14 +119,14 @@ def open_workspace(
 ) -> Iterator[Workspace]:
     """Hold a worktree at a commit, set up by the policy. `kind` is `build` or `clean`.
 
-    Raises `SetUpError` when the set-up fails. After an exception what stands in a `build` slot is
-    put under a rescue ref; else it counts as recorded.
+    Raises `SetUpError` when the set-up fails. After an exception the tree of a `build` slot goes
+    under a rescue ref; otherwise it counts as recorded.
     """
     rights = rights or Rights()
     slot = mill.pool.acquire(kind, lambda *left: keep_worktree(mill, *left))
     try:
         key = setup_key(mill, policy, commit)
-        # Without kept paths nothing of a set-up outlives the cleaning of the slot.
+        # Without kept paths cleaning the slot removes all products of a set-up.
         same = bool(key and policy.worktree.keep and _stamp(slot) == key)
         with interruptible_section():
             slot.prepare(commit, holder=holder, keep=policy.worktree.keep if same else ())
@@ -147,7 +147,7 @@ def open_workspace(
         here = here.with_home(home)
         if key and not same:
             _set_up(mill, here.with_network(), policy, key)
-            remove(slot.tmp)  # what it left there would meet an agent
+            remove(slot.tmp)  # an agent must not see its leftovers
             (slot.tmp / findings.name).touch()
         if key and kind == "build":
             here = replace(here, made=slot.take_tree(mill.store.backend, tree))
@@ -179,13 +179,13 @@ def _set_up(mill: Mill, here: Workspace, policy: Policy, key: str) -> None:
             raise SetUpError(
                 f"set-up `{command}` {outcome.ended} with status {outcome.status}",
                 evidence=outcome.tail(6).splitlines(),
-                hints=["mend `[worktree] setup` in .gitmill/config.toml, then `gitmill run`"],
+                hints=["fix `[worktree] setup` in .gitmill/config.toml, then `gitmill run`"],
             )
     stamp.write_text(key)
 
 
 def setup_key(mill: Mill, policy: Policy, commit: str) -> str:
-    """Return what the set-up of a commit depends on, as 16 digits; empty without a set-up."""
+    """Return the key of a commit's set-up, 16 digits of its inputs; empty without a set-up."""
     if not policy.worktree.setup:
         return ""
     from gitmill.git import trees  # noqa: PLC0415  (only projects with a set-up)
@@ -225,7 +225,7 @@ def _python_path(worktree: Path) -> str:
     """Put this worktree's packages in front of an editable install of the user's checkout.
 
     `PYTHONPATH` comes before what `.pth` files and import hooks of editable installs add. Paths
-    that the user has set stay behind, but for those into a checkout of a repository.
+    of the user's own follow, except those into a checkout of a repository.
     """
     ours = [str(worktree / "src")] if (worktree / "src").is_dir() else []
     if any((worktree / name).exists() for name in ("pyproject.toml", "setup.py", "setup.cfg")):
