@@ -1,4 +1,4 @@
-"""Agents: what there is, and whether one works."""
+"""`gitmill agent …`: list the agents, try one."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _policy() -> tuple[Mill | None, Mapping[str, AgentPolicy]]:
 def try_agent(
     name: Annotated[str, typer.Argument(help="The agent, as `agent list` names it.")],
 ) -> int:
-    """Let an agent do one tiny task in a scratch repository; it calls its service, which may cost.
+    """Run one tiny task with an agent in a scratch repository; its service may charge for it.
 
     Model, options and command are those of the policy here.
     """
@@ -98,7 +98,7 @@ def try_agent(
 
 
 def _lines(done: Trial) -> list[str]:
-    """Return what happened, one thing a line."""
+    """Return the result, one fact per line."""
     word = "works" if done.passed else "does not work"
     lines = [f"{done.agent} {word}: {done.verdict} ({done.exit}) in {done.seconds:.1f}s"]
     lines += [f"  said     {done.summary}"] if done.summary else []

@@ -1,4 +1,4 @@
-"""An unexpected exception: one line, and a report that is ready to be pasted into an issue."""
+"""Unexpected exceptions: one line, and a report to paste into an issue."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gitmill.errors import BugError, GitmillError
 
 
 def report(bug: BaseException) -> int:
-    """Write the report and say where it is."""
+    """Write the report and print its path."""
     text = _text(bug)
     path = _write(text)
     hint = f"the report is {path}" if path else "run it again with `-v` for the traceback"
@@ -25,7 +25,7 @@ def report(bug: BaseException) -> int:
         BugError(
             f"gitmill stopped on an unexpected {type(bug).__name__}; "
             "what was committed before it stands",
-            hints=[hint, "what it left half-way is put right by `gitmill recover`"],
+            hints=[hint, "clean up unfinished work with `gitmill recover`"],
         )
     )
 
@@ -47,7 +47,7 @@ def _text(bug: BaseException) -> str:
 
 
 def _write(text: str) -> Path | None:
-    """Write the report into the repository's private folder, None where that cannot be done."""
+    """Write the report into the repository's private folder; return None if that fails."""
     from gitmill.flows.open_mill import private_folder
 
     try:

@@ -1,4 +1,4 @@
-"""The verbs of a day: status, run, undo, stop, recover, pause, resume."""
+"""The daily verbs: status, run, undo, stop, recover, pause, resume."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def run(
 
 
 def _resting(item_id: str, error: NotNowError) -> dict[str, Any]:
-    """Return why an item could not begin, as `--json` has it."""
+    """Return why an item could not start, in the form of `--json`."""
     until = error.until.isoformat().replace("+00:00", "Z") if error.until else None
     return {"item": item_id, "error": error.slug, "message": error.message,
             "evidence": list(error.evidence), "until": until}  # fmt: skip
@@ -144,7 +144,7 @@ def undo(
         typer.Option("--criterion", help="What a revert must pass: `$ command`. Repeatable."),
     ] = None,
 ) -> int:
-    """Take back an item's last event; what has landed is reverted through the queue."""
+    """Undo an item's last event; a landing is reverted through the queue."""
     from gitmill.flows import undo as flow
 
     if through not in ("approved", "landed"):
@@ -198,7 +198,7 @@ def _show_revert(undone: Undone) -> int:
 
 @verbs.command()
 def stop() -> None:
-    """End the work of this machine now: agents end, leases are given back."""
+    """Stop the work of this machine now: agents end, leases are released."""
     from gitmill.flows.stop import stop as stop_flow
 
     items = stop_flow(session.mill())
@@ -212,13 +212,13 @@ def stop() -> None:
 
 @verbs.command()
 def recover() -> None:
-    """Put right what killed processes left behind."""
+    """Clean up after killed processes."""
     from gitmill.flows.recover import recover as recover_flow
 
     done = recover_flow(session.mill())
     output.answer(done, {"done": done})
     if not done:
-        output.print_line("there was nothing to put right")
+        output.print_line("there was nothing to clean up")
     output.next_step("gitmill status")
 
 
@@ -226,7 +226,7 @@ def recover() -> None:
 def pause(
     message: Annotated[str, typer.Option("-m", "--message", help="Why.")] = "",
 ) -> None:
-    """Let no new attempt begin, in any clone; what runs goes on."""
+    """Stop new attempts from starting, in every clone; running ones go on."""
     from gitmill.flows.pause import pause as pause_flow
 
     pause_flow(session.mill(), message)
@@ -237,7 +237,7 @@ def pause(
 
 @verbs.command()
 def resume() -> None:
-    """Let new attempts begin again."""
+    """Let new attempts start again."""
     from gitmill.flows.pause import resume as resume_flow
 
     resume_flow(session.mill())

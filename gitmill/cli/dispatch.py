@@ -1,4 +1,4 @@
-"""Globals, the one command that was asked for, and the boundary for errors."""
+"""Parse global options, run one command, and handle every error."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gitmill.errors import (
     UsageError,
 )
 
-# Which module of this package has which word; a word is a verb or a noun, never both.
+# The module of each verb and noun; a word is never both.
 VERBS = {
     "init": "setup", "demo": "setup", "explain": "setup",
     "status": "daily", "run": "daily", "log": "history", "stop": "daily", "recover": "daily",
@@ -43,11 +43,11 @@ a day
   task new          describe a task
   run               carry ready tasks to the target
   task diff         see the work of a task
-  task approve      say yes to what waits; task return sends it back
+  task approve      approve what waits for you; task return sends it back
   queue land        land what is approved
-  log               the story of a task or of everything; -f follows what agents do
-  undo              take back the last thing that happened to a task
-  stop              end the work of this machine now
+  log               history of a task or of everything; -f follows running agents
+  undo              undo the last event of a task
+  stop              stop the work of this machine now
 
 more
   task              new list show edit diff path take submit ready approve return answer
@@ -56,29 +56,29 @@ more
   loop, mode        list show · loop check;  compile
   attempt           list show;  stats: lead time, attempts, usage and cost
   agent, config     list · agent try · config trust
-  pause, resume     no new attempt begins, in any clone
-  recover           put right what killed processes left; `run` begins with it
+  pause, resume     stop new attempts in every clone, and start them again
+  recover           clean up after killed processes; `run` does it first
   fsck              verify the whole history offline: state, landings, notes, refs
-  doctor            what is wrong here and what to type; --fix does what is safe
-  gc                drop what agents printed for tasks that ended long ago
+  doctor            problems here and the commands that help; --fix does the safe ones
+  gc                drop transcripts of tasks that ended long ago
 
 start
   demo              see it work in a small project of its own
   init              start in this repository
-  explain           what an error or a word means
-  uninit            take gitmill out again, everything of it in a bundle
+  explain           the meaning of an error or a term
+  uninit            remove gitmill, with a bundle of everything it stored
 
-`gitmill COMMAND --help` says more. Every command takes --json. With --at COMMIT, a
-commit of gitmill/state, what only reads says how it was then.
+More: `gitmill COMMAND --help`. Every command takes --json. With --at COMMIT, a commit
+of gitmill/state, commands that only read show the state at that time.
 """
 
-# What can be asked about another time; a bare noun lists.
+# Commands that take --at; a bare noun lists.
 READS = {
     "status": (), "log": (), "task": ("list", "show", "diff"), "queue": ("list",),
     "loop": ("list", "show"), "config": ("list",), "attempt": ("list", "show"), "stats": (),
 }  # fmt: skip
-# What does not begin with taking up what hands have committed: it only looks, at the present, or
-# there may be nothing whole to look at yet, or it does so itself.
+# Commands that do not apply hand edits first: they only read the present, run before or without a
+# complete state, or apply them on their own.
 LOOKS = frozenset({"mode", "fsck", "doctor", "explain", "uninit", "init", "demo", "recover"})
 
 
@@ -90,17 +90,18 @@ def dispatch(argv: Sequence[str]) -> int:
         return output.error(problem)
     except KeyboardInterrupt:
         if not output.settings.reads:
-            output.print_line("stopped; leases were given back")
+            output.print_line("stopped; nothing is lost")
+            output.next_step("gitmill run")
         return Exit.INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has enough; a second error while closing would say nothing.
+        # The reader closed the pipe; a second error while closing would be noise.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.OK
     except Exception as problem:  # noqa: BLE001  (the one boundary: a bug becomes a report)
         return _unexpected(problem)
 
 
-# What the machine refuses: read-only, not allowed, no space, over a quota or limit, a broken disk.
+# Refusals of the machine: read-only, no permission, no space, a quota or limit, a broken disk.
 _DENIED = frozenset({
     errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO,
 })  # fmt: skip
@@ -161,7 +162,7 @@ def _verb(name: str, args: list[str]) -> str:
 
 
 def _refuse_present(rest: list[str]) -> None:
-    """Raise `UsageError` when a command is not one that `--at` can be about."""
+    """Raise `UsageError` when a command does not take `--at`."""
     name, *args = rest
     if "--help" in args or name not in {**VERBS, **NOUNS} or _is_read(rest):
         return
@@ -169,7 +170,7 @@ def _refuse_present(rest: list[str]) -> None:
 
     shown = " ".join(filter(None, ["gitmill", name, _verb(name, args)]))
     raise UsageError(
-        f"{shown} is about the present, so it takes no --at",
+        f"{shown} works on the present, so it takes no --at",
         hints=[f"without it: `{shlex.join(['gitmill', *rest])}`"],
     )
 
@@ -178,7 +179,7 @@ _FOLDERS = ("--dir", "--bundle")  # options that take a path, which may be any b
 
 
 def _refuse_bytes(args: Sequence[str]) -> None:
-    """Raise `UsageError` for an argument that is no text: it would end up in documents."""
+    """Raise `UsageError` for an argument that is not UTF-8: it would get into documents."""
     for before, arg in pairwise(["", *args]):
         path = before in _FOLDERS or arg.startswith(tuple(f"{name}=" for name in _FOLDERS))
         if not path and arg.encode("utf-8", "replace").decode() != arg:

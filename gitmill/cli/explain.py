@@ -1,4 +1,4 @@
-"""What `explain` explains: each error by its own docstring, and the names of a prompt."""
+"""The texts of `explain`: errors by their docstrings, rules of fsck, variables of prompts."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ def _errors() -> dict[str, type[errors.GitmillError]]:
 
 
 def all_words() -> dict[str, str]:
-    """Return every word with its first sentence."""
+    """Return every term with its first sentence."""
     told = {slug: (inspect.getdoc(kind) or "").split("\n")[0] for slug, kind in _errors().items()}
     return told | {
-        "fsck": "What `gitmill fsck` holds a history against.",
-        "prompt": "Names that the prompt of a stage may use.",
+        "fsck": "The rules of `gitmill fsck`.",
+        "prompt": "The variables that the prompt of a stage may use.",
     }
 
 
 def is_known(word: str) -> bool:
-    """Whether a word can be explained; rules of fsck can, though the list has them as one."""
+    """Whether a term can be explained; the list has all rules of fsck as one term."""
     return word in RULES or word in all_words()
 
 
 def lines_of(word: str) -> list[str]:
-    """Return the explanation of a known word."""
+    """Return the explanation of a known term."""
     if word == "prompt":
         from gitmill.core.plans.prompt import VARIABLES
 
         return [f"{name:<22} {meaning}" for name, meaning in VARIABLES.items()]
     if word == "fsck" or word in RULES:
         rows = RULES if word == "fsck" else {word: RULES[word]}
-        head = "What `gitmill fsck` holds a history against:"
+        head = "The rules of `gitmill fsck`:"
         return [head, *(f"{rule:<22} {meaning}" for rule, meaning in rows.items())]
     kind = _errors()[word]
     code = f"Exit code {int(kind.code)}."

@@ -1,6 +1,6 @@
-"""`status` on a board that is known already: the tip is read, and what was kept for it printed.
+"""`status` from a stored board: read the tip of the state, print the board stored for it.
 
-The kept board is a file below `.git/gitmill`, keyed by the state commit; deleting it loses nothing.
+The board is a file below `.git/gitmill`, keyed by the state commit; deleting it loses nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ STATE = "refs/heads/gitmill/state"
 
 
 def status() -> bool:
-    """Print the kept board if it is of the state as it is now; whether it was."""
+    """Print the stored board if it is of the current state; return whether it was."""
     where = ("-C", output.settings.directory, "rev-parse", "--path-format=absolute")
     env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     done = process.run(("git", *where, "--git-common-dir", STATE), env=env, check=False)
@@ -50,7 +50,7 @@ def status() -> bool:
 
 
 def _cold(folder: Path) -> list[Cooling] | None:
-    """Return the agents that cool down; None where it takes more to know which."""
+    """Return the agents that cool down; None if the file alone cannot tell."""
     try:
         text = (folder / COOLING).read_text("utf-8")
     except FileNotFoundError:
@@ -62,7 +62,7 @@ def _cold(folder: Path) -> list[Cooling] | None:
 
 
 def keep(folder: Path, tip: str, board: Board) -> None:
-    """Keep the board of a state commit; what cannot be kept is made again next time."""
+    """Store the board of a state commit; without it the next status makes it again."""
     from gitmill.core.board import to_json
 
     new = folder / f"{KEPT}.new"
@@ -80,9 +80,9 @@ def show(
     cold: Sequence[Cooling] = (),
     budget: Mapping[str, Any] = NOTHING,
 ) -> None:
-    """Print the board and what to type next; agents that cool down; what the day has cost.
+    """Print the board, agents that cool down, the day's cost, and the next command.
 
-    `folder` is ours in the git directory.
+    `folder` is gitmill's own in the git directory.
     """
     from gitmill.cli.show import board_json, board_lines
 
@@ -118,7 +118,7 @@ def show(
 
 
 def _not_enforced(folder: Path) -> str:
-    """Return why the last run here had no sandbox, empty where it had one or none ran yet."""
+    """Return why the last run here had no sandbox; empty if it had one, or none ran yet."""
     try:
         return (folder / NOT_ENFORCED).read_text("utf-8", "replace").strip()
     except OSError:

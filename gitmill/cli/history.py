@@ -1,4 +1,4 @@
-"""What was and what is: the story, attempts one by one, all of them added up."""
+"""History: events, attempts, statistics."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def log(
     ] = 0,
     *,
     live: Annotated[
-        bool, typer.Option("-f", "--follow", help="Show what agents do here, as it happens.")
+        bool, typer.Option("-f", "--follow", help="Follow the running agents of this machine.")
     ] = False,
 ) -> None:
-    """Show the story of an item, or of everything: newest first."""
+    """Show the history of an item, or of everything: newest first."""
     from gitmill.cli.show import entry_json, entry_line
     from gitmill.flows import show
 
@@ -53,7 +53,7 @@ def log(
 
 
 def _follow(mill: Mill, item: str) -> None:
-    """Print what attempts do here, one line each, until they are over."""
+    """Print the actions of running attempts, one per line, until they end."""
     from gitmill.flows.attempts import follow
 
     lines = 0
@@ -61,14 +61,14 @@ def _follow(mill: Mill, item: str) -> None:
         lines += 1
         output.line(live_line(told), told)
     if not lines:
-        what = f"nobody works on {item} here" if item else "nothing is running here"
-        hint = f"begin with `gitmill run {item}`" if item else "begin with `gitmill run`"
+        what = f"no attempt at {item} is running here" if item else "nothing is running here"
+        hint = f"start one with `gitmill run {item}`" if item else "start with `gitmill run`"
         raise NothingToDoError(what, hints=[hint])
 
 
 @verbs.command()
 def stats() -> None:
-    """Show what work took: lead time, attempts, returns, usage and cost by stage and agent."""
+    """Show lead time, attempts, returns, usage and cost by stage and agent."""
     from gitmill.flows.stats import stats as stats_flow
     from gitmill.flows.stats import today as today_flow
 
@@ -85,26 +85,26 @@ def _lines(found: Stats) -> list[str]:
     if lead := found.lead_json():
         median, late = output.seconds(lead["median"]), output.seconds(lead["p90"])
         landed = f"({lead['count']} landed)"
-        lines.append(f"lead time   median {median}   9 of 10 within {late}   {landed}")
+        lines.append(f"lead time   median {median}   90% within {late}   {landed}")
     if not found.rows:
         return lines
-    heads = ("stage", "agent", "passed", "returned", "failed", "else", "back", "time", "tokens",
-             "cost")  # fmt: skip
+    heads = ("stage", "agent", "passed", "returned", "failed", "other", "released", "time",
+             "tokens", "cost")  # fmt: skip
     rows = [heads, *(_cells(row) for row in found.rows)]
-    rows.append(("in all", *[""] * 6, *_spent(found.total)))
+    rows.append(("total", *[""] * 6, *_spent(found.total)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [*lines, "", *(_aligned(row, widths) for row in rows)]
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    told = ("pass", "return", "fail", "given back")
-    others = sum(count for word, count in row.verdicts.items() if word not in told)
-    counts = [row.verdicts[word] for word in told[:3]] + [others, row.verdicts["given back"]]
+    named = ("pass", "return", "fail", "released")
+    others = sum(count for word, count in row.verdicts.items() if word not in named)
+    counts = [row.verdicts[word] for word in named[:3]] + [others, row.verdicts["released"]]
     return (row.stage, row.agent, *(str(count or "") for count in counts), *_spent(row.spent))
 
 
 def _spent(spent: Spent) -> tuple[str, str, str]:
-    """Return time, tokens and cost; what is not known of some attempts is said."""
+    """Return time, tokens and cost; unknown costs are counted."""
     tokens = f"{spent.tokens:,}" if spent.tokens else ""
     cost = f"${spent.cost:.2f}" if spent.attempts > spent.unpriced else ""
     if spent.unpriced:
@@ -148,7 +148,7 @@ def show_attempt(
     item_id: Annotated[str, typer.Argument(help="Of this item.", metavar="ID")],
     number: Annotated[int, typer.Argument(help="Which one; the last when left out.")] = 0,
 ) -> None:
-    """Show one attempt: its run log, and what the agent printed as far as it is kept."""
+    """Show one attempt: its run log, and the agent's output if it is stored."""
     from gitmill.cli.show import run_json
     from gitmill.flows.attempts import logs_of, transcript
 

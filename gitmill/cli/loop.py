@@ -65,7 +65,7 @@ def list_loops() -> None:
 
 
 def _pipeline(one: Loop | FrozenPlan) -> str:
-    """Return the stages in their order; those that only other verdicts lead to in brackets."""
+    """Return the stages in order; those that a pass never leads to in brackets."""
     from gitmill.core import pipeline
     from gitmill.core.plans.plan import FrozenPlan
 
@@ -110,7 +110,7 @@ def show(
 
 @loop.command()
 def check(name: Name = "deliver") -> None:
-    """Compile a loop as it is at the tip of the target, and say what is wrong with it."""
+    """Compile a loop at the tip of the target, and show its errors."""
     mill = session.mill()
     _known(name, _loops(mill))
     plan = _plan(mill)

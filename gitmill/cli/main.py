@@ -1,4 +1,4 @@
-"""The entry point. It imports nothing: `--version` answers before anything else is loaded."""
+"""The entry point. It imports nothing, so that `--version` answers before anything is loaded."""
 
 from __future__ import annotations
 

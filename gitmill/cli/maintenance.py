@@ -1,4 +1,4 @@
-"""Look after gitmill itself: doctor, gc, uninit."""
+"""Maintenance: doctor, gc, uninit."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def _verbs() -> None:
 @verbs.command()
 def doctor(
     *,
-    fix: Annotated[bool, typer.Option("--fix", help="Do what is safe of what would help.")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Apply the safe fixes.")] = False,
 ) -> int:
-    """Look at everything that can be wrong here and say what to type; changes nothing by itself."""
+    """Diagnose everything that can be wrong here, with the commands that help; changes nothing."""
     from gitmill.flows import doctor as flow
 
     folder = Path(output.settings.directory)
     told = flow.examine(folder)
-    done = flow.mend(told) if fix else []
+    done = flow.fix(told) if fix else []
     if done:
         told = flow.examine(folder)
     for sentence in done:
@@ -79,7 +79,7 @@ def gc(
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
 ) -> int:
-    """Drop what agents printed for tasks that ended long ago, or are no more.
+    """Drop the transcripts of tasks that ended long ago or no longer exist.
 
     The history itself stays whole.
     """
@@ -102,7 +102,7 @@ def uninit(
     *,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> int:
-    """Take gitmill out of this repository, everything of it saved in a bundle first."""
+    """Remove gitmill from this repository, after everything it stored is saved in a bundle."""
     from gitmill.flows import uninit as flow
 
     mill = session.mill()

@@ -1,4 +1,4 @@
-"""`gitmill mode …`: which agents serve which roles, and what more is asked of stages."""
+"""`gitmill mode …`: the agents of each role, and the requirements of stages."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def list_modes() -> None:
 
 @mode.command()
 def show(name: Annotated[str, typer.Argument(help="Name of the mode.", metavar="MODE")]) -> None:
-    """Show the roles of a mode with their agents in the order they are asked, and its gates."""
+    """Show the roles of a mode with their agents in order of preference, and its gates."""
     found, _ = _modes()
     if name not in found:
         raise UsageError(f"there is no mode {name}", hints=[f"known: {', '.join(sorted(found))}"])

@@ -1,6 +1,6 @@
-"""How things are said: answers on standard output, everything else on standard error.
+"""Output: answers on standard output, everything else on standard error.
 
-Colours are roles, never colours, outside of this file; everything is readable without them.
+Outside this file colours are roles; everything is readable without them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _PAST = {"pass": "passed", "return": "returned", "ask": "asked", "fail": "failed
 
 @dataclass
 class Globals:
-    """What can be said before or after any command."""
+    """The global options."""
 
     directory: str = "."
     quiet: bool = False
@@ -50,7 +50,7 @@ class Globals:
 
 @dataclass(frozen=True)
 class Past:
-    """The state commit that an answer is about when it is not the newest."""
+    """The state commit of an answer when it is not the newest."""
 
     commit: str
     time: datetime
@@ -58,11 +58,11 @@ class Past:
 
     @property
     def line(self) -> str:
-        """What stands above the answer."""
+        """The line above the answer."""
         return f"as of {self.time:%Y-%m-%d %H:%M} UTC, {self.commit[:10]} {self.subject}"
 
     def as_json(self) -> dict[str, str]:
-        """Return what `at` has in the answer."""
+        """Return the value of `at` in the answer."""
         time = self.time.isoformat().replace("+00:00", "Z")
         return {"commit": self.commit, "time": time, "subject": self.subject}
 
@@ -72,7 +72,7 @@ settings = Globals()
 
 
 def colored(stream: TextIO) -> bool:
-    """Whether a stream takes colour: asked for, else a terminal that nobody has told not to."""
+    """Whether a stream takes colour: if asked for, else on a terminal unless switched off."""
     if settings.color in ("always", "never"):
         return settings.color == "always"
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
@@ -81,7 +81,7 @@ def colored(stream: TextIO) -> bool:
 
 
 def style(text: str, role: str, stream: TextIO | None = None) -> str:
-    """Return the text in a role's colour, where the stream takes any."""
+    """Return the text in a role's colour if the stream takes colour."""
     code = _ROLES.get(role)
     if not code or not text.strip() or not colored(stream or sys.stdout):
         return text
@@ -107,13 +107,13 @@ def answer(lines: Sequence[str], data: Mapping[str, Any] | Callable[[], Mapping[
 
 
 def line(text: str, data: Mapping[str, Any]) -> None:
-    """Print one line of an answer that goes on, or with `--json` one document of it."""
+    """Print one line of a continuing answer, or with `--json` one document."""
     told = _json({"schema": SCHEMA} | dict(data)) if settings.json else safe(text)
     print(told, flush=True)
 
 
 def live_line(told: Mapping[str, Any]) -> str:
-    """Return what an attempt does, as one line."""
+    """Return one entry of a live log as a line."""
     kind, text = told.get("kind"), str(told.get("text", ""))
     if kind == "over":
         return f"{told.get('item', '')}  {style(text, 'accent')}"
@@ -123,13 +123,13 @@ def live_line(told: Mapping[str, Any]) -> str:
 
 
 def _json(data: Mapping[str, Any]) -> str:
-    """Return one line of JSON; a byte that is no text, as in a file's name, stays an escape."""
+    """Return one line of JSON; a byte that is not UTF-8, as in a file name, stays an escape."""
     text = json.dumps(data, ensure_ascii=False, default=str)
     return _NO_TEXT.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def safe(text: str) -> str:
-    """Return text that a terminal shows and does not obey; bytes that are no text become `?`."""
+    """Return text that is safe on a terminal; control characters and bytes become `?`."""
     parts = _COLOR.split(text)  # our own colours stand at the odd places
     kept = ("".join(c if c.isprintable() or c == "\t" else "?" for c in p) for p in parts[::2])
     colors = [*parts[1::2], ""]
@@ -138,13 +138,13 @@ def safe(text: str) -> str:
 
 
 def print_line(text: str) -> None:
-    """Tell what was done, on standard error unless `-q`."""
+    """Print a line on standard error unless `-q`."""
     if not settings.quiet and not settings.json:
         print(safe(text), file=sys.stderr)
 
 
 def next_step(*commands: str) -> None:
-    """End with what to type next; nothing follows from how it was once."""
+    """Print the next commands, except with `--at`."""
     if commands and not past:
         print_line("next: " + ", then ".join(f"`{command}`" for command in commands))
 

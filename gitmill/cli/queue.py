@@ -1,4 +1,4 @@
-"""`gitmill queue …`: what lands next, and landing it."""
+"""`gitmill queue …`: list, change and land the queue."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def land(ids: Ids = None) -> int:
 
 @queue.command()
 def pause(message: Annotated[str, typer.Option("-m", "--message", help="Why.")] = "") -> None:
-    """Let nothing land, in any clone."""
+    """Stop landing, in every clone."""
     from gitmill.flows.pause import pause_queue
 
     pause_queue(session.mill(), message)
@@ -118,7 +118,7 @@ def pause(message: Annotated[str, typer.Option("-m", "--message", help="Why.")] 
 
 @queue.command()
 def resume() -> None:
-    """Let work land again."""
+    """Let the queue land again."""
     from gitmill.flows.pause import resume_queue
 
     resume_queue(session.mill())

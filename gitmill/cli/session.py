@@ -1,4 +1,4 @@
-"""What most commands begin with: the mill of the repository, an item by what was typed."""
+"""The beginning of most commands: the mill of the repository, an item by its typed id."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Start here: init, demo, settings, explanations."""
+"""Set-up: init, demo, settings, explanations."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _verbs() -> None:
 def init(
     target: Annotated[str, typer.Option("--target", help="Branch that work lands on.")] = "",
 ) -> None:
-    """Start gitmill in this repository; nothing of yours is changed."""
+    """Start gitmill in this repository; your files are left alone."""
     from gitmill.flows.init import init as init_flow
 
     done = init_flow(session.mill(), target=target)
@@ -71,7 +71,7 @@ def demo(
 def explain(
     word: Annotated[str, typer.Argument(help="An error, or `prompt`.", metavar="[WORD]")] = "",
 ) -> None:
-    """Say what an error means, or what a prompt may name."""
+    """Explain an error, a rule of fsck, or the variables of a prompt."""
     from gitmill.cli import explain
 
     known = explain.all_words()
@@ -95,7 +95,7 @@ def bare_config(context: typer.Context) -> None:
 def list_settings() -> None:
     """List the policy at the tip of the target, defaults included.
 
-    Of another time (`--at`) it is what the plan that was used last by then had frozen of it.
+    With `--at` it is the part that was frozen in the plan used last at that time.
     """
     from gitmill.flows.config import past_settings, settings
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def item_lines(item: Item, logs: Sequence[Document]) -> list[str]:
-    """Return a task for people."""
+    """Return a task as lines."""
     lines = [f"{style(item.id, 'accent')}  {item.title}"]
     at = f" at {item.stage}" if item.stage and not item.is_final else ""
     lines.append(
@@ -45,7 +45,7 @@ def item_lines(item: Item, logs: Sequence[Document]) -> list[str]:
 
 
 def run_lines(log: Document) -> list[str]:
-    """Return one run log for people: one line, and its findings below it."""
+    """Return one run log as lines: a head, and its findings below it."""
     number, stage = log.value("number", 0), str(log.text_value("stage", ""))
     took = seconds(float(log.value("seconds", 0)))
     verdict = str(log.text_value("verdict", ""))
@@ -64,7 +64,7 @@ def run_json(log: Document) -> dict[str, Any]:
 
 
 def board_lines(board: Board, now: datetime, notes: Sequence[tuple[str, str]] = ()) -> list[str]:
-    """Return the board as `status` prints it; `notes` are of this machine."""
+    """Return the board as lines of `status`; `notes` concern this machine."""
     from gitmill.core.board import age
 
     shown = (Status.READY, Status.RUNNING, Status.WAITING, Status.QUEUED, Status.BLOCKED)
@@ -111,7 +111,7 @@ def board_json(board: Board, now: datetime) -> dict[str, Any]:
 
 
 def entry_line(entry: Entry) -> str:
-    """Return one event for people."""
+    """Return one event as a line."""
     when = datetime.fromtimestamp(entry.seconds, UTC).strftime("%Y-%m-%d %H:%M")
     by = entry.record.by if entry.record else entry.author
     who = by.partition(" <")[0].partition("@")[0]

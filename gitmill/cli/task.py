@@ -1,4 +1,4 @@
-"""`gitmill task …`: make, read and decide."""
+"""`gitmill task …`: create, read and decide."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def list_tasks(
 
 def _warn_broken(broken: dict[str, Any]) -> None:
     for error in broken.values():
-        output.print_line(f"warning: {error.message}; it is left out until it is mended")
+        output.print_line(f"warning: {error.message}; skipped until it is fixed")
 
 
 @task.command()
@@ -210,7 +210,7 @@ def take(item_id: Id) -> None:
 
 @task.command()
 def submit(item_id: Id, message: Why = "") -> None:
-    """Hand in what stands in your worktree; sanity and checks follow at once."""
+    """Submit the tree of your worktree; sanity and checks follow immediately."""
     from gitmill.flows import take
 
     mill = session.mill()
@@ -233,19 +233,19 @@ def ready(item_id: Id) -> None:
 
 @task.command()
 def approve(item_id: Id, message: Why = "") -> None:
-    """Say yes to what waits for a person."""
+    """Approve a task that waits for a person."""
     _decide("approve", item_id, message)
 
 
 @task.command("return")
 def return_(item_id: Id, message: Why = "") -> None:
-    """Send work back to its author, with what is wrong."""
+    """Return work to its author, with the reason."""
     _decide("return", item_id, message)
 
 
 @task.command()
 def answer(item_id: Id, message: Why = "") -> None:
-    """Answer what an agent asked."""
+    """Answer a question of an agent."""
     _decide("answer", item_id, message)
 
 
@@ -257,25 +257,25 @@ def block(item_id: Id, message: Why = "") -> None:
 
 @task.command()
 def cancel(item_id: Id, message: Why = "") -> None:
-    """Give a task up."""
+    """Cancel a task."""
     _decide("cancel", item_id, message)
 
 
 @task.command()
 def retry(item_id: Id) -> None:
-    """Put a blocked task back with all its attempts."""
+    """Unblock a task, with all its attempts again."""
     _decide("unblock", item_id, reset=True)
 
 
 @task.command()
 def unblock(item_id: Id) -> None:
-    """Put a blocked task back with the attempts that it has left."""
+    """Unblock a task, with its remaining attempts."""
     _decide("unblock", item_id, reset=False)
 
 
 @task.command()
 def reopen(item_id: Id) -> None:
-    """Begin an ended task again."""
+    """Start an ended task again."""
     _decide("reopen", item_id)
 
 

@@ -1,4 +1,4 @@
-"""Verify what happened."""
+"""`gitmill fsck`."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _lines(found: Verified) -> list[str]:
 
 
 def _of(part: int, whole: int) -> str:
-    """Return how many of how many, or how many when that is all."""
+    """Return `part of whole`, or only the number if both are equal."""
     return str(part) if part == whole else f"{part} of {whole}"
 
 

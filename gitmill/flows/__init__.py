@@ -1,1 +1,1 @@
-"""One file per thing that a user asks for."""
+"""Flows: one file per command that a user types."""

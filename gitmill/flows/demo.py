@@ -1,4 +1,4 @@
-"""A small real project, several tasks from ready to landed, and an account that is read back."""
+"""The demo: a small real project, tasks from ready to landed, a report read back from git."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ class Screen(Protocol):
 
 @dataclass
 class DemoReport:
-    """What happened, read back from refs and notes; `problems` is empty when it holds."""
+    """The report, read back from refs and notes; no `problems` if all tasks landed as tested."""
 
     folder: Path
     tasks: list[dict[str, Any]] = field(default_factory=list)
@@ -162,12 +162,12 @@ class DemoReport:
 
     @property
     def holds(self) -> bool:
-        """Whether every task landed as it was reviewed and tested."""
+        """Whether every task landed as reviewed and tested."""
         return not self.problems
 
     @property
     def lines(self) -> Sequence[str]:
-        """The account for people."""
+        """The report for people."""
         rows = [
             f"{task['id']}  {task['landed'][:10]}  {task['attempts']} attempts"
             f"{'  ' + task['story'] if task['story'] else ''}  {task['title']}"
@@ -178,7 +178,7 @@ class DemoReport:
         return [*rows, f"{len(rows)} tasks landed; target, notes and history say the same"]
 
     def as_json(self) -> dict[str, Any]:
-        """Return the account for `--json`."""
+        """Return the report for `--json`."""
         return {
             "folder": str(self.folder), "tasks": self.tasks, "problems": self.problems,
             "holds": self.holds,
@@ -190,7 +190,7 @@ def demo(
 ) -> DemoReport:
     """Run the demo in an empty or new folder, a temporary one when None is given.
 
-    With an `agent` that builds and reviews, two tasks are left to it; it calls its service.
+    With an `agent`, it builds and reviews two of the tasks; it calls its service.
     Raises `UsageError` when the folder holds something, `AccountError` when a task did not land.
     """
     if agent:
@@ -254,7 +254,7 @@ def _project(root: Path, project: Path, mode: str) -> Mill:
 
 
 def _account(project: Path, ids: Sequence[str]) -> DemoReport:
-    """Read everything again, from nothing that this run has in memory."""
+    """Read the results back from git, not from memory."""
     mill = Mill(Repository.open(project))
     snapshot, account = mill.snapshot(), DemoReport(project)
     for item_id in ids:
@@ -277,7 +277,7 @@ def _account(project: Path, ids: Sequence[str]) -> DemoReport:
 
 
 def _told(mill: Mill, item: Item) -> dict[str, Any]:
-    """Tell of one task what its commits on the state branch say."""
+    """Return the report on one task, from its commits on the state branch."""
     tip = mill.store.backend.ref(layout.STATE) or ""
     events = [e.record.event for e in history.entries(mill.store.backend, tip, item.id) if e.record]
     story = ", ".join(word for word in ("returned", "ejected") if word in events)

@@ -1,4 +1,4 @@
-"""What a run would do next, without doing any of it."""
+"""The next attempts of a run, shown and not made."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NONCE = "made anew for each attempt"
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """The next attempt of an item: its stages, who does the first, and what that is sent.
+    """The next attempt of an item: its stages, the agent of the first, and the prompt.
 
     `refs` are those that the attempt may move, `landing` those that landing it would.
     """
@@ -40,9 +40,9 @@ class Preview:
 
 
 def preview(mill: Mill, order: RunRequest) -> list[Preview]:
-    """Return the attempts that could begin now, in their order.
+    """Return the attempts that could start now, in their order.
 
-    Raises `NothingToDoError` when there is none, and what compiling the loop raises.
+    Raises `NothingToDoError` when there is none, and the errors of compiling the loop.
     """
     snapshot = mill.snapshot()
     tip = mill.target_tip(snapshot)
@@ -57,7 +57,7 @@ def _preview(mill: Mill, item: Item, plan: FrozenPlan, order: RunRequest) -> Pre
     stages = pipeline.group(plan, item.stage or plan.first.name)
     try:
         who = choose(plan, item, stages[0], cooling=cooling(mill), now=mill.now())
-    except NotNowError:  # what the first of them would be sent can be shown all the same
+    except NotNowError:  # show the prompt of the first one all the same
         who = stages[0].agents[0]
     session, prompt = _sent(mill, item, stages[0], who) if who else ("", "")
     refs = [layout.STATE, f"{layout.TRANSCRIPT}{item.id}"]
@@ -80,7 +80,7 @@ def _preview(mill: Mill, item: Item, plan: FrozenPlan, order: RunRequest) -> Pre
 
 
 def _sent(mill: Mill, item: Item, stage: PlannedStage, who: PlannedAgent) -> tuple[str, str]:
-    """Return the session to go on with, and the prompt or the script that would be run."""
+    """Return the session to resume, and the prompt or the script that would run."""
     if not agents.program(who.name, who.command).READS_PROMPT:
         return "", item.script if stage.is_authoring else "\n".join(item.criteria)
     policy = policy_now(mill)

@@ -12,6 +12,6 @@ from gitmill.mill import Mill
 def fsck(folder: Path) -> Verified:
     """Verify state, landings, notes and refs offline. Writes nothing.
 
-    Hand edits are judged as they stand: the mill is opened without applying them.
+    Hand edits are verified as they are: the mill is opened without applying them.
     """
     return verification.fsck(Mill.open(folder))

@@ -1,4 +1,4 @@
-"""Start in a repository: the state branch, and a policy for the user to read and commit."""
+"""Initialize a repository: the state branch, and a policy for the user to read and commit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gitmill.workspace.trust import trust
 
 @dataclass(frozen=True, slots=True)
 class Initialized:
-    """What `init` did: the target branch, whether it was there already, the policy it proposes."""
+    """The result of `init`: the target branch, whether the state is new, the proposed policy."""
 
     target: str
     fresh: bool
@@ -32,9 +32,10 @@ class Initialized:
 
 
 def init(mill: Mill, *, target: str = "") -> Initialized:
-    """Make the state branch and propose a policy; what is there already stays as it is.
+    """Create the state branch and propose a policy; existing ones stay as they are.
 
-    Raises `UnusableRepositoryError`: bare, without a commit, detached without a named target.
+    Raises `UnusableRepositoryError` for a repository that is bare, without a commit, or detached
+    without a named target.
     """
     repository = mill.repository
     repository.require_usable()
@@ -100,7 +101,7 @@ NOTES_KEYS = ("notes.rewriteRef", "notes.displayRef")
 
 
 def notes_settings(mill: Mill) -> list[str]:
-    """Return the settings of git's that do not name our notes yet."""
+    """Return the settings of git that do not name gitmill's notes yet."""
     git = mill.repository.git
     return [
         key
@@ -111,7 +112,7 @@ def notes_settings(mill: Mill) -> list[str]:
 
 
 def carry_notes(mill: Mill) -> None:
-    """Let the user's own rebase carry notes along, and `git log` show them."""
+    """Configure git so that the user's own rebase carries notes, and `git log` shows them."""
     for key in notes_settings(mill):
         mill.repository.git.run("config", "--local", "--add", key, NOTES_PATTERN)
 
@@ -152,7 +153,7 @@ def proposal(checks: dict[str, str]) -> str:
 
 
 def detect_checks(top: Path) -> dict[str, str]:
-    """Return the test, lint and type commands that a project's own files speak of, by name."""
+    """Return the test, lint and type commands that a project's own files name, by check name."""
     return dict(_python(top)) | dict(_node(top)) | dict(_others(top))
 
 

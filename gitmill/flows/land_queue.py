@@ -1,4 +1,4 @@
-"""The merge queue as a user steers it: add, remove, land."""
+"""The merge queue: add, remove, land."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gitmill.workspace.signals import interruptible
 
 
 def enqueue(mill: Mill, item_id: str, *, after: str | None = None) -> None:
-    """Queue an approved item. Raises `RefMovedError` when it has moved on since event `after`."""
+    """Queue an approved item. Raises `RefMovedError` when another event has followed `after`."""
     mill.apply(item_id, Step(event=Event.QUEUED, subject="queued", by=mill.person, after=after))
 
 
@@ -26,7 +26,7 @@ def dequeue(mill: Mill, item_id: str) -> None:
 
 
 def land_queue(mill: Mill, tell: LandingListener, *, only: Collection[str] = ()) -> list[Item]:
-    """Queue what is approved and land the queue; `only` these items when any are named.
+    """Queue approved items and land the queue; `only` these items when any are named.
 
     Raises `IllegalTransitionError` for a named item that is neither, and as `land_all` does.
     """
@@ -37,7 +37,7 @@ def land_queue(mill: Mill, tell: LandingListener, *, only: Collection[str] = ())
         refuse_paused(snapshot)
         for item in snapshot.items.values():
             if item.status is Status.APPROVED and (not only or item.id in only):
-                with suppress(RefMovedError):  # somebody else was quicker
+                with suppress(RefMovedError):  # another process was quicker
                     enqueue(mill, item.id, after=item.event)
             elif item.id in only and item.status is not Status.QUEUED:
                 raise IllegalTransitionError(

@@ -1,4 +1,4 @@
-"""Recovery: what a killed process left behind is ended, saved and put back where it can go on."""
+"""Recovery after a killed process: end its remains, save its work, release its items."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ SCRATCH_AGE = 3600.0  # seconds; whoever makes a folder there needs it for a mom
 
 
 def recover(mill: Mill, tell: Callable[[str], None] = lambda _: None) -> list[str]:
-    """Put right whatever stands from processes that are gone; safe at any time, by anyone.
+    """Recover from dead processes; safe at any time, by anyone.
 
-    Returns one sentence for each thing that was done. Work of processes that live is not touched.
+    Returns one sentence for each action. The work of living processes is not touched.
     """
     done: list[str] = []
 
@@ -78,7 +78,7 @@ def _lapse(mill: Mill, item: Item, did: Callable[[str], None]) -> bool:
         by=mill.user,
         claim=item.lease.claim,
         after=item.event,
-        # Its outcome may have got as far as the ref and not into the state.
+        # The outcome may have reached the ref but not the state.
         refs={f"{layout.WORK}{item.id}": item.work or None},
     )
     try:
@@ -101,7 +101,7 @@ def _rescue(mill: Mill, gone: set[str], did: Callable[[str], None]) -> None:
 
 
 def _cancel(mill: Mill, did: Callable[[str], None]) -> None:
-    """Cancel what was to be cancelled once its landing had ended."""
+    """Cancel the items whose cancellation waited for the end of a landing."""
     for item in mill.snapshot().items.values():
         if item.cancel_requested and item.status not in FINAL | {Status.LANDING}:
             record_event(mill, item, Event.CANCELLED, "cancelled as requested")
@@ -109,7 +109,7 @@ def _cancel(mill: Mill, did: Callable[[str], None]) -> None:
 
 
 def _sweep(mill: Mill) -> None:
-    """Remove files that killed processes left in our private folder."""
+    """Remove files that killed processes left in gitmill's private folder."""
     workers(mill)
     for path in (mill.repository.private / "scratch").glob("*"):
         with suppress(FileNotFoundError):  # a replay of another process has just ended

@@ -1,4 +1,4 @@
-"""Work through what is ready, one attempt after the other, landing what gets approved."""
+"""Run: attempt ready items one after the other, and land the approved ones."""
 
 from __future__ import annotations
 
@@ -39,19 +39,21 @@ from gitmill.store.snapshot import Snapshot
 from gitmill.workspace.signals import interruptible, interruptible_section, raise_if_stopped
 from gitmill.workspace.trust import require_runnable
 
-POLL = 0.5  # seconds between two looks at whether another process still lands
+POLL = 0.5  # seconds between two checks whether another process still lands
 
 
 @dataclass
 class Summary:
-    """What a run came to."""
+    """The results of a run."""
 
     items: dict[str, Item] = field(default_factory=dict)
     attempts: int = 0
     given_back: set[str] = field(default_factory=set)  # not again in this run
-    resting: dict[str, NotNowError] = field(default_factory=dict)  # why an item cannot begin now
-    waited: float = 0.0  # seconds that went by until something could begin
-    untrusted: dict[str, GitmillError] = field(default_factory=dict)  # what may not run here
+    resting: dict[str, NotNowError] = field(default_factory=dict)  # why an item cannot start now
+    waited: float = 0.0  # seconds spent waiting until an attempt could start
+    untrusted: dict[str, GitmillError] = field(
+        default_factory=dict
+    )  # items with untrusted commands
     held: GitmillError | None = None
     busy: bool = False  # another process lands, and there is something to land
 
@@ -69,7 +71,7 @@ class Summary:
 
     @property
     def rests(self) -> NotNowError | None:
-        """Why what is left cannot begin now; of several reasons the one that ends first."""
+        """Why the remaining items cannot start now; of several reasons the one that ends first."""
         return min(self.resting.values(), key=_ends, default=None)
 
 
@@ -79,7 +81,7 @@ def _ends(error: NotNowError) -> tuple[bool, float]:
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """What a run is to do: these items (all when empty), how far, and at most how many items."""
+    """The request of a run: its items (all when empty), where to stop, and a maximum of items."""
 
     wanted: Collection[str] = ()
     through: str = "landed"
@@ -87,11 +89,10 @@ class RunRequest:
 
 
 def run(mill: Mill, order: RunRequest, progress: Progress, tell: LandingListener) -> Summary:
-    """Run until nothing is eligible any more.
+    """Run until no item is eligible.
 
-    Raises `NothingToDoError` when nothing was from the start, a `NotNowError` when nothing of it
-    could begin, `PausedError`, and `KeyboardInterrupt` after the lease of an attempt under way was
-    given back.
+    Raises `NothingToDoError` when none was from the start, a `NotNowError` when none could start,
+    `PausedError`, and `KeyboardInterrupt` after the lease of a running attempt was released.
     """
     mill.repository.require_usable()
     summary = Summary()
@@ -100,7 +101,7 @@ def run(mill: Mill, order: RunRequest, progress: Progress, tell: LandingListener
         _refuse_wanted(mill.snapshot(), order)
         while _turn(mill, order, summary, progress, tell):
             raise_if_stopped()
-        # Others may have taken them further meanwhile.
+        # Other processes may have advanced them in the meantime.
         snapshot = mill.snapshot()
         summary.items = {n: snapshot.items.get(n, item) for n, item in summary.items.items()}
     if not summary.items and summary.untrusted and summary.held is None:
@@ -115,7 +116,7 @@ def run(mill: Mill, order: RunRequest, progress: Progress, tell: LandingListener
 
 
 def _recovered(mill: Mill) -> dict[str, Item]:
-    """Recover; return the items whose landing that has finished."""
+    """Recover; return the items whose landing was finished by that."""
     landing = [i.id for i in mill.snapshot().items.values() if i.status is Status.LANDING]
     recover(mill)
     items = mill.snapshot().items
@@ -125,7 +126,7 @@ def _recovered(mill: Mill) -> dict[str, Item]:
 def _turn(
     mill: Mill, order: RunRequest, summary: Summary, progress: Progress, tell: LandingListener
 ) -> bool:
-    """Do one thing; whether there may be another one."""
+    """Do one action; return whether there may be another one."""
     _block_hopeless(mill)
     if order.through == "landed" and _land(mill, order, summary, tell):
         return True
@@ -157,12 +158,12 @@ def _turn(
 
 
 def _attempt(mill: Mill, item: Item, summary: Summary, progress: Progress) -> bool:
-    """Make one attempt at an item. Raises a `NotNowError` when it cannot begin now."""
+    """Make one attempt at an item. Raises a `NotNowError` when it cannot start now."""
     try:
         _trusted(mill, mill.snapshot(), item)
         now = claim(mill, item.id, after=item.event)
     except RefMovedError:
-        return True  # somebody else took it
+        return True  # another worker claimed it
     except UntrustedError as error:
         summary.untrusted[item.id] = error
         return True
@@ -173,7 +174,7 @@ def _attempt(mill: Mill, item: Item, summary: Summary, progress: Progress) -> bo
     except ItemBudgetError as error:
         summary.items[item.id] = record_event(mill, item, Event.BLOCKED, error.message)
         return True
-    # A race that is lost from here on is not for somebody else's sake: it is told, not passed over.
+    # From here on a lost race is an error to report, not another worker's win.
     attempted = run_stages(mill, now, group(now.plan, now.item.stage), progress)
     summary.attempts += 1
     summary.items[attempted.item.id] = attempted.item
@@ -183,13 +184,13 @@ def _attempt(mill: Mill, item: Item, summary: Summary, progress: Progress) -> bo
 
 
 def _trusted(mill: Mill, snapshot: Snapshot, item: Item) -> None:
-    """Raise `UntrustedError` before a claim is made for what could not run here."""
+    """Raise `UntrustedError` before an item is claimed whose commands may not run here."""
     tip = mill.target_tip(snapshot)
     require_runnable(mill, item, policy_at(mill, tip), plan_for(mill, snapshot, item, tip))
 
 
 def _wait(mill: Mill, summary: Summary) -> bool:
-    """With nothing to begin: take over from the dead, else wait for what will not take long."""
+    """With nothing to start: recover from dead processes, else wait if the wait is short."""
     before = mill.snapshot().commit
     recover(mill)
     if mill.snapshot().commit != before:
@@ -202,7 +203,7 @@ def _wait(mill: Mill, summary: Summary) -> bool:
 
 
 def _cool_down(mill: Mill, summary: Summary) -> bool:
-    """Wait until something can begin, if that is soon enough; whether there may be."""
+    """Wait until an attempt can start, if that is soon enough; return whether it may."""
     rests = summary.rests
     if rests is None or rests.until is None:
         return False
@@ -214,14 +215,14 @@ def _cool_down(mill: Mill, summary: Summary) -> bool:
     with interruptible_section():
         while mill.snapshot().commit == tip and (over := left + began - time.monotonic()) > 0:
             time.sleep(min(POLL, over))
-    # A clock that is put back again and again must not make this endless.
+    # A clock that is set back repeatedly must not make this endless.
     summary.waited += time.monotonic() - began + 0.1
     summary.resting.clear()
     return True
 
 
 def _land(mill: Mill, order: RunRequest, summary: Summary, tell: LandingListener) -> bool:
-    """Queue and land what is approved; whether anything was landed or sent back."""
+    """Queue and land approved items; return whether any landed or was sent back."""
     snapshot = mill.snapshot()
     if not policy_at(mill, mill.target_tip(snapshot)).land.auto or summary.held is not None:
         return False
@@ -233,7 +234,7 @@ def _land(mill: Mill, order: RunRequest, summary: Summary, tell: LandingListener
     ]
     for item in scope:
         if item.status is Status.APPROVED:
-            with suppress(RefMovedError):  # somebody else was quicker
+            with suppress(RefMovedError):  # another process was quicker
                 enqueue(mill, item.id, after=item.event)
     names = [item.id for item in scope]
     summary.busy = False

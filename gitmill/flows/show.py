@@ -1,4 +1,4 @@
-"""Read: the board, one item, its story, its change."""
+"""Read the board, an item, its history, its change."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def diff(mill: Mill, item: Item) -> str:
 
 
 def redraw(mill: Mill) -> None:
-    """Write the board to the state branch for those who browse it, when it has changed."""
+    """Write the board to the state branch, for people who browse it, if it has changed."""
     from gitmill.core.board import markdown  # noqa: PLC0415  (most reads show no board)
 
     event_id = mill.new_token()

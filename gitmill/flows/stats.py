@@ -1,4 +1,4 @@
-"""What work took: lead time, attempts, returns, usage and cost, by stage and agent."""
+"""Statistics: lead time, attempts, returns, usage and cost, by stage and agent."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Row:
 
     stage: str
     agent: str
-    verdicts: Counter[str] = field(default_factory=Counter)  # pass, return …, and `given back`
+    verdicts: Counter[str] = field(default_factory=Counter)  # pass, return …, and `released`
     exits: Counter[str] = field(default_factory=Counter)
     spent: Spent = NOTHING
     usage: Counter[str] = field(default_factory=Counter)
@@ -39,7 +39,7 @@ class Row:
     def add(self, log: Mapping[str, Any]) -> None:
         """Count one run log."""
         back = log.get("exit") in _GIVEN_BACK
-        self.verdicts["given back" if back else str(log.get("verdict"))] += 1
+        self.verdicts["released" if back else str(log.get("verdict"))] += 1
         self.exits[str(log.get("exit"))] += 1
         self.spent += spent_in(log)
         usage = log.get("usage")
@@ -57,7 +57,7 @@ class Stats:
 
     @property
     def total(self) -> Spent:
-        """What all attempts have cost."""
+        """The cost of all attempts."""
         total = NOTHING
         for row in self.rows:
             total += row.spent
@@ -109,7 +109,7 @@ def _logs(backend: Backend, snapshot: Snapshot) -> Iterator[dict[str, Any]]:
     found = trees.find(backend, snapshot.tree, "runs")
     for _, entry in trees.walk(backend, found.oid) if found else ():
         data = backend.read(entry.oid)[1]
-        end = data.find(b"\n---\n", 4)  # the body says nothing of this, and may be long
+        end = data.find(b"\n---\n", 4)  # the body, which may be long, is not needed
         document = Document.from_bytes(data[: end + 5] if end > 0 else data)
         try:
             yield {key: document.value(key) for key in _FIELDS}

@@ -1,4 +1,4 @@
-"""Stop the work of this machine now: agents end, leases are given back."""
+"""Stop the work of this machine now: agents end, leases are released."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from gitmill.supervision.processes import ProcessFacts, is_same_and_alive
 from gitmill.workspace.leases import holder
 from gitmill.workspace.signals import workers
 
-PATIENCE = 20.0  # seconds for a process to give its lease back before it is killed
+PATIENCE = 20.0  # seconds for a process to release its lease before it is killed
 
 
 def stop(mill: Mill) -> list[Item]:
-    """End every process of this machine that works here; return the items it was working on.
+    """End every worker of this repository on this machine; return the items under way.
 
-    What does not end in time is killed, and recovery gives its lease back.
+    A worker that does not end in time is killed, and recovery releases its item.
     """
     held = {item: facts for item, facts in _leases(mill) if is_same_and_alive(facts)}
     told = workers(mill) | set(held.values())
@@ -49,7 +49,7 @@ def _wait(processes: Iterable[ProcessFacts], seconds: float) -> None:
 
 def _signal(processes: Iterable[ProcessFacts], number: int) -> None:
     for facts in processes:
-        # Only this certainly is the process that is meant, and not another of the same number.
+        # The same pid may belong to another process by now.
         if is_same_and_alive(facts):
             with suppress(ProcessLookupError):
                 os.kill(facts.pid, number)

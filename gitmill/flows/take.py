@@ -1,4 +1,4 @@
-"""A person as builder: take an item with a worktree of one's own, submit what one has made."""
+"""A person as builder: take an item with a worktree, submit the work."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ from gitmill.workspace import secret_scan
 from gitmill.workspace.leases import new_lease
 from gitmill.workspace.trust import require_runnable
 
-LEASE = 7 * 24 * 3600.0  # seconds; a person has no process whose death could be seen
+LEASE = 7 * 24 * 3600.0  # seconds; a person has no process that could be seen to die
 
 
 def take(mill: Mill, item_id: str) -> tuple[Item, Path]:
-    """Claim an item for this person, a draft too, and return it with its worktree.
+    """Claim an item, even a draft, for this person and return it with its worktree.
 
-    Taken again, it is the same worktree as it was left. Raises `IllegalTransitionError` when the
-    item does not stand at a building stage, `PausedError`, `BadDependencyError`.
+    Taken again, the worktree is as the person left it. Raises `IllegalTransitionError` when the
+    item is not at a building stage, `PausedError`, `BadDependencyError`.
     """
     claim, event_id, now = mill.new_token(), mill.new_token(), mill.now()
     snapshot = mill.snapshot()
@@ -79,7 +79,7 @@ def take(mill: Mill, item_id: str) -> tuple[Item, Path]:
 
 
 def _refuse_waiting(snapshot: Snapshot, item: Item) -> None:
-    """Raise what a run would have said: work is paused, or the item waits for others."""
+    """Raise the error of a run if work is paused or the item waits for others."""
     if snapshot.control.paused:
         raise PausedError("work is paused", hints=["go on with `gitmill resume`"])
     if waits := unmet(snapshot.items, item):
@@ -90,7 +90,7 @@ def _refuse_waiting(snapshot: Snapshot, item: Item) -> None:
 
 
 def _worktree(mill: Mill, item: Item) -> Path:
-    """Return the person's worktree, made unless it is there: what stands in it is theirs."""
+    """Return the person's worktree, created if missing; an existing one is left as it is."""
     slot = mill.pool.acquire_named(f"take-{item.id}")
     try:
         if not ((slot.side / "onto").exists() and slot.path.is_dir()):
@@ -103,7 +103,7 @@ def _worktree(mill: Mill, item: Item) -> Path:
 
 
 def worktree_of(mill: Mill, item: Item) -> Path:
-    """Return where a person works on an item. Raises `NotReadyError` when nobody does."""
+    """Return a person's worktree for an item. Raises `NotReadyError` when there is none."""
     path = mill.pool.folder / f"take-{item.id}"
     if path.is_dir():
         return path
@@ -114,11 +114,11 @@ def worktree_of(mill: Mill, item: Item) -> Path:
 
 
 def submit(mill: Mill, item_id: str, summary: str, progress: Progress) -> AttemptResult:
-    """Record the tree of a person's worktree as the work, and take it through the checks.
+    """Record the tree of a person's worktree as the work, and run sanity and checks on it.
 
-    The worktree goes when the work has been recorded. Raises `LeasedError` when it is another's,
-    and, with nothing changed, `HoldsSecretError` when what stands there brings a secret and
-    `UntrustedError` when its checks are not trusted here.
+    The worktree is removed once the work is recorded. Raises `LeasedError` when another person
+    has the item, and, with nothing changed, `HoldsSecretError` when the tree adds a secret and
+    `UntrustedError` when the checks are not trusted on this machine.
     """
     item = mill.snapshot().item(item_id)
     path = worktree_of(mill, item)

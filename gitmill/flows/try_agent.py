@@ -1,4 +1,4 @@
-"""Try an agent: one small task in a scratch repository of its own, carried as any other task."""
+"""Try an agent: one small task in a scratch repository, carried like any other task."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _TASK = NewTask(
 
 @dataclass
 class Trial:
-    """What came of it; `facts` are those of the run log, `folder` is there only if it failed."""
+    """The result; `facts` are from the run log, `folder` is kept only after a failure."""
 
     agent: str
     passed: bool
@@ -98,7 +98,7 @@ def _try(name: str, own: AgentPolicy, report: Callable[[str], None], progress: P
 
 
 def require_agent(name: str, command: Sequence[str] = ()) -> Probe:
-    """Return what can be told of an agent; raises `AgentMissingError` when it is not here."""
+    """Return the probe of an agent. Raises `AgentMissingError` when it is not installed."""
     found = agents.program(name, command).probe({"command": command})
     if not found.found:
         raise AgentMissingError(
@@ -108,11 +108,11 @@ def require_agent(name: str, command: Sequence[str] = ()) -> Probe:
 
 
 def _policy(name: str, own: AgentPolicy) -> str:
-    """Return a policy by which the agent builds and the criterion judges."""
+    """Return a policy with the agent as builder and the criterion as reviewer."""
     roles = agents.program(name, own.command).ROLES
     builder = name if roles & {"builder", *agents.ANY_ROLE} else "shell"
     lines = ['mode = "trial"', "[limits]", "attempts = 1", "returns = 1"]
-    lines += ['wait = "1s"', "[modes.trial]"]  # a person waits, and can be told at once
+    lines += ['wait = "1s"', "[modes.trial]"]  # a person is waiting for the answer
     lines += [f'roles = {{builder = "{builder}", reviewer = "rules"}}']
     lines += ['gates = {approve = "never"}', f"[agents.{name}]", 'timeout = "5m"', 'idle = "3m"']
     lines += [f"model = {json.dumps(own.model)}"] if own.model else []
@@ -139,12 +139,12 @@ def _scratch(folder: Path, policy: str) -> Mill:
     mill = Mill.open(project)
     init(mill)
     here = policy_now(mill)
-    trust(mill, here.commands.values())  # they are those of the repository one stands in
+    trust(mill, here.commands.values())  # they come from the user's own repository
     return mill
 
 
 def _summary(mill: Mill, item: Item) -> str:
-    """Return what the agent said of its work: the commit has it, the run log that of the checks."""
+    """Return the agent's own summary, from the commit; the run log has that of the checks."""
     if not item.work:
         return ""
     said = mill.repository.git.out("log", "-1", "--format=%b", item.work).partition("\n\n")[0]
@@ -152,7 +152,7 @@ def _summary(mill: Mill, item: Item) -> str:
 
 
 def _told(name: str, mill: Mill, item_id: str, folder: Path) -> Trial:
-    """Read back what happened: the run log of the build, and how far the task came."""
+    """Read the result back: the run log of the build, and the status of the task."""
     snapshot = mill.snapshot()
     item = snapshot.item(item_id)
     path = layout.run_path(item_id, 1, "build")

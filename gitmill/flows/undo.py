@@ -1,4 +1,4 @@
-"""Undo the last event of an item, or one's own last event; a landing is reverted by the queue."""
+"""Undo the last event of an item or of a person; a landing is reverted through the queue."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Undone:
 def find_target(mill: Mill, typed: str = "") -> UndoTarget:
     """Return the event to undo: an item's last, else the last one of this person or machine.
 
-    Raises `CannotUndoError`, and `LeasedError` while somebody works on the item.
+    Raises `CannotUndoError`, and `LeasedError` while the item is being worked on.
     """
     return (
         target_for_item(mill, mill.snapshot().resolve(typed).id)

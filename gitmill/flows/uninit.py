@@ -1,4 +1,4 @@
-"""Take gitmill out of a repository: everything into a bundle, the bundle verified, then no trace.
+"""Remove gitmill from a repository: bundle everything, verify the bundle, then remove every trace.
 
 The order makes a kill harmless: worktrees are saved under rescue refs, all refs go into the bundle
 and its name into a record below `.git/gitmill`; only then is anything removed, that record last.
@@ -43,7 +43,7 @@ _RECORD = "uninit.json"
 
 @dataclass(frozen=True, slots=True)
 class Traces:
-    """What there is of gitmill in a repository; `proposal` is a policy as `init` has written it."""
+    """The traces of gitmill in a repository; `proposal` is a policy as written by `init`."""
 
     refs: dict[str, str]
     settings: dict[str, list[str]]
@@ -59,14 +59,14 @@ class Traces:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What was removed, and the bundle that holds the refs; None when there were none."""
+    """The removed traces, and the bundle with the refs; None if there were none."""
 
     traces: Traces
     bundle: Path | None
 
 
 def survey(mill: Mill) -> Traces:
-    """Return what there is of gitmill here. Raises `NothingToDoError` when there is nothing."""
+    """Return the traces of gitmill here. Raises `NothingToDoError` when there are none."""
     private, pool, top = mill.repository.private, mill.pool.folder, mill.repository.top
     policy = top / POLICY if top else None
     known = bool(policy and mill.repository.git.run(
@@ -117,11 +117,11 @@ def _settings(mill: Mill) -> dict[str, list[str]]:
 
 
 def uninit(mill: Mill, *, to: Path | None = None) -> Removed:
-    """Save everything of gitmill's in a bundle and remove it. Run again, it goes on.
+    """Save all traces of gitmill in a bundle and remove them. After a kill, run it again.
 
-    The bundle lies beside the repository unless it is named. Raises `LeasedError` and
-    `LandBusyError` while somebody works here, `CheckoutBlockedError` when the state branch is
-    checked out, `UsageError` when the bundle's file is there already.
+    The bundle is created beside the repository unless it is named. Raises `LeasedError` or
+    `LandBusyError` while a worker is running, `CheckoutBlockedError` when the state branch is
+    checked out, `UsageError` when the bundle's file exists.
     """
     _refuse_checked_out(mill)
     with _alone(mill) as slots:
@@ -142,7 +142,7 @@ def uninit(mill: Mill, *, to: Path | None = None) -> Removed:
     return Removed(traces, saved)
 
 
-# -- nobody else -----------------------------------------------------------------------------------
+# -- exclusive access ------------------------------------------------------------------------------
 
 
 def _refuse_checked_out(mill: Mill) -> None:
@@ -157,7 +157,7 @@ def _refuse_checked_out(mill: Mill) -> None:
 
 @contextmanager
 def _alone(mill: Mill) -> Iterator[list[Slot]]:
-    """Hold everything that work needs, after what dead processes left has been put right."""
+    """Hold every lock that a worker needs, after recovery from dead processes."""
     if others := workers(mill):
         pids = ", ".join(str(facts.pid) for facts in others)
         raise LeasedError(
@@ -197,7 +197,7 @@ def _refuse_leases(mill: Mill) -> None:
 
 
 def _save(mill: Mill, slot: Slot) -> None:
-    """Put what only a worktree holds under a rescue ref."""
+    """Put work that only a worktree holds under a rescue ref."""
     slot.rescue(lambda *left: keep_worktree(mill, *left))
     taken, onto = slot.path.name.removeprefix("take-"), slot.side / "onto"
     if taken != slot.path.name and onto.exists() and slot.path.is_dir():
@@ -228,7 +228,7 @@ def _bundled(mill: Mill, refs: dict[str, str], wanted: Path | None) -> Path:
 
 
 def _recorded(mill: Mill) -> tuple[Path | None, dict[str, str]]:
-    """Return the bundle that an interrupted `uninit` has made, if it still holds what it should."""
+    """Return the bundle of an interrupted `uninit` if it is still valid."""
     try:
         record = json.loads((mill.repository.private / _RECORD).read_text())
         path, refs = Path(record["bundle"]), dict(record["refs"])
@@ -261,7 +261,7 @@ def _remove_worktrees(mill: Mill, slots: list[Slot]) -> None:
 
 
 def _remove_refs(mill: Mill, refs: dict[str, str]) -> None:
-    """Remove all refs in one transaction of git's, which removes their reflogs too."""
+    """Remove all refs, with their reflogs, in one git transaction."""
     if refs:
         mill.repository.reader.swap([Move(ref, None, oid) for ref, oid in refs.items()])
     for own in layout.OWN:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from gitmill.agents import _cli
-from gitmill.flows.doctor import examine, mend
+from gitmill.flows.doctor import examine, fix
 from gitmill.flows.doctor.diagnosis import Diagnosis, Level
 from gitmill.flows.init import init
 from gitmill.mill import Mill
@@ -365,7 +365,7 @@ def test_locks_of_gits_are_told_and_left_alone(repo: Repo, name: str):
     age(lock)
     sign = the(repo.path, "git's locks", Level.WARNING)
     assert sign.text == f"{name} is 10 minutes old: what it guards cannot be written"
-    assert mend(examine(repo.path)) == []
+    assert fix(examine(repo.path)) == []
     assert lock.exists()
 
 
@@ -376,7 +376,7 @@ def test_locks_of_ours_are_set_aside(repo: Repo, name: str):
     age(lock)
     told = examine(repo.path)
     assert [(o.name, o.sign.level) for o in told if o.sign.fix] == [("our locks", Level.WARNING)]
-    assert mend(told) == [f"our locks: set aside {name}"]
+    assert fix(told) == [f"our locks: set aside {name}"]
     assert worst(repo.path) == set()
     (aside,) = (repo.git_dir / "gitmill/stale").iterdir()
     assert aside.name.startswith(name.replace("/", "-"))
@@ -546,7 +546,7 @@ def test_a_lease_whose_process_is_gone(repo: Repo):
     running.wait()
     wait(lambda: ("leases", "warning") in worst(repo.path))
     told = examine(repo.path)
-    done = mend([one for one in told if one.name == "leases"])
+    done = fix([one for one in told if one.name == "leases"])
     assert f"{task} goes on at build" in done[0]
     assert ("leases", "warning") not in worst(repo.path)
     assert ("refs", "note") in worst(repo.path)

@@ -1,7 +1,7 @@
-"""Look at everything that keeps tasks from getting landed, and say what to type.
+"""Doctor: diagnose everything that can keep tasks from landing, with the command that helps.
 
-Each look is a small function that yields what it saw; the tables below are all of them, in the
-order in which they are told. What needs a repository or its state is left out where there is none.
+Each diagnosis is a small function; the tables below list them in the order of their output. Those
+that need a repository or its state are skipped where there is none.
 """
 
 from __future__ import annotations
@@ -64,14 +64,14 @@ TARGET: Mapping[str, Callable[[Mill, Snapshot], Diagnoses]] = {
 
 @dataclass(frozen=True, slots=True)
 class DoctorLine:
-    """What was seen of one thing."""
+    """One line of doctor: the name of the subject and its diagnosis."""
 
     name: str
     sign: Diagnosis
 
 
 def examine(folder: Path) -> list[DoctorLine]:
-    """Look at everything; changes nothing."""
+    """Return all diagnoses; changes nothing."""
     told = [DoctorLine(name, sign) for name, look in MACHINE.items() for sign in _seen(look)]
     mill = _open(folder, told)
     if mill is None:
@@ -94,17 +94,17 @@ def _all(looks: Mapping[str, Callable[..., Diagnoses]], *seen: object) -> list[D
     ]
 
 
-def mend(told: list[DoctorLine]) -> list[str]:
-    """Do what is safe of what would help; returns one sentence for each thing done or not."""
-    return [f"{one.name}: {_mended(one.sign)}" for one in told if one.sign.fix is not None]
+def fix(lines: list[DoctorLine]) -> list[str]:
+    """Apply the safe fixes; return one sentence for each."""
+    return [f"{one.name}: {_fixed(one.sign)}" for one in lines if one.sign.fix is not None]
 
 
-def _mended(sign: Diagnosis) -> str:
+def _fixed(sign: Diagnosis) -> str:
     assert sign.fix is not None
     try:
         return sign.fix()
     except (GitmillError, OSError) as error:
-        return f"could not be mended: {error}"
+        return f"could not be fixed: {error}"
 
 
 def _open(folder: Path, told: list[DoctorLine]) -> Mill | None:
@@ -118,7 +118,7 @@ def _open(folder: Path, told: list[DoctorLine]) -> Mill | None:
 
 
 def _state(mill: Mill, told: list[DoctorLine]) -> Snapshot | None:
-    """Return the state; where there is none that can be read, say so."""
+    """Return the state, or add a diagnosis why it cannot be read."""
     if any(one.name == "backend" and one.sign.level is Level.PROBLEM for one in told):
         return None
     try:
@@ -133,7 +133,7 @@ def _state(mill: Mill, told: list[DoctorLine]) -> Snapshot | None:
 
 
 def _seen(look: Callable[[], Diagnoses]) -> Iterator[Diagnosis]:
-    """Yield what a look comes to; that it could not be made is a problem like any other."""
+    """Yield the diagnoses of a function; its own failure is a problem like any other."""
     signs = iter(look())
     while True:
         try:
@@ -144,5 +144,5 @@ def _seen(look: Callable[[], Diagnoses]) -> Iterator[Diagnosis]:
             yield problem_of(error)
             return
         except (OSError, ValueError, RuntimeError) as error:
-            yield problem(f"could not be looked at: {error}")
+            yield problem(f"could not be examined: {error}")
             return

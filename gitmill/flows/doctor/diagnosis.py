@@ -1,4 +1,4 @@
-"""What a look at one thing comes to, and what would put it right."""
+"""A diagnosis: its level, its text, the commands that help, and a safe fix."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gitmill.errors import GitmillError
 
 
 class Level(StrEnum):
-    """How bad it is; a `problem` keeps tasks from getting landed."""
+    """The severity; a `problem` keeps tasks from landing."""
 
     OK = "ok"
     NOTE = "note"
@@ -23,7 +23,7 @@ Fix = Callable[[], str]
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """One line: how bad, what was seen, what to type. `fix` mends it and says what it did."""
+    """One diagnosis with hints; `fix` repairs it and returns what it did."""
 
     level: Level
     text: str
@@ -35,28 +35,28 @@ Diagnoses = Iterator[Diagnosis]
 
 
 def ok(text: str) -> Diagnosis:
-    """Return a sign that there is nothing to do."""
+    """Return a diagnosis that needs no action."""
     return Diagnosis(Level.OK, text)
 
 
 def note(text: str, *hints: str) -> Diagnosis:
-    """Return a sign that is good to know."""
+    """Return a diagnosis that is good to know."""
     return Diagnosis(Level.NOTE, text, hints)
 
 
 def warning(text: str, *hints: str, fix: Fix | None = None) -> Diagnosis:
-    """Return a sign that it works and may go wrong."""
+    """Return a diagnosis of something that works and may fail."""
     return Diagnosis(
         Level.WARNING, text, (*hints, "or `gitmill doctor --fix`") if fix else hints, fix
     )
 
 
 def problem(text: str, *hints: str) -> Diagnosis:
-    """Return a sign that it does not work."""
+    """Return a diagnosis of something that does not work."""
     return Diagnosis(Level.PROBLEM, text, hints)
 
 
 def problem_of(error: GitmillError) -> Diagnosis:
-    """Say what an error says."""
+    """Return an error as a diagnosis."""
     shown = [line.strip() for line in error.evidence[:3] if line.strip()]
     return Diagnosis(Level.PROBLEM, "; ".join([error.message, *shown]), error.hints)

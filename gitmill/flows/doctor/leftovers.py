@@ -1,4 +1,4 @@
-"""What works here, and what killed processes and old attempts left behind."""
+"""Workers, and the leftovers of killed processes and old attempts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _RECOVER = "`gitmill recover`"
 
 
 def leases(mill: Mill, now: Snapshot) -> Diagnoses:
-    """Who works, and who no longer does."""
+    """Leases, of living workers and of dead ones."""
     held = [(i, i.lease) for i in now.items.values() if i.status in WORKING and i.lease]
     lapsed = [item.id for item, lease in held if has_lapsed(mill, lease)]
     if lapsed:
@@ -39,9 +39,9 @@ def leases(mill: Mill, now: Snapshot) -> Diagnoses:
 
 
 def orphans(mill: Mill, now: Snapshot) -> Diagnoses:
-    """Look for processes in worktrees of ours whose claim nobody holds any more."""
+    """Diagnose processes in gitmill's worktrees whose claim is no longer held."""
     pool = str(mill.pool.folder)
-    # The processes before the state: whoever has begun since then is not among them.
+    # The processes come before the state, so that none with a newer claim is among them.
     marked = [one for one in processes.claimed_processes() if one.folder.startswith(f"{pool}/")]
     claims = {i.lease.claim for i in mill.snapshot().items.values() if i.lease}
     del now
@@ -61,7 +61,7 @@ def orphans(mill: Mill, now: Snapshot) -> Diagnoses:
 
 
 def worktree_entries(mill: Mill, now: Snapshot) -> Diagnoses:
-    """Git's entries for worktrees of ours that are gone."""
+    """Git's entries for worktrees of gitmill that no longer exist."""
     del now
     left = mill.pool.leftover_entries()
 
@@ -77,7 +77,7 @@ def worktree_entries(mill: Mill, now: Snapshot) -> Diagnoses:
 
 
 def agents_homes(mill: Mill, now: Snapshot) -> Diagnoses:
-    """Homes of agents whose item has ended, and logins that a killed run still has."""
+    """Homes of ended items, and credentials that a killed run still holds."""
     over, lent = agent_homes.left(mill, now)
 
     def fix() -> str:
@@ -95,7 +95,7 @@ def agents_homes(mill: Mill, now: Snapshot) -> Diagnoses:
 
 
 def refs(mill: Mill, now: Snapshot) -> Diagnoses:
-    """Count what was saved from worktrees, and look for refs of items that are not there."""
+    """Rescue refs, and refs of items that do not exist."""
     kept = mill.store.backend.refs(layout.RESCUE)
     if kept:
         yield note(
@@ -129,7 +129,7 @@ def notes(mill: Mill, now: Snapshot) -> Diagnoses:
 
 
 def reports(mill: Mill, now: Snapshot) -> Diagnoses:
-    """Look for reports of bugs that gitmill wrote."""
+    """Bug reports that gitmill wrote."""
     del now
     found = sorted(map(str, mill.repository.private.glob("bug-*.md")))
     if found:

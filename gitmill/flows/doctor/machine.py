@@ -1,4 +1,4 @@
-"""What a machine can have wrong, whatever repository it is about."""
+"""The machine, independent of a repository."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MINIMUM_PYTHON = (3, 11)
 
 
 def system() -> Diagnoses:
-    """Linux in full, macOS without what needs /proc and a sandbox."""
+    """Diagnose the system: full support on Linux, none for /proc and the sandbox on macOS."""
     name = f"{platform.system()} {platform.release()}"
     if sys.platform == "linux":
         yield ok(name)
@@ -28,7 +28,7 @@ def system() -> Diagnoses:
 
 
 def python() -> Diagnoses:
-    """Look at the interpreter that runs gitmill."""
+    """Diagnose the Python interpreter."""
     found = f"{platform.python_version()} at {sys.executable}"
     if sys.version_info < MINIMUM_PYTHON:
         yield problem(f"{found} is too old", "install Python 3.11 or newer")
@@ -37,7 +37,7 @@ def python() -> Diagnoses:
 
 
 def git() -> Diagnoses:
-    """Look at the git on PATH."""
+    """Diagnose the git on PATH."""
     try:
         said = process.run(("git", "version"), check=False).text.strip()
     except OSError as error:
@@ -52,7 +52,7 @@ def git() -> Diagnoses:
 
 
 def libgit2() -> Diagnoses:
-    """Look at the library that writes objects and refs in process."""
+    """Diagnose the library that writes objects and refs in process."""
     try:
         import pygit2  # noqa: PLC0415  (whether it can be loaded is the question)
     except ImportError as error:
@@ -63,7 +63,7 @@ def libgit2() -> Diagnoses:
 
 
 def home() -> Diagnoses:
-    """Look at the home folder, where git and agents keep what is theirs."""
+    """Diagnose the home folder, where git and agents keep their files."""
     folder = Path(os.environ.get("HOME") or "~").expanduser()
     if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
         yield ok(str(folder))
@@ -76,7 +76,7 @@ def home() -> Diagnoses:
 
 
 def processes() -> Diagnoses:
-    """Whether dead processes can be told from living ones."""
+    """Whether a worker can be seen to be alive."""
     if procfs.usable() or not procfs.LINUX:
         yield ok("dead ones are told from living ones")
         return
@@ -88,7 +88,7 @@ def processes() -> Diagnoses:
 
 
 def sandbox() -> Diagnoses:
-    """Look for what keeps agents, scripts and checks within their worktree, by starting it."""
+    """Diagnose the sandbox for agents, scripts and checks, tried by starting it."""
     found = bubblewrap.find()
     if found.program:
         yield ok(f"{bubblewrap.version(found.program)} at {found.program}")

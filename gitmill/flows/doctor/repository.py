@@ -1,4 +1,4 @@
-"""What a repository, its configuration and the disk below it can have wrong."""
+"""The repository, its configuration and its disk."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def folder(mill: Mill) -> Diagnoses:
 
 
 def durability(mill: Mill) -> Diagnoses:
-    """Say what a power failure may take."""
+    """Diagnose what a power failure can lose."""
     try:
         durable = mill.repository.durable
     except GitmillError as error:
@@ -119,7 +119,7 @@ def durability(mill: Mill) -> Diagnoses:
 
 
 def pruning(mill: Mill) -> Diagnoses:
-    """Look for settings of git by which a collection removes what others are just writing."""
+    """Git settings with which a garbage collection removes objects that are just being written."""
     git = mill.repository.git
     done = git.run("config", "--type=expiry-date", "--get", "gc.pruneExpire", check=False)
     scope, value = _configured(mill, "gc.pruneExpire")
@@ -141,7 +141,7 @@ def pruning(mill: Mill) -> Diagnoses:
 
 
 def hooks(mill: Mill) -> Diagnoses:
-    """Hooks of the user's: gitmill's commits and moves run none of them."""
+    """Hooks of the user, which gitmill's commits and moves do not run."""
     _, path = _configured(mill, "core.hooksPath")
     place = Path(path).expanduser() if path else mill.repository.common / "hooks"
     place = place if place.is_absolute() else (mill.repository.top or Path()) / place
@@ -159,7 +159,7 @@ def hooks(mill: Mill) -> Diagnoses:
 
 
 def programs(mill: Mill) -> Diagnoses:
-    """Programs that the repository's own configuration has git run."""
+    """Programs that git runs because of the repository's own configuration."""
     found = []
     for scope, key, value in _all_configured(mill):
         runs = scope in ("local", "worktree") and _RUNS.fullmatch(key)
@@ -193,7 +193,7 @@ def file_system(mill: Mill) -> Diagnoses:
 
 
 def worktrees(mill: Mill) -> Diagnoses:
-    """Where attempts work: can it be written, is there room, is it a good place."""
+    """Diagnose the folder of worktrees: writable, with enough room, in a suitable place."""
     place, top = mill.pool.folder, mill.repository.top
     there = next(f for f in (place, *place.parents) if f.is_dir() or f.is_symlink() or f.exists())
     elsewhere = "name another: `git config gitmill.worktreeRoot DIR`"
@@ -230,7 +230,7 @@ def _checkout_size(mill: Mill) -> int:
 
 
 def git_locks(mill: Mill) -> Diagnoses:
-    """Locks of git's that nobody seems to hold any more; only their owner may remove them."""
+    """Stale locks of git; only their owner may remove them."""
     found = list(_foreign_locks(mill.repository.common))
     for path, age in found:
         yield warning(
@@ -256,7 +256,7 @@ def _foreign_locks(common: Path) -> Iterator[tuple[str, float]]:
 
 
 def own_locks(mill: Mill) -> Diagnoses:
-    """Locks on refs that are gitmill's alone, and that of the packed refs, which it takes too."""
+    """Stale locks on gitmill's own refs and on the packed refs."""
     found = [str(lock) for lock in locks.stale(mill.repository.common, layout.OWN)]
 
     def fix() -> str:
@@ -276,7 +276,7 @@ def _span(age: float) -> str:
 
 
 def _all_configured(mill: Mill) -> Iterator[tuple[str, str, str]]:
-    """Yield scope, key and value of git's configuration, without what we pass to git ourselves."""
+    """Yield scope, key and value of git's configuration, without gitmill's own options."""
     parts = mill.repository.git.run("config", "--show-scope", "-z", "--list").text.split("\0")
     for scope, entry in zip(parts[0::2], parts[1::2], strict=False):
         key, _, value = entry.partition("\n")
@@ -285,6 +285,6 @@ def _all_configured(mill: Mill) -> Iterator[tuple[str, str, str]]:
 
 
 def _configured(mill: Mill, wanted: str) -> tuple[str, str]:
-    """Return scope and value of a key as it counts for the user's own git; empty when not set."""
+    """Return scope and value of a key in effect for the user's own git; empty if not set."""
     found = [(s, v) for s, key, v in _all_configured(mill) if key == wanted.lower()]
     return found[-1] if found else ("", "")

@@ -22,14 +22,14 @@ _SHOWN = 3
 
 
 def documents(mill: Mill, now: Snapshot) -> Diagnoses:
-    """Whether the state branch can be read, to the last item."""
+    """Whether every document of the state branch can be read."""
     try:
         _ = now.control.paused, now.control.queue_paused
     except BadDocumentError as unreadable:
         hint = "who wrote it: `git log gitmill/state -- control.md`"
         yield replace(problem_of(unreadable), hints=(*unreadable.hints, hint))
     for path, error in list(now.broken.items())[:_SHOWN]:
-        yield warning(f"{error.message}; {path} is left out", *error.hints,
+        yield warning(f"{error.message}; {path} is skipped", *error.hints,
                       f"who wrote it: `git log gitmill/state -- {path}`")  # fmt: skip
     if len(now.broken) > _SHOWN:
         yield warning(f"and {len(now.broken) - _SHOWN} more files of items cannot be read")
@@ -45,10 +45,10 @@ def documents(mill: Mill, now: Snapshot) -> Diagnoses:
 
 
 def stops(mill: Mill, now: Snapshot) -> Diagnoses:
-    """Whether somebody has stopped work or the queue."""
+    """Whether work or the queue is paused."""
     del mill
     control = now.control
-    with suppress(BadDocumentError):  # told where the state is looked at
+    with suppress(BadDocumentError):  # `documents` reports it
         yield from _stops(control)
 
 
@@ -63,7 +63,7 @@ def _stops(control: Control) -> Diagnoses:
 
 
 def clock(mill: Mill, now: Snapshot) -> Diagnoses:
-    """Whether this clock agrees with those that wrote the state: leases end by the clock."""
+    """Whether this clock agrees with those that wrote the state, for leases end by the clock."""
     wrote = read_commit(mill.store.backend, now.commit).seconds
     ahead = wrote - mill.now().timestamp()
     if ahead > _SKEW:

@@ -27,7 +27,7 @@ _UNDER_WAY = {"MERGE_HEAD": "merge", "CHERRY_PICK_HEAD": "cherry-pick", "REVERT_
 
 
 def target(mill: Mill, now: Snapshot) -> Diagnoses:
-    """Look at the branch that work lands on, and at the checkout that has to follow it."""
+    """Diagnose the target branch, and its checkout, which has to follow it."""
     ref = mill.target_ref(now)
     try:
         tip = mill.target_tip(now)
@@ -78,7 +78,7 @@ def policy(mill: Mill, now: Snapshot) -> Diagnoses:
 
 
 def enforcement(mill: Mill, now: Snapshot) -> Diagnoses:
-    """Whether what policy and preferences say of the sandbox can be done here."""
+    """Whether the sandbox can be enforced as policy and preferences require."""
     policy = policy_at(mill, mill.target_tip(now))
     try:
         word = sandbox.enforcement(mill, policy)
@@ -102,7 +102,7 @@ def loops(mill: Mill, now: Snapshot) -> Diagnoses:
 
 
 def checks(mill: Mill, now: Snapshot) -> Diagnoses:
-    """Whether the programs of checks and set-up are there."""
+    """Whether the programs of checks and set-up are installed."""
     tip = mill.target_tip(now)
     policy = policy_at(mill, tip)
     named = {f"check {name}": check.command for name, check in (policy.checks or {}).items()}
@@ -114,14 +114,14 @@ def checks(mill: Mill, now: Snapshot) -> Diagnoses:
     }
     for name, program in missing.items():
         yield warning(f"{name} begins with {program}, which is not on PATH",
-                      f"install it, or mend {name} in {POLICY}")  # fmt: skip
+                      f"install it, or fix {name} in {POLICY}")  # fmt: skip
     if not missing:
         names = ", ".join(policy.checks or ()) or "none in the policy"
         yield ok(f"{names}; programs are found")
 
 
 def _program(command: str) -> str:
-    """Return the program that a command line begins with, empty where only a shell could say."""
+    """Return the first program of a command line, empty if only a shell could tell."""
     try:
         words = shlex.split(command, comments=True)
     except ValueError:
@@ -132,7 +132,7 @@ def _program(command: str) -> str:
 
 def _found(mill: Mill, policy: Policy, tip: str, program: str) -> bool:
     if "/" in program and not program.startswith("/"):
-        # What a set-up makes is there only after it.
+        # The set-up may create the program.
         inside = trees.find(mill.store.backend, mill.tree_of(tip), program.removeprefix("./"))
         return bool(policy.worktree.setup) or inside is not None
     env = process.scrubbed(policy.worktree.env)
@@ -169,7 +169,7 @@ def programs(mill: Mill, now: Snapshot) -> Diagnoses:
 
 
 def _doubts(name: str, probe: Probe) -> Diagnoses:
-    """Whether an agent that is found can be expected to work."""
+    """Doubts whether an installed agent works."""
     attempt = f"`gitmill agent try {name}`"
     if not probe.supported:
         what = f"{name} {probe.version} is not one that gitmill was tested with: {probe.detail}"
