@@ -75,7 +75,7 @@ def _rests(
     """Return why none of these agents can run; of several reasons the one that ends first."""
     cold = [cooling[agent.name] for agent in able if agent.name in cooling]
     told = [
-        f"{agent.name:<10} {cooling[agent.name].told(now)}"
+        f"{agent.name:<10} {cooling[agent.name].describe(now)}"
         if agent.name in cooling
         else f"{agent.name:<10} {_probe(agent).detail}"
         for agent in able
