@@ -171,7 +171,7 @@ class UntrustedError(GitmillError):
 
 
 class LeasedError(GitmillError):
-    """Another worker has this item, or the claim is no longer the current one."""
+    """Another worker has this item, or the claim is no longer current."""
 
     slug = "leased"
     code = Exit.BUSY

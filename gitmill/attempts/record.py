@@ -196,7 +196,7 @@ def _work_fields(state: AttemptState) -> dict[str, Any]:
 
 
 def _approves(state: AttemptState, verdict: Verdict, settled: NextStep) -> bool:
-    judged = pipeline.judges(state.plan, state.at)
+    judged = pipeline.is_review(state.plan, state.at)
     return judged and verdict.word is VerdictWord.PASS and settled.event not in _NO_YES
 
 

@@ -160,7 +160,7 @@ def _settled(turn: AuditedEvent, before: Item) -> Iterator[Expected]:
             yield from _held(turn, run, item, stage)
             continue
         reviewed = before.reviewed
-        if pipeline.judges(plan, stage.name) and run.verdict is _PASS:
+        if pipeline.is_review(plan, stage.name) and run.verdict is _PASS:
             reviewed = (*reviewed, _approval(run, run.work, stage.name))
         if turn.after.work != before.work:
             reviewed = ()
