@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from gitmill.core.audit.event import AuditedEvent, Fault, judge
-from gitmill.core.audit.outcome import judge_outcome
+from gitmill.core.audit.event import AuditedEvent, Fault, check_event
+from gitmill.core.audit.outcome import check_outcome
 from gitmill.core.check_record import CheckRecord
 from gitmill.core.document import Document
 from gitmill.core.ids import Kind
@@ -124,7 +124,7 @@ class EventAudit:
         if after.plan and turn.plan is None and (before is None or before.plan != after.plan):
             self._fault("frozen-plan", f"there is no frozen plan {after.plan}", name)
         passes = self._records.new_passes(changes.values(), lambda one: _ran(run, one))
-        self._out.tell([*judge(turn), *judge_outcome(turn), *passes], self.at, name)
+        self._out.tell([*check_event(turn), *check_outcome(turn), *passes], self.at, name)
         self._out.tell(self._unrecorded(run), self.at, name)
         self._out.tell(self._claim_again(turn), self.at, name)
         self._landing(turn)
