@@ -168,12 +168,12 @@ def test_stats_add_everything_up(sandbox: Sandbox):
     out = re.sub(r"\b\d[\dhm.]*s\b", "TIME", out)
     assert out == (
         "landed 1\n"
-        "lead time  median TIME  9 of 10 within TIME  (1 landed)\n"
+        "lead time  median TIME  90% within TIME  (1 landed)\n"
         "\n"
         "stage  agent  passed  returned  failed  else  back  time  tokens  cost\n"
         "build  coder  2  TIME  2,000  $0.50\n"
         "review  judge  1  1  TIME  unknown\n"
-        "in all  TIME  2,000  $0.50 + 2 unknown\n"
+        "total  TIME  2,000  $0.50 + 2 unknown\n"
         "budget today: $0.50 of $9.00 and 2 attempts of unknown cost\n"
     )
     told = gitmill(made.repo.path, "stats", "--json").json

@@ -147,7 +147,7 @@ def test_log_ends_with_130_when_interrupted_and_when_the_run_is_killed(cast: Cas
 def test_log_of_what_nobody_works_on_says_so(cast: Cast):
     task = new_task(cast.repo.path, "One", "")
     assert gitmill(cast.repo.path, "log", "-f", task).plain() == (
-        5, "", "error[nothing-to-do]: nobody works on T1 here\nhint: begin with `gitmill run T1`\n",
+        5, "", "error[nothing-to-do]: no attempt at T1 is running here\nhint: start one with `gitmill run T1`\n",
     )  # fmt: skip
     assert gitmill(cast.repo.path, "log", "-f").plain() == (
         5, "", "error[nothing-to-do]: nothing is running here\nhint: begin with `gitmill run`\n",
@@ -287,7 +287,7 @@ def test_attempts_are_listed_and_shown_with_what_was_printed(cast: Cast):
     ]  # fmt: skip
     assert gitmill(cast.repo.path, "attempt").plain()[1] == out
     shown = gitmill(cast.repo.path, "attempt", "show", task, "1")
-    assert f"what the agent printed (refs/gitmill/transcript/{task}:001-build.txt)" in shown.out
+    assert f"output of the agent (refs/gitmill/transcript/{task}:001-build.txt)" in shown.out
     assert "hello there" in shown.out
     told = gitmill(cast.repo.path, "attempt", "show", task, "--json").json
     assert (told["attempt"]["number"], told["attempt"]["stage"]) == (2, "review")

@@ -181,7 +181,7 @@ def test_everything_else_is_about_the_present(told: Told):
         said = told(*line, "--at", "gitmill/state~2")
         assert said.code == 2, line
         assert said.err == (
-            f"error[usage]: gitmill {' '.join(line[:2])} is about the present, so it takes no --at\n"
+            f"error[usage]: gitmill {' '.join(line[:2])} works on the present, so it takes no --at\n"
             f"hint: without it: `gitmill {' '.join(line)}`\n"
         )
     assert told.repo.git("for-each-ref") == refs

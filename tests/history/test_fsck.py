@@ -967,7 +967,7 @@ def test_the_json_of_a_forged_history(history: History):
 
 def test_a_rule_can_be_explained(history: History):
     assert gitmill(history.repo.path, "explain", "root").out.splitlines()[0] == (
-        "What `gitmill fsck` holds a history against:"
+        "The rules of `gitmill fsck`:"
     )
     output = gitmill(history.repo.path, "explain", "fsck").out
     assert all(f"{rule:<22} {meaning}" in output for rule, meaning in RULES.items())

@@ -145,7 +145,7 @@ def test_required_where_it_cannot_be_had_is_one_clear_error(repo: Repo, where: s
         repo.git("config", "gitmill.sandbox", "required")
     said = gitmill(repo.path, "run")
     assert said.code == 1
-    assert said.err.splitlines()[0].endswith("the sandbox is required and cannot be had here")
+    assert said.err.splitlines()[0].endswith("the sandbox is required and not available here")
     assert said.err.splitlines()[1].strip() == f"{NO_SUCH}: No such file or directory"
     assert "hint: install it" in said.err
     shown = gitmill(repo.path, "task", "show", task, "--json").json
