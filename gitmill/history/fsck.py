@@ -75,12 +75,12 @@ def _landing(mill: Mill, account: AuditReport, one: Landed) -> bool:
     try:
         found = list(judge_landing(mill, one))
     except _ABSENT as error:
-        account.cannot(one.commit, error.message, one.item.id)
+        account.add_unknown(one.commit, error.message, one.item.id)
         return False
     except BadConfigError as error:
-        account.cannot(one.commit, f"the policy it landed by: {error.message}", one.item.id)
+        account.add_unknown(one.commit, f"the policy it landed by: {error.message}", one.item.id)
         return False
-    account.tell(found, one.commit, one.item.id)
+    account.add_faults(found, one.commit, one.item.id)
     return not found
 
 
@@ -92,12 +92,14 @@ def _on_target(mill: Mill, account: AuditReport) -> None:
             targets[one.target].append(one)
     for target, landings in targets.items():
         if not target or mill.store.backend.ref(target) is None:
-            account.cannot(landings[0].commit, f"there is no {target or 'target'} in this clone")
+            account.add_unknown(
+                landings[0].commit, f"there is no {target or 'target'} in this clone"
+            )
             continue
         try:
             off = off_target(mill, target, [one.candidate for one in landings])
         except GitFailedError as error:
-            account.cannot(landings[0].commit, error.message)
+            account.add_unknown(landings[0].commit, error.message)
             continue
         for one in landings:
             if one.candidate in off:
@@ -141,7 +143,7 @@ def _work_refs(mill: Mill, account: AuditReport, refs: dict[str, str]) -> None:
     ]
     if lacking and not named:
         what = f"there is no ref of work in this clone, and {len(lacking)} open items have some"
-        account.cannot(account.tip, what)
+        account.add_unknown(account.tip, what)
         return
     for item in lacking:
         what = f"there is no ref of its work {item.work[:10]} in this clone"

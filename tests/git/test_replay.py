@@ -474,7 +474,7 @@ class TestCommits:
         fork.repo.git("tag", "-a", "-m", "x", "mark", fork.ends.topic)
         named = again(fork.repo, Ends("main~1", "HEAD", "mark"))
         assert named == fork.replay()
-        with pytest.raises(GitFailedError, match="not a commit here"):
+        with pytest.raises(GitFailedError, match="not a commit in this repository"):
             again(fork.repo, Ends("HEAD", "HEAD", "nowhere"))
 
     def test_from_a_linked_worktree(self, sandbox):

@@ -773,7 +773,7 @@ def test_a_hand_edit_that_was_not_taken_up_yet_is_a_notice(story: Story):
     assert verified.holds
     (notice,) = verified.account.notices
     assert (notice.rule, notice.commit) == ("hand-edit", forgery.oids[-1])
-    assert notice.what == f"changed by hand and not taken up: {path}"
+    assert notice.what == f"changed by hand and not applied: {path}"
 
 
 def test_a_hand_edit_is_taken_up_by_the_event_that_follows(story: Story):
@@ -870,7 +870,7 @@ def test_a_shallow_clone_says_what_it_does_not_have(story: Story):
     made = clone(story, "--depth", "5", "--no-single-branch")
     made.git("fetch", "-q", "origin", "refs/notes/gitmill:refs/notes/gitmill")
     told = unknown(made)
-    assert told[0] == "this commit of the state and all below it are not in this clone"
+    assert told[0] == "this state commit and all its ancestors are not in this clone"
     assert verify(made).account.commits == 5
 
 
