@@ -1,4 +1,4 @@
-"""Real programs to be supervised, and questions about real processes."""
+"""Real programs to supervise, and queries about real processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits, cancelling and interrupts: the command is asked, then made to end."""
+"""Limits, cancellation and interrupts: the command gets SIGINT, then SIGKILL."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def test_a_signal_to_the_supervisor_ends_everything(tmp_path, token, number):
     process.communicate()
 
 
-def test_a_supervisor_that_is_stuck_is_killed_and_swept_up_after(tmp_path, token, monkeypatch):
+def test_a_stuck_supervisor_is_killed_with_its_processes(tmp_path, token, monkeypatch):
     monkeypatch.setattr(local, "_SLACK", 0.3)
     engine = LocalEngine(claim=token)
 

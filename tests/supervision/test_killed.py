@@ -1,7 +1,7 @@
-"""SIGKILL to gitmill, to the supervisor, to both, at any time: what is left, and for how long.
+"""SIGKILL to gitmill, to the supervisor, or to both, at any time: which processes are left when.
 
-The lock tells when a supervisor is gone without looking at it: mill and supervisor hold it, the
-command does not. From the moment it is free nothing of the command may be running.
+The lock shows when a supervisor has ended: gitmill and the supervisor hold it, the command does
+not. Once the lock is free, no process of the command may be running.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def test_the_lock_is_free_after_an_ordinary_end(tmp_path):
     assert lock_is_free(tmp_path / "lock")
 
 
-def test_a_killed_supervisor_is_noticed_and_swept_up_after(tmp_path, token):
+def test_the_processes_of_a_killed_supervisor_are_ended(tmp_path, token):
     engine = LocalEngine(claim=token)
 
     def kill_supervisor():
