@@ -54,7 +54,7 @@ def test_a_command_cannot_open_its_supervisors_pipes(engine):
 
 
 @pytest.mark.parametrize(
-    "said",
+    "answer",
     [
         b"",
         b"\n",
@@ -66,5 +66,5 @@ def test_a_command_cannot_open_its_supervisors_pipes(engine):
         b"\xff\n",
     ],
 )
-def test_an_answer_that_is_cut_off_or_none_is_not_believed(said):
-    assert local._outcome(said) is None
+def test_an_answer_that_is_cut_off_or_none_is_not_believed(answer):
+    assert local._outcome(answer) is None
