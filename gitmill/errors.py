@@ -36,7 +36,7 @@ class GitmillError(Exception):
 
 
 class UsageError(GitmillError):
-    """The command line does not say one clear thing."""
+    """The command line is incomplete or contradicts itself."""
 
     slug = "usage"
     code = Exit.USAGE
@@ -55,19 +55,19 @@ class GitMissingError(GitmillError):
 
 
 class GitFailedError(GitmillError):
-    """A git command that should have worked did not."""
+    """A git command failed unexpectedly."""
 
     slug = "git-failed"
 
 
 class MissingObjectError(GitmillError):
-    """An object that something names is not in the repository."""
+    """An object is missing from the repository."""
 
     slug = "missing-object"
 
 
 class ProcessFailedError(GitmillError):
-    """A process that had to succeed did not."""
+    """A process that had to succeed failed."""
 
     slug = "process-failed"
 
@@ -103,7 +103,7 @@ class NoSuchItemError(GitmillError):
 
 
 class AmbiguousItemError(GitmillError):
-    """More than one item has an id that begins like this."""
+    """More than one id starts like this."""
 
     slug = "ambiguous-item"
 
@@ -133,52 +133,52 @@ class BadDependencyError(GitmillError):
 
 
 class IllegalTransitionError(GitmillError):
-    """The lifecycle has no such step from where the item stands."""
+    """The lifecycle has no such event for the item's status."""
 
     slug = "illegal-transition"
 
 
 class CannotUndoError(GitmillError):
-    """The last event of an item is not one that can be taken back, or is not its last any more."""
+    """The last event of an item cannot be undone, or another event has followed it."""
 
     slug = "cannot-undo"
 
 
 class RevertConflictError(GitmillError):
-    """What landed later stands on what would be taken back; nothing was changed."""
+    """Later landings build on the change to be reverted; nothing was changed."""
 
     slug = "revert-conflict"
     code = Exit.PERSON
 
 
 class NotAStateCommitError(GitmillError):
-    """What `--at` names is not a commit of the state branch."""
+    """`--at` does not name a commit of the state branch."""
 
     slug = "not-a-state-commit"
 
 
 class NotReadyError(GitmillError):
-    """The item lacks something that it needs to become ready."""
+    """The item lacks what it needs to become ready."""
 
     slug = "not-ready"
 
 
 class UntrustedError(GitmillError):
-    """A command from a repository or another person would run that nobody has trusted here."""
+    """A command from a repository or another person is not trusted on this machine."""
 
     slug = "untrusted"
     code = Exit.PERSON
 
 
 class LeasedError(GitmillError):
-    """Somebody else works on this item, or the claim is no longer the current one."""
+    """Another worker has this item, or the claim is no longer the current one."""
 
     slug = "leased"
     code = Exit.BUSY
 
 
 class StorageError(GitmillError):
-    """The machine refuses to write or read a file: no space, no right to, or a broken disk."""
+    """The machine refuses to write or read a file: no space, no permission, or a broken disk."""
 
     slug = "storage"
 
@@ -218,9 +218,9 @@ class AgentMissingError(GitmillError):
 
 
 class NotNowError(GitmillError):
-    """Nothing can begin just now, and no item is to blame; `until` is when it goes on, if known."""
+    """No attempt can start now, and no item is at fault; `until` is when one can, if known."""
 
-    slug = "rests"
+    slug = "not-now"
     code = Exit.BUSY
 
     def __init__(
@@ -242,7 +242,7 @@ class AgentCoolsError(NotNowError):
 
 
 class AgentSignedOutError(NotNowError):
-    """An agent is not signed in; it is asked again once its login has changed, or after an hour."""
+    """An agent is not signed in; it is tried again once its login has changed, or after an hour."""
 
     slug = "agent-signed-out"
     code = Exit.PERSON
@@ -256,7 +256,7 @@ class AgentNotFoundError(NotNowError):
 
 
 class DayBudgetError(NotNowError):
-    """The budget of the day is used up; it goes on at midnight UTC, or with a larger budget."""
+    """The day's budget is used up; work continues at midnight UTC, or with a larger budget."""
 
     slug = "day-budget"
 
@@ -274,19 +274,19 @@ class AttemptError(GitmillError):
 
 
 class SetUpError(AttemptError):
-    """The set-up of a worktree failed; no work is to blame, so it costs no attempt."""
+    """The set-up of a worktree failed; the work is not at fault, so it costs no attempt."""
 
     slug = "set-up-failed"
 
 
 class SandboxMissingError(SetUpError):
-    """The sandbox is required and cannot be had on this machine; nothing was run without it."""
+    """The sandbox is required and not available on this machine; nothing ran without it."""
 
     slug = "sandbox-missing"
 
 
 class HoldsSecretError(GitmillError):
-    """What was to be recorded holds a secret; what is none goes into `[sanity] allow_secrets`."""
+    """The text to be recorded holds a secret; a false alarm goes into `[sanity] allow_secrets`."""
 
     slug = "holds-secret"
     code = Exit.PERSON
@@ -300,13 +300,13 @@ class CheckoutBlockedError(GitmillError):
 
 
 class LandingBrokenError(GitmillError):
-    """What was read back after a landing is not what was reviewed and tested."""
+    """The commit read back after a landing is not the one that was reviewed and tested."""
 
     slug = "landing-broken"
 
 
 class AccountError(GitmillError):
-    """An account of what happened does not hold against refs and notes."""
+    """A report does not agree with refs and notes."""
 
     slug = "account-broken"
 
@@ -319,7 +319,7 @@ class NothingToDoError(GitmillError):
 
 
 class BugError(GitmillError):
-    """gitmill did something that it should not have."""
+    """gitmill hit a bug."""
 
     slug = "bug"
     code = Exit.BUG

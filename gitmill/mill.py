@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import os
-import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -12,7 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gitmill.core.verdict import Finding
 from gitmill.errors import UnusableRepositoryError
 from gitmill.git import trees
 from gitmill.git.objects import read_commit
@@ -22,6 +19,7 @@ from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import Store
 
 if TYPE_CHECKING:
+    from gitmill.core.verdict import Finding
     from gitmill.git.pool import Pool
 
 
@@ -31,14 +29,14 @@ def utc_now() -> datetime:
 
 
 class Mill:
-    """What flows work with. Time and randomness come from here and nowhere else."""
+    """A repository with its store. Time and randomness come from here and nowhere else."""
 
     def __init__(
         self,
         repository: Repository,
         *,
         clock: Callable[[], datetime] = utc_now,
-        random: Callable[[int], bytes] = secrets.token_bytes,
+        random: Callable[[int], bytes] = os.urandom,
         before_write: Callable[[Mill], None] = lambda _: None,
     ) -> None:
         self.repository = repository
@@ -113,16 +111,18 @@ class Mill:
     @cached_property
     def user(self) -> str:
         """Who works here, for leases."""
+        import getpass  # noqa: PLC0415  (reads name nobody)
+
         return f"{getpass.getuser()}@{self.host}"
 
     @property
     def person(self) -> str:
-        """The git identity, for decisions; or who it is that we write down a decision for."""
+        """The git identity for decisions, or the person on whose behalf they are recorded."""
         return self._for or self.repository.person
 
     @contextmanager
     def on_behalf_of(self, person: str) -> Iterator[None]:
-        """Write down what somebody else has decided."""
+        """Record the decisions of another person."""
         self._for = person
         try:
             yield

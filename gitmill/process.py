@@ -13,7 +13,7 @@ from gitmill.errors import ProcessFailedError
 from gitmill.failpoints import chokepoint
 
 # Names of variables whose values are secrets. What runs an agent's code gets none of them
-# unless the policy passes one on by name, and their values are cut out of what is recorded.
+# unless the policy passes one on by name, and their values are redacted from records.
 SECRET_NAME = re.compile(
     r"(SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIAL|PRIVATE_KEY|API_?KEY|ACCESS_KEY|_AUTH$)",
     re.IGNORECASE,
@@ -55,7 +55,7 @@ def run(
 ) -> Finished:
     """Run to the end and collect both outputs. `check` raises `ProcessFailedError` on a bad exit.
 
-    It has a session of its own: a Ctrl-C in the terminal is told to us and not to it.
+    It runs in its own session: a Ctrl-C in the terminal reaches gitmill and not the process.
     Raises `FileNotFoundError` when there is no such program.
     """
     with chokepoint(f"run {' '.join(argv)}"):
@@ -102,7 +102,7 @@ def start(
 
 
 def scrubbed(extra: Mapping[str, str], *, keep: Sequence[str] = ()) -> dict[str, str]:
-    """Return the environment for code that is not ours: no `GIT_*`, of the secrets only `keep`."""
+    """Return the environment for other people's code: no `GIT_*`, no secrets except `keep`."""
     base = {
         name: value
         for name, value in os.environ.items()
@@ -112,7 +112,7 @@ def scrubbed(extra: Mapping[str, str], *, keep: Sequence[str] = ()) -> dict[str,
 
 
 def secrets() -> tuple[str, ...]:
-    """Return the values of the secret variables, those long enough to be told from words."""
+    """Return the values of the secret variables that are too long to be words."""
     return tuple(
         value for name, value in os.environ.items() if SECRET_NAME.search(name) and len(value) >= 8
     )
@@ -127,7 +127,7 @@ class Command:
     `watch` gets each line of standard output as it comes, without its end, and ends the command
     by returning why; lines of more than 16 MiB are not shown to it.
     `access` is what it may do to the files of its worktree: `read-only`, `workspace`, or `full`,
-    which is no limit. `sandboxed` says that `argv` is a sandbox around the real command already.
+    which is no limit. `sandboxed`: `argv` already is the sandbox around the real command.
     """
 
     argv: tuple[str, ...]
@@ -146,7 +146,7 @@ class Command:
 def script(folder: Path, name: str, text: str) -> tuple[str, ...]:
     """Write a shell script and return an argv that runs it up to its first failing line.
 
-    It goes through a file: an argument is bounded and shows in the process list.
+    The script is a file because an argument is bounded and visible in the process list.
     """
     path = folder / f"{name}.sh"
     write_anew(path, (text + "\n").encode("utf-8", "surrogateescape"))
@@ -159,7 +159,7 @@ def home() -> Path:
 
 
 def write_anew(path: Path, data: bytes) -> None:
-    """Write a file where code that is not ours may have put a link or a folder in its place."""
+    """Write a file where other people's code may have put a link or a folder."""
     if path.is_dir() and not path.is_symlink():
         import shutil  # noqa: PLC0415  (it is rare, and this module is in every start)
 
@@ -180,7 +180,7 @@ class Outcome:
     `status` is the exit status (negative, or in a sandbox above 128: signal); alone it means
     something only with `exited`.
     `stdout` and `stderr` hold the first and last bytes; `cut` counts those that were not kept, and
-    a line in their place says so.
+    and a line marks the gap.
     """
 
     ended: str
@@ -193,7 +193,7 @@ class Outcome:
 
     @property
     def passed(self) -> bool:
-        """The command ended by itself with status 0."""
+        """The command exited with status 0."""
         return self.ended == "exited" and self.status == 0
 
     def tail(self, lines: int = 40) -> str:

@@ -24,7 +24,8 @@ from gitmill.agents.base import (
     Usage,
     stopped_kind,
 )
-from gitmill.core.verdict import Verdict, VerdictWord, complaint, json_schema, parse_verdict
+from gitmill.core.verdict import Verdict, VerdictWord, complaint
+from gitmill.core.verdict_schema import json_schema, parse_verdict
 from gitmill.process import Command, Outcome
 
 

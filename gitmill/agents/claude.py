@@ -27,7 +27,7 @@ from gitmill.agents.base import (
     Report,
     Usage,
 )
-from gitmill.core.verdict import json_schema
+from gitmill.core.verdict_schema import json_schema
 from gitmill.process import Command, Outcome
 
 ROLES = ANY_ROLE

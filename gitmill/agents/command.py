@@ -33,7 +33,8 @@ from gitmill.agents.base import (
     Usage,
     stopped_kind,
 )
-from gitmill.core.verdict import Verdict, VerdictWord, parse_verdict
+from gitmill.core.verdict import Verdict, VerdictWord
+from gitmill.core.verdict_schema import parse_verdict
 from gitmill.errors import BadConfigError
 
 ROLES = ANY_ROLE

@@ -10,7 +10,7 @@ from gitmill.agents import base as agents
 from gitmill.agents.base import ExitKind
 from gitmill.attempts.state import AttemptState
 from gitmill.core import pipeline
-from gitmill.core.item import Item
+from gitmill.core.item import Item, as_json
 from gitmill.core.lifecycle import Event
 from gitmill.core.pipeline import NextStep
 from gitmill.core.plans.plan import PlannedAgent, StageType
@@ -132,7 +132,7 @@ def record(
             "commit": state.work, "patch": log.facts["patch"], "by": log.by, "run": number,
             "stage": state.at,
         }  # fmt: skip
-        fields["reviewed"] = [*(r.model_dump() for r in item.reviewed), entry]
+        fields["reviewed"] = [*as_json(item.reviewed), entry]
     fields |= {"counters": dict(settled.counters), "reason": one_line(settled.reason) or None}
     files = passed_files(mill, state.policy, state.checked, state.results) if state.checked else {}
     step = Step(

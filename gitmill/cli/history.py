@@ -47,7 +47,9 @@ def log(
         _follow(mill, item)
         return
     events = show.story(mill, snapshot, item=item, limit=limit)
-    output.answer([entry_line(e) for e in events], {"events": [entry_json(e) for e in events]})
+    output.answer(
+        [entry_line(e) for e in events], lambda: {"events": [entry_json(e) for e in events]}
+    )
 
 
 def _follow(mill: Mill, item: str) -> None:

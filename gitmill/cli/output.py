@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TextIO
@@ -93,11 +93,14 @@ def word(text: str, width: int = 0, stream: TextIO | None = None) -> str:
     return style(f"{text:<{width}}", _WORDS.get(text, ""), stream)
 
 
-def answer(lines: Sequence[str], data: Mapping[str, Any]) -> None:
-    """Print the answer: the lines, or with `--json` the one document."""
+def answer(lines: Sequence[str], data: Mapping[str, Any] | Callable[[], Mapping[str, Any]]) -> None:
+    """Print the answer: the lines, or with `--json` the one document.
+
+    `data` that is long is a function, called only with `--json`.
+    """
     if settings.json:
-        told = {"schema": SCHEMA} | ({"at": past[0].as_json()} if past else {}) | dict(data)
-        print(_json(told))
+        fields = dict(data() if callable(data) else data)
+        print(_json({"schema": SCHEMA} | ({"at": past[0].as_json()} if past else {}) | fields))
     else:
         for line in [*(style(one.line, "muted") for one in past), *lines]:
             print(safe(line))

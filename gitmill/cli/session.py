@@ -33,7 +33,9 @@ def resolve(opened: Mill, typed: str) -> str:
 
 def as_json(item: Item) -> dict[str, Any]:
     """Return an item in the form of `--json`."""
-    fields: dict[str, Any] = item.model_dump(mode="json", exclude_none=True)
+    from gitmill.core import item as items
+
+    fields = {key: value for key, value in items.as_json(item).items() if value is not None}
     return fields | {"body": item.document.body.strip()}
 
 

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from gitmill.cli.output import seconds, style, word
-from gitmill.core.board import Board, age
 from gitmill.core.lifecycle import Status
 
 if TYPE_CHECKING:
+    from gitmill.core.board import Board
     from gitmill.core.document import Document
     from gitmill.core.item import Item
     from gitmill.store.history import Entry
@@ -65,6 +65,8 @@ def run_json(log: Document) -> dict[str, Any]:
 
 def board_lines(board: Board, now: datetime, notes: Sequence[tuple[str, str]] = ()) -> list[str]:
     """Return the board as `status` prints it; `notes` are of this machine."""
+    from gitmill.core.board import age
+
     shown = (Status.READY, Status.RUNNING, Status.WAITING, Status.QUEUED, Status.BLOCKED)
     counts = [
         f"{s.value} {board.counts.get(s, 0)}"

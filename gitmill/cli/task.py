@@ -103,7 +103,7 @@ def list_tasks(
         f"{item.id}  {output.word(item.status.value, 9)}  {item.stage:<8}  {item.title}"
         for item in chosen
     ]
-    output.answer(rows, {"items": [session.as_json(item) for item in chosen]})
+    output.answer(rows, lambda: {"items": [session.as_json(item) for item in chosen]})
     _warn_broken(snapshot.broken)
     if not chosen:
         output.print_line("no tasks")
@@ -122,8 +122,10 @@ def show(item_id: Id) -> None:
     from gitmill.flows.attempts import logs_of
 
     item, logs = logs_of(session.mill(), item_id)
-    told = {"item": session.as_json(item), "attempts": [run_json(log) for log in logs]}
-    output.answer(item_lines(item, logs), told)
+    output.answer(
+        item_lines(item, logs),
+        lambda: {"item": session.as_json(item), "attempts": [run_json(log) for log in logs]},
+    )
     shown = f"gitmill task show {item.id}"
     output.next_step(*(command for command in session.after(item) if command != shown))
 

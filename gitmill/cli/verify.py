@@ -29,10 +29,10 @@ def fsck() -> int:
 
     found = fsck_flow(Path(output.settings.directory))
     output.answer(_lines(found), found.as_json())
-    bad = [*found.account.faults, *found.account.unknown]
-    if found.account.faults:
+    bad = [*found.report.faults, *found.report.unknown]
+    if found.report.faults:
         commit, item = bad[0].commit[:10], bad[0].item
-        output.next_step(f"gitmill log {item}" if item in found.account.items else "gitmill log",
+        output.next_step(f"gitmill log {item}" if item in found.report.items else "gitmill log",
                          f"git show {commit}")  # fmt: skip
     elif bad:
         output.next_step("git fetch origin 'refs/gitmill/work/*:refs/gitmill/work/*' "
@@ -41,7 +41,7 @@ def fsck() -> int:
 
 
 def _lines(found: Verified) -> list[str]:
-    account = found.account
+    account = found.report
     lines = [_line("error", "fail", one) for one in account.faults]
     lines += [_line("unknown", "warn", one) for one in account.unknown]
     lines += [_line("notice", "muted", one) for one in account.notices]

@@ -74,7 +74,7 @@ class Check(_Model):
     """A command that must exit 0; `NAME = "command"` is its short form."""
 
     command: Text = Field(
-        description='what must exit 0; `NAME = "command"` below `[checks]` says the same',
+        description='what must exit 0; `NAME = "command"` below `[checks]` is the short form',
         examples=["python -m pytest -q"],
     )
     timeout: Seconds = _key(600, "how long it may take", "10m")
@@ -147,7 +147,7 @@ class Limits(_Model):
     )
     attempts: StrictInt = _key(
         3,
-        "tries at one stage in one round, where the stage does not say",
+        "attempts at one stage in one round, unless the stage sets its own",
         3,
         ge=1,
         le=MAX_ATTEMPTS,
@@ -159,7 +159,7 @@ class Limits(_Model):
         "10m",
     )
     prompt: Bytes = _key(
-        400_000, "longest prompt; a diff that does not fit is cut, which the prompt says", "400KB"
+        400_000, "longest prompt; a diff that does not fit is cut, and the cut marked", "400KB"
     )
 
 
@@ -167,12 +167,12 @@ class AttemptBudget(_Model):
     """What one attempt may cost; it is ended in the middle."""
 
     tokens: StrictInt | None = _key(None, "tokens of one attempt, in and out", 500_000, ge=1)
-    cost: Money | None = _key(None, "US dollars of one attempt, as far as its agent says", 2.0)
-    time: Seconds | None = _key(None, "how long its agent may take, whatever the stage says", "1h")
+    cost: Money | None = _key(None, "US dollars of one attempt, as its agent reports", 2.0)
+    time: Seconds | None = _key(None, "how long its agent may take, whatever the stage sets", "1h")
 
 
 class ItemBudget(_Model):
-    """What all attempts at one item may cost; then it is blocked, and `retry` begins anew."""
+    """The budget of all attempts at one item; then it is blocked, and `retry` starts again."""
 
     tokens: StrictInt | None = _key(None, "tokens of all attempts at an item", 2_000_000, ge=1)
     cost: Money | None = _key(None, "US dollars of all attempts at an item", 5.0)
@@ -198,20 +198,20 @@ class Budget(_Model):
 
 
 class AgentPolicy(_Model):
-    """What a project says about one agent."""
+    """A project's settings for one agent."""
 
     command: tuple[Text, ...] = _key((), "program and arguments", ["prog", "arg"], min_length=1)
-    timeout: Seconds | None = _key(None, "longest run, where the stage does not say", "20m")
-    idle: Seconds | None = _key(None, "longest silence, where the stage does not say", "5m")
+    timeout: Seconds | None = _key(None, "longest run, unless the stage sets it", "20m")
+    idle: Seconds | None = _key(None, "longest silence, unless the stage sets it", "5m")
     permission: Permission | None = _key(
-        None, "`read-only`, `workspace` or `full`, where the stage does not say", "workspace"
+        None, "`read-only`, `workspace` or `full`, unless the stage sets it", "workspace"
     )
     model: Text | None = _key(None, "model, as its own command line names it", "sonnet")
     options: tuple[Text, ...] = _key((), "more arguments for its command line", ["--verbose"])
 
     @property
     def line(self) -> str:
-        """What the policy says of its command line, empty where it says nothing."""
+        """Its command line in the policy, empty if it has none."""
         return command_line(self.command, self.options)
 
 
@@ -268,7 +268,7 @@ class Sandbox(_Model):
     network: Network = _key(
         Network.ON,
         "of scripts, checks and criteria: `on` or `off`; agents with a model always have one, "
-        "unless their stage says `network: off`",
+        "unless their stage has `network: off`",
         "off",
     )
 
@@ -300,7 +300,7 @@ class Policy(_Model):
 
     @property
     def commands(self) -> dict[str, str]:
-        """Every command that the policy names, by its key: what a machine has to trust."""
+        """Every command that the policy names, by its key: a machine has to trust each of them."""
         checks, agents = self.checks or {}, self.agents
         return (
             {f"checks.{name}": check.command for name, check in checks.items()}

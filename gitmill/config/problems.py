@@ -1,4 +1,4 @@
-"""What is wrong in a TOML file that people write: which line, which key, what was expected."""
+"""The problems of a TOML file that people write: line, key and what was expected."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _SHOWN = 60
 
 
 def nearest(word: str, known: Sequence[str]) -> str | None:
-    """Return what was probably meant, for a hint."""
+    """Return the probable intention, for a hint."""
     return next(iter(get_close_matches(word, known, 1)), None)
 
 
 def expectation(problem: ErrorDetails) -> str:
-    """Say what a validation error expected and what it found instead."""
+    """Return what a validation error expected, and what it found instead."""
     context, kind = problem.get("ctx", {}), problem["type"]
     if kind == "value_error":
         what = str(context["error"])
@@ -94,7 +94,7 @@ def _quote(text: str, line: int) -> list[str]:
 
 
 def _say(schema: type[BaseModel], path: tuple[str, ...], problem: ErrorDetails) -> tuple[str, str]:
-    """Return what is wrong with a key, and a hint."""
+    """Return the problem of a key, and a hint."""
     key, known = ".".join(path), dict(keys(schema))
     if problem["type"] == "extra_forbidden":
         return f"there is no key {key}", _meant(schema, path, list(known))
@@ -160,7 +160,7 @@ def _key_path(line: str) -> tuple[str, ...]:
 
 
 def keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Every key of a schema in order; NAME stands for a name that the project chooses."""
+    """Every key of a schema in order; NAME is a name that the project chooses."""
     for name, field in model.model_fields.items():
         key = prefix + (field.alias or name)
         inner, chosen = _inner(field.annotation)

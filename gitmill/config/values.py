@@ -1,4 +1,4 @@
-"""Values as people write them: durations, sizes, names, patterns. Each says what it expected."""
+"""Values as people write them: durations, sizes, names, patterns; errors name what is expected."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Network(StrEnum):
 
 
 def command_line(command: Sequence[str], options: Sequence[str]) -> str:
-    """Return what a policy says of an agent's command line as people trust it."""
+    """Return an agent's command line of the policy in the form that people trust."""
     return shlex.join([*command, *options])
 
 

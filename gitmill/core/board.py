@@ -1,4 +1,4 @@
-"""The board: one read model behind `status`, the README of the branch and whatever shows it."""
+"""The board: the read model behind `status` and the README of the state branch."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Board:
 
 
 def build_board(items: Mapping[str, Item], *, paused: str = "", queue_paused: str = "") -> Board:
-    """Return the board; `paused` and `queue_paused` are reasons, empty when it goes on."""
+    """Return the board; `paused` and `queue_paused` are reasons, empty if not paused."""
     from gitmill.core.queue import order  # noqa: PLC0415  (a kept board needs no items)
 
     line = {item.id: place for place, item in enumerate(order(items), 1)}

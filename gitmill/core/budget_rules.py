@@ -1,4 +1,4 @@
-"""What work may cost: tokens, money, attempts, time; what it has cost, and whether that is enough.
+"""Budgets: the tokens, money, attempts and time that work may cost, and has cost.
 
 An agent that does not say what it cost has not cost nothing: such attempts are counted, and said.
 """
@@ -52,7 +52,7 @@ NOTHING = Spent()
 
 
 def spent_in(value: Mapping[str, Any]) -> Spent:
-    """Return what one run log says that was spent: `agent`, `usage`, `cost`, `seconds`.
+    """Return what one attempt spent, from the run log's `agent`, `usage`, `cost`, `seconds`.
 
     Nothing for a decision of a person.
     """
@@ -71,7 +71,7 @@ def spent_in(value: Mapping[str, Any]) -> Spent:
 
 
 def tokens_of(usage: object) -> int | None:
-    """Return the tokens of a `usage`, in and out, None where it says neither."""
+    """Return the tokens of a `usage`, input plus output; None if it has neither."""
     known = usage if isinstance(usage, Mapping) else {}
     counts = [_number(known.get(key)) for key in ("input", "output")]
     told = [int(count) for count in counts if count is not None]
@@ -84,12 +84,12 @@ def _number(value: object) -> float | None:
 
 
 def budget_exhausted(spent: Spent, bounds: Bounds) -> str:
-    """Return what of a budget is used up, so that nothing may begin; empty when nothing is."""
+    """Return the bound of a budget that is used up, so that no attempt may start; else empty."""
     return _told(spent, bounds, lambda used, bound: used >= bound)
 
 
 def exceeded(spent: Spent, bounds: Bounds) -> str:
-    """Return what of a budget is exceeded by what is under way; empty when nothing is."""
+    """Return the bound of a budget that the running attempt exceeds; empty if none."""
     return _told(spent, bounds, lambda used, bound: used > bound)
 
 
@@ -127,7 +127,7 @@ def _unknown(count: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What one attempt may cost: its own budget, and what is left of its item's and of the day's.
+    """The budget of one attempt: its own, and the rest of its item's and of the day's.
 
     `parts` has the name, the bounds and what had been spent before for each of them.
     """

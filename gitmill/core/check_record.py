@@ -1,4 +1,4 @@
-"""The record that a check has passed on a tree: what names it, and what has to agree in it."""
+"""The record of a check that passed on a tree: its name, and the fields that must agree with it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gitmill.core.document import Document
 
 @dataclass(frozen=True, slots=True)
 class CheckRecord:
-    """One passed check as its document tells it."""
+    """One passed check, from its document."""
 
     name: str
     command: str
@@ -21,7 +21,7 @@ class CheckRecord:
 
 
 def definition_of(command: str, inputs: Sequence[str], setup: str, platform: str) -> str:
-    """Return 12 digits that name what a pass means, see docs/formats.md."""
+    """Return the definition of a pass as 12 digits, see docs/formats.md."""
     text = "\n".join((command, *inputs, setup, platform))
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
@@ -29,7 +29,7 @@ def definition_of(command: str, inputs: Sequence[str], setup: str, platform: str
 def read_pass(document: Document) -> CheckRecord:
     """Read the document of a passed check.
 
-    Raises `BadDocumentError` unless its place, its tree and its definition say the same.
+    Raises `BadDocumentError` unless path, tree and definition agree.
     """
     told = {key: document.value(key) for key in ("name", "command", "tree", "definition")}
     inputs, setup = document.value("inputs", []), document.value("setup", "")
@@ -42,5 +42,5 @@ def read_pass(document: Document) -> CheckRecord:
         what = f"definition {found.definition} is not that of its command, inputs and platform"
         raise document.error(document.line_of("definition"), what)
     if document.path.rpartition("/")[2] != f"{found.tree}-{found.definition}.md":
-        raise document.error(document.line_of("tree"), "it stands at the place of another pass")
+        raise document.error(document.line_of("tree"), "its path is that of another pass")
     return found

@@ -18,8 +18,8 @@ FORGOTTEN = 86400.0  # seconds after which an outage does not count as one of a 
 class Cooling:
     """Why an agent is not asked, and until when.
 
-    `kind` is how its last attempt ended, `streak` how many outages it had in a row. `login` tells
-    whether it was signed in anew since.
+    `kind` is how its last attempt ended, `streak` the number of outages in a row. `login` is a
+    digest of its credentials: a change shows that it was signed in again.
     """
 
     agent: str
@@ -37,7 +37,7 @@ class Cooling:
         return not self.since <= now < self.until
 
     def told(self, now: datetime) -> str:
-        """Return how it ended, until when it is not asked, and what it said."""
+        """Return how its last attempt ended, when the cool-down ends, and its own message."""
         said = f": {self.why}" if self.why else ""
         return f"{self.kind}, until {clock(self.until, now)}{said}"
 

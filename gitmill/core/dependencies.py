@@ -10,7 +10,7 @@ from gitmill.errors import BadDependencyError
 
 
 def check_after(items: Mapping[str, Item], item_id: str, after: Iterable[str]) -> None:
-    """Raise `BadDependencyError` when a dependency is unknown or would wait for itself."""
+    """Raise `BadDependencyError` when a dependency is unknown or closes a cycle."""
     for other in after:
         if other not in items:
             raise BadDependencyError(
@@ -48,5 +48,5 @@ def unmet(items: Mapping[str, Item], item: Item) -> Sequence[str]:
 
 
 def never_met(items: Mapping[str, Item], item: Item) -> Sequence[str]:
-    """Return the dependencies that were cancelled: by itself this item would wait for ever."""
+    """Return the cancelled dependencies, for which the item would wait forever."""
     return [o for o in item.after if o in items and items[o].status is Status.CANCELLED]

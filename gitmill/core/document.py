@@ -1,7 +1,7 @@
-"""Markdown with front matter, kept to the byte: setting one field changes that field's lines only.
+"""Markdown with front matter, preserved to the byte: setting a field changes only its own lines.
 
 gitmill writes each field as `key: <JSON value>` on one line, which every YAML reader understands.
-People may write any YAML; what they wrote stays as it is until its own field is set.
+People may write any YAML; a field keeps its text until that field is set.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _FENCE = re.compile(r"---[ \t]*\r?\n?\Z")
 _SIMPLE = re.compile(r"[A-Za-z_][\w.-]*")
 _STRING = r'"(?:[^"\\]|\\.)*"'
 _QUOTED = rf"{_STRING}|'(?:[^']|'')*'"
-# what an unquoted key or value begins with
+# the first character of an unquoted key or value
 _PLAIN = r"(?:[^\s\-?:,\[\]{}#&*!|>'\"%@`]|[-?:](?=\S))"
 _KEY = re.compile(
     rf"({_SIMPLE.pattern}|{_QUOTED}|{_PLAIN}(?:[^\r\n:#]|:(?=\S)|(?<=\S)#)*?)"
@@ -32,6 +32,14 @@ _COMMENT = re.compile(
 _EXPONENT = re.compile(rf"{_STRING}|(?<![.\d])(-?\d+)(e[+-]\d+)")
 _NULL = ("", "~", "null", "Null", "NULL")
 _UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(name)
+
+
+# Python's JSON takes NaN and Infinity for numbers; to YAML both are text.
+_JSON = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def to_json(value: Any) -> str:
@@ -75,7 +83,7 @@ class Document:
 
     @classmethod
     def new(cls, fields: Mapping[str, Any], body: str, path: str = "") -> Document:
-        """Write a document of our own: one line a field, fields that are None left out."""
+        """Return a new document with one line per field; fields that are None are omitted."""
         lines = [_line(key, value) + "\n" for key, value in fields.items() if value is not None]
         return cls("---\n" + "".join(lines) + "---\n" + body, path)
 
@@ -97,7 +105,7 @@ class Document:
 
     @property
     def has_front_matter(self) -> bool:
-        """Whether the text begins with a front matter block that is closed."""
+        """Whether the text starts with a closed front matter block."""
         return self._close > 0
 
     @property
@@ -107,11 +115,11 @@ class Document:
 
     @cached_property
     def fields(self) -> dict[str, Field]:
-        """The top-level keys in order. Raises `BadDocumentError` on a key that stands twice."""
+        """The top-level keys in order. Raises `BadDocumentError` on a duplicate key."""
         found: dict[str, Field] = {}
         for field in self._scan():
             if field.key in found:
-                raise self.error(field.start, f"the key {field.key} stands twice")
+                raise self.error(field.start, f"duplicate key {field.key}")
             found[field.key] = field
         return found
 
@@ -133,7 +141,7 @@ class Document:
             yield field
 
     def error(self, line: int, what: str) -> BadDocumentError:
-        """Build the error that names file, line (from 0) and what is wrong there."""
+        """Return the error that names file, line (counted from 0) and fault."""
         shown = self._all[line].rstrip("\r\n") if line < len(self._all) else ""
         return BadDocumentError(
             f"{self.path or 'document'}:{line + 1}: {what}", evidence=[f"{line + 1} | {shown}"]
@@ -151,13 +159,13 @@ class Document:
             return default
         if field.end == field.start + 1:
             try:
-                return json.loads(field.rest)
+                return _JSON.decode(field.rest)
             except (ValueError, RecursionError):
                 pass
         return self._yaml(field, typed=True)
 
     def text_value(self, key: str, default: Any = None) -> Any:
-        """Return a field whose scalars are text: `1.10`, `on` and `007` stay what was typed."""
+        """Return a field whose scalars are text: `1.10`, `on` and `007` stay as typed."""
         field = self.fields.get(key)
         if field is None:
             return default

@@ -1,4 +1,4 @@
-"""What matters of a long text: of output the lines that tell of failure and the last ones."""
+"""Shorten output to the lines that mention a failure, plus the last ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LONGEST = 400  # characters of one line
 
 
 def excerpt(output: str, *, lines: int = 60) -> str:
-    """Return at most so many lines of an output, in their order; what is left out is said.
+    """Return at most `lines` lines of an output in order; gaps are marked.
 
     Half of them are the last ones, the others the first that tell of a failure, with what stands
     around those.
@@ -47,7 +47,7 @@ def _short(line: str) -> str:
 
 
 def cut(text: str, limit: int, *, where: str = "") -> str:
-    """Return the beginning of a text of at most about `limit` characters; the cut is said."""
+    """Return the beginning of a text, about `limit` characters at most; the cut is marked."""
     if len(text) <= limit:
         return text
     more = f"; {where}" if where else ""

@@ -28,7 +28,7 @@ M = TypeVar("M", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Handwritten:
-    """A document as somebody wrote it. Lines count from 1; `lines` has one for each key's path."""
+    """A document that a person wrote. Lines count from 1; `lines` has the line of each key path."""
 
     path: str
     text: str
@@ -113,7 +113,7 @@ def _fences(text: str) -> int:
 
 
 class _Handler(YAMLHandler):
-    """Reads mappings, lists and texts, and remembers where each key stands."""
+    """Reads mappings, lists and texts, and records the line of each key."""
 
     FM_BOUNDARY = re.compile(r"^---[ \t]*$", re.MULTILINE)
 
@@ -137,7 +137,7 @@ class _Handler(YAMLHandler):
             if not isinstance(key, str):
                 raise ComposerError(None, None, "a key must be a word", mark)
             if key in found:
-                raise ComposerError(None, None, f"the key {key} stands twice", mark)
+                raise ComposerError(None, None, f"duplicate key {key}", mark)
             self.lines[*path, key] = self._above + mark.line + 1
             found[key] = self._value(value_node, (*path, key))
         return found

@@ -1,27 +1,18 @@
-"""Items: the fields of a document, validated; `docs/formats.md` says what each one means."""
+"""Items as values; `docs/formats.md` says what each field means, `item_reader.py` reads them."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
-from typing import Annotated, Any
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from enum import Enum, StrEnum
+from typing import Any
 
-from pydantic import (
-    AwareDatetime,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-)
-
-from gitmill.core.document import Document, to_json
-from gitmill.core.ids import PATTERN, Kind, kind_of
+from gitmill.core.document import Document
+from gitmill.core.ids import Kind
 from gitmill.core.lease import Lease
 from gitmill.core.lifecycle import FINAL, Status
-from gitmill.errors import BadDocumentError
 
 
 class Risk(StrEnum):
@@ -32,52 +23,47 @@ class Risk(StrEnum):
     HIGH = "high"
 
 
-ItemId = Annotated[str, Field(pattern=PATTERN.pattern)]
-Oid = Annotated[str, Field(pattern=r"^([0-9a-f]{40}([0-9a-f]{24})?)?$")]  # empty: none yet
-Line = Annotated[
-    str, Field(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]+$")
-]
+@dataclass(frozen=True)
+class Reviewed:
+    """An approval by a reviewer or a person: the work commit and the identity of its patch."""
 
-
-class Reviewed(BaseModel):
-    """What a reviewer or a person approved: the work commit and the identity of its patch."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    commit: Oid
+    commit: str
     patch: str
     by: str
     run: int = 0
     stage: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Landing(BaseModel):
+@dataclass(frozen=True)
+class Landing:
     """A landing in progress: the candidate and the value that the target has to have before it."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    candidate: Oid
-    onto: Oid
+    candidate: str
+    onto: str
     target: str
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Item(BaseModel):
-    """One item as its document says it. Frozen; a change is a new document."""
+@dataclass(frozen=True)
+class Item:
+    """One item, read from its document. A change is a new document, and a new item.
 
-    model_config = ConfigDict(frozen=True, extra="allow", arbitrary_types_allowed=True)
+    Commits are object ids, empty for none. `extra` has the keys that no field knows.
+    """
 
-    id: ItemId
+    id: str
     kind: Kind
-    title: Line
+    title: str
     status: Status
     event: str
-    created: AwareDatetime
-    since: AwareDatetime
+    created: datetime
+    since: datetime
     by: str = ""
     stage: str = ""
-    priority: int = Field(default=2, ge=0, le=4, strict=True)
+    priority: int = 2
     risk: Risk = Risk.MEDIUM
-    after: tuple[ItemId, ...] = ()
+    after: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     criteria: tuple[str, ...] = ()
@@ -87,31 +73,25 @@ class Item(BaseModel):
     plan: str = ""
     frozen: str = ""
     lease: Lease | None = None
-    counters: Mapping[str, int] = {}
-    attempt: int = Field(default=0, ge=0)
-    budget_after: int = Field(default=0, ge=0)
+    counters: Mapping[str, int] = field(default_factory=dict)
+    attempt: int = 0
+    budget_after: int = 0
     builder: str = ""
-    base: Oid = ""
-    work: Oid = ""
+    base: str = ""
+    work: str = ""
     reviewed: tuple[Reviewed, ...] = ()
     feedback: str = ""
-    returned: Oid = ""
+    returned: str = ""
     bare: bool = False
     landing: Landing | None = None
-    landed: Oid = ""
-    reverted: Oid = ""
+    landed: str = ""
+    reverted: str = ""
     checked: tuple[Mapping[str, Any], ...] = ()
     reason: str = ""
     answer: str = ""
     cancel_requested: bool = False
-    document: Document = Field(exclude=True, repr=False)
-
-    @field_validator("counters")
-    @classmethod
-    def _bounded(cls, value: Mapping[str, int]) -> Mapping[str, int]:
-        if any(not 0 <= count <= 1000 for count in value.values()):
-            raise ValueError("a counter must be 0 to 1000")
-        return value
+    document: Document = field(default=Document(""), repr=False)
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def commands(self) -> tuple[str, ...]:
@@ -120,16 +100,16 @@ class Item(BaseModel):
 
     @property
     def prose(self) -> tuple[str, ...]:
-        """The criteria that only a reader can judge."""
+        """The criteria that only a reviewer can decide."""
         return tuple(c for c in self.criteria if not is_command(c))
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing happens to it by itself any more."""
+        """Whether its status is final."""
         return self.status in FINAL
 
     def count(self, counter: str) -> int:
-        """Return a counter, 0 when it has not begun."""
+        """Return a counter, 0 if it is not set."""
         return self.counters.get(counter, 0)
 
 
@@ -139,81 +119,31 @@ def is_command(criterion: str) -> bool:
 
 
 def frozen_hash(criteria: Sequence[str], script: str, paths: Sequence[str]) -> str:
-    """Return the hash that a claim freezes: what is to be built cannot change under the builder."""
+    """Return the hash that a claim freezes, so that the task cannot change under its builder."""
     text = json.dumps([list(criteria), script, list(paths)], ensure_ascii=True)
+    import hashlib  # noqa: PLC0415  (reads hash nothing, and it costs 3 ms)
+
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-# Fields whose scalars are text whatever they look like: 1.10, on, 007.
-_TEXT = frozenset({
-    "id", "title", "by", "stage", "after", "paths", "labels", "criteria", "script", "parent",
-    "source", "plan", "frozen", "builder", "base", "work", "feedback", "returned", "landed",
-    "reverted", "reason", "answer", "event", "status", "kind", "risk", "created", "since",
-})  # fmt: skip
-_LISTS = frozenset({"after", "paths", "labels", "criteria"})
-
-_SHOWN = 80  # characters of a wrong value that an error repeats
-_EXPECTED = {
-    "status": "one of " + ", ".join(Status),
-    "kind": "one of " + ", ".join(Kind),
-    "risk": "low, medium or high",
-    "priority": "a whole number from 0 (first) to 4",
-    "after": "a list of ids such as t-k3f9x",
-    "id": "a letter and five or more characters, such as t-k3f9x",
-    "title": "one line of text, at most 300 characters",
-    "created": "a time such as 2026-01-02T03:04:05Z",
-    "since": "a time such as 2026-01-02T03:04:05Z",
-}
+# Patterns of a title and of an object id, which may be missing.
+LINE = r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,300}"
+OID = r"([0-9a-f]{40}([0-9a-f]{24})?)?"
+# The keys of a document that items know.
+KEYS = frozenset(one.name for one in fields(Item)) - {"document", "extra"}
 
 
-def value_of(document: Document, key: str) -> Any:
-    """Return a field of an item's document as it is meant: text stays what was typed."""
-    return document.text_value(key) if key in _TEXT else document.value(key)
-
-
-def read_item(document: Document) -> Item:
-    """Validate a document as an item.
-
-    Raises `BadDocumentError` naming file, line, key and what was expected.
-    """
-    if not document.has_front_matter:
-        raise document.error(0, "expected front matter between two lines `---`")
-    values: dict[str, Any] = {}
-    for key in document.fields:
-        value = value_of(document, key)
-        if key in _LISTS and isinstance(value, str):
-            value = [value]
-        if value is not None:
-            values[key] = value
-    try:
-        item = Item(**(values | {"document": document}))
-    except ValidationError as error:
-        raise _explain(document, error) from None
-    if kind_of(item.id) is not item.kind:
-        what = f"kind must be {kind_of(item.id).value} as its id says, not {item.kind.value}"
-        raise document.error(document.line_of("kind"), what)
-    return item
-
-
-def _explain(document: Document, error: ValidationError) -> BadDocumentError:
-    first = error.errors(include_url=False)[0]
-    key = str(first["loc"][0])
-    expected = _EXPECTED.get(key)
-    where = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "missing":
-        what = f"the key {where} is missing"
-    elif expected:
-        what = f"{key} must be {expected}, not {_shown(first['input'])}"
-    else:
-        what = f"{where}: {first['msg'][:1].lower()}{first['msg'][1:]}"
-    return document.error(document.line_of(key), what)
-
-
-def _shown(value: Any) -> str:
-    try:
-        shown = to_json(value)
-    except TypeError:
-        shown = str(value)  # YAML has dates
-    except (ValueError, RecursionError):
-        return "that"  # YAML can write a list that holds itself
-    return shown if len(shown) <= _SHOWN else shown[: _SHOWN - 1] + "…"
+def as_json(value: Any) -> Any:
+    """Return an item, or a part of one, as JSON values, without its document."""
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, Mapping):
+        return {key: as_json(inner) for key, inner in value.items()}
+    if isinstance(value, tuple | list):
+        return [as_json(inner) for inner in value]
+    if isinstance(value, Item | Lease | Reviewed | Landing):
+        names = [one.name for one in fields(value) if one.name not in ("document", "extra")]
+        return {name: as_json(getattr(value, name)) for name in names} | dict(value.extra)
+    return value

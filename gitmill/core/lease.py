@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
 
+@dataclass(frozen=True)
+class Lease:
+    """A lease. `claim` is random and is the fencing token: a late worker's claim is not current.
 
-class Lease(BaseModel):
-    """A lease. `claim` is random and is the fencing token: a late worker's claim is not current."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
+    `extra` has the keys that no field knows.
+    """
 
     claim: str
     who: str
-    until: AwareDatetime
+    until: datetime
     host: str = ""
     boot: str = ""
     pidns: str = ""
     pid: int = 0
     started: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     def lapsed(self, now: datetime, *, alive: bool | None) -> bool:
         """Whether the lease may be taken away: its process is certainly dead, or its time is over.
 
-        `alive` is None where that cannot be told (another host, boot or pid namespace). A person's
+        `alive` is None where that is unknown (another host, boot or pid namespace). A person's
         lease has no process (`pid` 0) and only ends with its time.
         """
         if self.pid and alive is False:

@@ -9,7 +9,7 @@ from gitmill.errors import IllegalTransitionError, LeasedError
 
 
 class Status(StrEnum):
-    """Where an item stands."""
+    """The status of an item."""
 
     DRAFT = "draft"
     READY = "ready"
@@ -62,7 +62,7 @@ class Event(StrEnum):
 S, E = Status, Event
 FINAL = frozenset({S.LANDED, S.DONE, S.CANCELLED})
 MET = frozenset({S.LANDED, S.DONE})  # a dependency in one of these is met
-WORKING = frozenset({S.RUNNING, S.LANDING})  # somebody holds a lease
+WORKING = frozenset({S.RUNNING, S.LANDING})  # the item has a lease
 _OPEN = frozenset(Status) - FINAL
 
 
@@ -110,34 +110,34 @@ def _rows() -> dict[tuple[Status | None, Event], Status]:
 
 TRANSITIONS = _rows()
 
-# What `undo` takes back by going the arrow backwards. Left out is what has an opposite of its own
-# (queued, edited, a claim), what nothing was spent on (lapsed, released), and what is a fact about
-# the target (ejected, landed, reverted): a landing is taken back by landing its opposite.
+# Events that `undo` reverses along their arrow. Events with an opposite of their own (queued,
+# edited, claimed) are not in it, nor those that cost nothing (lapsed, released), nor facts about
+# the target (ejected, landed, reverted): a landing is undone by landing its opposite.
 UNDOABLE = frozenset({
     E.READIED, E.ADVANCED, E.APPROVAL_COUNTED, E.RETURNED, E.FAILED, E.ASKED, E.ANSWERED,
     E.APPROVED, E.BLOCKED, E.UNBLOCKED, E.CANCELLED, E.REOPENED,
 })  # fmt: skip
-# From where to where `undone` may lead. What a worker said is undone together with its claim, so
-# that way leads to where the claim found the item and never to a lease that has gone.
+# The pairs of statuses that `undone` may connect. A worker's outcome is undone together with its
+# claim, so it leads to the status before the claim and never back into a lease.
 UNDOES = frozenset(
     (to, S.READY if at is S.RUNNING else at)
     for (at, event), to in TRANSITIONS.items()
     if event in UNDOABLE and at is not None
 )
 
-# Only whoever holds the lease may say these; each ends in a transition that carries its claim.
+# Events that only the holder of the lease may record; each carries its claim.
 WORKERS = frozenset({
     E.APPROVAL_COUNTED, E.FAILED, E.RELEASED, E.ASKED,
     E.LAND_ABORTED, E.EJECTED, E.RE_REVIEW, E.LANDED,
 })  # fmt: skip
-# A person may say these of running work too: it takes the lease away from the worker.
+# Events that a person may record while work runs: the worker loses its lease.
 OVERRULES = frozenset({E.BLOCKED, E.CANCELLED, E.HELD, E.LAPSED, E.EDITED})
 
 
 def advance(status: Status | None, event: Event, *, back: Status | None = None) -> Status:
     """Return the status after the event; raises `IllegalTransitionError` where there is none.
 
-    `back` is for `undone` alone: where the item stood before what is undone.
+    `back` is for `undone` alone: the status before the undone event.
     """
     if event is E.UNDONE and status and back and (status, back) in UNDOES:
         return back
@@ -149,7 +149,7 @@ def advance(status: Status | None, event: Event, *, back: Status | None = None) 
 
 
 def leads(status: Status | None, event: Event, to: Status) -> bool:
-    """Whether an event leads from one status to another, as a state commit says that it did."""
+    """Whether an event may lead from one status to another, as a state commit claims."""
     if event is E.UNDONE:
         return (status, to) in UNDOES
     return TRANSITIONS.get((status, event)) is to
@@ -165,8 +165,8 @@ _OPPOSITES = {
 def opposite(event: Event, at: Status | None, to: Status) -> Event | None:
     """Return the event that leads back from `to` to `at`; None when this cannot be undone.
 
-    That is the one that a person would say where it leads exactly there, else `undone`. What was
-    created is cancelled: no event leads to before it.
+    That is the event of a person's command if it leads exactly there, else `undone`. A created
+    item is cancelled, for no status precedes it.
     """
     if event is E.CREATED:
         return E.CANCELLED
@@ -176,7 +176,7 @@ def opposite(event: Event, at: Status | None, to: Status) -> Event | None:
 
 
 def check_claim(status: Status, event: Event, *, holder: str | None, claim: str | None) -> None:
-    """Refuse a worker whose claim is not the current lease, and a person who acts for a worker.
+    """Refuse a worker whose claim is not current, and a person who acts in a worker's place.
 
     Raises `LeasedError`. `holder` is the claim in the item's lease, `claim` what the event carries.
     """
@@ -185,9 +185,9 @@ def check_claim(status: Status, event: Event, *, holder: str | None, claim: str 
     if claim is not None and claim != holder:
         raise LeasedError("this claim is no longer the current one; the result was not recorded")
     if claim is None and status in WORKING and event not in OVERRULES:
-        raise LeasedError("somebody is working on it")
+        raise LeasedError("another process is working on it")
     if claim is None and event in WORKERS:
-        raise LeasedError(f"only the holder of the lease can say {event.value}")
+        raise LeasedError(f"only the holder of the lease can record {event.value}")
 
 
 def allowed(status: Status) -> tuple[Event, ...]:

@@ -1,4 +1,4 @@
-"""Which item goes next, and where a verdict takes it: the plan is data, counters are bounds."""
+"""Choose the next item, and its next step after a verdict: the plan is data, counters bound it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MECHANICAL = frozenset({StageType.SANITY, StageType.CHECKS})
 
 @dataclass(frozen=True, slots=True)
 class NextStep:
-    """What an outcome does to the item: the event, the stage afterwards, counters, and why."""
+    """The effect of an outcome on its item: the event, the stage after it, counters, the reason."""
 
     event: Event
     stage: str
@@ -26,10 +26,10 @@ class NextStep:
 
 
 def eligible(items: Mapping[str, Item], wanted: Collection[str] = ()) -> list[Item]:
-    """Return the items that can go now, the one to take first in front.
+    """Return the items that can be claimed now, in the order to take them.
 
-    Left out are items whose dependencies are not met and those that declare paths that a running
-    item has declared too. `wanted` restricts the choice to these ids.
+    An item has to wait for unmet dependencies, and for a running item that declares the same
+    paths. `wanted` restricts the choice to these ids.
     """
     running = [item for item in items.values() if item.status is Status.RUNNING]
     ready = [
@@ -45,7 +45,7 @@ def eligible(items: Mapping[str, Item], wanted: Collection[str] = ()) -> list[It
 
 
 def paths_meet(ours: Iterable[str], theirs: Iterable[str]) -> bool:
-    """Whether two lists of patterns can name the same file, judged by their literal beginnings."""
+    """Whether two lists of patterns can match the same file, by their literal prefixes."""
     others = [_literal(pattern) for pattern in theirs]
     return any(a[: len(b)] == b or b[: len(a)] == a for a in map(_literal, ours) for b in others)
 
@@ -75,7 +75,7 @@ def is_stage(plan: FrozenPlan, name: str) -> bool:
 
 
 def next_after_pass(plan: FrozenPlan, item: Item, stage: str) -> str:
-    """Return where a pass leads: a stage or `approved`; gates that nobody asked for are skipped."""
+    """Return where a pass leads: a stage or `approved`. Gates that are not required are skipped."""
     name = plan.stage(stage).edges[VerdictWord.PASS]
     while is_stage(plan, name) and not _wanted(plan, name, item):
         name = plan.stage(name).edges[VerdictWord.PASS]
@@ -89,8 +89,8 @@ def _wanted(plan: FrozenPlan, name: str, item: Item) -> bool:
 def next_step(plan: FrozenPlan, item: Item, head: str, at: str, verdict: Verdict) -> NextStep:
     """Return what a verdict at stage `at` does to an item whose attempt began at stage `head`.
 
-    A stage's counter is its tries in this round. A return begins a new round, and `returns` bounds
-    the rounds; so each way round comes to an end.
+    A stage's counter is its attempts in this round. A return starts a new round, and `returns`
+    bounds the rounds, so every cycle ends.
     """
     counters = dict(item.counters)
     counters[head] = counters.get(head, 0) + 1
@@ -115,7 +115,7 @@ def _pass(plan: FrozenPlan, item: Item, at: str, counters: Mapping[str, int]) ->
     after = next_after_pass(plan, item, at)
     before = sum(entry.stage == at for entry in item.reviewed)
     if judges(plan, at) and plan.stage(at).approvals > before + 1:
-        # Another session judges the same work: not another try.
+        # Another reviewer reads the same work: not another attempt.
         return NextStep(Event.APPROVAL_COUNTED, at, item.counters)
     if after == APPROVED:
         return NextStep(Event.APPROVED, at, counters)
@@ -132,7 +132,7 @@ def _pass(plan: FrozenPlan, item: Item, at: str, counters: Mapping[str, int]) ->
 
 
 def _with_tries_left(plan: FrozenPlan, target: str, counters: Mapping[str, int]) -> tuple[str, str]:
-    """Return where to go and why not to: what has no tries left sends on to where it fails to."""
+    """Return the stage to go to, or why not: an exhausted stage passes on along its `fail` edge."""
     seen: list[str] = []
     at, why = target, attempts_exhausted(plan, target, counters)
     while why:
@@ -145,7 +145,7 @@ def _with_tries_left(plan: FrozenPlan, target: str, counters: Mapping[str, int])
 
 
 def is_side(plan: FrozenPlan, name: str) -> bool:
-    """Whether a stage is reached only through another verdict than pass."""
+    """Whether only verdicts other than pass lead to a stage."""
     at = plan.first.name
     while is_stage(plan, at):
         if at == name:
@@ -161,7 +161,7 @@ def judges(plan: FrozenPlan, name: str) -> bool:
 
 
 def new_round(counters: Mapping[str, int]) -> dict[str, int]:
-    """Return the counters after a return: one more of those, all tries at stages afresh."""
+    """Return the counters after a return: one return more, the attempts at stages reset."""
     kept = {key: counters[key] for key in ("aborts",) if key in counters}
     return kept | {"returns": counters.get("returns", 0) + 1}
 
@@ -177,7 +177,7 @@ def attempts_exhausted(plan: FrozenPlan, target: str, counters: Mapping[str, int
 
 
 def authoring(plan: FrozenPlan, at: str) -> str:
-    """Return the stage that work goes back to from a stage: its `return`, else its author's."""
+    """Return the stage that work returns to: along the `return` edge, else its author's."""
     edge = plan.stage(at).edges.get(VerdictWord.RETURN, "")
     if is_stage(plan, edge):
         return edge
@@ -188,9 +188,9 @@ def authoring(plan: FrozenPlan, at: str) -> str:
 
 
 def reviewing(plan: FrozenPlan) -> str:
-    """Return where work goes whose patch has changed, so that all judgements are made again.
+    """Return the stage for work whose patch has changed, so that it is reviewed again in full.
 
-    That is the stage behind its author, the author where there is none.
+    That is the stage after its author, else the author.
     """
     author = plan.stage(authoring(plan, plan.stages[-1].name))
     after = author.edges.get(VerdictWord.PASS, "")

@@ -21,7 +21,7 @@ def order(items: Mapping[str, Item]) -> list[Item]:
         left = {item.id for item in waiting}
         chosen = (
             next((i for i in waiting if not set(i.after) - done), None)
-            # the rest waits for something outside of the queue
+            # the others wait for an item outside the queue
             or next((i for i in waiting if not set(i.after) & left), waiting[0])
         )
         line.append(chosen)

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 MARK = "[redacted]"
 # Keys that announce themselves. The library's detectors want to see where a key ends, and some
-# look at its entropy; these are found wherever they stand. All run in linear time.
+# require entropy; these are found anywhere in a text. All run in linear time.
 _SHAPES = re.compile(
     r"(?<![A-Za-z0-9])(?:"
     r"(?P<ai_key>sk-[A-Za-z0-9_-]{20,})"
@@ -37,7 +37,7 @@ _SHORT = 8  # a value below this has no other spellings: they would be found in 
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A secret that was found: its value as it stands in the text, and what it seems to be.
+    """A secret in a text: its value as written there, and its probable kind.
 
     `guessable` when a person may have chosen it: its digest would tell a guesser that he is right.
     """
@@ -53,7 +53,7 @@ class Secret:
 
 
 def known_in(text: str, secrets: Iterable[str]) -> Iterator[Secret]:
-    """Yield which of these secret values stand in a text, however they are spelled."""
+    """Yield each of these secret values that a text contains, in any spelling."""
     for secret in filter(None, secrets):
         for spelled in _spellings(secret):
             if spelled in text:
@@ -64,7 +64,7 @@ def shapes_in(text: str) -> Iterator[Secret]:
     """Yield the keys of well-known shapes in a text."""
     for match in _SHAPES.finditer(text):
         value, kind = match[0], match.lastgroup or ""
-        if match["cut"] is not None:  # without its end nobody can say how far it goes
+        if match["cut"] is not None:  # its end is missing, so its length is unknown
             value = value[: match.start("cut") - match.start()]
         yield Secret(value, kind.replace("_", " "))
 

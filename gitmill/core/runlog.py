@@ -41,7 +41,7 @@ class StageResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunLog:
-    """What one attempt, or one decision of a person, came to. Times as documents have them."""
+    """The record of one attempt or of one person's decision; times in the form of documents."""
 
     item: str
     stage: str
@@ -102,7 +102,7 @@ def longest_run(text: str) -> int:
 
 
 def finding_json(finding: Finding) -> dict[str, Any]:
-    """Return a finding without what it does not say."""
+    """Return a finding without its empty fields."""
     told = {
         "severity": finding.severity.value,
         "file": finding.file,
@@ -127,7 +127,7 @@ def findings_text(findings: Sequence[Finding]) -> str:
 
 
 def read_findings(document: Document) -> tuple[Finding, ...]:
-    """Return the findings of a run log; those that are not readable are left out."""
+    """Return the findings of a run log; unreadable ones are skipped."""
     raw = document.value("findings")
     return tuple(
         Finding(
@@ -143,7 +143,7 @@ def read_findings(document: Document) -> tuple[Finding, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
-    """What a run log says that can be held against other facts. Absent texts are empty."""
+    """The fields of a run log that an audit compares with other facts. Absent texts are empty."""
 
     item: str
     number: int
@@ -158,7 +158,7 @@ class Log:
     tree: str
     patch: str
     passed: tuple[tuple[str, str], ...]  # command and definition of each check that passed
-    spent: tuple[object, ...]  # cost, and the counts of its usage, as they stand there
+    spent: tuple[object, ...]  # the cost and the counts of the usage, unvalidated
 
 
 def read_log(document: Document) -> Log:

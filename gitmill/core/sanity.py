@@ -20,7 +20,7 @@ _MARKERS = re.compile(r"^(<{7}|>{7}|\|{7})( |$)")
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]+")
 _GITLINK = "160000"
 _SYMLINK = "120000"
-_TOLD = 20  # secrets of one file that are told; it is refused as a whole
+_REPORTED = 20  # secrets of one file that are reported; the file is refused as a whole
 _GUESSABLE = 16  # a value below this could be found from its digest
 
 Search = Callable[[str], Iterable[Secret]]
@@ -97,7 +97,7 @@ def _in_content(
             value = secret.value
             if secret.digest in allow or any(value in other for other in (*before, *known)):
                 continue
-            if len(known) == _TOLD:
+            if len(known) == _REPORTED:
                 return
             known.append(value)
             line = None if file.is_binary else text.count("\n", 0, max(0, text.find(value))) + 1
@@ -112,7 +112,7 @@ def _in_name(file: ChangedFile, search: Search, allow: frozenset[str]) -> Iterat
             yield Finding(message, Severity.HIGH, file=file.path)
         for secret in search(file.path):
             if secret.digest not in allow:
-                # The name itself is what must not be told.
+                # The name itself is the secret.
                 yield Finding(f"the name of a file {_holds(secret)}", Severity.HIGH)
 
 

@@ -12,7 +12,7 @@ _BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 @dataclass(frozen=True, slots=True)
 class EventRecord:
-    """One event as its commit's trailers tell it; without an item it is the whole branch's."""
+    """One event, from the trailers of its commit; without an item it concerns the whole branch."""
 
     event: str
     id: str

@@ -1,25 +1,13 @@
-"""Verdicts: the typed outcome of an attempt, and how one is read from what an agent said."""
+"""Verdicts: the typed outcome of an attempt, with its findings."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any
-
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-
-MAX_TEXT = 1_000_000  # characters of an answer that are looked at, from its end
-MAX_FINDINGS = 100
-MAX_SUMMARY = 4_000
-MAX_MESSAGE = 4_000
-_LOOSE = frozenset({"default", "title", "minLength"})  # strict schemas have none of these
-_FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})[ \t]*(\w*)[ \t]*\r?")
 
 
 class VerdictWord(StrEnum):
-    """What an attempt came to."""
+    """The outcome of an attempt in one word."""
 
     PASS = "pass"  # noqa: S105  (not a password)
     RETURN = "return"
@@ -48,7 +36,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """What a reviewer says of a finding of the round before, by its number from 1."""
+    """A reviewer's answer to a finding of the previous round, by its number from 1."""
 
     number: int
     resolved: bool
@@ -57,7 +45,7 @@ class Earlier:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The outcome of an attempt, whoever gave it."""
+    """The outcome of an attempt, given by an agent, a check or a person."""
 
     word: VerdictWord
     summary: str = ""
@@ -66,179 +54,17 @@ class Verdict:
     earlier: tuple[Earlier, ...] = ()
 
 
-def _text(limit: int) -> BeforeValidator:
-    """Cut to a length and drop control characters: both reach terminals and documents."""
-
-    def clean(value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        text = re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "", value).strip()
-        return text if len(text) <= limit else text[: limit - 1] + "…"
-
-    return BeforeValidator(clean)
-
-
-def _lower(value: object) -> object:
-    return value.strip().lower() if isinstance(value, str) else value
-
-
-def _many(value: object) -> object:
-    if value is None:
-        return []
-    return value[:MAX_FINDINGS] if isinstance(value, list) else [value]
-
-
-def _finding(value: object) -> object:
-    return {"message": value} if isinstance(value, str) else value
-
-
-def _line(value: object) -> object:
-    digits = re.fullmatch(r"0*([1-9][0-9]{0,6})", str(value))
-    return int(digits[1]) if digits else None
-
-
-class FindingDocument(BaseModel):
-    """One finding as an agent writes it."""
-
-    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
-
-    severity: Annotated[Severity, BeforeValidator(_lower)] = Severity.MEDIUM
-    file: Annotated[str, _text(500)] = Field("", description="path of the file, empty if none")
-    line: Annotated[int | None, BeforeValidator(_line)] = None
-    message: Annotated[str, _text(MAX_MESSAGE)] = Field(
-        min_length=1, description="what is wrong and what would be right"
-    )
-
-
-class EarlierDocument(BaseModel):
-    """What a reviewer writes of one earlier finding."""
-
-    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
-
-    number: int = Field(description="number of the earlier finding")
-    resolved: bool = Field(description="whether the change settles it now")
-    comment: Annotated[str, _text(MAX_MESSAGE)] = Field("", description="what is still missing")
-
-
-class VerdictDocument(BaseModel):
-    """A verdict as an agent writes it; keys that it adds are not looked at."""
-
-    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
-
-    verdict: Annotated[VerdictWord, BeforeValidator(_lower)]
-    summary: Annotated[str, _text(MAX_SUMMARY)] = Field(
-        "", description="what was done or found, in a few sentences; the question for `ask`"
-    )
-    findings: Annotated[
-        tuple[Annotated[FindingDocument, BeforeValidator(_finding)], ...], BeforeValidator(_many)
-    ] = Field((), description="what has to change; at least one for `return`")
-    evidence: Annotated[tuple[Annotated[str, _text(MAX_MESSAGE)], ...], BeforeValidator(_many)] = (
-        Field((), description="commands that were run and files that were read")
-    )
-    earlier: Annotated[tuple[EarlierDocument, ...], BeforeValidator(_many)] = Field(
-        (), description="one entry for each numbered finding of the last round, if there are any"
-    )
-    nonce: str = Field("", description="the nonce of this attempt, as it was given")
-
-
-def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of a verdict in the strict form that agent CLIs take.
-
-    Every key is required, no other is allowed, and there are no defaults and bounds in it.
-    """
-    schema = VerdictDocument.model_json_schema(mode="serialization")
-    strict: dict[str, Any] = _strict(schema, schema["$defs"])
-    return strict
-
-
-def _strict(part: Any, definitions: dict[str, Any]) -> Any:
-    if isinstance(part, list):
-        return [_strict(inner, definitions) for inner in part]
-    if not isinstance(part, dict):
-        return part
-    if "$ref" in part:
-        return _strict(definitions[part["$ref"].rpartition("/")[2]], definitions)
-    if "properties" in part:
-        inner = {name: _strict(value, definitions) for name, value in part["properties"].items()}
-        return {
-            "type": "object",
-            "properties": inner,
-            "required": list(inner),
-            "additionalProperties": False,
-        }
-    kept = {name: value for name, value in part.items() if name not in _LOOSE}
-    return {name: _strict(value, definitions) for name, value in kept.items()}
-
-
-def parse_verdict(text: str, *, nonce: str | None) -> Verdict | None:
-    """Return the verdict that an answer ends with, None when there is none to read.
-
-    The whole text may be one JSON object, as programs and structured output give it. Else only
-    the last fenced `json` block that bears the nonce counts: what an agent quotes from a diff
-    cannot know it. Without a nonce only the whole text is looked at.
-    """
-    if len(text) <= MAX_TEXT and text.lstrip()[:1] == "{":
-        whole = _read(text)
-        if whole is not None and whole.nonce in ("", nonce or whole.nonce):
-            return _typed(whole)
-    if not nonce:
-        return None
-    block = next((b for b in reversed(list(_blocks(text[-MAX_TEXT:]))) if nonce in b), "")
-    document = _read(block)
-    return _typed(document) if document is not None and document.nonce == nonce else None
-
-
 def complaint(verdict: Verdict, earlier: int) -> str:
     """Return why a verdict cannot be used by a prompt with so many numbered findings, or nothing.
 
-    Each of those needs a word, and what is not resolved cannot pass.
+    Each of those findings needs an answer, and a pass needs all of them resolved.
     """
     said = {one.number for one in verdict.earlier}
     judges = verdict.word in (VerdictWord.PASS, VerdictWord.RETURN)
     missing = [n for n in range(1, earlier + 1) if n not in said]
     if judges and missing:
-        return f"`earlier` says nothing of finding {missing[0]} of the last round"
+        return f"`earlier` has no answer to finding {missing[0]} of the last round"
     still = [one.number for one in verdict.earlier if not one.resolved and one.number <= earlier]
     if verdict.word is VerdictWord.PASS and still:
         return f"it passes although finding {still[0]} of the last round is not resolved"
     return ""
-
-
-def _read(text: str) -> VerdictDocument | None:
-    try:
-        return VerdictDocument.model_validate_json(text.encode("utf-8", "replace"))
-    except ValidationError:
-        return None
-
-
-def _typed(document: VerdictDocument) -> Verdict | None:
-    says_something = document.summary or document.findings
-    if document.verdict in (VerdictWord.RETURN, VerdictWord.ASK) and not says_something:
-        return None  # nobody could act on it
-    return Verdict(
-        word=document.verdict,
-        summary=document.summary,
-        findings=tuple(Finding(f.message, f.severity, f.file, f.line) for f in document.findings),
-        evidence=tuple(line for line in document.evidence if line),
-        earlier=tuple(Earlier(e.number, e.resolved, e.comment) for e in document.earlier),
-    )
-
-
-def _blocks(text: str) -> Iterator[str]:
-    """Yield the content of each fenced `json` block.
-
-    An opening fence inside of another block begins a new one: JSON has no such line in it, and
-    one stray fence in an agent's prose must not hide the verdict behind it.
-    """
-    fence, block = "", list[str]()
-    for line in text.split("\n"):
-        match = _FENCE.fullmatch(line)
-        if match and match[2].lower() == "json":
-            fence, block = match[1], []
-        elif match and fence and not match[2] and match[1].startswith(fence):
-            yield "\n".join(block)
-            fence = ""
-        elif fence:
-            block.append(line)
-    if fence:
-        yield "\n".join(block)

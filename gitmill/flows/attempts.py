@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from gitmill.attempts import live_log, transcripts
 from gitmill.core.document import Document
 from gitmill.core.item import Item
 from gitmill.flows import show
@@ -31,6 +30,8 @@ def logs_of(mill: Mill, typed: str) -> tuple[Item, list[Document]]:
 
 def transcript(mill: Mill, item_id: str, log: Document) -> tuple[str, str]:
     """Return the transcript of an attempt, empty if none is stored, and where git has it."""
+    from gitmill.attempts import transcripts  # noqa: PLC0415  (lists read no transcript)
+
     name = log.path.rpartition("/")[2].removesuffix(".md") + ".txt"
     text = transcripts.read(mill, item_id).get(name, "")
     return text, f"{layout.TRANSCRIPT}{item_id}:{name}"
@@ -38,4 +39,6 @@ def transcript(mill: Mill, item_id: str, log: Document) -> tuple[str, str]:
 
 def follow(mill: Mill, item_id: str) -> Iterator[dict[str, Any]]:
     """Yield the events of attempts on this machine as they happen, see `attempts/live_log.py`."""
+    from gitmill.attempts import live_log  # noqa: PLC0415  (only with `log -f`)
+
     return live_log.follow(mill, item_id)

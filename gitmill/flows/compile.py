@@ -5,7 +5,7 @@ from __future__ import annotations
 from gitmill.core.plans.loop import Loop
 from gitmill.core.plans.mode import Mode, all_modes
 from gitmill.core.plans.plan import FrozenPlan
-from gitmill.history.time_travel import plan_then
+from gitmill.history.time_travel import plan_as_of
 from gitmill.mill import Mill
 from gitmill.plans.frozen import compile_at, record_plan
 from gitmill.plans.loops import loops_at, shipped_modes
@@ -30,7 +30,7 @@ def current_plan(mill: Mill, *, mode: str | None = None) -> FrozenPlan:
 
 def past_plan(mill: Mill) -> FrozenPlan:
     """Return the plan used last before a state commit. Raises `NothingToDoError`."""
-    return plan_then(mill, mill.snapshot())
+    return plan_as_of(mill, mill.snapshot())
 
 
 def compile_plan(mill: Mill, *, mode: str | None, write: bool) -> tuple[FrozenPlan, bool]:

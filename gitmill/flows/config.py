@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gitmill.history.time_travel import plan_then
+from gitmill.history.time_travel import plan_as_of
 from gitmill.mill import Mill
 from gitmill.plans.policy import policy_now
 from gitmill.workspace import trust
@@ -18,7 +18,7 @@ def settings(mill: Mill) -> dict[str, Any]:
 
 def past_settings(mill: Mill) -> dict[str, Any]:
     """Return the part of the policy that was frozen in the plan used last before a state commit."""
-    plan = plan_then(mill, mill.snapshot())
+    plan = plan_as_of(mill, mill.snapshot())
     return {"mode": plan.mode, "plan": plan.hash12} | plan.settings()
 
 

@@ -14,7 +14,7 @@ from gitmill.errors import GitmillError, IllegalTransitionError, LeasedError, Re
 from gitmill.git.worktrees import Slot
 from gitmill.landing.detect_reverts import detect_reverts
 from gitmill.landing.publish import record_event
-from gitmill.landing.recovery import settle_orphans
+from gitmill.landing.recovery import recover_landings
 from gitmill.mill import Mill
 from gitmill.people.hand_edits import reconcile
 from gitmill.store import layout
@@ -45,7 +45,7 @@ def recover(mill: Mill, tell: Callable[[str], None] = lambda _: None) -> list[st
         for told in reconcile(mill):
             did(told)
         gone = {item.id for item in _lapsed(mill) if _lapse(mill, item, did)}
-        settle_orphans(mill, did)
+        recover_landings(mill, did)
         _rescue(mill, gone, did)
         for name in mill.pool.drop_leftover_entries():
             did(f"removed git's entry for the half-made worktree {name}")

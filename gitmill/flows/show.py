@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from itertools import islice
+from typing import TYPE_CHECKING
 
-from gitmill.core.board import Board, build_board, markdown
 from gitmill.core.item import Item
 from gitmill.core.trailers import EventRecord
 from gitmill.errors import MissingObjectError
@@ -12,6 +12,9 @@ from gitmill.mill import Mill
 from gitmill.store import history, layout
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import StateCommit
+
+if TYPE_CHECKING:
+    from gitmill.core.board import Board
 
 
 def read(mill: Mill) -> Snapshot:
@@ -21,6 +24,8 @@ def read(mill: Mill) -> Snapshot:
 
 def board(snapshot: Snapshot) -> Board:
     """Return the board of a state."""
+    from gitmill.core.board import build_board  # noqa: PLC0415  (most reads show no board)
+
     control = snapshot.control
     unsaid = "no reason given"
     return build_board(
@@ -53,6 +58,8 @@ def diff(mill: Mill, item: Item) -> str:
 
 def redraw(mill: Mill) -> None:
     """Write the board to the state branch for those who browse it, when it has changed."""
+    from gitmill.core.board import markdown  # noqa: PLC0415  (most reads show no board)
+
     event_id = mill.new_token()
 
     def build(snapshot: Snapshot) -> StateCommit | None:

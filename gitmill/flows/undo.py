@@ -10,8 +10,8 @@ from gitmill.core.lifecycle import Status
 from gitmill.errors import Exit
 from gitmill.flows import show
 from gitmill.flows.land_queue import land_queue
-from gitmill.history.undo import take_back
-from gitmill.history.undo_target import UndoTarget, last_of, last_of_all
+from gitmill.history.undo import undo_event
+from gitmill.history.undo_target import UndoTarget, target_for_item, target_for_person
 from gitmill.landing.detect_reverts import detect_reverts
 from gitmill.landing.land import LandingListener
 from gitmill.landing.revert import revert
@@ -35,15 +35,19 @@ def find_target(mill: Mill, typed: str = "") -> UndoTarget:
 
     Raises `CannotUndoError`, and `LeasedError` while somebody works on the item.
     """
-    return last_of(mill, mill.snapshot().resolve(typed).id) if typed else last_of_all(mill)
+    return (
+        target_for_item(mill, mill.snapshot().resolve(typed).id)
+        if typed
+        else target_for_person(mill)
+    )
 
 
 def undo(mill: Mill, target: UndoTarget) -> Undone:
     """Undo an event that is no landing."""
     if not target.record.item:
-        control.take_back(mill, target.last)
+        control.undo_control_event(mill, target.last)
         return Undone(target, None)
-    return Undone(target, take_back(mill, target))
+    return Undone(target, undo_event(mill, target))
 
 
 def undo_landing(
@@ -60,7 +64,7 @@ def undo_landing(
     `report` gets that task before it lands. Raises as `landing.revert.revert` does.
     """
     detect_reverts(mill)  # it may have been reverted already
-    target = last_of(mill, target.record.item)
+    target = target_for_item(mill, target.record.item)
     onto = target.record.extra.get("Onto", "")
     made = revert(mill, target.record.item, onto, criteria=criteria)
     lands = through == "landed" and policy_now(mill).land.auto

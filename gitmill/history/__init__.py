@@ -1,1 +1,1 @@
-"""The past: verified, taken back, looked at."""
+"""The history: verify it, undo its last events, read an earlier state."""

@@ -1,4 +1,4 @@
-"""Verify the whole history offline: state, landings, notes, refs. Nothing is ever written."""
+"""Verify the whole history offline: state, landings, notes and refs. It never writes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gitmill.core.document import Document
 from gitmill.core.lifecycle import FINAL
 from gitmill.errors import BadConfigError, BadDocumentError, GitFailedError, MissingObjectError
 from gitmill.git.notes import noted_commits
-from gitmill.history.verify_landing import judge_landing, off_target
+from gitmill.history.verify_landing import landing_faults, not_on_target
 from gitmill.mill import Mill
 from gitmill.store import layout
 from gitmill.store.audit.replay_history import audit
@@ -21,139 +21,153 @@ _ABSENT = (MissingObjectError, GitFailedError)
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What fsck found: the account of the history, and how many landings were looked at whole."""
+    """The result of fsck: the report on the history, and the number of landings verified whole."""
 
-    account: AuditReport
+    report: AuditReport
     landings: int
 
     @property
     def holds(self) -> bool:
-        """Whether everything was checked, and nothing is wrong."""
-        return not self.account.faults and not self.account.unknown
+        """Whether everything was checked without a fault."""
+        return not self.report.faults and not self.report.unknown
 
     def as_json(self) -> dict[str, Any]:
         """Return the form for `--json`."""
-        account = self.account
-        told = {"faults": account.faults, "unknown": account.unknown, "notices": account.notices}
+        report = self.report
+        parts = {"faults": report.faults, "unknown": report.unknown, "notices": report.notices}
         return {
-            "holds": self.holds, "tip": account.tip, "commits": account.commits,
-            "items": len(account.items), "landings": self.landings,
-        } | {name: [_told(found) for found in part] for name, part in told.items()}  # fmt: skip
+            "holds": self.holds, "tip": report.tip, "commits": report.commits,
+            "items": len(report.items), "landings": self.landings,
+        } | {
+            name: [_as_json(violation) for violation in violations]
+            for name, violations in parts.items()
+        }  # fmt: skip
 
 
-def _told(found: Violation) -> dict[str, str]:
-    return {"rule": found.rule, "commit": found.commit, "item": found.item, "what": found.what}
+def _as_json(violation: Violation) -> dict[str, str]:
+    return {
+        "rule": violation.rule, "commit": violation.commit, "item": violation.item,
+        "what": violation.what,
+    }  # fmt: skip
 
 
 def fsck(mill: Mill) -> Verified:
-    """Replay every commit of the state and hold landings, notes and refs against it.
+    """Replay every commit of the state and verify landings, notes and refs against it.
 
     Raises `NotInitializedError`, and `BadFormatError` for a format of another version.
     """
-    here = Mill(mill.repository.offline(), clock=mill.now)
-    works = here.store.backend.refs(layout.WORK)
-    account = _replayed(here)
-    good = {one.commit for one in account.landings if _landing(here, account, one)}
-    _on_target(here, account)
-    _other_notes(here, account)
-    _work_refs(here, account, works)
-    off = {one.commit for one in account.faults if one.rule == "not-on-target"}
-    return Verified(account, len(good - off))
+    offline = Mill(mill.repository.offline(), clock=mill.now)
+    work_refs = offline.store.backend.refs(layout.WORK)
+    report = _replay(offline)
+    good = {landing.commit for landing in report.landings if _landing(offline, report, landing)}
+    _on_target(offline, report)
+    _other_notes(offline, report)
+    _work_refs(offline, report, work_refs)
+    off = {fault.commit for fault in report.faults if fault.rule == "not-on-target"}
+    return Verified(report, len(good - off))
 
 
-def _replayed(mill: Mill) -> AuditReport:
+def _replay(mill: Mill) -> AuditReport:
     backend = mill.store.backend
     try:
         tip = mill.snapshot().commit
-    except _ABSENT:  # the replay tells what is missing
+    except _ABSENT:  # the replay reports what is missing
         tip = backend.ref(layout.STATE) or ""
     return audit(backend, tip)
 
 
-def _landing(mill: Mill, account: AuditReport, one: Landed) -> bool:
-    """Judge one landing; whether all of it could be and holds."""
+def _landing(mill: Mill, report: AuditReport, landing: Landed) -> bool:
+    """Verify one landing; return whether it was verified whole and without a fault."""
     try:
-        found = list(judge_landing(mill, one))
+        faults = list(landing_faults(mill, landing))
     except _ABSENT as error:
-        account.add_unknown(one.commit, error.message, one.item.id)
+        report.add_unknown(landing.commit, error.message, landing.item.id)
         return False
     except BadConfigError as error:
-        account.add_unknown(one.commit, f"the policy it landed by: {error.message}", one.item.id)
+        what = f"the policy that it landed under: {error.message}"
+        report.add_unknown(landing.commit, what, landing.item.id)
         return False
-    account.add_faults(found, one.commit, one.item.id)
-    return not found
+    report.add_faults(faults, landing.commit, landing.item.id)
+    return not faults
 
 
-def _on_target(mill: Mill, account: AuditReport) -> None:
-    """Tell which landed commits their target does not have; a reverted one may be gone."""
+def _on_target(mill: Mill, report: AuditReport) -> None:
+    """Report landed commits that are missing from their target, except reverted ones."""
     targets: dict[str, list[Landed]] = defaultdict(list)
-    for one in account.landings:
-        if one.candidate not in account.reverted:
-            targets[one.target].append(one)
+    for landing in report.landings:
+        if landing.candidate not in report.reverted:
+            targets[landing.target].append(landing)
     for target, landings in targets.items():
         if not target or mill.store.backend.ref(target) is None:
-            account.add_unknown(
+            report.add_unknown(
                 landings[0].commit, f"there is no {target or 'target'} in this clone"
             )
             continue
         try:
-            off = off_target(mill, target, [one.candidate for one in landings])
+            off = not_on_target(mill, target, [landing.candidate for landing in landings])
         except GitFailedError as error:
-            account.add_unknown(landings[0].commit, error.message)
+            report.add_unknown(landings[0].commit, error.message)
             continue
-        for one in landings:
-            if one.candidate in off:
-                what = f"{one.candidate[:10]} is not on {target}"
-                account.fault("not-on-target", one.commit, what, one.item.id)
+        for landing in landings:
+            if landing.candidate in off:
+                what = f"{landing.candidate[:10]} is not on {target}"
+                report.fault("not-on-target", landing.commit, what, landing.item.id)
 
 
-def _other_notes(mill: Mill, account: AuditReport) -> None:
-    """Tell of notes on commits that never landed; a rebase of the user's copies those that did."""
-    if account.unknown:
-        return  # what is not here may have landed them
-    landed = {one.candidate for one in account.landings}
-    landed |= {item.landing.candidate for item in account.items.values() if item.landing}
-    names = {one.item.id for one in account.landings}
+def _other_notes(mill: Mill, report: AuditReport) -> None:
+    """Report notes on commits that never landed.
+
+    A note about an item that did land is fine: a rebase by the user copies notes.
+    """
+    if report.unknown:
+        return  # a commit that this clone lacks may have landed them
+    landed = {landing.candidate for landing in report.landings}
+    landed |= {item.landing.candidate for item in report.items.values() if item.landing}
+    landed_ids = {landing.item.id for landing in report.landings}
     for commit, oid in noted_commits(mill.store.backend, layout.NOTES).items():
         if commit in landed:
             continue
         try:
             data = mill.store.backend.read(oid)[1]
-            item = str(Document.from_bytes(data).text_value("item", ""))
+            item_id = str(Document.from_bytes(data).text_value("item", ""))
         except (*_ABSENT, BadDocumentError):
-            item = ""
-        if item not in names:
-            what = f"a note says that {item or 'something'} has landed as this, the state does not"
-            account.fault("note", commit, what, item)
+            item_id = ""
+        if item_id not in landed_ids:
+            name = item_id or "an unknown item"
+            what = f"a note records that {name} landed as this commit, the state does not"
+            report.fault("note", commit, what, item_id)
 
 
-def _work_refs(mill: Mill, account: AuditReport, refs: dict[str, str]) -> None:
-    """Hold refs of work against the items. One of an item that began again may be of before."""
-    named = {ref.removeprefix(layout.WORK): commit for ref, commit in refs.items()}
-    for name, commit in named.items():
-        item = account.items.get(name)
-        meant = {item.work} if item is not None and item.work else account.works.get(name, set())
-        if commit not in meant:
-            what = f"its ref is at {commit[:10]}, its work is {min(meant, default='none')[:10]}"
-            _moved(mill, account, Violation("work-ref", commit, name, what))
-    lacking = [
+def _work_refs(mill: Mill, report: AuditReport, refs: dict[str, str]) -> None:
+    """Verify the work refs. A reopened item may still have the ref of its earlier work."""
+    commits = {ref.removeprefix(layout.WORK): commit for ref, commit in refs.items()}
+    for item_id, commit in commits.items():
+        item = report.items.get(item_id)
+        expected = (
+            {item.work} if item is not None and item.work else report.works.get(item_id, set())
+        )
+        if commit not in expected:
+            work = min(expected, default="none")[:10]
+            what = f"its ref is at {commit[:10]}, but its work is {work}"
+            _report_ref(mill, report, Violation("work-ref", commit, item_id, what))
+    missing = [
         item
-        for item in account.items.values()
-        if item.work and item.status not in FINAL and item.id not in named
+        for item in report.items.values()
+        if item.work and item.status not in FINAL and item.id not in commits
     ]
-    if lacking and not named:
-        what = f"there is no ref of work in this clone, and {len(lacking)} open items have some"
-        account.add_unknown(account.tip, what)
+    if missing and not commits:
+        what = f"this clone has no work refs, but {len(missing)} open items have work"
+        report.add_unknown(report.tip, what)
         return
-    for item in lacking:
-        what = f"there is no ref of its work {item.work[:10]} in this clone"
-        _moved(mill, account, Violation("work-ref", item.work, item.id, what))
+    for item in missing:
+        what = f"this clone has no ref for its work {item.work[:10]}"
+        _report_ref(mill, report, Violation("work-ref", item.work, item.id, what))
 
 
-def _moved(mill: Mill, account: AuditReport, found: Violation) -> None:
-    """Tell of a ref; as a notice where somebody may just be moving it."""
-    item = account.items.get(found.item)
+def _report_ref(mill: Mill, report: AuditReport, violation: Violation) -> None:
+    """Report a ref as a fault, or as a notice if another process may be moving it right now."""
+    item = report.items.get(violation.item)
     busy = item is not None and item.lease is not None
-    late = mill.store.backend.ref(layout.STATE) != account.tip
-    partly = bool(account.unknown)  # what is not here may have moved it
-    (account.notices if busy or late or partly else account.faults).append(found)
+    outdated = mill.store.backend.ref(layout.STATE) != report.tip
+    partial = bool(report.unknown)  # a commit that this clone lacks may have moved it
+    (report.notices if busy or outdated or partial else report.faults).append(violation)

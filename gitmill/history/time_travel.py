@@ -1,4 +1,4 @@
-"""The state as it was at one of its commits: found by what a user types, and what then counted."""
+"""Time travel: read the state as of one of its commits, named as git names revisions."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from gitmill.store import history, layout
 from gitmill.store.snapshot import Snapshot
 
 _LOG = "see its commits with `gitmill log`"
-_SHORTEST = 4  # digits, as git has it
+_SHORTEST = 4  # digits of an abbreviated id, as in git
 
 
 def at_commit(mill: Mill, typed: str) -> history.Entry:
-    """Let every read of this mill be of one state commit, and return that; writing is refused.
+    """Pin every read of this mill to one state commit and return its entry; writes are refused.
 
-    `typed` is any revision of git's that names a commit of the state branch, or the beginning of
-    one's id. Raises `NotAStateCommitError`.
+    `typed` is a git revision that names a commit of the state branch, or the beginning of its id.
+    Raises `NotAStateCommitError`.
     """
     tip = mill.store.snapshot(writing=False).commit
     commit = _commit(mill, typed, tip)
@@ -30,7 +30,7 @@ def at_commit(mill: Mill, typed: str) -> history.Entry:
     entry = next(history.entries(mill.repository.reader, commit))
     if entry.record is None and not read_commit(mill.repository.reader, commit).parents:
         raise NotAStateCommitError(
-            f"{commit[:10]} is the empty beginning, before there was any state", hints=[_LOG]
+            f"{commit[:10]} is the empty root commit, before any state", hints=[_LOG]
         )
     mill.store.at_commit(commit)
     return entry
@@ -39,32 +39,33 @@ def at_commit(mill: Mill, typed: str) -> history.Entry:
 def _commit(mill: Mill, typed: str, tip: str) -> str:
     git = mill.repository.git
     argv = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{typed}^{{commit}}")
-    found = git.run(*argv, check=False)
-    if found.returncode == 0:
-        return found.text.strip()
-    ids = git.out("rev-list", tip).splitlines() if len(typed) >= _SHORTEST else []
-    # git may not know which object is meant where one of them alone is a state commit
-    close = [one for one in ids if one.startswith(typed.lower())]
-    if len(close) == 1:
-        return close[0]
-    if close:
-        shown = [one[: len(typed) + 6] for one in close[:6]]
+    parsed = git.run(*argv, check=False)
+    if parsed.returncode == 0:
+        return parsed.text.strip()
+    commits = git.out("rev-list", tip).splitlines() if len(typed) >= _SHORTEST else []
+    # An id that is ambiguous among all objects can still be unique among the state commits.
+    matches = [commit for commit in commits if commit.startswith(typed.lower())]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
         raise NotAStateCommitError(
-            f"{typed} begins {len(close)} state commits", evidence=shown, hints=[_LOG]
+            f"{typed} is ambiguous: {len(matches)} state commits begin with it",
+            evidence=[commit[: len(typed) + 6] for commit in matches[:6]],
+            hints=[_LOG],
         )
     raise NotAStateCommitError(f"there is no commit {typed}", hints=[_LOG])
 
 
-def plan_then(mill: Mill, snapshot: Snapshot) -> FrozenPlan:
-    """Return the frozen plan that was used last before a state commit.
+def plan_as_of(mill: Mill, snapshot: Snapshot) -> FrozenPlan:
+    """Return the frozen plan that was used last up to a state commit.
 
-    The target's tip is not recorded with each state commit, its plans are. Raises
-    `NothingToDoError` when none had been used by then.
+    State commits record their plan, but not the target's tip. Raises `NothingToDoError` when no
+    plan had been used by then.
     """
     for entry in history.entries(mill.repository.reader, snapshot.commit):
-        used = entry.record.plan if entry.record else ""
-        if used and snapshot.read(layout.plan_path(used)) is not None:
-            return read_plan(snapshot, used)
+        plan = entry.record.plan if entry.record else ""
+        if plan and snapshot.read(layout.plan_path(plan)) is not None:
+            return read_plan(snapshot, plan)
     raise NothingToDoError(
-        "no loop had run by then, so nothing tells what counted", hints=["see `gitmill log`"]
+        "no loop had run by then, so no plan is recorded", hints=["see `gitmill log`"]
     )

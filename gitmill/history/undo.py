@@ -1,7 +1,7 @@
-"""Undo: append the opposite of an item's last event, so that it stands as it did before that.
+"""Undo: append the opposite of an item's last event, which restores the item as it was before.
 
-Nothing is removed. An undo names the events that it takes back, and those and the undo itself do
-not count any more: the next undo of the item goes one event further back.
+Nothing is removed. An undo names the events that it undoes. Neither they nor the undo itself count
+afterwards: the next undo of the item goes one event further back.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from gitmill.core.dependencies import check_after
-from gitmill.core.item import Item, value_of
+from gitmill.core.item import Item
+from gitmill.core.item_reader import value_of
 from gitmill.core.lifecycle import MET, Event, Status, opposite
 from gitmill.errors import CannotUndoError
-from gitmill.history.undo_target import UndoTarget, cannot
+from gitmill.history.undo_target import UndoTarget, cannot_undo
 from gitmill.mill import Mill
 from gitmill.store import layout
 from gitmill.store.events import Step, draft_step
@@ -21,51 +22,47 @@ from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import StateCommit
 from gitmill.workspace.rescue import keep_commit
 
-# What each event writes anew; an undo never puts it back.
-_BOOKS = frozenset({"status", "event", "since", "attempt", "lease"})
-# What an attempt may change. What a person edited while it ran stays.
-_WORKED = frozenset({
+# The fields that every event writes; an undo never restores them.
+_BOOKKEEPING = frozenset({"status", "event", "since", "attempt", "lease"})
+# The fields that an attempt may change. Edits by a person while it ran are kept.
+_ATTEMPT_FIELDS = frozenset({
     "stage", "plan", "frozen", "counters", "builder", "base", "work", "reviewed", "feedback",
     "bare", "reason", "answer",
 })  # fmt: skip
 
 
-def take_back(mill: Mill, taken: UndoTarget) -> Item:
-    """Append the opposite of an event; its item then stands as it did before.
+def undo_event(mill: Mill, target: UndoTarget) -> Item:
+    """Append the opposite of an event and return the item, restored as it was before the event.
 
     Run logs stay, and work that the item loses is kept under a rescue ref. Raises
-    `CannotUndoError` when something came after the event meanwhile, `BadDependencyError`.
+    `CannotUndoError` when another event was recorded in the meantime, and `BadDependencyError`.
     """
-    record, item_id = taken.record, taken.record.item
-    event_id, now, person = mill.new_token(), mill.now(), mill.person
-    seen = mill.snapshot().item(item_id)
-    fields, body = _as_before(mill, taken)
-    at = (
-        Status(taken.first.record.status_before)
-        if taken.first.record and taken.first.record.status_before
-        else None
-    )
-    event = _opposite(taken, at)
+    record, item_id = target.record, target.record.item
+    event_id, now = mill.new_token(), mill.now()
+    current = mill.snapshot().item(item_id)
+    fields, body = _fields_before(mill, target)
+    at = _status_before(target)
+    event = _opposite(target, at)
     if event is None:
-        raise cannot(seen, record, taken.last.subject)
-    if "work" in fields and seen.work:
-        keep_commit(mill, item_id, seen.work)
-    _refuse_gone(mill, fields, at)
+        raise cannot_undo(current, record, target.last.subject)
+    if "work" in fields and current.work:
+        keep_commit(mill, item_id, current.work)
+    _require_objects(mill, fields, at)
     step = Step(
         event=event,
-        subject=f"undone, {taken.last.subject.removeprefix(f'{item_id}: ')}",
-        by=person,
+        subject=f"undone, {target.last.subject.removeprefix(f'{item_id}: ')}",
+        by=mill.person,
         back=at,
-        claim=seen.lease.claim if event is Event.RELEASED and seen.lease else None,
+        claim=current.lease.claim if event is Event.RELEASED and current.lease else None,
         fields=fields,
         body=body,
         refs={f"{layout.WORK}{item_id}": fields["work"]} if "work" in fields else {},
-        extra={UNDOES: " ".join(taken.ids)},
+        extra={UNDOES: " ".join(target.ids)},
     )
 
     def build(snapshot: Snapshot) -> StateCommit:
         item = snapshot.item(item_id)
-        if item.event != seen.event:
+        if item.event != current.event:
             raise _moved_on(mill, snapshot, item)
         if "after" in fields:
             check_after(snapshot.items, item_id, fields["after"] or ())
@@ -74,11 +71,16 @@ def take_back(mill: Mill, taken: UndoTarget) -> Item:
     return mill.store.commit(build).item(item_id)
 
 
-# -- what can be taken back ------------------------------------------------------------------------
+# -- whether it can be undone ----------------------------------------------------------------------
 
 
-def _opposite(taken: UndoTarget, at: Status | None) -> Event | None:
-    record = taken.record
+def _status_before(target: UndoTarget) -> Status | None:
+    record = target.first.record
+    return Status(record.status_before) if record and record.status_before else None
+
+
+def _opposite(target: UndoTarget, at: Status | None) -> Event | None:
+    record = target.record
     if record.extra.get("Reverts"):
         return Event.CANCELLED
     return opposite(Event(record.event), at, Status(record.to))
@@ -93,15 +95,12 @@ def _moved_on(mill: Mill, snapshot: Snapshot, item: Item) -> CannotUndoError:
     )
 
 
-def _refuse_gone(mill: Mill, fields: dict[str, Any], at: Status | None) -> None:
-    """Raise `CannotUndoError` when what would count again is not there any more.
-
-    That is work that was pruned, or a landing that is not on the target.
-    """
+def _require_objects(mill: Mill, fields: dict[str, Any], at: Status | None) -> None:
+    """Raise `CannotUndoError` when the restored work was pruned, or its landing left the target."""
     git, work, landed = mill.repository.git, fields.get("work"), fields.get("landed")
     if work and git.run("cat-file", "-e", work, check=False).returncode != 0:
         raise CannotUndoError(
-            "the work that it had is not in this repository any more",
+            "its earlier work is no longer in this repository",
             evidence=[work],
             hints=["see `gitmill log`"],
         )
@@ -110,39 +109,39 @@ def _refuse_gone(mill: Mill, fields: dict[str, Any], at: Status | None) -> None:
     ref = mill.target_ref(mill.snapshot())
     if git.run("merge-base", "--is-ancestor", landed, ref, check=False).returncode != 0:
         raise CannotUndoError(
-            f"it had landed as {landed[:10]}, which is not on {ref.removeprefix('refs/heads/')}",
+            f"it landed as {landed[:10]}, which is not on {ref.removeprefix('refs/heads/')}",
             hints=["see `git log --oneline`"],
         )
 
 
-# -- how it was before -----------------------------------------------------------------------------
+# -- the fields before it --------------------------------------------------------------------------
 
 
-def _as_before(mill: Mill, taken: UndoTarget) -> tuple[dict[str, Any], str | None]:
-    """Return the fields that the event has changed as they were, and the body if it has.
+def _fields_before(mill: Mill, target: UndoTarget) -> tuple[dict[str, Any], str | None]:
+    """Return the old values of the fields that the event changed, and the old body if it changed.
 
-    That is how the item's event before left it: right below the event may be a commit by hand that
-    it has taken up.
+    Old is the state after the item's previous event. The parent commit is not enough: it can be a
+    hand edit that the event has applied.
     """
-    item_id = taken.record.item
-    parent = mill.store.parent(taken.first.commit)
+    item_id = target.record.item
+    parent = mill.store.parent(target.first.commit)
     before = next(entries(mill.store.backend, parent, item_id), None) if parent else None
-    begun = taken.record.event == Event.CREATED.value or taken.record.extra.get("Reverts")
-    if begun or before is None:
+    created = target.record.event == Event.CREATED.value or target.record.extra.get("Reverts")
+    if created or before is None:
         return {"reason": "undone"}, None
     old = mill.store.at(before.commit).item(item_id).document
-    new = mill.store.at(taken.last.commit).item(item_id).document
+    new = mill.store.at(target.last.commit).item(item_id).document
     changed = {
         key: value_of(old, key)
         for key in sorted(old.fields.keys() | new.fields.keys())
         if value_of(old, key) != value_of(new, key)
     }
-    alone = taken.first is taken.last
-    kept = {
+    single = target.first is target.last
+    fields = {
         key: value
         for key, value in changed.items()
-        if key not in _BOOKS and (alone or key in _WORKED)
+        if key not in _BOOKKEEPING and (single or key in _ATTEMPT_FIELDS)
     }
     if value_of(old, "status") in MET:
-        kept["since"] = value_of(old, "since")  # it does not land today
-    return kept, old.body if alone and old.body != new.body else None
+        fields["since"] = value_of(old, "since")  # the time of the landing, not of the undo
+    return fields, old.body if single and old.body != new.body else None

@@ -1,4 +1,4 @@
-"""Which event an undo would take back, and why none where there is none."""
+"""The event that an undo applies to, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from gitmill.store.history import Entry, entries, in_effect
 from gitmill.store.snapshot import Snapshot
 from gitmill.workspace.leases import has_lapsed
 
-# What a revert is made with, in one go with its claim and its approval.
+# The events that precede the claim when a revert is made in one move of the branch.
 _BEGINNINGS = frozenset({Event.CREATED.value, Event.READIED.value, Event.REOPENED.value})
 
 
 @dataclass(frozen=True, slots=True)
 class UndoTarget:
-    """What an undo takes back: the last event, and those that only make sense with it.
+    """The events that one undo undoes: the last one, and those that belong to it.
 
-    `first` is the claim that a worker's outcome began with, else the event itself.
+    `first` is the claim of the attempt that ended with the last event, else the last event itself.
     """
 
     last: Entry
@@ -40,73 +40,82 @@ class UndoTarget:
 
     @property
     def landed(self) -> bool:
-        """Whether it is a landing, which only another landing takes back."""
+        """Whether it is a landing, which only the landing of a revert can undo."""
         return self.record.event == Event.LANDED.value
 
 
-def last_of(mill: Mill, item_id: str) -> UndoTarget:
-    """Return what an undo of an item takes back.
+def target_for_item(mill: Mill, item_id: str) -> UndoTarget:
+    """Return what an undo of an item undoes.
 
-    Raises `CannotUndoError` when that is nothing, and `LeasedError` when somebody works on it.
+    Raises `CannotUndoError` when there is no such event, and `LeasedError` while someone else
+    works on the item.
     """
     snapshot = mill.snapshot()
     item = snapshot.item(item_id)
-    told = in_effect(entries(mill.store.backend, snapshot.commit, item_id))
-    last = next(told, None)
+    history = in_effect(entries(mill.store.backend, snapshot.commit, item_id))
+    last = next(history, None)
     if last is None:
         raise CannotUndoError(
-            f"nothing of {item_id} is left to undo",
-            hints=[f"its whole story: `gitmill log {item_id}`"],
+            f"{item_id} has no event left to undo",
+            hints=[f"see its whole history with `gitmill log {item_id}`"],
         )
     assert last.record is not None
     _refuse(mill, item, last.record, last.subject)
-    together = [last, *_together(last.record, told)]
-    _refuse_hands(mill, snapshot, item_id, last)
-    ids = tuple(entry.record.id for entry in together if entry.record)
-    return UndoTarget(last, together[-1], ids)
+    events = [last, *_together(last.record, history)]
+    _refuse_hand_edit(mill, snapshot, item_id, last)
+    ids = tuple(entry.record.id for entry in events if entry.record)
+    return UndoTarget(last, events[-1], ids)
 
 
-def last_of_all(mill: Mill) -> UndoTarget:
-    """Return what an undo without a name takes back: the newest that one did oneself and can be.
+def target_for_person(mill: Mill) -> UndoTarget:
+    """Return what an undo without an id undoes: the newest own event that can be undone.
 
-    One's own is what this person said and what was done on this machine. Raises `CannotUndoError`.
+    Own events are this person's and those recorded on this machine. Raises `CannotUndoError`.
     """
-    snapshot, seen, passed = mill.snapshot(), set[str](), ""
-    for entry in in_effect(entries(mill.store.backend, snapshot.commit)):
+    skipped = ""
+    for entry in _own_events(mill):
+        assert entry.record is not None
+        item_id = entry.record.item
+        if not item_id:
+            return UndoTarget(entry, entry, (entry.record.id,))
+        try:
+            target = target_for_item(mill, item_id)
+        except (CannotUndoError, LeasedError):
+            skipped = skipped or entry.subject
+            continue
+        if target.landed and skipped:
+            # A landing is never reverted as a second choice: it has to be named.
+            raise CannotUndoError(
+                "your last event cannot be undone, and the one before it is a landing",
+                evidence=[skipped, target.last.subject],
+                hints=[f"name it to revert it: `gitmill undo {item_id}`"],
+            )
+        return target
+    raise CannotUndoError(
+        "none of your last events can be undone", hints=["name an item: `gitmill undo ID`"]
+    )
+
+
+def _own_events(mill: Mill) -> Iterator[Entry]:
+    """Yield own pauses, resumes and each item's last event if it is an own one, newest first."""
+    seen: set[str] = set()
+    for entry in in_effect(entries(mill.store.backend, mill.snapshot().commit)):
         assert entry.record is not None
         record = entry.record
         if record.item in seen:
             continue
         if record.item:
             seen.add(record.item)
-        elif record.event not in control.STEERS:
+        elif record.event not in control.CONTROL_EVENTS:
             continue
-        if record.by != mill.person and not record.by.endswith(f"@{mill.host}"):
-            continue
-        if not record.item:
-            return UndoTarget(entry, entry, (record.id,))
-        try:
-            found = last_of(mill, record.item)
-        except (CannotUndoError, LeasedError):
-            passed = passed or entry.subject
-            continue
-        if found.landed and passed:
-            # what is on the target is not taken back by a guess
-            raise CannotUndoError(
-                "your last event cannot be undone, and the one before it is a landing",
-                evidence=[passed, found.last.subject],
-                hints=[f"name it to take it back: `gitmill undo {record.item}`"],
-            )
-        return found
-    raise CannotUndoError(
-        "none of your last events can be undone", hints=["name an item: `gitmill undo ID`"]
-    )
+        if record.by == mill.person or record.by.endswith(f"@{mill.host}"):
+            yield entry
 
 
 def _together(last: EventRecord, earlier: Iterator[Entry]) -> Iterator[Entry]:
-    """Yield the events that are taken back with the last one, newest first."""
-    made = bool(last.extra.get("Reverts"))
-    if not made and (
+    """Yield the earlier events that are undone along with the last one, newest first."""
+    is_revert = bool(last.extra.get("Reverts"))
+    if not is_revert and (
         last.status_before != Status.RUNNING.value or last.event == Event.EDITED.value
     ):
         return
@@ -119,34 +128,34 @@ def _together(last: EventRecord, earlier: Iterator[Entry]) -> Iterator[Entry]:
         if event != Event.EDITED.value:
             yield entry
         claimed = claimed or event == Event.CLAIMED.value
-        if claimed and not made:
+        if claimed and not is_revert:
             return
 
 
 def _refuse(mill: Mill, item: Item, last: EventRecord, subject: str) -> None:
-    """Raise what keeps an event from being undone."""
+    """Raise `LeasedError` or `CannotUndoError` when the last event cannot be undone."""
     event = last.event
     if event == Event.LAND_STARTED.value:
         raise LeasedError(
             f"{item.id} is being landed", evidence=_holder(item),
-            hints=["wait until that has ended: `gitmill queue`"],
+            hints=["wait for the landing to end; watch it with `gitmill queue`"],
         )  # fmt: skip
     if event == Event.CLAIMED.value:
         lease = item.lease
         if lease is not None and lease.pid:
-            gone = has_lapsed(mill, lease)
+            dead = has_lapsed(mill, lease)
             raise LeasedError(
                 f"{item.id} is being worked on", evidence=_holder(item),
-                hints=["its process is gone: `gitmill recover`" if gone
+                hints=["its process is dead, so run `gitmill recover`" if dead
                        else "end it with `gitmill stop`"],
             )  # fmt: skip
         if lease is None or lease.who != mill.person:
             raise LeasedError(
-                f"somebody else has taken {item.id}", evidence=_holder(item),
+                f"{item.id} is taken by someone else", evidence=_holder(item),
                 hints=[f"see `gitmill task show {item.id}`"],
             )  # fmt: skip
     if not _leads_back(last):
-        raise cannot(item, last, subject)
+        raise cannot_undo(item, last, subject)
 
 
 def _leads_back(last: EventRecord) -> bool:
@@ -155,7 +164,7 @@ def _leads_back(last: EventRecord) -> bool:
     try:
         at = Status(last.status_before) if last.status_before else None
         return opposite(Event(last.event), at, Status(last.to)) is not None
-    except ValueError:  # a commit by hand can say anything
+    except ValueError:  # a commit by hand can hold any text
         return False
 
 
@@ -164,16 +173,16 @@ def _holder(item: Item) -> list[str]:
 
 
 _HINTS = {
-    Event.LAND_ABORTED: "take it out with `gitmill queue remove {id}`",
-    Event.REVERTED: "begin it again with `gitmill task reopen {id}`",
-    Event.FINISHED: "begin it again with `gitmill task reopen {id}`",
-    Event.LAPSED: "take it out with `gitmill task block {id} -m WHY`",
-    Event.RELEASED: "take it out with `gitmill task block {id} -m WHY`",
+    Event.LAND_ABORTED: "remove it from the queue with `gitmill queue remove {id}`",
+    Event.REVERTED: "reopen it with `gitmill task reopen {id}`",
+    Event.FINISHED: "reopen it with `gitmill task reopen {id}`",
+    Event.LAPSED: "block it with `gitmill task block {id} -m WHY`",
+    Event.RELEASED: "block it with `gitmill task block {id} -m WHY`",
 }
 
 
-def cannot(item: Item, last: EventRecord, subject: str) -> CannotUndoError:
-    """Return the error for an event that nothing leads back from."""
+def cannot_undo(item: Item, last: EventRecord, subject: str) -> CannotUndoError:
+    """Return the error for an event without an opposite."""
     hint = next(
         (text for event, text in _HINTS.items() if event.value == last.event),
         "see `gitmill task show {id}`",
@@ -185,8 +194,8 @@ def cannot(item: Item, last: EventRecord, subject: str) -> CannotUndoError:
     )
 
 
-def _refuse_hands(mill: Mill, snapshot: Snapshot, item_id: str, last: Entry) -> None:
-    """Raise `CannotUndoError` when a commit by hand has changed the document after the event."""
+def _refuse_hand_edit(mill: Mill, snapshot: Snapshot, item_id: str, last: Entry) -> None:
+    """Raise `CannotUndoError` when a commit by hand changed the document after the event."""
     backend, path = mill.store.backend, layout.item_path(item_id)
     for entry in entries(backend, snapshot.commit):
         if entry.commit == last.commit:

@@ -1,1 +1,1 @@
-"""The merge queue: replay, check, publish, read back; recovery and reverts of what has landed."""
+"""The merge queue: replay, check, publish, read back; recovery and reverts of landed work."""

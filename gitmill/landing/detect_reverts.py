@@ -1,6 +1,7 @@
-"""Notice that landed work was taken back, by a task of ours or by a person with `git revert`.
+"""Detect that landed work was reverted, by a gitmill task or by a person with `git revert`.
 
-Its item then waits: a person reopens or cancels it, so that nothing lands itself again.
+The item of a reverted commit then waits until a person reopens or cancels it, so that it does not
+land again by itself.
 """
 
 from __future__ import annotations
@@ -19,60 +20,63 @@ from gitmill.landing.revert import SOURCE
 from gitmill.mill import Mill
 from gitmill.store.events import Step
 
-SEEN = "seen.json"  # below .git/gitmill: up to where the target was looked through
-# What git writes; the short form is that of `revert.reference`.
+SEEN = "seen.json"  # below .git/gitmill: the target's tip that was searched last
+# As git writes it; the short form comes from the setting `revert.reference`.
 _REVERTS = re.compile(r"^This reverts commit ([0-9a-f]{7,64})\b", re.MULTILINE)
 _OURS = re.compile(r"^Gitmill-Item: ", re.MULTILINE)
 
 
-def detect_reverts(mill: Mill, did: Callable[[str], None] = lambda _: None) -> None:
-    """Let items wait whose landed commit was reverted on the target; `did` hears of each."""
-    record_queue_reverts(mill, did)
+def detect_reverts(mill: Mill, report: Callable[[str], None] = lambda _: None) -> None:
+    """Move each item to `waiting` whose landed commit was reverted on the target, and report it."""
+    record_queue_reverts(mill, report)
     snapshot = mill.snapshot()
     ref = mill.target_ref(snapshot)
     tip = mill.store.backend.ref(ref)
-    seen = _seen(mill, ref)
+    seen = _read_mark(mill, ref)
     if tip is None or tip == seen:
         return
     landed = {item.landed: item for item in snapshot.items.values() if item.status is Status.LANDED}
-    if landed and not _only_ours(mill, tip, seen, landed):
-        for commit, (sha, who) in _by_hand(mill, tip, seen, landed).items():
-            _say(mill, landed[commit], sha, who, did)
+    if landed and not _only_landings(mill, tip, seen, landed):
+        for commit, (revert, author) in _hand_reverts(mill, tip, seen, landed).items():
+            _record_revert(mill, landed[commit], revert, author, report)
     if not any(item.status is Status.LANDING for item in snapshot.items.values()):
-        # What is landing may have got onto the target and been reverted there already.
-        _keep(mill, ref, tip)
+        # A candidate of a landing under way may have reached the target and been reverted already.
+        _write_mark(mill, ref, tip)
 
 
-def record_queue_reverts(mill: Mill, did: Callable[[str], None] = lambda _: None) -> None:
-    """Let items wait whose revert has landed through our queue."""
+def record_queue_reverts(mill: Mill, report: Callable[[str], None] = lambda _: None) -> None:
+    """Move each item to `waiting` whose revert has landed through gitmill's queue."""
     items = mill.snapshot().items
-    for one in items.values():
-        kind, _, rest = one.source.partition(":")
-        if kind != SOURCE or one.status not in MET:
+    for task in items.values():
+        kind, _, rest = task.source.partition(":")
+        if kind != SOURCE or task.status not in MET:
             continue
-        name, _, landed = rest.partition(":")
-        item = items.get(name)
+        item_id, _, landed = rest.partition(":")
+        item = items.get(item_id)
         if item is not None and item.status is Status.LANDED and item.landed == landed:
-            _say(mill, item, one.landed or one.work, mill.user, did)
+            _record_revert(mill, item, task.landed or task.work, mill.user, report)
 
 
-def _say(mill: Mill, item: Item, sha: str, who: str, did: Callable[[str], None]) -> None:
-    why = f"its commit {item.landed[:10]} was reverted by {sha[:10]}"
+def _record_revert(
+    mill: Mill, item: Item, revert: str, author: str, report: Callable[[str], None]
+) -> None:
+    why = f"its commit {item.landed[:10]} was reverted by {revert[:10]}"
     step = Step(
         event=Event.REVERTED,
-        subject=f"reverted by {sha[:10]}",
-        by=who,
+        subject=f"reverted by {revert[:10]}",
+        by=author,
         after=item.event,
-        fields={"landed": None, "checked": None, "reviewed": None, "reverted": sha, "reason": why},
-        extra={"Reverted-By": sha},
-    )
-    with suppress(RefMovedError):  # somebody else has noticed it too
+        fields={"landed": None, "checked": None, "reviewed": None, "reverted": revert,
+                "reason": why},
+        extra={"Reverted-By": revert},
+    )  # fmt: skip
+    with suppress(RefMovedError):  # another process has recorded it too
         mill.apply(item.id, step)
-        did(f"{item.id} waits: {why}")
+        report(f"{item.id} waits: {why}")
 
 
-def _only_ours(mill: Mill, tip: str, seen: str, landed: Collection[str]) -> bool:
-    """Whether nothing but what we have landed came onto the target since."""
+def _only_landings(mill: Mill, tip: str, seen: str, landed: Collection[str]) -> bool:
+    """Whether every commit on the target since `seen` is one that gitmill has landed."""
     at = tip
     while at != seen:
         parents = read_commit(mill.store.backend, at).parents if at in landed else ()
@@ -82,54 +86,57 @@ def _only_ours(mill: Mill, tip: str, seen: str, landed: Collection[str]) -> bool
     return True
 
 
-def _by_hand(
+def _hand_reverts(
     mill: Mill, tip: str, seen: str, landed: Mapping[str, Item]
 ) -> dict[str, tuple[str, str]]:
-    """Return the landed commits that people have reverted: by which commit, and who.
+    """Map each landed commit that people have reverted to the reverting commit and its author.
 
-    A revert that was reverted itself does not count. What came before the first landing cannot
-    name one, so without a mark the search begins there.
+    A revert that was itself reverted does not count. A commit before the first landing cannot name
+    one, so a search without a mark begins there.
     """
     first = min(landed.values(), key=lambda item: item.since).landed
-    gone: dict[str, tuple[str, str]] = {}
-    takes: dict[str, list[str]] = {}
-    for sha, who, body in _candidates(mill, tip, seen or first):
-        for name in _REVERTS.findall(body):
-            earlier = next((one for one in takes if one.startswith(name)), None)
+    reverted: dict[str, tuple[str, str]] = {}
+    reverts: dict[str, list[str]] = {}  # reverting commit -> the landed commits that it names
+    for sha, author, message in _revert_commits(mill, tip, seen or first):
+        for name in _REVERTS.findall(message):
+            earlier = next((revert for revert in reverts if revert.startswith(name)), None)
             if earlier is not None:
-                for commit in takes.pop(earlier):
-                    gone.pop(commit, None)
-            # A text of ours names what an agent said, and our own reverts are known by their state.
-            elif not _OURS.search(body):
-                found = [commit for commit in landed if commit.startswith(name)]
-                takes.setdefault(sha, []).extend(found)
-                gone |= dict.fromkeys(found, (sha, who))
-    return gone
+                for commit in reverts.pop(earlier):
+                    reverted.pop(commit, None)
+            # A message of gitmill's quotes an agent, and gitmill's own reverts are in the state.
+            elif not _OURS.search(message):
+                commits = [commit for commit in landed if commit.startswith(name)]
+                reverts.setdefault(sha, []).extend(commits)
+                reverted |= dict.fromkeys(commits, (sha, author))
+    return reverted
 
 
-def _candidates(mill: Mill, tip: str, after: str) -> list[tuple[str, str, str]]:
-    """Return the commits that name a revert, oldest first: id, author, message."""
+def _revert_commits(mill: Mill, tip: str, after: str) -> list[tuple[str, str, str]]:
+    """Return the id, author and message of each commit that names a revert, oldest first."""
     argv = (
         "log", "--reverse", "--topo-order", "--grep=^This reverts commit ", "--no-color",
         "--no-show-signature", "--no-notes", "--format=%H%x00%an <%ae>%x00%B%x01", tip,
     )  # fmt: skip
-    done = mill.repository.git.run(*argv, f"^{after}", "--", check=False)
-    if done.returncode != 0:  # the mark is gone: the target was rewritten and pruned
-        done = mill.repository.git.run(*argv, "--")
-    parts = (part.lstrip("\n").split("\0") for part in done.text.split("\x01"))
-    return [(sha, one_line(who), body) for sha, who, body in (p for p in parts if len(p) == 3)]
+    log = mill.repository.git.run(*argv, f"^{after}", "--", check=False)
+    if log.returncode != 0:  # the marked commit is missing: the target was rewritten and pruned
+        log = mill.repository.git.run(*argv, "--")
+    entries = (entry.lstrip("\n").split("\0") for entry in log.text.split("\x01"))
+    return [
+        (sha, one_line(author), message)
+        for sha, author, message in (entry for entry in entries if len(entry) == 3)
+    ]
 
 
-def _seen(mill: Mill, ref: str) -> str:
+def _read_mark(mill: Mill, ref: str) -> str:
     try:
-        told = json.loads((mill.repository.private / SEEN).read_text("utf-8"))
-        return str(told["tip"]) if told["ref"] == ref else ""
+        mark = json.loads((mill.repository.private / SEEN).read_text("utf-8"))
+        return str(mark["tip"]) if mark["ref"] == ref else ""
     except (OSError, ValueError, KeyError, TypeError):
         return ""
 
 
-def _keep(mill: Mill, ref: str, tip: str) -> None:
-    """Remember how far this has looked; without it the next look is only longer."""
+def _write_mark(mill: Mill, ref: str, tip: str) -> None:
+    """Store the tip that was searched; without the mark the next search only takes longer."""
     new = mill.repository.private / f"{SEEN}.new"
     with suppress(OSError):
         new.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The evidence of a landing: the note on the landed commit, and what is read back afterwards."""
+"""The evidence of a landing: the note on the landed commit, and the verification afterwards."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gitmill.workspace.work import patch_of
 
 
 def check_entries(results: Sequence[CheckResult]) -> list[dict[str, Any]]:
-    """Return what a candidate passed, as its item and its note say it."""
+    """Return the checks that a candidate passed, as its item and its note record them."""
     return [
         {"name": r.check.name, "definition": r.definition, "cached": r.cached}
         | ({"flaky": True} if r.flaky else {})
@@ -35,9 +35,9 @@ def note_for(
     candidate: str,
     checks: Sequence[Mapping[str, Any]],
 ) -> bytes:
-    """Return the note that a landed commit carries; docs/formats.md names its fields.
+    """Return the note for a landed commit; docs/formats.md lists its fields.
 
-    It is made of the state alone, so that it can be made again from the item once that has landed.
+    It depends on the state alone, so it can be computed again from the item after the landing.
     """
     patch = patch_of(mill, onto, candidate)
     usage, cost = _spent(snapshot, item)
@@ -68,11 +68,11 @@ def _spent(snapshot: Snapshot, item: Item) -> tuple[dict[str, int], float | None
         cost: Any = log.value("cost")
         if isinstance(cost, int | float):
             costs.append(float(cost))
-    return dict(usage), sum(costs) or None  # nothing spent is not worth a line
+    return dict(usage), sum(costs) or None  # a total of 0 is left out
 
 
-def not_as_reviewed(mill: Mill, item: Item, base: str) -> list[str]:
-    """Return how what landed on `base` differs from the patch that each reviewer judged."""
+def review_mismatches(mill: Mill, item: Item, base: str) -> list[str]:
+    """Return a problem when the patch that landed on `base` is not the one each reviewer passed."""
     patch = patch_of(mill, base, item.landed)
     if any(entry.patch != patch for entry in item.reviewed):
         return [f"the patch of {item.landed[:10]} is not the reviewed one"]
@@ -80,31 +80,31 @@ def not_as_reviewed(mill: Mill, item: Item, base: str) -> list[str]:
 
 
 def verify_landed(mill: Mill, item: Item) -> list[str]:
-    """Read target, note and commit again through git itself; return what does not hold.
+    """Read target, note and commit again through git itself; return every problem found.
 
-    What landed is the candidate that was tested, on the target that it was tested on; its patch is
-    the reviewed one; it changes no other paths; its note says so.
+    The landed commit must be the tested candidate, on the target that it was tested on; its patch
+    must be the reviewed one, change no other paths, and match its note.
     """
     fresh = Mill.open(mill.repository.top or mill.repository.common)
     repository, backend = fresh.repository, fresh.repository.reader
-    ref = mill.target_ref(mill.snapshot())
+    ref, name = mill.target_ref(mill.snapshot()), item.landed[:10]
     on_target = repository.git.run("merge-base", "--is-ancestor", item.landed, ref, check=False)
     if on_target.returncode != 0:
-        return [f"{item.landed[:10]} is not on {ref}"]
+        return [f"{name} is not on {ref}"]
     commit = read_commit(backend, item.landed)
-    note = read_note(backend, layout.NOTES, item.landed)
-    if note is None:
-        return [f"{item.landed[:10]} has no note"]
-    told = Document.from_bytes(note, f"note on {item.landed[:10]}")
-    base = commit.parents[0] if told.value("base") not in commit.parents else told.value("base")
+    data = read_note(backend, layout.NOTES, item.landed)
+    if data is None:
+        return [f"{name} has no note"]
+    note = Document.from_bytes(data, f"note on {name}")
+    base = commit.parents[0] if note.value("base") not in commit.parents else note.value("base")
     problems = []
-    if told.text_value("item") != item.id:
-        problems.append(f"the note on {item.landed[:10]} is about {told.text_value('item')}")
-    if told.value("base") != base:
-        problems.append(f"{item.landed[:10]} does not stand on the commit it was tested on")
-    if told.value("patch") != patch_of(fresh, base, item.landed):
-        problems.append(f"the note on {item.landed[:10]} names another patch")
-    problems += not_as_reviewed(fresh, item, base)
+    if note.text_value("item") != item.id:
+        problems.append(f"the note on {name} names another item: {note.text_value('item')}")
+    if note.value("base") != base:
+        problems.append(f"{name} is not based on the commit that it was tested on")
+    if note.value("patch") != patch_of(fresh, base, item.landed):
+        problems.append(f"the note on {name} records another patch")
+    problems += review_mismatches(fresh, item, base)
     reviewed = {change.path for change in fresh.changes(item.base, item.work)}
     landed = {change.path for change in fresh.changes(base, item.landed)}
     problems += [f"{path} was not part of the review" for path in sorted(landed - reviewed)]

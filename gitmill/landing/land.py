@@ -1,7 +1,7 @@
 """Landing: replay the approved work, check exactly that commit, move the target to it.
 
-Whoever lands holds the `LandLock`; what moves the target asks for it. `recover` finishes or takes
-back a landing whose process died.
+A landing runs under the `LandLock`, and moving the target requires it. `recovery` finishes or
+aborts a landing whose process died.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from gitmill.landing.publish import (
     record_event,
     record_passes,
 )
-from gitmill.landing.recovery import settle_under
+from gitmill.landing.recovery import recover_landings_locked
 from gitmill.mill import Mill
 from gitmill.people import control
 from gitmill.plans.frozen import plan_of
@@ -60,12 +60,12 @@ from gitmill.workspace.signals import raise_if_stopped
 from gitmill.workspace.trust import require_runnable
 from gitmill.workspace.work import conflict_finding, patch_of, replayed
 
-LEASE = 3600.0  # seconds beyond the checks' own limits
+LEASE = 3600.0  # seconds in addition to the checks' own time limits
 
 
 @dataclass(frozen=True, slots=True)
 class LandingProgress:
-    """One line of progress of a landing: `result` is empty while it is under way."""
+    """One line of landing progress; `result` is empty while the landing is under way."""
 
     item: str
     title: str
@@ -76,16 +76,16 @@ class LandingProgress:
 LandingListener = Callable[[LandingProgress], None]
 
 
-def land_all(mill: Mill, tell: LandingListener, *, only: Collection[str] = ()) -> list[Item]:
-    """Land what is queued, one after the other, each checked on the tip that the one before left.
+def land_all(mill: Mill, listener: LandingListener, *, only: Collection[str] = ()) -> list[Item]:
+    """Land the queued items one after the other, each checked on the tip that the last one left.
 
-    Returns the items as they stand afterwards. Raises `PausedError`, `LandBusyError`, and
-    `CheckoutBlockedError` when the user's checkout is in the way, `UntrustedError` before checks
-    would run that nobody has trusted here.
+    `only` restricts it to the named items. Returns each item as it is afterwards. Raises
+    `PausedError`, `LandBusyError`, `CheckoutBlockedError` when the user's checkout blocks the
+    fast-forward, and `UntrustedError` before running commands that are not trusted in this clone.
     """
     done: list[Item] = []
     with land_lock(mill) as lock:
-        settle_under(mill, lock, lambda _: None)
+        recover_landings_locked(mill, lock, lambda _: None)
         while True:
             raise_if_stopped()
             snapshot = mill.snapshot()
@@ -98,24 +98,24 @@ def land_all(mill: Mill, tell: LandingListener, *, only: Collection[str] = ()) -
             item = next_to_land(queue)
             if item is None:
                 return done
-            with suppress(RefMovedError):  # it was taken out of the queue
-                done.append(_land(mill, lock, item, tell))
+            with suppress(RefMovedError):  # the item was taken out of the queue
+                done.append(_land(mill, lock, item, listener))
                 detect_reverts.record_queue_reverts(mill)
 
 
 def refuse_paused(snapshot: Snapshot) -> None:
-    """Raise `PausedError` when nothing may land."""
+    """Raise `PausedError` while the queue is paused."""
     if snapshot.control.queue_paused:
         raise PausedError(
             "the queue is paused",
             evidence=[snapshot.control.queue_reason] if snapshot.control.queue_reason else [],
-            hints=["go on with `gitmill queue resume`"],
+            hints=["resume it with `gitmill queue resume`"],
         )
 
 
 @dataclass
 class _Landing:
-    """What is known of one landing under way."""
+    """One landing under way."""
 
     item: Item
     ref: str
@@ -126,179 +126,188 @@ class _Landing:
     started: str
 
 
-def _land(mill: Mill, lock: LandLock, item: Item, tell: LandingListener) -> Item:
-    tell(LandingProgress(item.id, item.title))
+def _land(mill: Mill, lock: LandLock, item: Item, listener: LandingListener) -> Item:
+    listener(LandingProgress(item.id, item.title))
     snapshot = mill.snapshot()
     onto = mill.target_tip(snapshot)
-    moved = replayed(mill, item, onto)
-    now = _Landing(
+    replay = replayed(mill, item, onto)
+    landing = _Landing(
         item, mill.target_ref(snapshot), onto, policy_at(mill, onto),
-        item.work if isinstance(moved, Conflict) else moved.tip,
+        item.work if isinstance(replay, Conflict) else replay.tip,
         mill.new_token(), timestamp(mill.now()),
     )  # fmt: skip
-    if now.candidate == onto:
-        result = _already_there(mill, item)
+    if landing.candidate == onto:
+        result = _finish_unchanged(mill, item)
     else:
-        require_runnable(mill, item, now.policy)
-        sandbox.require_sandbox(mill, now.policy)  # refused here, it stays queued
-        _start(mill, now)
-        try:
-            result = _started(mill, lock, now, moved)
-        except (CheckoutBlockedError, PausedError) as error:
-            abort(mill, now.item, error.message, claim=now.claim)
-            raise
-        except KeyboardInterrupt:
-            abort(mill, now.item, "stopped", claim=now.claim)
-            raise
-        except LandingBrokenError:
-            raise
-        except GitmillError as error:
-            limit = now.policy.limits.aborts
-            result = abort(mill, now.item, error.message, claim=now.claim, limit=limit)
-    tell(LandingProgress(item.id, item.title, result.status.value, result.reason))
+        require_runnable(mill, item, landing.policy)
+        sandbox.require_sandbox(mill, landing.policy)  # refused before the start, it stays queued
+        _start(mill, landing)
+        result = _carry_out(mill, lock, landing, replay)
+    listener(LandingProgress(item.id, item.title, result.status.value, result.reason))
     return result
 
 
-def _started(mill: Mill, lock: LandLock, now: _Landing, moved: object) -> Item:
-    """Take a landing that has begun to its end: landed, sent back, or given up."""
-    if isinstance(moved, Conflict):
-        finding = conflict_finding(moved)
+def _carry_out(mill: Mill, lock: LandLock, landing: _Landing, replay: object) -> Item:
+    """Check and publish a started landing; abort it when it is blocked, stopped or fails."""
+    try:
+        return _check_and_publish(mill, lock, landing, replay)
+    except (CheckoutBlockedError, PausedError) as error:
+        abort(mill, landing.item, error.message, claim=landing.claim)
+        raise
+    except KeyboardInterrupt:
+        abort(mill, landing.item, "stopped", claim=landing.claim)
+        raise
+    except LandingBrokenError:
+        raise
+    except GitmillError as error:
+        limit = landing.policy.limits.aborts
+        return abort(mill, landing.item, error.message, claim=landing.claim, limit=limit)
+
+
+def _check_and_publish(mill: Mill, lock: LandLock, landing: _Landing, replay: object) -> Item:
+    """Return the item after a started landing: landed, sent back or held."""
+    if isinstance(replay, Conflict):
+        finding = conflict_finding(replay)
         verdict = Verdict(VerdictWord.RETURN, "it conflicts with the target", (finding,))
-        return _back(mill, now, Event.EJECTED, verdict, [], bare=True)
-    if problem := _not_as_reviewed(mill, now):
+        return _send_back(mill, landing, Event.EJECTED, verdict, [], bare=True)
+    if problem := _review_mismatch(mill, landing):
         verdict = Verdict(VerdictWord.RETURN, problem, (Finding(problem),))
-        return _back(mill, now, Event.RE_REVIEW, verdict, [])
-    checks = landing_checks(now.policy, now.item)
+        return _send_back(mill, landing, Event.RE_REVIEW, verdict, [])
+    item, policy, candidate, claim = landing.item, landing.policy, landing.candidate, landing.claim
+    checks = landing_checks(policy, item)
     if not checks:
-        raise NotReadyError("there is no check and no criterion that is a command to land it by")
-    results = run_checks(mill, now.policy, checks, now.candidate, claim=now.claim, again=True)
-    if why := tampering(mill.tampered.pop(now.claim, [])):
-        return record_event(mill, abort(mill, now.item, why, claim=now.claim), Event.HELD, why)
+        raise NotReadyError("nothing can verify this task: it has no check and no `$` criterion")
+    results = run_checks(mill, policy, checks, candidate, claim=claim, again=True)
+    if why := tampering(mill.tampered.pop(claim, [])):
+        return record_event(mill, abort(mill, item, why, claim=claim), Event.HELD, why)
     verdict = checks_verdict(results)
     if verdict.word is not VerdictWord.PASS:
-        _refuse_red_target(mill, now, results)
-        return _back(mill, now, Event.EJECTED, verdict, results)
-    record_passes(mill, now.item, now.policy, now.candidate, results)
-    move_target(mill, lock, now.item, ref=now.ref, onto=now.onto, candidate=now.candidate)
-    return finish(mill, now.item, candidate=now.candidate, onto=now.onto, claim=now.claim,
-                  results=results)  # fmt: skip
+        _refuse_red_target(mill, landing, results)
+        return _send_back(mill, landing, Event.EJECTED, verdict, results)
+    record_passes(mill, item, policy, candidate, results)
+    move_target(mill, lock, item, ref=landing.ref, onto=landing.onto, candidate=candidate)
+    return finish(mill, item, candidate=candidate, onto=landing.onto, claim=claim, results=results)
 
 
-def _start(mill: Mill, now: _Landing) -> None:
-    checks = landing_checks(now.policy, now.item)
+def _start(mill: Mill, landing: _Landing) -> None:
+    checks = landing_checks(landing.policy, landing.item)
     seconds = LEASE + 3 * sum(check.timeout for check in checks)
     step = Step(
         event=Event.LAND_STARTED,
-        subject=f"landing on {now.ref.removeprefix('refs/heads/')}",
+        subject=f"landing on {landing.ref.removeprefix('refs/heads/')}",
         by=mill.user,
-        claim=now.claim,
-        after=now.item.event,
+        claim=landing.claim,
+        after=landing.item.event,
         fields={
-            "lease": new_lease(mill, mill.user, seconds, claim=now.claim),
-            "landing": {"candidate": now.candidate, "onto": now.onto, "target": now.ref},
+            "lease": new_lease(mill, mill.user, seconds, claim=landing.claim),
+            "landing": {
+                "candidate": landing.candidate,
+                "onto": landing.onto,
+                "target": landing.ref,
+            },
             "reason": None,
         },
-        refs={f"{layout.CANDIDATE}{now.item.id}": now.candidate},
-        extra={"Candidate": now.candidate, "Onto": now.onto},
+        refs={f"{layout.CANDIDATE}{landing.item.id}": landing.candidate},
+        extra={"Candidate": landing.candidate, "Onto": landing.onto},
     )
-    now.item = mill.apply(now.item.id, step).item(now.item.id)
+    landing.item = mill.apply(landing.item.id, step).item(landing.item.id)
 
 
-def _not_as_reviewed(mill: Mill, now: _Landing) -> str:
-    """Return how the candidate's patch differs from the reviewed one, empty when it does not."""
-    reviewed: tuple[Reviewed, ...] = now.item.reviewed
-    if not reviewed or any(entry.commit != now.item.work for entry in reviewed):
-        return "what is to land was not reviewed"
-    patch = patch_of(mill, now.onto, now.candidate)
+def _review_mismatch(mill: Mill, landing: _Landing) -> str:
+    """Return how the candidate's patch differs from the reviewed one, empty if it does not."""
+    reviewed: tuple[Reviewed, ...] = landing.item.reviewed
+    if not reviewed or any(entry.commit != landing.item.work for entry in reviewed):
+        return "the work to land was not reviewed"
+    patch = patch_of(mill, landing.onto, landing.candidate)
     if any(entry.patch != patch for entry in reviewed):
-        return "replayed onto the target, the patch is not the one that was reviewed"
-    before = {change.path for change in mill.changes(now.item.base, now.item.work)}
-    after = {change.path for change in mill.changes(now.onto, now.candidate)}
-    more = sorted(after - before)
-    return f"replayed onto the target, the change reaches {more[0]} too" if more else ""
+        return "replayed onto the target, its patch differs from the reviewed one"
+    before = {change.path for change in mill.changes(landing.item.base, landing.item.work)}
+    after = {change.path for change in mill.changes(landing.onto, landing.candidate)}
+    added = sorted(after - before)
+    return f"replayed onto the target, the change also touches {added[0]}" if added else ""
 
 
-def _refuse_red_target(mill: Mill, now: _Landing, results: list[CheckResult]) -> None:
-    """Pause the queue when what failed fails on the target without the candidate too.
+def _refuse_red_target(mill: Mill, landing: _Landing, results: list[CheckResult]) -> None:
+    """Pause the queue when the failed check also fails on the target without the candidate.
 
-    Raises `PausedError` then: nobody in the queue is to blame.
+    Raises `PausedError` then: no queued item is to blame.
     """
     red = next(result for result in results if not result.passed)
-    if red.check not in policy_checks(now.policy):
-        return  # an item's own criterion need not hold before it
-    without = run_checks(mill, now.policy, [red.check], now.onto, claim=now.claim, again=True)
-    if all(result.passed for result in without):
+    if red.check not in policy_checks(landing.policy):
+        return  # an item's own criterion need not hold before the item has landed
+    on_target = run_checks(
+        mill, landing.policy, [red.check], landing.onto, claim=landing.claim, again=True
+    )
+    if all(result.passed for result in on_target):
         return
-    reason = f"check {red.check.name} fails on {now.ref.removeprefix('refs/heads/')} itself"
+    reason = f"check {red.check.name} fails on {landing.ref.removeprefix('refs/heads/')} itself"
     control.pause_queue(mill, reason)
     raise PausedError(
-        f"{reason}; nothing lands until it is green",
+        f"{reason}; nothing lands until it passes",
         evidence=red.output.splitlines()[-4:],
-        hints=["mend it, then `gitmill queue resume` and `gitmill queue land`"],
+        hints=["fix it, then `gitmill queue resume` and `gitmill queue land`"],
     )
 
 
-def _back(
+def _send_back(
     mill: Mill,
-    now: _Landing,
+    landing: _Landing,
     event: Event,
     verdict: Verdict,
     results: list[CheckResult],
     *,
     bare: bool = False,
 ) -> Item:
-    """Send the item back with the evidence: to its author, or to review."""
-    item = now.item
-    plan = plan_of(mill, item)
-    again = event is Event.RE_REVIEW
-    stage = pipeline.reviewing(plan) if again else pipeline.authoring(plan, plan.stages[-1].name)
+    """Send the item back with the evidence: to its author, or to review on a `re-review`."""
+    item, plan = landing.item, plan_of(mill, landing.item)
+    review_again = event is Event.RE_REVIEW
+    stage = (
+        pipeline.reviewing(plan) if review_again
+        else pipeline.authoring(plan, plan.stages[-1].name)
+    )  # fmt: skip
     counters = pipeline.new_round(item.counters)
-    why = pipeline.attempts_exhausted(plan, stage, counters)
-    log = _log(mill, now, verdict, results)
+    exhausted = pipeline.attempts_exhausted(plan, stage, counters)
+    log = _log(mill, landing, verdict, results)
     fields: dict[str, Any] = {
-        "landing": None,
-        "reviewed": None,
+        "landing": None, "reviewed": None,
         "feedback": layout.run_path(item.id, item.attempt + 1, "land"),
-        "bare": True if bare else None,
-        "counters": counters,
+        "bare": True if bare else None, "counters": counters,
         "reason": one_line(verdict.summary),
-    }
-    if again:
-        # The review that follows judges the patch as it would land.
-        fields |= {"base": now.onto, "work": now.candidate}
-    refs = {f"{layout.CANDIDATE}{item.id}": None} | (
-        {f"{layout.WORK}{item.id}": now.candidate} if again else {}
-    )
-    word = "back to review" if again else "ejected"
+    }  # fmt: skip
+    refs: dict[str, str | None] = {f"{layout.CANDIDATE}{item.id}": None}
+    if review_again:  # the review that follows is of the patch as it would land
+        fields |= {"base": landing.onto, "work": landing.candidate}
+        refs[f"{layout.WORK}{item.id}"] = landing.candidate
+    result = "back to review" if review_again else "ejected"
     step = Step(
-        event=event, subject=f"{word}, {verdict.summary}", by=mill.user, claim=now.claim,
+        event=event, subject=f"{result}, {verdict.summary}", by=mill.user, claim=landing.claim,
         stage=stage, fields=fields, run=("land", log), refs=refs,
     )  # fmt: skip
     after = mill.apply(item.id, step).item(item.id)
     if after.cancel_requested:
         return record_event(mill, after, Event.CANCELLED, "cancelled as requested")
-    return record_event(mill, after, Event.BLOCKED, why) if why else after
+    return record_event(mill, after, Event.BLOCKED, exhausted) if exhausted else after
 
 
-def _log(mill: Mill, now: _Landing, verdict: Verdict, results: list[CheckResult]) -> Any:
+def _log(mill: Mill, landing: _Landing, verdict: Verdict, results: list[CheckResult]) -> Any:
     return RunLog(
-        item=now.item.id,
+        item=landing.item.id,
         stage="land",
         verdict=verdict,
         by=mill.user,
-        started=now.started,
-        claim=now.claim,
+        started=landing.started,
+        claim=landing.claim,
         facts={
-            "base": now.onto,
-            "work": now.candidate,
-            "sandbox": sandbox.enforcement(mill, now.policy),
+            "base": landing.onto,
+            "work": landing.candidate,
+            "sandbox": sandbox.enforcement(mill, landing.policy),
         },
         checks=tuple(result.as_json() for result in results),
         output="\n".join(result.output for result in results if not result.passed),
-    ).document(now.item.attempt + 1)
+    ).document(landing.item.attempt + 1)
 
 
-def _already_there(mill: Mill, item: Item) -> Item:
-    """Finish an item whose change the target has already."""
+def _finish_unchanged(mill: Mill, item: Item) -> Item:
+    """Finish an item whose change is already on the target."""
     why = "already on the target"
     return record_event(mill, record_event(mill, item, Event.DEQUEUED, why), Event.FINISHED, why)

@@ -1,6 +1,6 @@
-"""The end of a landing: move target, note and state, and read them back; or give it up.
+"""The end of a landing: move target, note and state and read them back, or abort the landing.
 
-Whoever moves the target holds the `LandLock`. With a checkout of the target its fast-forward is the
+Moving the target requires the `LandLock`. With a checkout of the target, its fast-forward is the
 compare-and-swap; without one, target, note and state move in one swap.
 """
 
@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from gitmill import process
 from gitmill.config import Policy
@@ -29,12 +30,12 @@ from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import StateCommit
 from gitmill.workspace.run_checks import CheckResult, passed_files
 
-MOVING = "moving"  # names the candidate that a checkout is being moved to
+MOVING = "moving"  # below .git/gitmill: the candidate that a checkout is being moved to
 
 
 @dataclass(frozen=True, slots=True)
 class LandLock:
-    """Proof that this process is the only one that lands here; only `land_lock` makes one."""
+    """Proof that no other process lands in this repository; only `land_lock` makes one."""
 
     descriptor: int
     secret: object
@@ -49,7 +50,7 @@ _SECRET = object()
 
 @contextmanager
 def land_lock(mill: Mill) -> Iterator[LandLock]:
-    """Hold the lock of landing. Raises `LandBusyError` when another process has it."""
+    """Hold the landing lock. Raises `LandBusyError` when another process has it."""
     descriptor = try_lock(mill.repository.private / "land.lock")
     if descriptor is None:
         raise LandBusyError(
@@ -64,7 +65,7 @@ def land_lock(mill: Mill) -> Iterator[LandLock]:
 def record_passes(
     mill: Mill, item: Item, policy: Policy, candidate: str, results: list[CheckResult]
 ) -> None:
-    """Commit new passes before the target moves, so that a recovery finds them."""
+    """Commit new passed checks before the target moves, so that a recovery finds them."""
     files = passed_files(mill, policy, candidate, results)
     if files:
         record = EventRecord(event="checked", id=mill.new_token(), by=mill.user)
@@ -76,39 +77,39 @@ def record_passes(
 def move_target(
     mill: Mill, lock: LandLock, item: Item, *, ref: str, onto: str, candidate: str
 ) -> None:
-    """Move the checkout of the target along, when there is one; `finish` moves a bare ref.
+    """Fast-forward the checkout of the target if there is one; otherwise `finish` moves the ref.
 
     Raises `CheckoutBlockedError`, with nothing changed, when the user's own changes overlap.
     """
     refuse_busy(mill.repository, ref)
-    place = checkout_of(mill.repository, ref, pool=mill.pool.folder)
-    if place is None:
+    checkout = checkout_of(mill.repository, ref, pool=mill.pool.folder)
+    if checkout is None:
         return
     if mill.store.backend.ref(ref) != onto:
         raise RefMovedError(f"{ref} moved while {item.id} was being checked")
     changed = [change.path for change in mill.changes(onto, candidate)]
-    refuse_overlap(place, changed)
+    refuse_overlap(checkout, changed)
     options = mill.repository.writer.options
-    with _begun(mill, candidate):
-        fast_forward(place, candidate, lock=lock.descriptor, options=options)
+    with _move_marker(mill, candidate):
+        fast_forward(checkout, candidate, lock=lock.descriptor, options=options)
 
 
 @contextmanager
-def _begun(mill: Mill, candidate: str) -> Iterator[None]:
-    """Leave word for whoever comes after a kill that a checkout is being moved to a candidate."""
-    mark = mill.repository.private / MOVING
-    process.write_anew(mark, candidate.encode())
+def _move_marker(mill: Mill, candidate: str) -> Iterator[None]:
+    """Mark on disk that a checkout is being moved, so that recovery can finish it after a kill."""
+    marker = mill.repository.private / MOVING
+    process.write_anew(marker, candidate.encode())
     try:
         yield
     finally:
-        mark.unlink(missing_ok=True)
+        marker.unlink(missing_ok=True)
 
 
-def began(mill: Mill, candidate: str) -> float | None:
-    """Return when a checkout was being moved to a candidate, if gitmill was killed at that."""
-    mark = mill.repository.private / MOVING
+def interrupted_move(mill: Mill, candidate: str) -> float | None:
+    """Return when the move of a checkout to a candidate began, None unless it was interrupted."""
+    marker = mill.repository.private / MOVING
     try:
-        return mark.stat().st_mtime if mark.read_bytes() == candidate.encode() else None
+        return marker.stat().st_mtime if marker.read_bytes() == candidate.encode() else None
     except FileNotFoundError:
         return None
 
@@ -122,33 +123,21 @@ def finish(
     claim: str,
     results: list[CheckResult],
 ) -> Item:
-    """Move notes and state, and the target where no checkout has moved it, in one swap; verify.
+    """Move notes and state in one swap, and the target if no checkout has moved it; then verify.
 
-    Raises `RefMovedError` when the target is neither at `onto` nor beyond the candidate.
+    Raises `GitmillError` when the target is neither at `onto` nor at or beyond the candidate, and
+    `LandingBrokenError` when the verification finds a problem.
     """
-    backend, ident = mill.store.backend, mill.repository.ident(mill.now())
+    ident = mill.repository.ident(mill.now())
     event_id, now = mill.new_token(), mill.now()
     checks = check_entries(results)
 
     def build(snapshot: Snapshot) -> StateCommit:
-        ref = mill.target_ref(snapshot)
-        # Of the item as it stands now: what was edited meanwhile would part the note from it.
-        stands = snapshot.item(item.id)
-        note = note_for(mill, snapshot, stands, onto=onto, candidate=candidate, checks=checks)
-        step = Step(
-            event=Event.LANDED,
-            subject=f"landed as {candidate[:10]}",
-            by=mill.user,
-            claim=claim,
-            fields={"landing": None, "landed": candidate, "checked": checks, "reason": None},
-            refs={f"{layout.CANDIDATE}{item.id}": None},
-            moves=(
-                *_target_move(mill, ref, onto, candidate),
-                write_note(backend, layout.NOTES, candidate, note, ident=ident),
-            ),
-            extra={"Candidate": candidate, "Onto": onto},
-        )
-        return draft_step(backend, snapshot, item.id, step, event_id=event_id, now=now)
+        step = _landed_step(
+            mill, snapshot, item.id,
+            candidate=candidate, onto=onto, claim=claim, checks=checks, ident=ident,
+        )  # fmt: skip
+        return draft_step(mill.store.backend, snapshot, item.id, step, event_id=event_id, now=now)
 
     landed = mill.store.commit(build).item(item.id)
     problems = verify_landed(mill, landed)
@@ -157,17 +146,49 @@ def finish(
     return landed
 
 
-def abort(mill: Mill, item: Item, why: str, *, claim: str, limit: int | None = None) -> Item:
-    """Give a landing up: queued again, or cancelled if that was asked for.
+def _landed_step(
+    mill: Mill,
+    snapshot: Snapshot,
+    item_id: str,
+    *,
+    candidate: str,
+    onto: str,
+    claim: str,
+    checks: list[dict[str, Any]],
+    ident: str,
+) -> Step:
+    ref = mill.target_ref(snapshot)
+    # The item of this snapshot: after an edit during the landing an older one would not match the
+    # note.
+    note = note_for(
+        mill, snapshot, snapshot.item(item_id), onto=onto, candidate=candidate, checks=checks
+    )
+    return Step(
+        event=Event.LANDED,
+        subject=f"landed as {candidate[:10]}",
+        by=mill.user,
+        claim=claim,
+        fields={"landing": None, "landed": candidate, "checked": checks, "reason": None},
+        refs={f"{layout.CANDIDATE}{item_id}": None},
+        moves=(
+            *_target_move(mill, ref, onto, candidate),
+            write_note(mill.store.backend, layout.NOTES, candidate, note, ident=ident),
+        ),
+        extra={"Candidate": candidate, "Onto": onto},
+    )
 
-    With a `limit` it counts, and blocks the item after too many.
+
+def abort(mill: Mill, item: Item, why: str, *, claim: str, limit: int | None = None) -> Item:
+    """Abort a landing: its item is queued again, or cancelled if that was requested.
+
+    With a `limit` the abort is counted, and one more than that many block the item.
     """
     counters = dict(item.counters)
     if limit is not None:
         counters["aborts"] = item.count("aborts") + 1
     step = Step(
         event=Event.LAND_ABORTED,
-        subject=f"landing given up, {why}",
+        subject=f"landing aborted, {why}",
         by=mill.user,
         claim=claim,
         fields={"landing": None, "reason": one_line(why), "counters": counters},
@@ -177,13 +198,13 @@ def abort(mill: Mill, item: Item, why: str, *, claim: str, limit: int | None = N
     if after.cancel_requested:
         return record_event(mill, after, Event.CANCELLED, "cancelled as requested")
     if limit is not None and counters["aborts"] > limit:
-        why = f"its landing was given up {counters['aborts']} times: {why}"
+        why = f"its landing was aborted {counters['aborts']} times: {why}"
         return record_event(mill, after, Event.BLOCKED, why)
     return after
 
 
 def record_event(mill: Mill, item: Item, event: Event, why: str) -> Item:
-    """Commit an event that only says why. Raises `RefMovedError` when the item has moved on."""
+    """Commit an event that only gives a reason. Raises `RefMovedError` when the item moved on."""
     step = Step(event=event, subject=why, by=mill.user, after=item.event, fields={"reason": why})
     return mill.apply(item.id, step).item(item.id)
 

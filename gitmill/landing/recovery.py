@@ -1,4 +1,4 @@
-"""Landings whose process died: finished when their candidate got onto the target, else given up."""
+"""Recover landings whose process died: finish what reached the target, abort the rest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ from gitmill.errors import GitmillError, IllegalTransitionError, LandBusyError, 
 from gitmill.git.checkout import checkout_of, clear_locks, restore_files, resume
 from gitmill.git.objects import Move
 from gitmill.git.repo import Checkout
-from gitmill.landing.publish import MOVING, LandLock, abort, began, finish, land_lock
+from gitmill.landing.publish import (
+    MOVING,
+    LandLock,
+    abort,
+    finish,
+    interrupted_move,
+    land_lock,
+)
 from gitmill.mill import Mill
 from gitmill.plans.policy import policy_at
 from gitmill.store import layout
@@ -27,43 +34,43 @@ from gitmill.workspace.run_checks import (
     run_checks,
 )
 
-# Seconds for the last git process of a killed landing to end: it holds the lock until then.
+# Seconds to wait for the last git process of a killed landing, which holds the lock until it ends.
 PATIENCE = 10.0
 
-Did = Callable[[str], None]
+Report = Callable[[str], None]
 
 
-def settle_orphans(mill: Mill, did: Did) -> None:
-    """Settle what killed landings left. Does nothing while somebody lands: they begin with it."""
+def recover_landings(mill: Mill, report: Report) -> None:
+    """Recover killed landings. Does nothing while another process lands: it recovers them first."""
     snapshot = mill.snapshot()
     lapsed = _lapsed(mill, snapshot)
-    if not lapsed and not _candidates(mill, snapshot):
+    if not lapsed and not _leftover_candidates(mill, snapshot):
         return
-    give_up = time.monotonic() + (PATIENCE if lapsed else 0.0)
+    deadline = time.monotonic() + (PATIENCE if lapsed else 0.0)
     while True:
         try:
             with land_lock(mill) as lock:
-                settle_under(mill, lock, did)
+                recover_landings_locked(mill, lock, report)
         except LandBusyError:
-            if time.monotonic() > give_up:
+            if time.monotonic() > deadline:
                 return
             time.sleep(0.05)
         else:
             return
 
 
-def settle_under(mill: Mill, lock: LandLock, did: Did) -> None:
-    """Settle what killed landings left, holding the lock."""
+def recover_landings_locked(mill: Mill, lock: LandLock, report: Report) -> None:
+    """Recover killed landings and remove leftover candidate refs, under the landing lock."""
     for item in _lapsed(mill, mill.snapshot()):
         try:
-            did(_settle(mill, lock, item))
+            report(_recover(mill, lock, item))
         except (LeasedError, IllegalTransitionError):
             continue  # its last process had moved the state after all
         except GitmillError as error:
-            did(f"could not settle the landing of {item.id}: {error.message}")
-    for ref, commit in _candidates(mill, mill.snapshot()).items():
+            report(f"could not recover the landing of {item.id}: {error.message}")
+    for ref, commit in _leftover_candidates(mill, mill.snapshot()).items():
         mill.store.move(Move(ref, None, commit))
-        did(f"removed the left-over {ref}")
+        report(f"removed the leftover {ref}")
 
 
 def _lapsed(mill: Mill, snapshot: Snapshot) -> list[Item]:
@@ -74,8 +81,8 @@ def _lapsed(mill: Mill, snapshot: Snapshot) -> list[Item]:
     ]
 
 
-def _candidates(mill: Mill, snapshot: Snapshot) -> dict[str, str]:
-    """Return the candidate refs that no landing names any more."""
+def _leftover_candidates(mill: Mill, snapshot: Snapshot) -> dict[str, str]:
+    """Return the candidate refs without a landing under way."""
     landing = {item.id for item in snapshot.items.values() if item.status is Status.LANDING}
     return {
         ref: commit
@@ -84,56 +91,57 @@ def _candidates(mill: Mill, snapshot: Snapshot) -> dict[str, str]:
     }
 
 
-def _settle(mill: Mill, lock: LandLock, item: Item) -> str:
+def _recover(mill: Mill, lock: LandLock, item: Item) -> str:
     assert item.lease is not None
     assert item.landing is not None
-    processes.end_claimed(item.lease.claim)
-    landing = item.landing
+    claim, landing = item.lease.claim, item.landing
+    processes.end_claimed(claim)
     if _on_target(mill, lock, item):
         policy = policy_at(mill, landing.onto)
-        # Only what was not recorded runs again: a pass at the second try is never kept.
+        # Only checks without a recorded pass run again: a flaky pass is never recorded.
         results = run_checks(
-            mill, policy, landing_checks(policy, item), landing.candidate,
-            claim=item.lease.claim, again=True,
-        )  # fmt: skip
-        seen = tampering(mill.tampered.pop(item.lease.claim, []))
+            mill, policy, landing_checks(policy, item), landing.candidate, claim=claim, again=True
+        )
+        note = tampering(mill.tampered.pop(claim, []))
         if checks_verdict(results).word is VerdictWord.PASS:
             finish(
-                mill, item, candidate=landing.candidate, onto=landing.onto,
-                claim=item.lease.claim, results=results,
+                mill, item, candidate=landing.candidate, onto=landing.onto, claim=claim,
+                results=results,
             )  # fmt: skip
-            return f"finished the landing of {item.id}{f'; {seen}' if seen else ''}"
-    after = abort(mill, item, "its process is gone", claim=item.lease.claim)
-    return f"the landing of {item.id} was given up; it is {after.status.value} again"
+            return f"finished the landing of {item.id}{f'; {note}' if note else ''}"
+    after = abort(mill, item, "its process died", claim=claim)
+    return f"aborted the landing of {item.id}; it is {after.status.value} again"
 
 
 def _on_target(mill: Mill, lock: LandLock, item: Item) -> bool:
-    """Whether the candidate is on the target; a fast-forward that was half done is finished."""
+    """Whether the candidate is on the target; finishes an interrupted fast-forward first."""
     assert item.landing is not None
     landing = item.landing
     if landing.candidate == landing.onto:
         return False
-    place = checkout_of(mill.repository, landing.target, pool=mill.pool.folder)
-    if place is not None:
-        _go_on(mill, lock, place, landing, tested=_tested(mill, item))
+    checkout = checkout_of(mill.repository, landing.target, pool=mill.pool.folder)
+    if checkout is not None:
+        _finish_move(mill, lock, checkout, landing, tested=_tested(mill, item))
     git = mill.repository.git
     argv = ("merge-base", "--is-ancestor", landing.candidate, landing.target)
     return git.run(*argv, check=False).returncode == 0
 
 
-def _go_on(mill: Mill, lock: LandLock, place: Checkout, landing: Landing, *, tested: bool) -> None:
-    """Finish a fast-forward of a checkout that was killed half-way, or undo its first half.
+def _finish_move(
+    mill: Mill, lock: LandLock, checkout: Checkout, landing: Landing, *, tested: bool
+) -> None:
+    """Finish an interrupted fast-forward of a checkout, or undo its first half.
 
-    It is finished only to what has all its passes recorded. Its git is dead: it had inherited the
-    lock that is ours now.
+    It is finished only for a candidate with a recorded pass of every check. The interrupted git is
+    dead: it had inherited the lock that this process holds now.
     """
     old, new, options = landing.onto, landing.candidate, mill.repository.writer.options
-    when = began(mill, new)
-    if when is not None:
-        clear_locks(place, mill.repository.common, when, mill.repository.private / "scratch")
-    moved = tested and resume(place, old, new, lock=lock.descriptor, options=options)
-    if when is not None and not moved and mill.store.backend.ref(landing.target) == old:
-        restore_files(place, mill.store.backend, old, mill.changes(old, new))
+    began = interrupted_move(mill, new)
+    if began is not None:
+        clear_locks(checkout, mill.repository.common, began, mill.repository.private / "scratch")
+    moved = tested and resume(checkout, old, new, lock=lock.descriptor, options=options)
+    if began is not None and not moved and mill.store.backend.ref(landing.target) == old:
+        restore_files(checkout, mill.store.backend, old, mill.changes(old, new))
     (mill.repository.private / MOVING).unlink(missing_ok=True)
 
 
@@ -144,5 +152,7 @@ def _tested(mill: Mill, item: Item) -> bool:
     policy, tree = policy_at(mill, item.landing.onto), mill.tree_of(candidate)
     snapshot = mill.snapshot()
     checks = landing_checks(policy, item)
-    names = [check_definition(mill, policy, check, candidate) for check in checks]
-    return bool(names) and all(snapshot.read(layout.check_path(tree, name)) for name in names)
+    definitions = [check_definition(mill, policy, check, candidate) for check in checks]
+    return bool(definitions) and all(
+        snapshot.read(layout.check_path(tree, definition)) for definition in definitions
+    )

@@ -1,1 +1,1 @@
-"""What people decide: new items, approvals and answers, edits by hand, pauses."""
+"""What people decide: new items, approvals and answers, hand edits, pauses."""

@@ -1,4 +1,4 @@
-"""Pause and resume: facts in `control.md` that every clone obeys."""
+"""Pause and resume: fields of `control.md` that every clone obeys."""
 
 from __future__ import annotations
 
@@ -12,60 +12,63 @@ from gitmill.store.history import UNDOES, Entry
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import StateCommit
 
-STEERS = ("paused", "resumed")  # the events of control.md
+CONTROL_EVENTS = ("paused", "resumed")  # the events that change control.md
 
 
 def pause(mill: Mill, reason: str) -> None:
-    """Let no new attempt begin."""
-    _steer(mill, "paused", {"paused": True, "reason": reason}, f"paused: {reason}")
+    """Pause work: no new attempt begins."""
+    _set_control(mill, "paused", {"paused": True, "reason": reason}, f"paused: {reason}")
 
 
 def resume(mill: Mill) -> None:
-    """Let attempts begin again."""
-    _steer(mill, "resumed", {"paused": False, "reason": None}, "resumed")
+    """Resume work: attempts may begin again."""
+    _set_control(mill, "resumed", {"paused": False, "reason": None}, "resumed")
 
 
 def pause_queue(mill: Mill, reason: str) -> None:
-    """Let nothing land."""
-    _steer(
+    """Pause the queue: nothing lands."""
+    _set_control(
         mill, "paused", {"queue_paused": True, "queue_reason": reason}, f"queue paused: {reason}"
     )
 
 
 def resume_queue(mill: Mill) -> None:
-    """Let work land again."""
-    _steer(mill, "resumed", {"queue_paused": None, "queue_reason": None}, "queue resumed")
+    """Resume the queue: approved work may land again."""
+    _set_control(mill, "resumed", {"queue_paused": None, "queue_reason": None}, "queue resumed")
 
 
-def take_back(mill: Mill, last: Entry) -> None:
-    """Append the opposite of a pause or of its end. Raises `CannotUndoError` when more came."""
+def undo_control_event(mill: Mill, last: Entry) -> None:
+    """Append the opposite of a pause or resume.
+
+    Raises `CannotUndoError` when control.md was changed after it.
+    """
     assert last.record is not None
     record, event_id, person = last.record, mill.new_token(), mill.person
     parent = mill.store.parent(last.commit)
-    assert parent is not None, "the first commit steers nothing"
+    assert parent is not None, "the root commit has no control event"
     old, new = mill.store.at(parent).control, mill.store.at(last.commit).control
     keys = old.fields.keys() | new.fields.keys()
     fields = {key: old.value(key) for key in sorted(keys) if old.value(key) != new.value(key)}
 
     def build(snapshot: Snapshot) -> StateCommit:
-        now = snapshot.control
-        if now.text != new.text:
+        control = snapshot.control
+        if control.text != new.text:
             raise CannotUndoError(
                 f"{layout.CONTROL} was changed since, so nothing was undone",
                 hints=["see `gitmill status`, then `gitmill pause` or `gitmill resume`"],
             )
-        data = now.update(fields | {"by": person}).to_bytes()
-        said = EventRecord(
-            event=next(name for name in STEERS if name != record.event),
+        data = control.update(fields | {"by": person}).to_bytes()
+        undo = EventRecord(
+            event=next(name for name in CONTROL_EVENTS if name != record.event),
             id=event_id, by=person, extra={UNDOES: record.id},
         )  # fmt: skip
-        return StateCommit(f"undone, {last.subject}", said, {layout.CONTROL: data})
+        return StateCommit(f"undone, {last.subject}", undo, {layout.CONTROL: data})
 
     mill.store.commit(build)
 
 
-def _steer(mill: Mill, event: str, fields: dict[str, Any], subject: str) -> None:
-    """Set fields of the control document; writes nothing when all of them are as wanted."""
+def _set_control(mill: Mill, event: str, fields: dict[str, Any], subject: str) -> None:
+    """Set fields of control.md; writes nothing when all of them have these values already."""
     event_id, person = mill.new_token(), mill.person
 
     def build(snapshot: Snapshot) -> StateCommit | None:

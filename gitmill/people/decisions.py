@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gitmill.core import pipeline
-from gitmill.core.item import Item
+from gitmill.core.item import Item, as_json
 from gitmill.core.lifecycle import Event, Status
 from gitmill.core.plans.plan import APPROVED
 from gitmill.core.runlog import RunLog
@@ -23,8 +23,8 @@ from gitmill.workspace import secret_scan
 from gitmill.workspace.trust import item_commands, trust
 from gitmill.workspace.work import patch_of
 
-# What an item has only because work on it has begun.
-BEGUN = (
+# The fields that an item has only once work on it has begun.
+PROGRESS_FIELDS = (
     "counters", "reviewed", "landed", "checked", "landing", "reverted", "frozen", "plan", "base",
     "work", "feedback", "returned", "bare", "reason", "answer", "cancel_requested", "stage",
     "builder",
@@ -32,16 +32,16 @@ BEGUN = (
 
 
 def approve(mill: Mill, item_id: str, why: str = "") -> Item:
-    """Say yes to a waiting item: it goes on behind the stage at which it waits."""
-    approved = _apply(mill, item_id, lambda item: approval(mill, item, why))
+    """Approve a waiting item: it moves past the stage at which it waits."""
+    approved = _apply(mill, item_id, lambda item: approval_step(mill, item, why))
     trust(mill, item_commands(approved).values())
     if any(change.path == POLICY for change in mill.changes(approved.base, approved.work)):
         trust(mill, policy_at(mill, approved.work).commands.values())
     return approved
 
 
-def approval(mill: Mill, item: Item, why: str = "") -> Step:
-    """Return the step that says yes to an item."""
+def approval_step(mill: Mill, item: Item, why: str = "") -> Step:
+    """Return the step that approves a waiting item."""
     _require_waiting(item, "approved")
     plan = plan_of(mill, item)
     if not item.work:
@@ -51,7 +51,7 @@ def approval(mill: Mill, item: Item, why: str = "") -> Step:
             hints=[f'answer it: `gitmill task answer {item.id} -m "…"`'],
         )
     verdict = Verdict(VerdictWord.PASS, secret_scan.clean(why) or "approved")
-    log, patch = _log(mill, item, verdict), patch_of(mill, item.base, item.work)
+    patch = patch_of(mill, item.base, item.work)
     entry = {
         "commit": item.work, "patch": patch, "by": mill.person, "run": item.attempt + 1,
         "stage": item.stage,
@@ -64,18 +64,18 @@ def approval(mill: Mill, item: Item, why: str = "") -> Step:
         by=mill.person,
         stage=item.stage if done else after,
         after=item.event,
-        fields={"reason": None, "reviewed": [*(r.model_dump() for r in item.reviewed), entry]},
-        run=(item.stage, log),
+        fields={"reason": None, "reviewed": [*as_json(item.reviewed), entry]},
+        run=(item.stage, _log(mill, item, verdict)),
     )
 
 
 def send_back(mill: Mill, item_id: str, why: str) -> Item:
-    """Return a waiting item to its author with what is wrong."""
-    _require(why, "return")
-    return _apply(mill, item_id, lambda item: sending_back(mill, item, why))
+    """Send a waiting item back to its author with a reason."""
+    _require_message(why, "return")
+    return _apply(mill, item_id, lambda item: return_step(mill, item, why))
 
 
-def sending_back(mill: Mill, item: Item, why: str) -> Step:
+def return_step(mill: Mill, item: Item, why: str) -> Step:
     """Return the step that sends an item back."""
     why = secret_scan.clean(why)
     _require_waiting(item, "returned")
@@ -98,89 +98,89 @@ def sending_back(mill: Mill, item: Item, why: str) -> Step:
 
 
 def answer(mill: Mill, item_id: str, text: str) -> Item:
-    """Answer what was asked; the same stage goes on with the answer."""
-    _require(text, "answer")
-    return _apply(mill, item_id, lambda item: answering(mill, item, text))
+    """Answer the question of a waiting item; the same stage continues with the answer."""
+    _require_message(text, "answer")
+    return _apply(mill, item_id, lambda item: answer_step(mill, item, text))
 
 
-def answering(mill: Mill, item: Item, text: str) -> Step:
-    """Return the step that answers an item."""
+def answer_step(mill: Mill, item: Item, text: str) -> Step:
+    """Return the step that answers a waiting item."""
     _require_waiting(item, "answered")
     fields = {"answer": secret_scan.clean(text), "reason": None}
-    return _said(mill, item, Event.ANSWERED, "answered", fields)
+    return _step(mill, item, Event.ANSWERED, "answered", fields)
 
 
 def block(mill: Mill, item_id: str, why: str) -> Item:
-    """Take an item out of work; a worker that has it is told by its lost lease."""
-    _require(why, "block")
-    return _apply(mill, item_id, lambda item: blocking(mill, item, why))
+    """Block an item; a worker that holds it notices that its lease is lost."""
+    _require_message(why, "block")
+    return _apply(mill, item_id, lambda item: block_step(mill, item, why))
 
 
-def blocking(mill: Mill, item: Item, why: str) -> Step:
+def block_step(mill: Mill, item: Item, why: str) -> Step:
     """Return the step that blocks an item."""
-    return _said(mill, item, Event.BLOCKED, "blocked", {"reason": one_line(secret_scan.clean(why))})
+    return _step(mill, item, Event.BLOCKED, "blocked", {"reason": one_line(secret_scan.clean(why))})
 
 
 def unblock(mill: Mill, item_id: str, *, reset: bool) -> Item:
-    """Put a blocked item back; `reset` gives it all its attempts again."""
-    return _apply(mill, item_id, lambda item: unblocking(mill, item, reset=reset))
+    """Unblock an item; `reset` gives it all its attempts again."""
+    return _apply(mill, item_id, lambda item: unblock_step(mill, item, reset=reset))
 
 
-def unblocking(mill: Mill, item: Item, *, reset: bool) -> Step:
-    """Return the step that puts a blocked item back."""
+def unblock_step(mill: Mill, item: Item, *, reset: bool) -> Step:
+    """Return the step that unblocks an item."""
     require_ready(mill, mill.snapshot(), item.criteria)
     fields: dict[str, Any] = {"reason": None}
     if reset:
         fields |= {"counters": None, "returned": None, "budget_after": item.attempt or None}
-    word = "retried with counters reset" if reset else "unblocked"
-    return _said(mill, item, Event.UNBLOCKED, word, fields)
+    subject = "retried with counters reset" if reset else "unblocked"
+    return _step(mill, item, Event.UNBLOCKED, subject, fields)
 
 
 def cancel(mill: Mill, item_id: str, why: str) -> Item:
-    """Cancel an item; one that is being landed is cancelled when that ends without landing."""
-    return _apply(mill, item_id, lambda item: cancelling(mill, item, why))
+    """Cancel an item; during a landing, the cancel takes effect if the landing fails."""
+    return _apply(mill, item_id, lambda item: cancel_step(mill, item, why))
 
 
-def cancelling(mill: Mill, item: Item, why: str) -> Step:
-    """Return the step that cancels an item, or asks for it while the item is being landed."""
+def cancel_step(mill: Mill, item: Item, why: str) -> Step:
+    """Return the step that cancels an item, or requests it while the item is landing."""
     why = secret_scan.clean(why)
     if item.status is Status.LANDING:
         fields: dict[str, Any] = {"cancel_requested": True, "reason": why or None}
-        return _said(mill, item, Event.EDITED, "cancel requested", fields)
-    return _said(mill, item, Event.CANCELLED, "cancelled", {"reason": why or None})
+        return _step(mill, item, Event.EDITED, "cancel requested", fields)
+    return _step(mill, item, Event.CANCELLED, "cancelled", {"reason": why or None})
 
 
 def reopen(mill: Mill, item_id: str) -> Item:
-    """Begin an ended, blocked or waiting item again, from its first stage and the target now."""
-    return _apply(mill, item_id, lambda item: reopening(mill, item))
+    """Restart an ended, blocked or waiting item at its first stage, on the current target."""
+    return _apply(mill, item_id, lambda item: reopen_step(mill, item))
 
 
-def reopening(mill: Mill, item: Item) -> Step:
-    """Return the step that begins an item again."""
+def reopen_step(mill: Mill, item: Item) -> Step:
+    """Return the step that reopens an item."""
     require_ready(mill, mill.snapshot(), item.criteria)
-    fields = dict.fromkeys(BEGUN) | {"budget_after": item.attempt or None}
-    return _said(mill, item, Event.REOPENED, "reopened", fields)
+    fields = dict.fromkeys(PROGRESS_FIELDS) | {"budget_after": item.attempt or None}
+    return _step(mill, item, Event.REOPENED, "reopened", fields)
 
 
 def _apply(mill: Mill, item_id: str, step: Callable[[Item], Step]) -> Item:
     return mill.apply(item_id, step(mill.snapshot().item(item_id))).item(item_id)
 
 
-def _said(mill: Mill, item: Item, event: Event, subject: str, fields: Mapping[str, Any]) -> Step:
+def _step(mill: Mill, item: Item, event: Event, subject: str, fields: Mapping[str, Any]) -> Step:
     return Step(
         event=event, subject=f"{subject} ({_name(mill)})", by=mill.person, after=item.event,
         fields=fields,
     )  # fmt: skip
 
 
-def _require_waiting(item: Item, word: str) -> None:
+def _require_waiting(item: Item, decision: str) -> None:
     if item.reverted and item.status is Status.WAITING:
         raise IllegalTransitionError(
-            f"{item.id} was reverted, so it cannot be {word}",
+            f"{item.id} was reverted, so it cannot be {decision}",
             evidence=[item.reason],
             hints=[
-                f"begin it again with `gitmill task reopen {item.id}`",
-                f"or give it up with `gitmill task cancel {item.id}`",
+                f"reopen it with `gitmill task reopen {item.id}`",
+                f"or cancel it with `gitmill task cancel {item.id}`",
             ],
         )
     if item.status is Status.WAITING:
@@ -188,16 +188,16 @@ def _require_waiting(item: Item, word: str) -> None:
     hint = {
         Status.RUNNING: f"follow it with `gitmill log {item.id}`",
         Status.DRAFT: f"make it ready with `gitmill task ready {item.id}`",
-        Status.BLOCKED: f"try again with `gitmill task retry {item.id}`",
+        Status.BLOCKED: f"retry it with `gitmill task retry {item.id}`",
     }.get(item.status, f"see `gitmill task show {item.id}`")
     raise IllegalTransitionError(
-        f"{item.id} is {item.status.value}, so it cannot be {word}", hints=[hint]
+        f"{item.id} is {item.status.value}, so it cannot be {decision}", hints=[hint]
     )
 
 
-def _require(text: str, verb: str) -> None:
+def _require_message(text: str, verb: str) -> None:
     if not text.strip():
-        raise UsageError(f"say why: `gitmill task {verb} ID -m TEXT`")
+        raise UsageError(f"a message is required: `gitmill task {verb} ID -m TEXT`")
 
 
 def _name(mill: Mill) -> str:

@@ -1,25 +1,27 @@
-"""What people commit to the state branch by hand: taken up as events, or put back with the reason.
+"""Hand edits of the state branch: applied as events, or restored with the reason.
 
-A commit without trailers of gitmill is a person's. What they may decide becomes the event that the
-command would have made, by them; what only gitmill writes is put back. All of it is one move of
-the branch: either everything is taken up or nothing yet.
+A commit without gitmill's trailers is a person's. An edit that a person may make becomes the event
+that the command would have recorded, in that person's name; an edit of anything else is undone. All
+of it is one move of the branch: either everything is applied, or nothing yet.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from gitmill.core.dependencies import check_after
 from gitmill.core.document import Document
 from gitmill.core.ids import kind_of
-from gitmill.core.item import Item, read_item, value_of
+from gitmill.core.item import KEYS, Item
+from gitmill.core.item_reader import read_item, value_of
 from gitmill.core.lifecycle import Event, Status
 from gitmill.core.trailers import EventRecord
 from gitmill.errors import BadDocumentError, GitmillError, RefMovedError, StateMovedError
 from gitmill.mill import Mill
 from gitmill.people.intake import FROZEN, VOIDED, refuse_frozen
-from gitmill.people.status_edits import Words, wish_for
+from gitmill.people.status_edits import Words, step_builder
 from gitmill.store import foreign_commits, layout
 from gitmill.store.events import Step, creation_time, draft_created, draft_step, timestamp
 from gitmill.store.foreign_commits import HandEdit
@@ -27,41 +29,41 @@ from gitmill.store.snapshot import Control, Snapshot
 from gitmill.store.transaction import Build, StateCommit
 
 _TRIES = 20
-# What a person may write into a document; keys that gitmill does not know are theirs too.
+# The fields that a person may edit, in addition to keys that gitmill does not know.
 _FREE = FROZEN | {"title", "priority", "risk", "labels", "after"}
-_WISH = frozenset({"status", "reason", "answer"})  # together they say what is wanted
+_DECISION = frozenset({"status", "reason", "answer"})  # together they state a decision
 
 
 @dataclass
 class _Reconciliation:
-    """What is to be committed, and what is to be said."""
+    """The commits to make, and one line to report for each."""
 
     builds: list[Build] = field(default_factory=list)
-    told: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
 
 
 def reconcile(mill: Mill) -> list[str]:
-    """Take up what hands have changed; returns a sentence for each thing, none when there was none.
+    """Apply the hand edits of the state branch; return one sentence for each of them.
 
-    Documents that cannot be read stay as they are and are named.
+    A document that cannot be read stays as it is and is reported.
     """
     for _ in range(_TRIES):
         snapshot = mill.snapshot()
         if not foreign_commits.is_by_hand(mill.store.backend, snapshot.commit):
             return []
         base, edits = foreign_commits.hand_edits(mill.store.backend, snapshot.commit)
-        found = _Reconciliation()
+        result = _Reconciliation()
         for edit in edits:
             with mill.on_behalf_of(edit.person):
-                _judge(mill, snapshot, base, edit, found)
-        if not found.builds:
-            return found.told
+                _reconcile_path(mill, snapshot, base, edit, result)
+        if not result.builds:
+            return result.lines
         try:
-            mill.store.commit(_unless_moved(snapshot.commit), *found.builds)
+            mill.store.commit(_unless_moved(snapshot.commit), *result.builds)
         except RefMovedError:
-            continue  # somebody has committed meanwhile, gitmill or a person
-        return found.told
-    raise StateMovedError("the state branch moved each time that hand edits were taken up")
+            continue  # gitmill or a person has committed in the meantime
+        return result.lines
+    raise StateMovedError("the state branch moved each time that hand edits were applied")
 
 
 def _unless_moved(commit: str) -> Build:
@@ -72,80 +74,89 @@ def _unless_moved(commit: str) -> Build:
     return build
 
 
-def _judge(
-    mill: Mill, snapshot: Snapshot, base: str, edit: HandEdit, found: _Reconciliation
+def _reconcile_path(
+    mill: Mill, snapshot: Snapshot, base: str, edit: HandEdit, result: _Reconciliation
 ) -> None:
     item_id = layout.item_of(edit.path)
     if item_id:
         try:
-            _judge_item(mill, snapshot, base, edit, item_id, found)
+            _reconcile_item(mill, snapshot, base, edit, item_id, result)
         except BadDocumentError as error:
-            found.told.append(f"{error.message}; it stays as {edit.person} left it")
+            result.lines.append(f"{error.message}; it stays as {edit.person} left it")
     elif edit.path == layout.CONTROL:
-        _judge_control(mill, snapshot, edit, found)
+        _reconcile_control(mill, snapshot, edit, result)
     elif foreign_commits.is_gitmill_file(edit.path):
-        why = f"put back {edit.path}, only gitmill writes it"
+        subject = f"restored {edit.path}, only gitmill writes it"
         record = _record(mill, "put-back", edit)
-        found.builds.append(lambda _: StateCommit(why, record, {edit.path: edit.old}))
-        found.told.append(why)
+        result.builds.append(lambda _: StateCommit(subject, record, {edit.path: edit.old}))
+        result.lines.append(subject)
 
 
 def _record(mill: Mill, event: str, edit: HandEdit) -> EventRecord:
-    return EventRecord(event=event, id=mill.new_token(), by=edit.person, extra=_by_hand(edit))
+    return EventRecord(event=event, id=mill.new_token(), by=edit.person, extra=_trailers(edit))
 
 
-def _by_hand(edit: HandEdit) -> Mapping[str, str]:
+def _trailers(edit: HandEdit) -> Mapping[str, str]:
     return {"Hand": edit.commit}
 
 
-def _judge_control(mill: Mill, snapshot: Snapshot, edit: HandEdit, found: _Reconciliation) -> None:
-    """Take up an emergency stop, which anyone may commit; one that cannot be read stops all."""
+def _reconcile_control(
+    mill: Mill, snapshot: Snapshot, edit: HandEdit, result: _Reconciliation
+) -> None:
+    """Apply an edit of control.md: anyone may commit a stop, and an unreadable file stops all."""
     backend = mill.store.backend
-    before = Control(
+    old = Control(
         backend.read(edit.old.oid)[1].decode() if edit.old else "---\n---\n", layout.CONTROL
     )
-    now = snapshot.control
-    stopped = (now.paused, now.queue_paused)
-    more = stopped > (before.paused, before.queue_paused)
-    event = "paused" if more else "resumed"
-    data = now.update({"by": edit.person}).to_bytes()
+    new = snapshot.control
+    stops = (new.paused, new.queue_paused) > (old.paused, old.queue_paused)
+    event = "paused" if stops else "resumed"
+    data = new.update({"by": edit.person}).to_bytes()
     record = _record(mill, event, edit)
-    told = f"{event} by hand ({_name(edit.person)})"
-    found.builds.append(lambda _: StateCommit(told, record, {layout.CONTROL: data}))
-    found.told.append(told)
+    subject = f"{event} by hand ({_name(edit.person)})"
+    result.builds.append(lambda _: StateCommit(subject, record, {layout.CONTROL: data}))
+    result.lines.append(subject)
 
 
 # -- items -----------------------------------------------------------------------------------------
 
 
-def _judge_item(
-    mill: Mill, snapshot: Snapshot, base: str, edit: HandEdit, item_id: str, found: _Reconciliation
+def _reconcile_item(
+    mill: Mill,
+    snapshot: Snapshot,
+    base: str,
+    edit: HandEdit,
+    item_id: str,
+    result: _Reconciliation,
 ) -> None:
     old = _last_readable(mill, base, edit.path)
     if edit.new is None:
         if old is not None:
-            _edited(mill, old, {"its document": "an item is cancelled, not removed"}, edit, found)
+            why = {"its document": "an item is cancelled, not removed"}
+            _record_edit(mill, old, why, edit, result)
         return
     new = Document.from_bytes(mill.store.backend.read(edit.new.oid)[1], edit.path)
     if old is None:
-        _created(mill, snapshot, new, item_id, edit, found)
+        _create(mill, snapshot, new, item_id, edit, result)
         return
     read_item(new)
-    item, back = _merged(snapshot, old, new)
-    wish = None
+    item, restored = _merge(snapshot, old, new)
+    builder = None
     if value_of(new, "status") != old.status.value:
         try:
-            wish = wish_for(old.status, Status(value_of(new, "status")), _words(old, new))
-            wish(mill, item)  # refused here, it is put back with the rest
+            builder = step_builder(old.status, Status(value_of(new, "status")), _words(old, new))
+            builder(mill, item)  # an error here restores the status along with the other fields
         except GitmillError as error:
-            back["status"], wish = error.message, None
-    edited = item.document.text != old.document.text or bool(back)
+            restored["status"], builder = error.message, None
+    edited = item.document.text != old.document.text or bool(restored)
     if edited:
-        asked = any(value_of(item.document, k) != value_of(old.document, k) for k in FROZEN)
-        void = VOIDED if asked and old.frozen else ()
-        _edited(mill, item, back, edit, found, void=void)
-    if wish is not None:
-        _wanted(mill, item, wish, edit, found, fresh=edited)
+        frozen_changed = any(
+            value_of(item.document, k) != value_of(old.document, k) for k in FROZEN
+        )
+        void = VOIDED if frozen_changed and old.frozen else ()
+        _record_edit(mill, item, restored, edit, result, void=void)
+    if builder is not None:
+        _record_decision(mill, item, builder, edit, result, fresh=edited)
 
 
 def _last_readable(mill: Mill, commit: str, path: str) -> Item | None:
@@ -157,23 +168,25 @@ def _last_readable(mill: Mill, commit: str, path: str) -> Item | None:
     return None
 
 
-def _merged(snapshot: Snapshot, old: Item, new: Document) -> tuple[Item, dict[str, str]]:
-    """Return the item with what a person may change, and why the rest is put back, by key."""
-    back: dict[str, str] = {}
+def _merge(snapshot: Snapshot, old: Item, new: Document) -> tuple[Item, dict[str, str]]:
+    """Return the item with the permitted edits, and by key why each other edit is restored."""
+    restored: dict[str, str] = {}
     for key in {*old.document.fields, *new.fields}:
         if value_of(old.document, key) == value_of(new, key):
             continue
         if key in _FREE:
-            if why := _refused(snapshot, old, key, new):
-                back[key] = why
-        elif key in Item.model_fields and key not in _WISH:
-            back[key] = "only gitmill writes it"
-    kept = {key for key in _WISH if value_of(old.document, key) != value_of(new, key)} | set(back)
-    document = new.update({key: old.document.value(key) for key in sorted(kept)})
-    return read_item(document), back
+            if why := _refusal(snapshot, old, key, new):
+                restored[key] = why
+        elif key in KEYS and key not in _DECISION:
+            restored[key] = "only gitmill writes it"
+    decided = {key for key in _DECISION if value_of(old.document, key) != value_of(new, key)}
+    keys = sorted(decided | restored.keys())
+    document = new.update({key: old.document.value(key) for key in keys})
+    return read_item(document), restored
 
 
-def _refused(snapshot: Snapshot, old: Item, key: str, new: Document) -> str:
+def _refusal(snapshot: Snapshot, old: Item, key: str, new: Document) -> str:
+    """Return why a field cannot change, empty if it can."""
     try:
         if key in FROZEN and old.frozen:
             refuse_frozen(old)
@@ -185,103 +198,110 @@ def _refused(snapshot: Snapshot, old: Item, key: str, new: Document) -> str:
 
 
 def _words(old: Item, new: Document) -> Words:
-    told = {
+    changed = {
         key: str(value_of(new, key) or "")
         for key in ("reason", "answer")
         if value_of(new, key) != value_of(old.document, key)
     }
-    return Words(**told)
+    return Words(**changed)
 
 
-def _edited(
+def _record_edit(
     mill: Mill,
     item: Item,
-    back: Mapping[str, str],
+    restored: Mapping[str, str],
     edit: HandEdit,
-    found: _Reconciliation,
+    result: _Reconciliation,
     *,
     void: Collection[str] = (),
 ) -> None:
-    """Take an edit up, without what is put `back`, key by key with the reason.
+    """Add the `edited` event of a hand edit; it empties the `void` fields.
 
-    `void` are fields that hold no longer after it.
+    `restored` gives the reason for each field that gets its old value back.
     """
-    reasons = ", ".join(f"{key} ({why})" for key, why in sorted(back.items()))
-    subject = f"edited by hand ({_name(edit.person)})" + (f"; put back {reasons}" if back else "")
-    extra = {**_by_hand(edit), **({"Put-Back": reasons} if back else {})}
+    reasons = ", ".join(f"{key} ({why})" for key, why in sorted(restored.items()))
+    subject = f"edited by hand ({_name(edit.person)})"
+    subject += f"; restored {reasons}" if restored else ""
+    extra = {**_trailers(edit), **({"Put-Back": reasons} if restored else {})}
     fields = dict.fromkeys(void)
     step = Step(event=Event.EDITED, subject=subject, by=edit.person, fields=fields, extra=extra)
     event_id, now, backend = mill.new_token(), mill.now(), mill.store.backend
 
     def build(snapshot: Snapshot) -> StateCommit:
-        return draft_step(
-            backend, snapshot, item.id, step, event_id=event_id, now=now, item=item
-        )  # fmt: skip
+        return draft_step(backend, snapshot, item.id, step, event_id=event_id, now=now, item=item)
 
-    found.builds.append(build)
-    found.told.append(f"{item.id}: {subject}")
+    result.builds.append(build)
+    result.lines.append(f"{item.id}: {subject}")
 
 
-def _wanted(
+def _record_decision(
     mill: Mill,
     item: Item,
-    wish: Callable[[Mill, Item], Step],
+    builder: Callable[[Mill, Item], Step],
     edit: HandEdit,
-    found: _Reconciliation,
+    result: _Reconciliation,
     *,
     fresh: bool,
 ) -> None:
+    """Add the event of a status edit; `fresh` takes the item as an event of this edit left it."""
     event_id, now, backend = mill.new_token(), mill.now(), mill.store.backend
 
     def build(snapshot: Snapshot) -> StateCommit:
-        stands = snapshot.item(item.id) if fresh else item
+        current = snapshot.item(item.id) if fresh else item
         with mill.on_behalf_of(edit.person):
-            step = wish(mill, stands)
-        step = replace(step, extra={**step.extra, **_by_hand(edit)})
+            step = builder(mill, current)
+        step = replace(step, extra={**step.extra, **_trailers(edit)})
         return draft_step(
-            backend, snapshot, item.id, step, event_id=event_id, now=now, item=stands
-        )  # fmt: skip
+            backend, snapshot, item.id, step, event_id=event_id, now=now, item=current
+        )
 
-    found.builds.append(build)
+    result.builds.append(build)
     with mill.on_behalf_of(edit.person):
-        event = wish(mill, item).event.value
-    found.told.append(f"{item.id}: {event} by hand ({_name(edit.person)})")
+        event = builder(mill, item).event.value
+    result.lines.append(f"{item.id}: {event} by hand ({_name(edit.person)})")
 
 
-def _created(
+def _create(
     mill: Mill,
     snapshot: Snapshot,
     new: Document,
     item_id: str,
     edit: HandEdit,
-    found: _Reconciliation,
+    result: _Reconciliation,
 ) -> None:
-    """Make an item of a document that a person has put where items are."""
-    event_id, now = mill.new_token(), mill.now()
-    ours = set(Item.model_fields) - _FREE - {"document"}
-    mine = {
+    """Add the events of a new document: `created`, and `readied` if it is to be ready and can."""
+    event_id = mill.new_token()
+    document = _new_document(mill, new, item_id, edit, event_id)
+    item = read_item(document)
+    check_after(snapshot.items, item_id, item.after)
+    result.builds.append(
+        lambda _: draft_created(
+            document, item_id, event_id=event_id, by=edit.person, extra=_trailers(edit)
+        )
+    )
+    result.lines.append(f"{item_id}: created by hand ({_name(edit.person)})")
+    if value_of(new, "status") == Status.READY.value:
+        builder = step_builder(Status.DRAFT, Status.READY, Words())
+        try:
+            builder(mill, item)
+        except GitmillError as error:
+            result.lines.append(f"{item_id} stays a draft: {error.message}")
+        else:
+            _record_decision(mill, item, builder, edit, result, fresh=True)
+
+
+def _new_document(
+    mill: Mill, new: Document, item_id: str, edit: HandEdit, event_id: str
+) -> Document:
+    """Return a new document with gitmill's own fields set and the other ones of the item empty."""
+    now = mill.now()
+    ours = KEYS - _FREE
+    values: dict[str, Any] = {
         "id": item_id, "kind": kind_of(item_id).value, "status": Status.DRAFT.value,
         "event": event_id, "created": creation_time(now), "since": timestamp(now),
         "by": edit.person,
     }  # fmt: skip
-    wanted = value_of(new, "status")
-    document = new.update(dict.fromkeys(ours & set(new.fields)) | mine)
-    item = read_item(document)
-    check_after(snapshot.items, item_id, item.after)
-    found.builds.append(
-        lambda _: draft_created(
-            document, item_id, event_id=event_id, by=edit.person, extra=_by_hand(edit)
-        )
-    )
-    found.told.append(f"{item_id}: created by hand ({_name(edit.person)})")
-    if wanted == Status.READY.value:
-        ready = wish_for(Status.DRAFT, Status.READY, Words())
-        try:
-            ready(mill, item)
-        except GitmillError as error:
-            found.told.append(f"{item_id} stays a draft: {error.message}")
-        else:
-            _wanted(mill, item, ready, edit, found, fresh=True)
+    return new.update(dict.fromkeys(ours & set(new.fields)) | values)
 
 
 def _name(person: str) -> str:

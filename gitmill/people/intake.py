@@ -1,4 +1,4 @@
-"""Make and edit tasks."""
+"""Create and edit tasks."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import StateCommit
 from gitmill.workspace.trust import item_commands, trust
 
-# What is frozen by the claim: it cannot change while work on it is under way.
+# The fields that the claim freezes: they cannot change while the item is worked on.
 FROZEN = frozenset({"criteria", "script", "paths"})
-# What is void when that changes after all, where nothing is under way.
+# The fields that are void once a frozen field changes on an idle item.
 VOIDED = (
     "frozen", "stage", "plan", "base", "work", "reviewed", "feedback", "returned", "bare",
     "builder", "counters",
@@ -33,7 +33,7 @@ VOIDED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewTask:
-    """A task as a user describes it. `after` holds what was typed: prefixes of ids."""
+    """A task as a user describes it. `after` holds ids or prefixes as typed."""
 
     title: str
     body: str = ""
@@ -47,23 +47,23 @@ class NewTask:
 
 
 def new_task(mill: Mill, task: NewTask, *, ready: bool = False) -> Item:
-    """Create a task, as a draft or ready at once.
+    """Create a task as a draft, or make it ready immediately.
 
-    Raises `BadDependencyError`, `NotReadyError` (nothing is created then) and `BadDocumentError`.
+    Raises `BadDependencyError`, `BadDocumentError` and `NotReadyError`; nothing is created then.
     """
     refuse_fields({"title": task.title, "paths": task.paths, "labels": task.labels})
     event_id, random, now, person = mill.new_token(), mill.random(16), mill.now(), mill.person
-    made: list[str] = []
+    item_id = ""
 
     def build(snapshot: Snapshot) -> StateCommit:
+        nonlocal item_id
         item_id = new_id(Kind.TASK, random, snapshot.items)
-        made[:] = [item_id]
         after = [snapshot.resolve(typed).id for typed in task.after]
         check_after(snapshot.items, item_id, after)
         if ready:
             require_ready(mill, snapshot, task.criteria)
             require_builder(mill, snapshot, task.script, "ID")
-        fields = {
+        system: dict[str, Any] = {
             "id": item_id,
             "kind": Kind.TASK.value,
             "title": task.title.strip(),
@@ -72,86 +72,96 @@ def new_task(mill: Mill, task: NewTask, *, ready: bool = False) -> Item:
             "created": creation_time(now),
             "since": timestamp(now),
             "by": person,
-            "priority": task.priority,
-            "risk": task.risk.value,
-            "after": after or None,
-            "paths": list(task.paths) or None,
-            "labels": list(task.labels) or None,
-            "criteria": list(task.criteria) or None,
-            "script": task.script or None,
         }
-        body = f"\n{task.body.strip()}\n" if task.body.strip() else ""
-        document = Document.new(fields, body, layout.item_path(item_id))
+        document = _document(task, system, after)
         return draft_created(document, item_id, event_id=event_id, by=person, extra={})
 
-    item = mill.store.commit(build).item(made[0])
-    trust(mill, item_commands(item).values())  # they were typed here
+    item = mill.store.commit(build).item(item_id)
+    trust(mill, item_commands(item).values())  # the user has just typed them
     return ready_task(mill, item.id) if ready else item
 
 
+def _document(task: NewTask, system: dict[str, Any], after: Sequence[str]) -> Document:
+    fields = system | {
+        "priority": task.priority,
+        "risk": task.risk.value,
+        "after": list(after) or None,
+        "paths": list(task.paths) or None,
+        "labels": list(task.labels) or None,
+        "criteria": list(task.criteria) or None,
+        "script": task.script or None,
+    }
+    body = f"\n{task.body.strip()}\n" if task.body.strip() else ""
+    return Document.new(fields, body, layout.item_path(system["id"]))
+
+
 def require_ready(mill: Mill, snapshot: Snapshot, criteria: Sequence[str]) -> None:
-    """Raise `NotReadyError` unless something can tell whether the work is right."""
+    """Raise `NotReadyError` unless a check or a `$` criterion can verify the work."""
     if any(is_command(criterion) for criterion in criteria):
         return
     if policy_at(mill, mill.target_tip(snapshot)).checks:
         return
     raise NotReadyError(
-        "there is no check and no criterion that is a command, so nothing could go red",
+        "nothing can verify this task: it has no check and no `$` criterion",
         hints=[
-            "give it one: `gitmill task edit ID --criterion '$ python -m pytest -q'`",
+            "add a criterion: `gitmill task edit ID --criterion '$ python -m pytest -q'`",
             "or commit `[checks]` in .gitmill/config.toml",
         ],
     )
 
 
 def require_builder(mill: Mill, snapshot: Snapshot, script: str, item_id: str) -> None:
-    """Raise `NotReadyError` when the agent `shell` would build this and has no script to run."""
+    """Raise `NotReadyError` when the agent `shell` builds this task, which has no script."""
     if script.strip():
         return
     try:
         first = compile_at(mill, mill.target_tip(snapshot)).first
     except CannotCompileError:
-        return  # a run says so
+        return  # a run reports the error
     if first.agent == "shell":
         raise NotReadyError(
-            "the agent shell runs the script of a task, and this one has none",
+            "the agent shell runs the script of a task, but this task has none",
             hints=[
-                f"give it one: `gitmill task edit {item_id} --script 'make fmt'`, or `@FILE`",
+                f"add one: `gitmill task edit {item_id} --script 'make fmt'`, or `@FILE`",
                 f"or build it yourself: `gitmill task take {item_id}`",
             ],
         )
 
 
-_BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_TITLE = 300  # characters
+_CONTROL_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_MAX_TITLE = 300  # characters
 
 
 def refuse_fields(fields: Mapping[str, Any]) -> None:
-    """Raise `UsageError` for a title, a path or a label that no document could have."""
+    """Raise `UsageError` for a title, path or label that a document cannot hold."""
     title = fields.get("title")
     if title is not None and not title.strip():
         raise UsageError("a task needs a title", hints=['`gitmill task new "What to do" …`'])
-    if title is not None and (_BREAKS.search(title.strip()) or len(title.strip()) > _TITLE):
+    if title is not None and (
+        _CONTROL_CHARACTERS.search(title.strip()) or len(title.strip()) > _MAX_TITLE
+    ):
         raise UsageError(
-            f"a title is one line of at most {_TITLE} characters",
+            f"a title is one line of at most {_MAX_TITLE} characters",
             hints=["put the rest into the text: `-m TEXT`, or `-m -` to read it"],
         )
     for name in ("paths", "labels"):
         for value in fields.get(name) or ():
-            if not value.strip() or _BREAKS.search(value):
+            if not value.strip() or _CONTROL_CHARACTERS.search(value):
                 raise UsageError(f"one of the {name} is not one line of text: {value!r}")
     for path in fields.get("paths") or ():
         if ".." in path.split("/"):
             raise UsageError(
                 f"the path {path} leads out of the repository",
-                hints=["a path is as in .gitignore, from the top of the repository: `src/*.py`"],
+                hints=[
+                    "write it as in .gitignore, relative to the top of the repository: `src/*.py`"
+                ],
             )
 
 
 def ready_task(mill: Mill, item_id: str, *, by_hand: bool = False) -> Item:
-    """Make a draft ready, as it is when that is saved: an edit meanwhile is no obstacle.
+    """Make a draft ready; an edit by someone else in the meantime does not prevent it.
 
-    What a person builds (`by_hand`) needs nothing for an agent to run.
+    A task that a person builds (`by_hand`) needs no script for an agent to run.
     """
     event_id, now = mill.new_token(), mill.now()
     step = Step(event=Event.READIED, subject="ready", by=mill.person)
@@ -167,10 +177,10 @@ def ready_task(mill: Mill, item_id: str, *, by_hand: bool = False) -> Item:
 
 
 def edit_task(mill: Mill, item_id: str, fields: Mapping[str, Any], *, body: str | None) -> Item:
-    """Set fields of an item; None removes one.
+    """Set fields of an item; None removes a field.
 
-    What a claim freezes (criteria, script, paths) can only change while nothing is under way; the
-    work so far is then void, and the item begins again at its first stage.
+    The frozen fields (criteria, script, paths) can change only while the item is idle; this voids
+    the work so far, and the item begins again at its first stage.
     Raises `IllegalTransitionError`, `BadDependencyError`, `BadDocumentError`.
     """
     refuse_fields(fields)
@@ -193,18 +203,18 @@ def edit_task(mill: Mill, item_id: str, fields: Mapping[str, Any], *, body: str 
 
     item = mill.store.commit(build).item(item_id)
     if FROZEN & fields.keys():
-        trust(mill, item_commands(item).values())  # they were typed here
+        trust(mill, item_commands(item).values())  # the user has just typed them
     return item
 
 
 def refuse_frozen(item: Item) -> None:
-    """Raise `IllegalTransitionError` while what was frozen at the claim may not change."""
+    """Raise `IllegalTransitionError` unless the frozen fields of an item can change now."""
     if item.status in (Status.DRAFT, Status.READY, Status.BLOCKED):
         return
     raise IllegalTransitionError(
         f"{item.id} is {item.status.value}, so its criteria, script and paths cannot change",
         hints=[
-            f'take it out first: `gitmill task block {item.id} -m "why"`',
+            f'block it first: `gitmill task block {item.id} -m "why"`',
             f"then `gitmill task edit {item.id} …` and `gitmill task retry {item.id}`",
         ],
     )

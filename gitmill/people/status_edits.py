@@ -1,4 +1,4 @@
-"""What a person wants who writes another status into a document by hand."""
+"""The decisions that people make by editing the status of a document by hand."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from gitmill.store.events import Step
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What stands beside the status that was written, where it is new."""
+    """The reason and answer that a hand edit has changed along with the status."""
 
     reason: str = ""
     answer: str = ""
 
 
-Wish = Callable[[Mill, Item, Words], Step]
+StepBuilder = Callable[[Mill, Item, Words], Step]
 
 
-def wish_for(at: Status, wanted: Status, words: Words) -> Callable[[Mill, Item], Step]:
-    """Return what makes the step from one status to another, for what was written by hand.
+def step_builder(at: Status, wanted: Status, words: Words) -> Callable[[Mill, Item], Step]:
+    """Return the function that builds the step for a status edit.
 
-    Raises `IllegalTransitionError` when no command of a person's leads there.
+    Raises `IllegalTransitionError` when no command of a person leads from `at` to `wanted`.
     """
-    wish = _WISHES.get((at, wanted)) or _ALWAYS.get(wanted)
-    if wish is None:
-        raise IllegalTransitionError(f"nobody makes it {wanted.value} from {at.value}")
-    return lambda mill, item: wish(mill, item, words)
+    builder = _FROM_TO.get((at, wanted)) or _FROM_ANY.get(wanted)
+    if builder is None:
+        raise IllegalTransitionError(f"a person cannot move it from {at.value} to {wanted.value}")
+    return lambda mill, item: builder(mill, item, words)
 
 
 def _ready(mill: Mill, item: Item, words: Words) -> Step:  # noqa: ARG001
@@ -42,23 +42,23 @@ def _ready(mill: Mill, item: Item, words: Words) -> Step:  # noqa: ARG001
 
 
 def _approve(mill: Mill, item: Item, words: Words) -> Step:
-    return decisions.approval(mill, item, words.reason)
+    return decisions.approval_step(mill, item, words.reason)
 
 
 def _answer_or_return(mill: Mill, item: Item, words: Words) -> Step:
     if words.answer:
-        return decisions.answering(mill, item, words.answer)
+        return decisions.answer_step(mill, item, words.answer)
     if words.reason:
-        return decisions.sending_back(mill, item, words.reason)
+        return decisions.return_step(mill, item, words.reason)
     raise IllegalTransitionError("set `answer` to answer it, or `reason` to send it back")
 
 
 def _unblock(mill: Mill, item: Item, words: Words) -> Step:  # noqa: ARG001
-    return decisions.unblocking(mill, item, reset=False)
+    return decisions.unblock_step(mill, item, reset=False)
 
 
 def _reopen(mill: Mill, item: Item, words: Words) -> Step:  # noqa: ARG001
-    return decisions.reopening(mill, item)
+    return decisions.reopen_step(mill, item)
 
 
 def _queue(mill: Mill, _item: Item, words: Words) -> Step:  # noqa: ARG001
@@ -70,15 +70,15 @@ def _dequeue(mill: Mill, _item: Item, words: Words) -> Step:  # noqa: ARG001
 
 
 def _block(mill: Mill, item: Item, words: Words) -> Step:
-    return decisions.blocking(mill, item, words.reason or "blocked by hand")
+    return decisions.block_step(mill, item, words.reason or "blocked by hand")
 
 
 def _cancel(mill: Mill, item: Item, words: Words) -> Step:
-    return decisions.cancelling(mill, item, words.reason)
+    return decisions.cancel_step(mill, item, words.reason)
 
 
 S = Status
-_WISHES: Mapping[tuple[Status, Status], Wish] = {
+_FROM_TO: Mapping[tuple[Status, Status], StepBuilder] = {
     (S.DRAFT, S.READY): _ready,
     (S.WAITING, S.APPROVED): _approve,
     (S.WAITING, S.READY): _answer_or_return,
@@ -87,4 +87,4 @@ _WISHES: Mapping[tuple[Status, Status], Wish] = {
     (S.QUEUED, S.APPROVED): _dequeue,
     **{(at, S.READY): _reopen for at in FINAL},
 }
-_ALWAYS: dict[Status, Wish] = {S.BLOCKED: _block, S.CANCELLED: _cancel}
+_FROM_ANY: dict[Status, StepBuilder] = {S.BLOCKED: _block, S.CANCELLED: _cancel}

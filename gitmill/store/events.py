@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gitmill.core.document import Document
-from gitmill.core.item import Item, read_item
+from gitmill.core.item import Item
+from gitmill.core.item_reader import read_item
 from gitmill.core.lifecycle import Event, Status, advance, check_claim
 from gitmill.core.trailers import EventRecord
 from gitmill.errors import IllegalTransitionError, LeasedError, RefMovedError

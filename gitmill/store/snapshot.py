@@ -7,7 +7,8 @@ from functools import cached_property
 
 from gitmill.core.document import Document
 from gitmill.core.ids import PATTERN, Kind, matches
-from gitmill.core.item import Item, read_item
+from gitmill.core.item import Item
+from gitmill.core.item_reader import read_item
 from gitmill.errors import (
     AmbiguousItemError,
     BadDocumentError,

@@ -6,7 +6,6 @@ state that it was not meant for. The lock only saves work; correctness rests on 
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -143,7 +142,7 @@ class Store:
                         raise _state_moved(error) from error
                 else:
                     return after
-            time.sleep(random.uniform(0, wait))  # noqa: S311  (jitter)
+            time.sleep(_jitter(wait))
             wait = min(wait * 2, 0.25)
 
     def _draft(self, before: Snapshot, builds: Iterable[Build]) -> tuple[Snapshot, list[Move]]:
@@ -212,7 +211,7 @@ class Store:
                     late = not self._clear_stale() and time.monotonic() > give_up
                     if late or self.backend.ref(move.ref) != move.old:
                         raise
-            time.sleep(random.uniform(0, 0.05))  # noqa: S311  (jitter)
+            time.sleep(_jitter(0.05))
 
     @contextmanager
     def refs_lock(self) -> Iterator[None]:
@@ -260,6 +259,13 @@ class Store:
         """Return the first parent of a state commit."""
         parents = read_commit(self.backend, commit).parents
         return parents[0] if parents else None
+
+
+def _jitter(most: float) -> float:
+    """Return a random span of seconds, so that two writers do not meet again."""
+    import random  # noqa: PLC0415  (only after a lost race)
+
+    return random.uniform(0, most)  # noqa: S311  (no secret)
 
 
 def _state_moved(error: RefMovedError) -> StateMovedError:

@@ -141,7 +141,7 @@ def test_what_is_no_state_commit_is_refused_with_where_to_look(told: Told):
         "main": "main is HASH, which is not a commit of the state branch",
         "zzzz": "there is no commit zzzz",
         "--help": "there is no commit --help",
-        root: "HASH is the empty beginning, before there was any state",
+        root: "HASH is the empty root commit, before any state",
     }.items():
         assert told("status", "--at", typed).plain() == (
             1, "", f"error[not-a-state-commit]: {why}\n{hint}",
@@ -156,7 +156,7 @@ def test_before_any_work_there_was_no_plan(told: Told):
     assert told("loop", "--at", commit).code == 0  # the second task's
     assert told("loop", "--at", first).plain() == (
         5, "",
-        "error[nothing-to-do]: no loop had run by then, so nothing tells what counted\n"
+        "error[nothing-to-do]: no loop had run by then, so no plan is recorded\n"
         "hint: see `gitmill log`\n",
     )  # fmt: skip
 

@@ -349,13 +349,13 @@ def test_the_agent_shell_without_a_script_is_refused_before_it_asks_for_ever(
 ):
     said = server.gitmill(repo.path, "task", "new", "x", "--criterion", "$ true", "--ready")
     assert said.err == (
-        "error[not-ready]: the agent shell runs the script of a task, and this one has none\n"
-        "hint: give it one: `gitmill task edit ID --script 'make fmt'`, or `@FILE`\n"
+        "error[not-ready]: the agent shell runs the script of a task, but this task has none\n"
+        "hint: add one: `gitmill task edit ID --script 'make fmt'`, or `@FILE`\n"
         "hint: or build it yourself: `gitmill task take ID`\n"
     )
     assert server.gitmill(repo.path, "task").out == ""
     draft = server.gitmill(repo.path, "task", "new", "x", "--criterion", "$ true").out.strip()
-    assert "and this one has none" in server.gitmill(repo.path, "task", "ready", draft).err
+    assert "but this task has none" in server.gitmill(repo.path, "task", "ready", draft).err
     assert item(server, repo, draft)["status"] == "draft"
     folder = Path(server.gitmill(repo.path, "task", "take", draft).out.strip())
     (folder / "a.txt").write_text("by hand\n")

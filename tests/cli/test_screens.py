@@ -89,7 +89,7 @@ def test_a_person_sends_work_back_with_words(repo: Repo):
     task = new_task(repo.path, "Twice", script, "--criterion", "$ true", "--criterion", "prose")
     assert gitmill(repo.path, "run").code == 3
     assert gitmill(repo.path, "task", "return", task).plain() == (
-        2, "", "error[usage]: say why: `gitmill task return ID -m TEXT`\n",
+        2, "", "error[usage]: a message is required: `gitmill task return ID -m TEXT`\n",
     )  # fmt: skip
     assert gitmill(repo.path, "task", "return", task, "-m", "name the file").code == 0
     assert gitmill(repo.path, "run").code == 3
@@ -164,9 +164,8 @@ def test_a_task_that_nothing_could_turn_red_is_refused_and_not_made(repo: Repo):
     assert gitmill(repo.path, "task", "new", "Nothing", "--script", "true", "--ready").plain() == (
         1,
         "",
-        "error[not-ready]: there is no check and no criterion that is a command, so nothing could "
-        "go red\n"
-        "hint: give it one: `gitmill task edit ID --criterion '$ python -m pytest -q'`\n"
+        "error[not-ready]: nothing can verify this task: it has no check and no `$` criterion\n"
+        "hint: add a criterion: `gitmill task edit ID --criterion '$ python -m pytest -q'`\n"
         "hint: or commit `[checks]` in .gitmill/config.toml\n",
     )
     assert gitmill(repo.path, "task").out == ""

@@ -327,10 +327,10 @@ def test_all_that_a_yaml_library_writes_is_read_field_by_field(fields, flow, sty
 def test_errors_name_file_line_and_what_is_there():
     fields = lambda document: document.fields  # noqa: E731  (it is handed over)
     assert said(fields, front("a: 1", "b: 2", "a: 3")) == [
-        "tasks/a.md:4: the key a stands twice",
+        "tasks/a.md:4: duplicate key a",
         "4 | a: 3",
     ]
-    assert said(fields, front("a: 1", "'a': 3"))[0] == "tasks/a.md:3: the key a stands twice"
+    assert said(fields, front("a: 1", "'a': 3"))[0] == "tasks/a.md:3: duplicate key a"
     assert said(fields, front("a: 1", "<<<<<<< ours", "b: 1")) == [
         "tasks/a.md:3: expected `key: value`",
         "3 | <<<<<<< ours",
@@ -399,3 +399,8 @@ def test_without_front_matter_the_handler_finds_none():
     post = frontmatter.loads("x\n", handler=Handler())
     assert (post.metadata, post.content) == ({}, "x")
     assert frontmatter.loads("---\n---\nx", handler=Handler()).metadata == {}
+
+
+@pytest.mark.parametrize("word", ["Infinity", "-Infinity", "NaN"])
+def test_a_word_that_only_pythons_json_takes_for_a_number_is_text(word):
+    assert Document(f"---\nkey: {word}\n---\n").value("key") == word

@@ -154,7 +154,7 @@ def test_what_a_worker_says_needs_its_claim():
         assert refusal(status, event, "c2", "c1") == late
         assert refusal(status, event, None, "c1") == late
         person = refusal(status, event, "c1", None)
-        assert person == ("" if event in OVERRULES else "somebody is working on it")
+        assert person == ("" if event in OVERRULES else "another process is working on it")
 
 
 def test_a_person_may_take_running_work_away_and_cannot_touch_a_landing():
@@ -180,7 +180,7 @@ def test_a_claim_that_nobody_holds_any_more_is_refused(status, event):
 
 @given(statuses.filter(lambda status: status not in WORKING), events)
 def test_a_person_never_speaks_for_a_worker(status, event):
-    expected = f"only the holder of the lease can say {event.value}" if event in WORKERS else ""
+    expected = f"only the holder of the lease can record {event.value}" if event in WORKERS else ""
     assert refusal(status, event, None, None) == expected
 
 

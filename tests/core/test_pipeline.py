@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gitmill.config.values import When
+from gitmill.core.item import as_json
 from gitmill.core.lifecycle import Event, Status, advance
 from gitmill.core.pipeline import (
     NextStep,
@@ -331,10 +332,8 @@ def test_a_random_walk_always_comes_to_an_end(plan, risk, seed, weights):
             assert status in (Status.APPROVED, Status.BLOCKED, Status.WAITING)
             break
         yes = {"commit": "ab" * 20, "patch": "p", "by": "any", "stage": "review"}
-        if settled.event is Event.APPROVAL_COUNTED:
-            reviewed = [*(r.model_dump() for r in now.reviewed), yes]
-        else:
-            reviewed = []
+        counted = settled.event is Event.APPROVAL_COUNTED
+        reviewed = [*as_json(now.reviewed), yes] if counted else []
         now = item(
             risk=risk, stage=settled.stage, counters=dict(settled.counters), reviewed=reviewed
         )

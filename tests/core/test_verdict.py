@@ -6,14 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gitmill.core.verdict import (
+from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
+from gitmill.core.verdict_schema import (
     MAX_FINDINGS,
     MAX_SUMMARY,
     MAX_TEXT,
-    Finding,
-    Severity,
-    Verdict,
-    VerdictWord,
     json_schema,
     parse_verdict,
 )

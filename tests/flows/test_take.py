@@ -122,7 +122,7 @@ def test_edits_of_what_a_claim_froze_are_refused_while_it_counts(repo: Repo):
         "",
         "error[illegal-transition]: T1 is waiting, so its criteria, script and paths cannot "
         "change\n"
-        'hint: take it out first: `gitmill task block T1 -m "why"`\n'
+        'hint: block it first: `gitmill task block T1 -m "why"`\n'
         "hint: then `gitmill task edit T1 …` and `gitmill task retry T1`\n",
     )
     assert gitmill(repo.path, "task", "edit", task, "--title", "Other", "--priority", "0").code == 0

@@ -11,7 +11,7 @@ from gitmill.cli import explain
 from gitmill.cli.dispatch import NOUNS, VERBS
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob(".github/*.md")])
 
 
 def errors_page() -> str:
@@ -50,7 +50,9 @@ def test_links_between_pages_lead_somewhere(page: Path):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_that_pages_name_exist(page: Path):
-    named = re.findall(r"(?:`|^\$ |&& )gitmill ([a-z-]+)", page.read_text("utf-8"), re.MULTILINE)
+    named = re.findall(
+        r"(?:`|^\$ |&& )gitmill ([a-z][a-z-]*)", page.read_text("utf-8"), re.MULTILINE
+    )
     assert set(named) <= VERBS.keys() | NOUNS.keys()
 
 
@@ -75,3 +77,5 @@ def test_the_two_commands_are_the_readmes_first_two_blocks():
     assert blocks[0].strip().endswith("gitmill demo")
     assert blocks[1].strip().endswith("-m pytest -q")
     assert all(len(block.strip().splitlines()) == 1 for block in blocks[:2])
+    contributing = (ROOT / "docs/contributing.md").read_text("utf-8")
+    assert re.findall(r"```sh\n(.*?)```", contributing, re.DOTALL) == blocks[:2]

@@ -1,4 +1,4 @@
-"""fsck: a true history is clean; each way of forging one is found, by its rule and commit."""
+"""fsck finds no fault in a true history, and each forgery by its rule and commit."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from gitmill.flows import land_queue
 from gitmill.flows.init import init
 from gitmill.flows.run import RunRequest, run
 from gitmill.history.fsck import Verified, fsck
-from gitmill.history.undo import take_back
-from gitmill.history.undo_target import last_of
+from gitmill.history.undo import undo_event
+from gitmill.history.undo_target import target_for_item
 from gitmill.mill import Mill
 from gitmill.people import decisions
 from gitmill.people.intake import NewTask, new_task
@@ -36,7 +36,7 @@ EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 
 
 @dataclass(frozen=True)
-class Story:
+class History:
     """A repository in which one task was returned once and landed, one landed, one was dropped, one undone."""
 
     repo: Repo
@@ -47,7 +47,7 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+def original(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
     root = tmp_path_factory.mktemp("fsck")
     with pytest.MonkeyPatch.context() as patch:
         seal(root, patch)
@@ -81,8 +81,8 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
             mill, NewTask(title="Later", script="true", criteria=["$ true"]), ready=True
         ).id
         decisions.block(mill, fourth, "not now")
-        take_back(mill, last_of(mill, fourth))
-        yield Story(repo, first, second, third, fourth)
+        undo_event(mill, target_for_item(mill, fourth))
+        yield History(repo, first, second, third, fourth)
 
 
 def _silent() -> tuple[Callable, Callable]:
@@ -90,8 +90,8 @@ def _silent() -> tuple[Callable, Callable]:
 
 
 @pytest.fixture
-def story(original: Story, tmp_path: Path) -> Story:
-    """A copy that may be spoilt."""
+def history(original: History, tmp_path: Path) -> History:
+    """A copy that the test may damage."""
     copy = shutil.copytree(original.repo.path, tmp_path / "repo", symlinks=True)
     return replace(original, repo=Repo(copy))
 
@@ -101,32 +101,32 @@ def verify(repo: Repo) -> Verified:
 
 
 def found(verified: Verified) -> list[tuple[str, str]]:
-    return [(fault.rule, fault.commit) for fault in verified.account.faults]
+    return [(fault.rule, fault.commit) for fault in verified.report.faults]
 
 
-def test_a_true_history_is_clean(story: Story):
-    verified = verify(story.repo)
+def test_a_true_history_is_clean(history: History):
+    verified = verify(history.repo)
     assert found(verified) == []
-    assert verified.account.unknown == verified.account.notices == []
+    assert verified.report.unknown == verified.report.notices == []
     assert verified.holds
-    assert (len(verified.account.items), verified.landings) == (4, 2)
-    count = int(story.repo.git("rev-list", "--count", STATE))
-    assert verified.account.commits == count
+    assert (len(verified.report.items), verified.landings) == (4, 2)
+    count = int(history.repo.git("rev-list", "--count", STATE))
+    assert verified.report.commits == count
 
 
-def test_forging_nothing_writes_the_same_history_back(story: Story):
-    """The tool of the forger is itself to be trusted: without a change it changes nothing."""
-    before = story.repo.git("rev-parse", STATE)
-    forgery = Forgery(story.repo)
+def test_a_forgery_without_changes_rewrites_the_same_history(history: History):
+    """The forger itself can be trusted: without a change, it changes nothing."""
+    before = history.repo.git("rev-parse", STATE)
+    forgery = Forgery(history.repo)
     forgery.write()
-    assert story.repo.git("rev-parse", STATE) == before
+    assert history.repo.git("rev-parse", STATE) == before
     assert forgery.oids[-1] == before
 
 
 # -- forged histories ------------------------------------------------------------------------------
-# Each function changes a history and returns the commit to blame; its rule stands beside it.
+# Each function changes a history and returns the commit to blame; its decorator names the rules.
 
-Forge = Callable[[Forgery, Story], Written]
+Forge = Callable[[Forgery, History], Written]
 CASES: dict[str, tuple[Forge, tuple[str, ...], str]] = {}
 
 
@@ -141,93 +141,93 @@ def forged(*rules: str, before: str = "") -> Callable[[Forge], Forge]:
 
 
 @forged("root")
-def another_root(forgery: Forgery, _: Story) -> Written:
+def another_root(forgery: Forgery, _: History) -> Written:
     root = forgery.commits[0]
     root.author = root.committer = "Eve <eve@example.com> 1767000000 +0000"
     return root
 
 
 @forged("broken-chain", "wrong-status", "illegal-event")
-def a_commit_dropped(forgery: Forgery, story: Story) -> Written:
-    forgery.commits.remove(forgery.find("queued", story.first))
-    return forgery.find("land-started", story.first)
+def a_commit_dropped(forgery: Forgery, history: History) -> Written:
+    forgery.commits.remove(forgery.find("queued", history.first))
+    return forgery.find("land-started", history.first)
 
 
 @forged("broken-chain")
-def another_event_named_as_the_one_before(forgery: Forgery, story: Story) -> Written:
-    return forgery.find("queued", story.first).say(After="0123456789abcdef")
+def another_event_named_as_the_one_before(forgery: Forgery, history: History) -> Written:
+    return forgery.find("queued", history.first).say(After="0123456789abcdef")
 
 
 @forged("duplicate-event", "disagrees")
-def an_event_that_happened_before(forgery: Forgery, story: Story) -> Written:
-    old = forgery.find("created", story.first).trailer("Id")
-    return forgery.find("cancelled", story.third).say(Id=old)
+def an_event_that_happened_before(forgery: Forgery, history: History) -> Written:
+    old = forgery.find("created", history.first).trailer("Id")
+    return forgery.find("cancelled", history.third).say(Id=old)
 
 
 @forged("illegal-event")
-def an_event_that_the_lifecycle_does_not_have_there(forgery: Forgery, story: Story) -> Written:
-    return forgery.find("readied", story.third).say(Event="unblocked")
+def an_event_that_the_lifecycle_does_not_have_there(forgery: Forgery, history: History) -> Written:
+    return forgery.find("readied", history.third).say(Event="unblocked")
 
 
 @forged("unknown-event")
-def an_event_that_nobody_knows(forgery: Forgery, story: Story) -> Written:
-    return forgery.find("readied", story.third).say(Event="blessed")
+def an_event_that_nobody_knows(forgery: Forgery, history: History) -> Written:
+    return forgery.find("readied", history.third).say(Event="blessed")
 
 
 @forged("unknown-event", "wrong-files", "pass-without-run")
-def an_event_of_the_branch_that_nobody_knows(forgery: Forgery, _: Story) -> Written:
+def an_event_of_the_branch_that_nobody_knows(forgery: Forgery, _: History) -> Written:
     return forgery.find("checked", nth=-1).say(Event="blessed")
 
 
 @forged("bad-trailers")
-def an_event_without_a_name(forgery: Forgery, story: Story) -> Written:
-    return forgery.find("cancelled", story.third).say(Event=None)
+def an_event_without_a_name(forgery: Forgery, history: History) -> Written:
+    return forgery.find("cancelled", history.third).say(Event=None)
 
 
 @forged("bad-trailers")
-def a_trailer_that_stands_twice(forgery: Forgery, story: Story) -> Written:
-    commit = forgery.find("cancelled", story.third)
+def a_trailer_that_stands_twice(forgery: Forgery, history: History) -> Written:
+    commit = forgery.find("cancelled", history.third)
     commit.message += "Gitmill-Event: edited\n"
     return commit
 
 
 @forged("wrong-status")
-def another_status_before(forgery: Forgery, story: Story) -> Written:
-    return forgery.find("cancelled", story.third).say(From="blocked")
+def another_status_before(forgery: Forgery, history: History) -> Written:
+    return forgery.find("cancelled", history.third).say(From="blocked")
 
 
 @forged("wrong-status")
-def another_status_after(forgery: Forgery, story: Story) -> Written:
-    return forgery.find("cancelled", story.third).say(To="done")
+def another_status_after(forgery: Forgery, history: History) -> Written:
+    return forgery.find("cancelled", history.third).say(To="done")
 
 
 @forged("wrong-status")
-def a_status_that_does_not_follow(forgery: Forgery, story: Story) -> Written:
-    commit = forgery.find("cancelled", story.third).say(To="done")
+def a_status_that_does_not_follow(forgery: Forgery, history: History) -> Written:
+    commit = forgery.find("cancelled", history.third).say(To="done")
     forgery.amend_item(commit, status="done")
     return commit
 
 
 @forged("disagrees")
-def another_stage_than_the_documents(forgery: Forgery, story: Story) -> Written:
-    return forgery.find("advanced", story.first).say(Stage="approve")
+def another_stage_than_the_documents(forgery: Forgery, history: History) -> Written:
+    return forgery.find("advanced", history.first).say(Stage="approve")
 
 
 @forged("disagrees")
-def another_plan_than_the_documents(forgery: Forgery, story: Story) -> Written:
-    return forgery.find("advanced", story.first).say(Plan="0123456789ab")
+def another_plan_than_the_documents(forgery: Forgery, history: History) -> Written:
+    return forgery.find("advanced", history.first).say(Plan="0123456789ab")
 
 
 @forged("disagrees")
-def an_event_that_leaves_its_document_alone(forgery: Forgery, story: Story) -> Written:
-    commit = forgery.find("cancelled", story.third)
+def an_event_that_leaves_its_document_alone(forgery: Forgery, history: History) -> Written:
+    commit = forgery.find("cancelled", history.third)
     commit.files = {}
     return commit
 
 
 @forged("hand-edit")
-def a_status_changed_without_an_event(forgery: Forgery, story: Story) -> Written:
-    before = forgery.find("cancelled", story.third)
+def a_status_changed_without_an_event(forgery: Forgery, history: History) -> Written:
+    before = forgery.find("cancelled", history.third)
     document = before.item.set("status", "done").to_bytes()
     hand = forgery.insert(before, message="done\n", files={before.document: document})
     message = "paused\n\nGitmill-Event: paused\nGitmill-Id: feedfeedfeedfeed\n"
@@ -236,103 +236,103 @@ def a_status_changed_without_an_event(forgery: Forgery, story: Story) -> Written
 
 
 @forged("wrong-claim", "evidence")
-def the_claim_of_another(forgery: Forgery, story: Story) -> Written:
-    return forgery.find("advanced", story.first).say(Claim="0123456789abcdef")
+def the_claim_of_another(forgery: Forgery, history: History) -> Written:
+    return forgery.find("advanced", history.first).say(Claim="0123456789abcdef")
 
 
 @forged("wrong-claim", "evidence")
-def no_claim_at_all(forgery: Forgery, story: Story) -> Written:
-    return forgery.find("advanced", story.first).say(Claim=None)
+def no_claim_at_all(forgery: Forgery, history: History) -> Written:
+    return forgery.find("advanced", history.first).say(Claim=None)
 
 
 @forged("wrong-claim")
-def a_claim_by_a_person(forgery: Forgery, story: Story) -> Written:
-    return forgery.find("cancelled", story.third).say(Claim="0123456789abcdef")
+def a_claim_by_a_person(forgery: Forgery, history: History) -> Written:
+    return forgery.find("cancelled", history.third).say(Claim="0123456789abcdef")
 
 
 @forged("wrong-claim")
-def a_claim_that_was_used_before(forgery: Forgery, story: Story) -> Written:
-    old = forgery.find("claimed", story.first).trailer("Claim")
-    commit = forgery.find("land-started", story.second).say(Claim=old)
+def a_claim_that_was_used_before(forgery: Forgery, history: History) -> Written:
+    old = forgery.find("claimed", history.first).trailer("Claim")
+    commit = forgery.find("land-started", history.second).say(Claim=old)
     commit.set(lease=commit.item.value("lease") | {"claim": old})
-    forgery.find("landed", story.second).say(Claim=old)
+    forgery.find("landed", history.second).say(Claim=old)
     return commit
 
 
 @forged("wrong-lease")
-def a_lease_kept_after_the_work(forgery: Forgery, story: Story) -> Written:
-    lease = forgery.find("claimed", story.first).item.value("lease")
-    return forgery.find("advanced", story.first).set(lease=lease)
+def a_lease_kept_after_the_work(forgery: Forgery, history: History) -> Written:
+    lease = forgery.find("claimed", history.first).item.value("lease")
+    return forgery.find("advanced", history.first).set(lease=lease)
 
 
 @forged("wrong-files")
-def the_file_of_another_item_changed_along(forgery: Forgery, story: Story) -> Written:
-    other = forgery.find("landed", story.first)
-    commit = forgery.find("queued", story.second)
+def the_file_of_another_item_changed_along(forgery: Forgery, history: History) -> Written:
+    other = forgery.find("landed", history.first)
+    commit = forgery.find("queued", history.second)
     commit.files[other.document] = other.item.set("labels", ["x"]).to_bytes()
     return commit
 
 
 @forged("wrong-files")
-def the_control_changed_by_an_item(forgery: Forgery, story: Story) -> Written:
-    commit = forgery.find("queued", story.second)
+def the_control_changed_by_an_item(forgery: Forgery, history: History) -> Written:
+    commit = forgery.find("queued", history.second)
     commit.files["control.md"] = b'---\ntarget: "other"\n---\n'
     return commit
 
 
 @forged("wrong-files")
-def an_item_changed_by_an_event_of_the_branch(forgery: Forgery, story: Story) -> Written:
-    other = forgery.find("land-started", story.second)
+def an_item_changed_by_an_event_of_the_branch(forgery: Forgery, history: History) -> Written:
+    other = forgery.find("land-started", history.second)
     commit = forgery.find("checked", nth=-1)
     commit.files[other.document] = other.item.set("labels", ["x"]).to_bytes()
-    forgery.amend_item(forgery.find("landed", story.second), labels=["x"])
+    forgery.amend_item(forgery.find("landed", history.second), labels=["x"])
     return commit
 
 
 @forged("wrong-fields")
-def a_title_changed_by_a_worker(forgery: Forgery, story: Story) -> Written:
-    commit = forgery.find("queued", story.first)
+def a_title_changed_by_a_worker(forgery: Forgery, history: History) -> Written:
+    commit = forgery.find("queued", history.first)
     forgery.amend_item(commit, title="Another")
     return commit
 
 
 @forged("wrong-fields")
-def a_risk_lowered_before_the_gate(forgery: Forgery, story: Story) -> Written:
-    commit = forgery.find("claimed", story.second)
+def a_risk_lowered_before_the_gate(forgery: Forgery, history: History) -> Written:
+    commit = forgery.find("claimed", history.second)
     forgery.amend_item(commit, risk="low")
     return commit
 
 
 @forged("wrong-fields")
-def an_item_born_with_approvals(forgery: Forgery, story: Story) -> Written:
-    commit = forgery.find("created", story.third)
+def an_item_born_with_approvals(forgery: Forgery, history: History) -> Written:
+    commit = forgery.find("created", history.third)
     entry = {"commit": "0" * 40, "patch": "p", "by": "eve", "run": 1, "stage": "review"}
     forgery.amend_item(commit, reviewed=[entry])
     return commit
 
 
 @forged("evidence")
-def a_run_log_by_another(forgery: Forgery, story: Story) -> Written:
-    return forgery.find("returned", story.first).relog(by="eve@elsewhere")
+def a_run_log_by_another(forgery: Forgery, history: History) -> Written:
+    return forgery.find("returned", history.first).relog(by="eve@elsewhere")
 
 
 @forged("document")
-def a_document_that_cannot_be_read(forgery: Forgery, story: Story) -> Written:
-    commit = forgery.find("cancelled", story.third)
+def a_document_that_cannot_be_read(forgery: Forgery, history: History) -> Written:
+    commit = forgery.find("cancelled", history.third)
     commit.files[commit.document] = b"---\nid: [\n---\n"
     return commit
 
 
 @forged("criteria-changed", "wrong-fields")
-def criteria_changed_after_the_claim(forgery: Forgery, story: Story) -> Written:
-    commit = forgery.find("advanced", story.first)
+def criteria_changed_after_the_claim(forgery: Forgery, history: History) -> Written:
+    commit = forgery.find("advanced", history.first)
     forgery.amend_item(commit, criteria=["$ true"])
     return commit
 
 
 @forged("wrong-fields", "wrong-fields")
-def criteria_frozen_anew_after_the_claim(forgery: Forgery, story: Story) -> Written:
-    commit = forgery.find("advanced", story.first)
+def criteria_frozen_anew_after_the_claim(forgery: Forgery, history: History) -> Written:
+    commit = forgery.find("advanced", history.first)
     forgery.amend_item(
         commit, criteria=["$ true"], frozen=frozen_hash(["$ true"], commit.item.value("script"), [])
     )
@@ -340,50 +340,50 @@ def criteria_frozen_anew_after_the_claim(forgery: Forgery, story: Story) -> Writ
 
 
 @forged("evidence")
-def an_attempt_without_its_run_log(forgery: Forgery, story: Story) -> Written:
-    commit = forgery.find("returned", story.first)
+def an_attempt_without_its_run_log(forgery: Forgery, history: History) -> Written:
+    commit = forgery.find("returned", history.first)
     del commit.files[commit.path("runs/")]
     return commit.say(Evidence=None)
 
 
 @forged("evidence")
-def another_run_log_than_the_one_named(forgery: Forgery, story: Story) -> Written:
-    return forgery.find("returned", story.first).say(Evidence="0" * 40)
+def another_run_log_than_the_one_named(forgery: Forgery, history: History) -> Written:
+    return forgery.find("returned", history.first).say(Evidence="0" * 40)
 
 
 @forged("evidence")
-def the_run_log_of_another_claim(forgery: Forgery, story: Story) -> Written:
-    return forgery.find("returned", story.first).relog(claim="0123456789abcdef")
+def the_run_log_of_another_claim(forgery: Forgery, history: History) -> Written:
+    return forgery.find("returned", history.first).relog(claim="0123456789abcdef")
 
 
 @forged("evidence")
-def a_run_log_that_is_none(forgery: Forgery, story: Story) -> Written:
-    return forgery.find("returned", story.first).relog(verdict="splendid")
+def a_run_log_that_is_none(forgery: Forgery, history: History) -> Written:
+    return forgery.find("returned", history.first).relog(verdict="splendid")
 
 
 @forged("run-log-changed")
-def a_run_log_rewritten_later(forgery: Forgery, story: Story) -> Written:
-    old = forgery.find("returned", story.first)
-    commit = forgery.find("queued", story.first)
+def a_run_log_rewritten_later(forgery: Forgery, history: History) -> Written:
+    old = forgery.find("returned", history.first)
+    commit = forgery.find("queued", history.first)
     commit.files[old.path("runs/")] = old.log.set("summary", "never mind").to_bytes()
     return commit
 
 
 @forged("run-log-changed")
-def a_run_log_removed_later(forgery: Forgery, story: Story) -> Written:
-    commit = forgery.find("queued", story.first)
-    commit.files[forgery.find("returned", story.first).path("runs/")] = None
+def a_run_log_removed_later(forgery: Forgery, history: History) -> Written:
+    commit = forgery.find("queued", history.first)
+    commit.files[forgery.find("returned", history.first).path("runs/")] = None
     return commit
 
 
 @forged("outcome")
-def a_red_review_called_passed(forgery: Forgery, story: Story) -> Written:
-    return forgery.find("approved", story.first).relog(verdict="return")
+def a_red_review_called_passed(forgery: Forgery, history: History) -> Written:
+    return forgery.find("approved", history.first).relog(verdict="return")
 
 
 @forged("outcome")
-def a_stage_left_out(forgery: Forgery, story: Story) -> Written:
-    commit = forgery.find("advanced", story.first)
+def a_stage_left_out(forgery: Forgery, history: History) -> Written:
+    commit = forgery.find("advanced", history.first)
     path = commit.path("checks/")
     stages = json_list(commit.log, "stages")[:-1]
     del commit.files[path]
@@ -391,10 +391,10 @@ def a_stage_left_out(forgery: Forgery, story: Story) -> Written:
 
 
 @forged("outcome")
-def a_review_left_out(forgery: Forgery, story: Story) -> Written:
-    """The build is called approved at once, and no reviewer ever looks at it."""
-    built, approved = (forgery.find(e, story.second) for e in ("advanced", "approved"))
-    forgery.commits.remove(forgery.find("claimed", story.second, 1))
+def a_review_left_out(forgery: Forgery, history: History) -> Written:
+    """The build is approved immediately, without a review."""
+    built, approved = (forgery.find(e, history.second) for e in ("advanced", "approved"))
+    forgery.commits.remove(forgery.find("claimed", history.second, 1))
     forgery.commits.remove(approved)
     forgery.amend_item(built, reviewed=None, attempt=1, counters=built.item.value("counters"))
     event = approved.trailer("Id")
@@ -402,92 +402,92 @@ def a_review_left_out(forgery: Forgery, story: Story) -> Written:
 
 
 @forged("counters")
-def counters_set_back(forgery: Forgery, story: Story) -> Written:
-    commit = forgery.find("returned", story.first)
+def counters_set_back(forgery: Forgery, history: History) -> Written:
+    commit = forgery.find("returned", history.first)
     forgery.amend_item(commit, counters=None)
     return commit
 
 
 @forged("counters")
-def counters_set_back_by_a_claim(forgery: Forgery, story: Story) -> Written:
-    commit = forgery.find("claimed", story.first, 2)
+def counters_set_back_by_a_claim(forgery: Forgery, history: History) -> Written:
+    commit = forgery.find("claimed", history.first, 2)
     forgery.amend_item(commit, counters={})
     return commit
 
 
 @forged("wrong-fields", "counters")
-def a_budget_that_begins_anew(forgery: Forgery, story: Story) -> Written:
-    commit = forgery.find("returned", story.first)
+def a_budget_that_begins_anew(forgery: Forgery, history: History) -> Written:
+    commit = forgery.find("returned", history.first)
     forgery.amend_item(commit, budget_after=9)
     return commit
 
 
 @forged("evidence")
-def a_cost_below_nothing(forgery: Forgery, story: Story) -> Written:
-    return forgery.find("returned", story.first).relog(cost=-5.0)
+def a_cost_below_nothing(forgery: Forgery, history: History) -> Written:
+    return forgery.find("returned", history.first).relog(cost=-5.0)
 
 
 @forged("wrong-review")
-def an_approval_that_nobody_gave(forgery: Forgery, story: Story) -> Written:
-    commit = forgery.find("advanced", story.second)
+def an_approval_that_nobody_gave(forgery: Forgery, history: History) -> Written:
+    commit = forgery.find("advanced", history.second)
     entry = {"commit": "0" * 40, "patch": "p", "by": "eve", "run": 1, "stage": "review"}
     forgery.amend_item(commit, reviewed=[entry])
     return commit
 
 
 @forged("wrong-review", "wrong-review")
-def a_review_of_other_work(forgery: Forgery, story: Story) -> Written:
-    return forgery.find("approved", story.second).relog(work="1" * 40)
+def a_review_of_other_work(forgery: Forgery, history: History) -> Written:
+    return forgery.find("approved", history.second).relog(work="1" * 40)
 
 
 @forged("wrong-review")
-def a_review_of_another_patch(forgery: Forgery, story: Story) -> Written:
-    return forgery.find("approved", story.second).relog(patch="1" * 64)
+def a_review_of_another_patch(forgery: Forgery, history: History) -> Written:
+    return forgery.find("approved", history.second).relog(patch="1" * 64)
 
 
 @forged("wrong-work", "wrong-review")
-def the_work_exchanged_by_its_reviewer(forgery: Forgery, story: Story) -> Written:
-    commit = forgery.find("approved", story.second)
+def the_work_exchanged_by_its_reviewer(forgery: Forgery, history: History) -> Written:
+    commit = forgery.find("approved", history.second)
     forgery.amend_item(commit, work=forgery.repo.git("rev-parse", "main"))
     return commit
 
 
 @forged("missing-check")
-def a_check_that_did_not_pass(forgery: Forgery, story: Story) -> Written:
-    commit = forgery.find("advanced", story.first)
+def a_check_that_did_not_pass(forgery: Forgery, history: History) -> Written:
+    commit = forgery.find("advanced", history.first)
     del commit.files[commit.path("checks/")]
     return commit
 
 
 @forged("missing-check", "pass-without-run")
-def a_check_that_did_not_run(forgery: Forgery, story: Story) -> Written:
-    return forgery.find("advanced", story.first).relog(checks=[])
+def a_check_that_did_not_run(forgery: Forgery, history: History) -> Written:
+    return forgery.find("advanced", history.first).relog(checks=[])
 
 
 @forged("missing-check")
-def a_candidate_that_was_not_checked(forgery: Forgery, story: Story) -> Written:
+def a_candidate_that_was_not_checked(forgery: Forgery, history: History) -> Written:
     forgery.commits.remove(forgery.find("checked", nth=-1))
-    return forgery.find("landed", story.second)
+    return forgery.find("landed", history.second)
 
 
 @forged("missing-check", "note")
-def a_landing_that_does_not_say_what_passed(forgery: Forgery, story: Story) -> Written:
-    commit = forgery.find("landed", story.second)
+def a_landing_that_does_not_say_what_passed(forgery: Forgery, history: History) -> Written:
+    commit = forgery.find("landed", history.second)
     forgery.amend_item(commit, checked=None)
     return commit
 
 
 @forged("frozen-plan", "frozen-plan")
-def a_frozen_plan_edited(forgery: Forgery, story: Story) -> Written:
-    first = forgery.find("claimed", story.first)
+def a_frozen_plan_edited(forgery: Forgery, history: History) -> Written:
+    first = forgery.find("claimed", history.first)
     path = first.path("frozen/")
-    commit = forgery.find("queued", story.first)
+    commit = forgery.find("queued", history.first)
     commit.files[path] = (first.files[path] or b"") + b"\n"
     return commit
 
 
 @forged("frozen-plan", "wrong-files")
-def a_frozen_plan_that_is_no_plan(forgery: Forgery, story: Story) -> Written:
+def a_frozen_plan_that_is_no_plan(forgery: Forgery, history: History) -> Written:
     data = b"---\nformat: 1\n---\n"
     commit = forgery.find("checked", nth=-1)
     commit.files[f"frozen/{hashlib.sha256(data).hexdigest()[:12]}.md"] = data
@@ -495,26 +495,26 @@ def a_frozen_plan_that_is_no_plan(forgery: Forgery, story: Story) -> Written:
 
 
 @forged("frozen-plan")
-def a_plan_that_is_not_there(forgery: Forgery, story: Story) -> Written:
-    commit = forgery.find("claimed", story.first)
+def a_plan_that_is_not_there(forgery: Forgery, history: History) -> Written:
+    commit = forgery.find("claimed", history.first)
     del commit.files[commit.path("frozen/")]
     return commit
 
 
 @forged("wrong-fields", "frozen-plan")
-def another_plan_on_the_way(forgery: Forgery, story: Story) -> Written:
-    commit = forgery.find("advanced", story.first)
+def another_plan_on_the_way(forgery: Forgery, history: History) -> Written:
+    commit = forgery.find("advanced", history.first)
     for one in forgery.later(commit):
-        if one.trailer("Item") == story.first and one.trailer("Plan"):
+        if one.trailer("Item") == history.first and one.trailer("Plan"):
             one.say(Plan="0123456789ab")
     forgery.amend_item(commit, plan="0123456789ab")
     return commit
 
 
 @forged("pass-changed", "missing-check")
-def a_pass_that_stands_for_another_definition(forgery: Forgery, story: Story) -> Written:
+def a_pass_that_stands_for_another_definition(forgery: Forgery, history: History) -> Written:
     """The same record, of a command that always passes."""
-    commit = forgery.find("advanced", story.first)
+    commit = forgery.find("advanced", history.first)
     path = commit.path("checks/")
     record = Document.from_bytes(commit.files[path] or b"")
     commit.files[path] = record.set("command", "true").to_bytes()
@@ -522,10 +522,10 @@ def a_pass_that_stands_for_another_definition(forgery: Forgery, story: Story) ->
 
 
 @forged("pass-changed")
-def a_pass_rewritten_later(forgery: Forgery, story: Story) -> Written:
-    first = forgery.find("advanced", story.first)
+def a_pass_rewritten_later(forgery: Forgery, history: History) -> Written:
+    first = forgery.find("advanced", history.first)
     path = first.path("checks/")
-    commit = forgery.find("queued", story.second)
+    commit = forgery.find("queued", history.second)
     record = Document.from_bytes(first.files[path] or b"")
     commit.files[path] = record.set("seconds", 99).to_bytes()
     return commit
@@ -542,27 +542,27 @@ def pass_on(tree: str, command: str = CHECK) -> dict[str, bytes | None]:
 
 
 @forged("pass-without-run")
-def a_pass_on_a_tree_that_never_ran(forgery: Forgery, story: Story) -> Written:
-    commit = forgery.find("queued", story.second)
+def a_pass_on_a_tree_that_never_ran(forgery: Forgery, history: History) -> Written:
+    commit = forgery.find("queued", history.second)
     commit.files |= pass_on(EMPTY_TREE)
     return commit
 
 
 @forged("pass-without-run")
-def a_pass_on_a_tree_that_nobody_lands(forgery: Forgery, story: Story) -> Written:
+def a_pass_on_a_tree_that_nobody_lands(forgery: Forgery, history: History) -> Written:
     commit = forgery.find("checked", nth=-1)
     commit.files |= pass_on(EMPTY_TREE)
     return commit
 
 
 @forged("wrong-candidate")
-def another_candidate_named(forgery: Forgery, story: Story) -> Written:
-    return forgery.find("landed", story.second).say(Candidate="1" * 40)
+def another_candidate_named(forgery: Forgery, history: History) -> Written:
+    return forgery.find("landed", history.second).say(Candidate="1" * 40)
 
 
 @forged("wrong-candidate", "wrong-candidate", "wrong-candidate", "missing-check", "wrong-patch")
-def another_commit_landed_than_tested(forgery: Forgery, story: Story) -> Written:
-    commit = forgery.find("landed", story.second)
+def another_commit_landed_than_tested(forgery: Forgery, history: History) -> Written:
+    commit = forgery.find("landed", history.second)
     mine = forgery.repo.git("rev-parse", "main^")
     note = forgery.repo.git("notes", "--ref=gitmill", "show", "main")
     forgery.repo.git("notes", "--ref=gitmill", "add", "-f", "-m", note, mine)
@@ -571,11 +571,11 @@ def another_commit_landed_than_tested(forgery: Forgery, story: Story) -> Written
 
 
 @forged("landed-twice", "wrong-patch", "wrong-candidate", "missing-check")
-def a_commit_landed_twice(forgery: Forgery, story: Story) -> Written:
-    """The second task lands what the first has landed."""
-    old = forgery.find("landed", story.first)
-    commit = forgery.find("landed", story.second)
-    start = forgery.find("land-started", story.second)
+def a_commit_landed_twice(forgery: Forgery, history: History) -> Written:
+    """The second task lands the commit of the first."""
+    old = forgery.find("landed", history.first)
+    commit = forgery.find("landed", history.second)
+    start = forgery.find("land-started", history.second)
     landing = {
         "candidate": old.trailer("Candidate"), "onto": old.trailer("Onto"),
         "target": "refs/heads/main",
@@ -587,40 +587,44 @@ def a_commit_landed_twice(forgery: Forgery, story: Story) -> Written:
 
 
 @forged("wrong-undo")
-def an_undo_of_what_was_not_the_last(forgery: Forgery, story: Story) -> Written:
-    first = forgery.find("created", story.fourth).trailer("Id")
-    return forgery.find("unblocked", story.fourth).say(Undoes=first)
+def an_undo_of_what_was_not_the_last(forgery: Forgery, history: History) -> Written:
+    first = forgery.find("created", history.fourth).trailer("Id")
+    return forgery.find("unblocked", history.fourth).say(Undoes=first)
 
 
 @forged("wrong-undo")
-def an_undo_that_brings_something_new(forgery: Forgery, story: Story) -> Written:
-    return forgery.find("unblocked", story.fourth).set(title="Another")
+def an_undo_that_brings_something_new(forgery: Forgery, history: History) -> Written:
+    return forgery.find("unblocked", history.fourth).set(title="Another")
 
 
 @forged("not-reviewed", before="outcome")
-def a_landed_item_that_was_never_reviewed(forgery: Forgery, story: Story) -> Written:
-    a_review_left_out(forgery, story)
-    return forgery.find("landed", story.second)
+def a_landed_item_that_was_never_reviewed(forgery: Forgery, history: History) -> Written:
+    a_review_left_out(forgery, history)
+    return forgery.find("landed", history.second)
 
 
-# Where it no longer fits together, once something earlier is forged.
+# Events that no longer fit once an earlier one is forged.
 AFTERWARDS = ("checked", "landed")
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_forged_history_is_found_and_named(story: Story, name: str):
+def test_a_forged_history_is_found_and_named(history: History, name: str):
     forge, rules, before = CASES[name]
-    forgery = Forgery(story.repo)
-    blamed = forge(forgery, story)
+    forgery = Forgery(history.repo)
+    blamed = forge(forgery, history)
     forgery.write()
-    verified = verify(story.repo)
+    verified = verify(history.repo)
     assert not verified.holds
-    told = found(verified)
-    here = [rule for rule, commit in told if commit == forgery.oid(blamed)]
-    assert set(here) >= set(rules), verified.account.faults
+    violations = found(verified)
+    own = [rule for rule, commit in violations if commit == forgery.oid(blamed)]
+    assert set(own) >= set(rules), verified.report.faults
     late = {forgery.oid(one) for one in forgery.commits if one.trailer("Event") in AFTERWARDS}
-    elsewhere = {rule for rule, commit in told if commit not in late} - {*rules, before, "work-ref"}
-    assert not elsewhere, verified.account.faults
+    elsewhere = {rule for rule, commit in violations if commit not in late} - {
+        *rules,
+        before,
+        "work-ref",
+    }
+    assert not elsewhere, verified.report.faults
 
 
 def test_every_rule_has_a_history_that_breaks_it():
@@ -631,77 +635,81 @@ def test_every_rule_has_a_history_that_breaks_it():
 # -- refs, notes, the target -----------------------------------------------------------------------
 
 
-def landed_in(story: Story, item: str) -> str:
+def landed_in(history: History, item: str) -> str:
     """Return the state commit of the last landing of an item."""
-    return story.repo.git(
+    return history.repo.git(
         "log", "-1", "--format=%H", "--grep", f"^{item}: landed as", "gitmill/state"
     )
 
 
-def faults(story: Story) -> list[tuple[str, str, str]]:
-    return [(fault.rule, fault.commit, fault.item) for fault in verify(story.repo).account.faults]
+def faults(history: History) -> list[tuple[str, str, str]]:
+    return [(fault.rule, fault.commit, fault.item) for fault in verify(history.repo).report.faults]
 
 
 @pytest.mark.parametrize("key", ["checks", "patch", "reviews", "built_by", "attempts"])
-def test_an_edited_note_is_found_and_the_field_named(story: Story, key: str):
-    note = story.repo.git("notes", "--ref=gitmill", "show", "main")
+def test_an_edited_note_is_found_and_the_field_named(history: History, key: str):
+    note = history.repo.git("notes", "--ref=gitmill", "show", "main")
     forged = Document(note + "\n").set(key, ["eve"]).text
-    story.repo.git("notes", "--ref=gitmill", "add", "-f", "-F", "-", "main", stdin=forged.encode())
-    assert faults(story) == [("note", landed_in(story, story.second), story.second)]
-    told = verify(story.repo).account.faults[0].what
+    history.repo.git(
+        "notes", "--ref=gitmill", "add", "-f", "-F", "-", "main", stdin=forged.encode()
+    )
+    assert faults(history) == [("note", landed_in(history, history.second), history.second)]
+    what = verify(history.repo).report.faults[0].what
     assert (
-        told
-        == f"the note on {story.repo.git('rev-parse', '--short=10', 'main')} says otherwise: {key}"
+        what
+        == f"the note on {history.repo.git('rev-parse', '--short=10', 'main')} differs from the state in {key}"
     )
 
 
-def test_a_removed_note_is_found(story: Story):
-    story.repo.git("notes", "--ref=gitmill", "remove", "main")
-    assert faults(story) == [("note", landed_in(story, story.second), story.second)]
+def test_a_removed_note_is_found(history: History):
+    history.repo.git("notes", "--ref=gitmill", "remove", "main")
+    assert faults(history) == [("note", landed_in(history, history.second), history.second)]
 
 
-def test_a_history_cut_short_leaves_a_note_of_which_the_state_knows_nothing(story: Story):
-    story.repo.git("update-ref", STATE, f"{landed_in(story, story.second)}^")
-    story.repo.git("update-ref", "-d", f"refs/gitmill/candidate/{story.second}")
-    assert faults(story) == []  # as a landing that was killed half-way leaves it
-    story.repo.git("update-ref", STATE, f"{STATE}~3")
-    landed = story.repo.git("rev-parse", "main")
-    assert faults(story) == [("note", landed, story.second)]
+def test_a_truncated_history_leaves_a_note_that_the_state_does_not_know(history: History):
+    history.repo.git("update-ref", STATE, f"{landed_in(history, history.second)}^")
+    history.repo.git("update-ref", "-d", f"refs/gitmill/candidate/{history.second}")
+    assert faults(history) == []  # as a landing that was killed half-way leaves it
+    history.repo.git("update-ref", STATE, f"{STATE}~3")
+    landed = history.repo.git("rev-parse", "main")
+    assert faults(history) == [("note", landed, history.second)]
 
 
-def test_notes_that_a_rebase_has_copied_are_no_forgery(story: Story):
-    note = story.repo.git("notes", "--ref=gitmill", "show", "main") + "\n"
-    story.repo.git("notes", "--ref=gitmill", "add", "-F", "-", "main^", stdin=note.encode())
-    assert faults(story) == []
+def test_notes_copied_by_a_rebase_are_no_fault(history: History):
+    note = history.repo.git("notes", "--ref=gitmill", "show", "main") + "\n"
+    history.repo.git("notes", "--ref=gitmill", "add", "-F", "-", "main^", stdin=note.encode())
+    assert faults(history) == []
 
 
-def test_every_fault_of_a_history_is_told(story: Story):
-    forgery = Forgery(story.repo)
+def test_every_fault_of_a_history_is_reported(history: History):
+    forgery = Forgery(history.repo)
     blamed = [
-        another_status_before(forgery, story),
-        another_event_named_as_the_one_before(forgery, story),
-        a_check_that_did_not_pass(forgery, story),
+        another_status_before(forgery, history),
+        another_event_named_as_the_one_before(forgery, history),
+        a_check_that_did_not_pass(forgery, history),
     ]
     forgery.write()
-    told = {commit for _, commit in found(verify(story.repo))}
-    assert {forgery.oid(commit) for commit in blamed} <= told
+    commits = {commit for _, commit in found(verify(history.repo))}
+    assert {forgery.oid(commit) for commit in blamed} <= commits
 
 
-def test_a_target_set_back_is_found(story: Story):
-    story.repo.git("update-ref", "refs/heads/main", "main^")
-    assert faults(story) == [("not-on-target", landed_in(story, story.second), story.second)]
+def test_a_target_reset_to_an_earlier_commit_is_found(history: History):
+    history.repo.git("update-ref", "refs/heads/main", "main^")
+    assert faults(history) == [
+        ("not-on-target", landed_in(history, history.second), history.second)
+    ]
 
 
-def test_what_landed_may_be_gone_once_that_was_said(story: Story):
-    """A landing that an event has called reverted need not be on the target any more."""
-    forgery = Forgery(story.repo)
-    landed = forgery.find("landed", story.second)
+def test_a_landed_commit_may_be_missing_once_its_revert_is_recorded(history: History):
+    """A landing with a later `reverted` event need not be on the target."""
+    forgery = Forgery(history.repo)
+    landed = forgery.find("landed", history.second)
     document = landed.item.update(
         {"status": "waiting", "event": "feedfeedfeedfeed", "landed": None, "checked": None,
          "reviewed": None, "reverted": "1" * 40}
     )  # fmt: skip
     message = (
-        f"{story.second}: reverted\n\nGitmill-Item: {story.second}\nGitmill-Event: reverted\n"
+        f"{history.second}: reverted\n\nGitmill-Item: {history.second}\nGitmill-Event: reverted\n"
         f"Gitmill-Id: feedfeedfeedfeed\nGitmill-After: {landed.trailer('Id')}\n"
         f"Gitmill-From: landed\nGitmill-To: waiting\nGitmill-Stage: {landed.trailer('Stage')}\n"
         f"Gitmill-By: Ada <ada@example.com>\nGitmill-Plan: {landed.trailer('Plan')}\n"
@@ -709,25 +717,25 @@ def test_what_landed_may_be_gone_once_that_was_said(story: Story):
     files = {landed.document: document.to_bytes()}
     forgery.insert(landed, message=message, files=files)
     forgery.write()
-    story.repo.git("update-ref", "refs/heads/main", "main^")
-    assert faults(story) == []
+    history.repo.git("update-ref", "refs/heads/main", "main^")
+    assert faults(history) == []
 
 
-def test_a_moved_work_ref_is_found(story: Story):
-    tip = story.repo.git("rev-parse", "main")
-    story.repo.git("update-ref", f"refs/gitmill/work/{story.first}", tip)
-    assert faults(story) == [("work-ref", tip, story.first)]
+def test_a_moved_work_ref_is_found(history: History):
+    tip = history.repo.git("rev-parse", "main")
+    history.repo.git("update-ref", f"refs/gitmill/work/{history.first}", tip)
+    assert faults(history) == [("work-ref", tip, history.first)]
 
 
-def test_a_work_ref_of_nobody_is_found(story: Story):
-    tip = story.repo.git("rev-parse", "main")
-    story.repo.git("update-ref", "refs/gitmill/work/t-00000", tip)
-    assert faults(story) == [("work-ref", tip, "t-00000")]
+def test_a_work_ref_without_an_item_is_found(history: History):
+    tip = history.repo.git("rev-parse", "main")
+    history.repo.git("update-ref", "refs/gitmill/work/t-00000", tip)
+    assert faults(history) == [("work-ref", tip, "t-00000")]
 
 
-def test_a_candidate_with_other_content_is_another_patch(story: Story):
-    """Everything names the forged commit, target and notes too, and its patch still tells."""
-    repo, old = story.repo, story.repo.git("rev-parse", "main")
+def test_a_candidate_with_other_content_is_another_patch(history: History):
+    """Everything names the forged commit, even target and notes; its patch gives it away."""
+    repo, old = history.repo, history.repo.git("rev-parse", "main")
     oid = repo.git("hash-object", "-w", "--stdin", stdin=b"evil\n")
     tree = repo.git("mktree", stdin=f"{repo.git('ls-tree', 'main')}\n".replace(
         repo.git("rev-parse", "main:b.txt"), oid).encode())  # fmt: skip
@@ -749,37 +757,37 @@ def test_a_candidate_with_other_content_is_another_patch(story: Story):
     note = repo.git("notes", "--ref=gitmill", "show", old) + "\n"
     repo.git("update-ref", "refs/heads/main", new)
     repo.git("notes", "--ref=gitmill", "add", "-f", "-F", "-", new, stdin=note.encode())
-    told = [(rule, commit) for rule, commit, _ in faults(story)]
-    assert ("wrong-patch", forgery.oid(forgery.find("landed", story.second))) in told
+    violations = [(rule, commit) for rule, commit, _ in faults(history)]
+    assert ("wrong-patch", forgery.oid(forgery.find("landed", history.second))) in violations
 
 
 # -- by hand ---------------------------------------------------------------------------------------
 
 
-def by_hand(story: Story, where: str, change: Callable[[Document], Document]) -> Forgery:
-    """Append a commit as a person makes it."""
-    forgery = Forgery(story.repo)
-    document = story.repo.git("show", f"{STATE}:{where}") + "\n"
+def by_hand(history: History, where: str, change: Callable[[Document], Document]) -> Forgery:
+    """Append a commit by hand."""
+    forgery = Forgery(history.repo)
+    document = history.repo.git("show", f"{STATE}:{where}") + "\n"
     files: dict = {where: change(Document(document)).to_bytes()}
     forgery.insert(forgery.commits[-1], message="by hand\n", files=files)
     return forgery
 
 
-def test_a_hand_edit_that_was_not_taken_up_yet_is_a_notice(story: Story):
-    path = f"tasks/{story.third[2:4]}/{story.third}.md"
-    forgery = by_hand(story, path, lambda document: document.set("priority", 0))
+def test_a_hand_edit_that_is_not_applied_yet_is_a_notice(history: History):
+    path = f"tasks/{history.third[2:4]}/{history.third}.md"
+    forgery = by_hand(history, path, lambda document: document.set("priority", 0))
     forgery.write()
-    verified = verify(story.repo)
+    verified = verify(history.repo)
     assert verified.holds
-    (notice,) = verified.account.notices
+    (notice,) = verified.report.notices
     assert (notice.rule, notice.commit) == ("hand-edit", forgery.oids[-1])
     assert notice.what == f"changed by hand and not applied: {path}"
 
 
-def test_a_hand_edit_is_taken_up_by_the_event_that_follows(story: Story):
-    path = f"tasks/{story.third[2:4]}/{story.third}.md"
-    forgery = by_hand(story, path, lambda document: document.set("priority", 0))
-    hand, last = forgery.commits[-1], forgery.find("cancelled", story.third)
+def test_a_hand_edit_is_applied_by_the_next_event(history: History):
+    path = f"tasks/{history.third[2:4]}/{history.third}.md"
+    forgery = by_hand(history, path, lambda document: document.set("priority", 0))
+    hand, last = forgery.commits[-1], forgery.find("cancelled", history.third)
     document = Document.from_bytes(hand.files[path] or b"").set("event", "feedfeedfeedfeed")
     message = re.sub("Gitmill-(Event|Id|From|After).*\n", "", last.message) + (
         f"Gitmill-Event: edited\nGitmill-Id: feedfeedfeedfeed\nGitmill-From: cancelled\n"
@@ -787,108 +795,108 @@ def test_a_hand_edit_is_taken_up_by_the_event_that_follows(story: Story):
     )
     forgery.insert(hand, message=message, files={path: document.to_bytes()})
     forgery.write()
-    verified = verify(story.repo)
-    assert (verified.account.faults, verified.account.notices) == ([], [])
+    verified = verify(history.repo)
+    assert (verified.report.faults, verified.report.notices) == ([], [])
 
 
-def test_a_hand_edit_that_was_put_back_is_none(story: Story):
-    path = f"tasks/{story.third[2:4]}/{story.third}.md"
-    forgery = by_hand(story, path, lambda document: document.set("status", "landed"))
+def test_a_hand_edit_that_was_restored_does_not_count(history: History):
+    path = f"tasks/{history.third[2:4]}/{history.third}.md"
+    forgery = by_hand(history, path, lambda document: document.set("status", "landed"))
     message = "resumed\n\nGitmill-Event: resumed\nGitmill-Id: feedfeedfeedfeed\n"
-    back = forgery.find("cancelled", story.third).files[path]
+    back = forgery.find("cancelled", history.third).files[path]
     forgery.insert(forgery.commits[-1], message=message, files={path: back})
     forgery.write()
-    verified = verify(story.repo)
-    assert (verified.account.faults, verified.account.notices) == ([], [])
+    verified = verify(history.repo)
+    assert (verified.report.faults, verified.report.notices) == ([], [])
 
 
-def test_a_merge_by_hand_is_judged_by_what_it_changes(story: Story):
-    """As a pull request onto the state branch is merged."""
-    repo, path = story.repo, f"tasks/{story.third[2:4]}/{story.third}.md"
+def test_a_merge_by_hand_counts_as_its_difference_to_the_first_parent(history: History):
+    """A pull request onto the state branch is merged like this."""
+    repo, path = history.repo, f"tasks/{history.third[2:4]}/{history.third}.md"
     before = repo.git("rev-parse", STATE)
-    by_hand(story, path, lambda document: document.set("priority", 0)).write()
+    by_hand(history, path, lambda document: document.set("priority", 0)).write()
     side, tree = repo.git("rev-parse", STATE), repo.git("rev-parse", f"{STATE}^{{tree}}")
     merge = repo.git("commit-tree", tree, "-p", before, "-p", side, "-m", "Merge by hand")
     repo.git("update-ref", STATE, merge)
     verified = verify(repo)
     assert verified.holds
-    assert [(one.rule, one.commit) for one in verified.account.notices] == [("hand-edit", merge)]
+    assert [(one.rule, one.commit) for one in verified.report.notices] == [("hand-edit", merge)]
 
 
-def test_an_emergency_stop_by_hand_needs_nobody_to_take_it_up(story: Story):
-    by_hand(story, "control.md", lambda document: document.set("paused", True)).write()
-    verified = verify(story.repo)
-    assert (verified.account.faults, verified.account.notices) == ([], [])
+def test_an_emergency_stop_by_hand_needs_no_event(history: History):
+    by_hand(history, "control.md", lambda document: document.set("paused", True)).write()
+    verified = verify(history.repo)
+    assert (verified.report.faults, verified.report.notices) == ([], [])
 
 
 # -- what cannot be checked ------------------------------------------------------------------------
 
 
-def clone(story: Story, *more: str) -> Repo:
-    target = story.repo.path.parent / "clone"
-    story.repo.git("clone", "-q", *more, f"file://{story.repo.path}", str(target))
-    made = Repo(target)
-    made.git("update-ref", STATE, "refs/remotes/origin/gitmill/state")
-    return made
+def clone(history: History, *more: str) -> Repo:
+    target = history.repo.path.parent / "clone"
+    history.repo.git("clone", "-q", *more, f"file://{history.repo.path}", str(target))
+    copy = Repo(target)
+    copy.git("update-ref", STATE, "refs/remotes/origin/gitmill/state")
+    return copy
 
 
 def unknown(repo: Repo) -> list[str]:
     verified = verify(repo)
     assert not verified.holds
-    assert verified.account.faults == []
-    return [one.what for one in verified.account.unknown]
+    assert verified.report.faults == []
+    return [one.what for one in verified.report.unknown]
 
 
-def test_a_clone_without_notes_says_that_it_cannot_check_them(story: Story):
-    made = clone(story)
-    assert unknown(made) == ["there is no refs/notes/gitmill in this clone"] * 2
-    made.git("fetch", "-q", "origin", "refs/notes/gitmill:refs/notes/gitmill")
-    assert verify(made).holds
+def test_a_clone_without_notes_reports_that_it_cannot_check_them(history: History):
+    copy = clone(history)
+    assert unknown(copy) == ["there is no refs/notes/gitmill in this clone"] * 2
+    copy.git("fetch", "-q", "origin", "refs/notes/gitmill:refs/notes/gitmill")
+    assert verify(copy).holds
 
 
-def test_a_clone_without_work_says_that_it_cannot_check_it(story: Story):
-    mill = Mill.open(story.repo.path)
+def test_a_clone_without_work_refs_reports_that_it_cannot_check_them(history: History):
+    mill = Mill.open(history.repo.path)
     task = NewTask(title="Open", script="echo d > d.txt", criteria=["$ true"])
     new_task(mill, task, ready=True)
     run(mill, RunRequest(through="approved"), *_silent())
-    made = clone(story)
-    made.git("fetch", "-q", "origin", "refs/notes/gitmill:refs/notes/gitmill")
-    assert unknown(made) == ["there is no ref of work in this clone, and 1 open items have some"]
+    copy = clone(history)
+    copy.git("fetch", "-q", "origin", "refs/notes/gitmill:refs/notes/gitmill")
+    assert unknown(copy) == ["this clone has no work refs, but 1 open items have work"]
 
 
-def test_a_lost_work_ref_is_found(story: Story):
-    mill = Mill.open(story.repo.path)
+def test_a_lost_work_ref_is_found(history: History):
+    mill = Mill.open(history.repo.path)
     task = NewTask(title="Open", script="echo d > d.txt", criteria=["$ true"])
     item = new_task(mill, task, ready=True).id
     run(mill, RunRequest(through="approved"), *_silent())
-    commit = story.repo.git("rev-parse", f"refs/gitmill/work/{item}")
-    story.repo.git("update-ref", "-d", f"refs/gitmill/work/{item}")
-    assert faults(story) == [("work-ref", commit, item)]
+    commit = history.repo.git("rev-parse", f"refs/gitmill/work/{item}")
+    history.repo.git("update-ref", "-d", f"refs/gitmill/work/{item}")
+    assert faults(history) == [("work-ref", commit, item)]
 
 
-def test_a_shallow_clone_says_what_it_does_not_have(story: Story):
-    made = clone(story, "--depth", "5", "--no-single-branch")
-    made.git("fetch", "-q", "origin", "refs/notes/gitmill:refs/notes/gitmill")
-    told = unknown(made)
-    assert told[0] == "this state commit and all its ancestors are not in this clone"
-    assert verify(made).account.commits == 5
+def test_a_shallow_clone_reports_what_it_lacks(history: History):
+    copy = clone(history, "--depth", "5", "--no-single-branch")
+    copy.git("fetch", "-q", "origin", "refs/notes/gitmill:refs/notes/gitmill")
+    reasons = unknown(copy)
+    assert reasons[0] == "this state commit and all its ancestors are not in this clone"
+    assert verify(copy).report.commits == 5
 
 
-def test_a_partial_clone_fetches_nothing_and_says_so(story: Story):
-    story.repo.git("config", "uploadpack.allowFilter", "true")
-    made = clone(story, "--filter=blob:none", "--no-checkout")
-    made.git("fetch", "-q", "origin", "refs/notes/gitmill:refs/notes/gitmill")
-    before = made.git("count-objects", "-v")
-    assert unknown(made)
-    assert made.git("count-objects", "-v") == before
+def test_a_partial_clone_fetches_nothing_and_reports_it(history: History):
+    history.repo.git("config", "uploadpack.allowFilter", "true")
+    copy = clone(history, "--filter=blob:none", "--no-checkout")
+    copy.git("fetch", "-q", "origin", "refs/notes/gitmill:refs/notes/gitmill")
+    before = copy.git("count-objects", "-v")
+    assert unknown(copy)
+    assert copy.git("count-objects", "-v") == before
 
 
-def test_a_lost_object_is_not_fine(story: Story):
-    log = Forgery(story.repo).find("returned", story.first)
+def test_a_lost_object_cannot_be_checked(history: History):
+    log = Forgery(history.repo).find("returned", history.first)
     oid = log.trailer("Evidence")
-    (story.repo.git_dir / "objects" / oid[:2] / oid[2:]).unlink()
-    (told,) = unknown(story.repo)
-    assert told == f"there is no object {oid[:12]}; nothing after it was checked"
+    (history.repo.git_dir / "objects" / oid[:2] / oid[2:]).unlink()
+    (reason,) = unknown(history.repo)
+    assert reason == f"there is no object {oid[:12]}; nothing after it was checked"
 
 
 # -- the command -----------------------------------------------------------------------------------
@@ -902,67 +910,67 @@ def everything(folder: Path) -> dict[str, tuple[int, bytes]]:
     }
 
 
-def test_it_writes_nothing(story: Story):
-    before = everything(story.repo.path)
-    assert gitmill(story.repo.path, "fsck").code == 0
-    assert everything(story.repo.path) == before
+def test_it_writes_nothing(history: History):
+    before = everything(history.repo.path)
+    assert gitmill(history.repo.path, "fsck").code == 0
+    assert everything(history.repo.path) == before
 
 
-def test_it_does_not_take_up_what_hands_wrote(story: Story):
-    path = f"tasks/{story.third[2:4]}/{story.third}.md"
-    by_hand(story, path, lambda document: document.set("priority", 0)).write()
-    before = everything(story.repo.path)
-    said = gitmill(story.repo.path, "fsck")
-    assert (said.code, said.out.splitlines()[0].split()[0]) == (0, "notice[hand-edit]:")
-    assert everything(story.repo.path) == before
+def test_it_does_not_apply_hand_edits(history: History):
+    path = f"tasks/{history.third[2:4]}/{history.third}.md"
+    by_hand(history, path, lambda document: document.set("priority", 0)).write()
+    before = everything(history.repo.path)
+    result = gitmill(history.repo.path, "fsck")
+    assert (result.code, result.out.splitlines()[0].split()[0]) == (0, "notice[hand-edit]:")
+    assert everything(history.repo.path) == before
 
 
-def test_the_screen_of_a_clean_history(story: Story):
-    said = gitmill(story.repo.path, "fsck")
-    count = story.repo.git("rev-list", "--count", STATE)
-    assert (said.code, said.out, said.err) == (
+def test_the_screen_of_a_clean_history(history: History):
+    result = gitmill(history.repo.path, "fsck")
+    count = history.repo.git("rev-list", "--count", STATE)
+    assert (result.code, result.out, result.err) == (
         0, f"{count} commits, 4 items, 2 landings verified\n", "",
     )  # fmt: skip
 
 
-def test_the_screen_of_a_forged_history(story: Story):
-    forgery = Forgery(story.repo)
-    commit = another_event_named_as_the_one_before(forgery, story)
+def test_the_screen_of_a_forged_history(history: History):
+    forgery = Forgery(history.repo)
+    commit = another_event_named_as_the_one_before(forgery, history)
     old = commit.item.value("event")
     forgery.write()
-    blamed, before = forgery.oid(commit), forgery.find("approved", story.first).trailer("Id")
-    said = gitmill(story.repo.path, "fsck")
+    blamed, before = forgery.oid(commit), forgery.find("approved", history.first).trailer("Id")
+    result = gitmill(history.repo.path, "fsck")
     assert old != before
-    assert said.out.splitlines() == [
-        f"error[broken-chain]: {blamed[:10]} {story.first}: it names 0123456789abcdef as the event "
+    assert result.out.splitlines() == [
+        f"error[broken-chain]: {blamed[:10]} {history.first}: it names 0123456789abcdef as the event "
         f"before it, not {before}",
         f"{len(forgery.oids)} commits, 4 items, 2 landings verified, 1 errors",
     ]
-    assert said.err == f"next: `gitmill log {story.first}`, then `git show {blamed[:10]}`\n"
-    assert said.code == 1
+    assert result.err == f"next: `gitmill log {history.first}`, then `git show {blamed[:10]}`\n"
+    assert result.code == 1
 
 
-def test_the_json_of_a_forged_history(story: Story):
-    story.repo.git("notes", "--ref=gitmill", "remove", "main")
-    said = gitmill(story.repo.path, "fsck", "--json")
-    told = said.json
-    assert said.code == 1
-    assert told["schema"] == 1
-    assert (told["holds"], told["items"], told["landings"]) == (False, 4, 1)
-    short = story.repo.git("rev-parse", "--short=10", "main")
-    assert told["faults"] == [
-        {"rule": "note", "commit": landed_in(story, story.second), "item": story.second,
+def test_the_json_of_a_forged_history(history: History):
+    history.repo.git("notes", "--ref=gitmill", "remove", "main")
+    result = gitmill(history.repo.path, "fsck", "--json")
+    output = result.json
+    assert result.code == 1
+    assert output["schema"] == 1
+    assert (output["holds"], output["items"], output["landings"]) == (False, 4, 1)
+    short = history.repo.git("rev-parse", "--short=10", "main")
+    assert output["faults"] == [
+        {"rule": "note", "commit": landed_in(history, history.second), "item": history.second,
          "what": f"{short} has no note"},
     ]  # fmt: skip
-    assert told["unknown"] == told["notices"] == []
+    assert output["unknown"] == output["notices"] == []
 
 
-def test_a_rule_can_be_explained(story: Story):
-    assert gitmill(story.repo.path, "explain", "root").out.splitlines()[0] == (
+def test_a_rule_can_be_explained(history: History):
+    assert gitmill(history.repo.path, "explain", "root").out.splitlines()[0] == (
         "What `gitmill fsck` holds a history against:"
     )
-    told = gitmill(story.repo.path, "explain", "fsck").out
-    assert all(f"{rule:<22} {meaning}" in told for rule, meaning in RULES.items())
+    output = gitmill(history.repo.path, "explain", "fsck").out
+    assert all(f"{rule:<22} {meaning}" in output for rule, meaning in RULES.items())
 
 
 def test_the_page_has_every_rule_as_it_is():
@@ -974,7 +982,7 @@ def test_the_page_has_every_rule_as_it_is():
 # -- what gitmill itself wrote ---------------------------------------------------------------------
 
 
-def test_what_is_edited_during_a_landing_stands_in_its_note(sandbox: Sandbox):
+def test_an_edit_during_a_landing_is_in_its_note(sandbox: Sandbox):
     """The check itself edits the task, as a person would from another terminal."""
     repo = sandbox.repo(files={"a.txt": "a\n"})
     repo.unfence()

@@ -1,4 +1,4 @@
-"""Undo: the opposite is appended, the item stands as it did, and nothing is ever removed."""
+"""Undo appends the opposite, restores the item, and never removes anything."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def item(repo: Repo, task: str) -> dict:
 
 
 def document(repo: Repo, task: str) -> dict:
-    """Return what the document says, without what every event writes anew."""
+    """Return the fields of the document, without those that every event writes."""
     text = repo.git("show", f"gitmill/state:tasks/{task[2:4]}/{task}.md") + "\n"
     parsed = Document(text)
     fields = {key: parsed.value(key) for key in parsed.fields if key not in BOOKS}
@@ -38,12 +38,12 @@ def document(repo: Repo, task: str) -> dict:
 
 
 def events(repo: Repo, task: str) -> list[str]:
-    told = gitmill(repo.path, "log", task, "--json").json["events"]
-    return [event["event"] for event in told[::-1]]
+    entries = gitmill(repo.path, "log", task, "--json").json["events"]
+    return [entry["event"] for entry in entries[::-1]]
 
 
-def undone(repo: Repo, task: str, said: str) -> None:
-    """Undo the last event of a task: this one was said, and the history only grew."""
+def undone(repo: Repo, task: str, event: str) -> None:
+    """Undo the last event of a task; `event` was recorded, and the history only grew."""
     tip = repo.git("rev-parse", "gitmill/state")
     runs = repo.git("ls-tree", "-r", "--name-only", tip, "runs").splitlines()
     done = gitmill(repo.path, "undo", task)
@@ -53,21 +53,21 @@ def undone(repo: Repo, task: str, said: str) -> None:
         repo.git("ls-tree", "-r", "--name-only", "gitmill/state", "runs").splitlines()
     )
     last, *earlier = gitmill(repo.path, "log", task, "--json").json["events"]
-    assert last["event"] == said
-    assert set(last["undoes"].split()) <= {event["id"] for event in earlier}
+    assert last["event"] == event
+    assert set(last["undoes"].split()) <= {entry["id"] for entry in earlier}
 
 
 def waiting(repo: Repo) -> str:
-    """Make a task that waits for a person's judgement of its work."""
+    """Make a task whose work waits for a person's review."""
     task = new_task(repo.path, "Judge", "echo x >> a.txt", "--criterion", "prose")
     assert gitmill(repo.path, "run", task).code == 3
     return task
 
 
-def test_what_was_typed_is_taken_back_one_step_after_the_other(repo: Repo):
-    said = gitmill(repo.path, "task", "new", "Typo", "--script", "true",
+def test_typed_commands_are_undone_one_after_the_other(repo: Repo):
+    result = gitmill(repo.path, "task", "new", "Typo", "--script", "true",
                    "--criterion", "$ true", "-m", "Why.")  # fmt: skip
-    task = said.out.strip()
+    task = result.out.strip()
     draft = document(repo, task)
     gitmill(repo.path, "task", "edit", task, "--title", "Other", "-m", "Else.", "--label", "x")
     edited = document(repo, task)
@@ -86,13 +86,13 @@ def test_what_was_typed_is_taken_back_one_step_after_the_other(repo: Repo):
     assert events(repo, task) == ["created", "edited", "readied", "undone", "edited", "cancelled"]
     assert gitmill(repo.path, "undo", task).plain() == (
         1, "",
-        "error[cannot-undo]: nothing of T1 is left to undo\n"
-        "hint: its whole story: `gitmill log T1`\n",
+        "error[cannot-undo]: T1 has no event left to undo\n"
+        "hint: see its whole history with `gitmill log T1`\n",
     )  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("before", "decision", "said"),
+    ("before", "decision", "event"),
     [
         ("waiting", ["approve"], "undone"),
         ("waiting", ["return", "-m", "no"], "undone"),
@@ -113,7 +113,7 @@ def test_what_was_typed_is_taken_back_one_step_after_the_other(repo: Repo):
     ],
     ids=lambda value: value if isinstance(value, str) else value[0],
 )
-def test_a_decision_is_taken_back_with_everything_it_changed(repo: Repo, before, decision, said):
+def test_a_decision_is_undone_with_everything_it_changed(repo: Repo, before, decision, event):
     if before == "waiting":
         task = waiting(repo)
     else:
@@ -126,11 +126,11 @@ def test_a_decision_is_taken_back_with_everything_it_changed(repo: Repo, before,
     assert was["status"] == before
     assert gitmill(repo.path, "task", verb, task, *decision[1:]).code == 0
     assert document(repo, task) != was
-    undone(repo, task, said)
+    undone(repo, task, event)
     assert document(repo, task) == was
 
 
-def test_a_decision_taken_back_can_be_decided_otherwise(repo: Repo):
+def test_an_undone_decision_can_be_made_differently(repo: Repo):
     task = waiting(repo)
     assert gitmill(repo.path, "task", "approve", task).code == 0
     assert gitmill(repo.path, "queue", "add", task).code == 0
@@ -145,7 +145,7 @@ def test_a_decision_taken_back_can_be_decided_otherwise(repo: Repo):
     ]  # fmt: skip
 
 
-def test_what_an_agent_did_is_taken_back_with_its_claim_and_its_work_is_kept(repo: Repo):
+def test_an_attempt_is_undone_with_its_claim_and_its_work_is_rescued(repo: Repo):
     task = new_task(repo.path, "Built", "echo x >> a.txt", "--criterion", "prose")
     ready = document(repo, task)
     assert gitmill(repo.path, "run", task).code == 3
@@ -163,18 +163,18 @@ def test_what_an_agent_did_is_taken_back_with_its_claim_and_its_work_is_kept(rep
     assert item(repo, task)["attempt"] == 4
 
 
-def test_a_yes_of_a_review_can_be_taken_back_before_it_lands(repo: Repo):
+def test_an_approval_by_a_review_can_be_undone_before_the_landing(repo: Repo):
     task = new_task(repo.path, "Approved", "echo x >> a.txt")
     assert gitmill(repo.path, "run", task, "--through", "approved").code == 0
     undone(repo, task, "undone")
-    stands = item(repo, task)
-    assert (stands["status"], stands["stage"], stands["reviewed"]) == ("ready", "review", [])
+    current = item(repo, task)
+    assert (current["status"], current["stage"], current["reviewed"]) == ("ready", "review", [])
     assert gitmill(repo.path, "queue", "land", task).code == 1
     assert gitmill(repo.path, "run").code == 0
     assert item(repo, task)["status"] == "landed"
 
 
-def test_an_attempt_given_back_keeps_what_a_person_edited_while_it_ran(repo: Repo):
+def test_an_undone_attempt_keeps_edits_by_a_person_while_it_ran(repo: Repo):
     repo.unfence()
     task = new_task(repo.path, "Edited", "true")
     mine = f'cd {repo.path} && {sys.executable} -m gitmill task edit {task} --priority "$GITMILL_ATTEMPT"'
@@ -182,26 +182,26 @@ def test_an_attempt_given_back_keeps_what_a_person_edited_while_it_ran(repo: Rep
     assert gitmill(repo.path, "run", task).code == 1
     assert events(repo, task)[-3:] == ["claimed", "edited", "blocked"]
     assert gitmill(repo.path, "undo", task).code == 0
-    stands = item(repo, task)
-    assert (stands["status"], stands["counters"]) == ("ready", {"build": 2})
-    assert stands["priority"] == 3
+    current = item(repo, task)
+    assert (current["status"], current["counters"]) == ("ready", {"build": 2})
+    assert current["priority"] == 3
     undone(repo, task, "edited")  # that edit still counts, so it is the next to go
     assert item(repo, task)["priority"] == 2
 
 
-def test_work_that_was_pruned_does_not_count_again(repo: Repo):
+def test_pruned_work_cannot_be_restored(repo: Repo):
     task = waiting(repo)
     work = item(repo, task)["work"]
     assert gitmill(repo.path, "task", "reopen", task).code == 0
     Path(repo.git_dir, "objects", work[:2], work[2:]).unlink()
     tip = repo.git("rev-parse", "gitmill/state")
-    said = gitmill(repo.path, "undo", task)
-    assert said.code == 1
-    assert "the work that it had is not in this repository any more" in said.err
+    result = gitmill(repo.path, "undo", task)
+    assert result.code == 1
+    assert "its earlier work is no longer in this repository" in result.err
     assert repo.git("rev-parse", "gitmill/state") == tip
 
 
-def test_a_blocked_task_gets_the_attempt_back_that_used_it_up(repo: Repo):
+def test_the_undo_of_a_block_restores_the_last_attempt(repo: Repo):
     task = new_task(repo.path, "Fails", "exit 3")
     assert gitmill(repo.path, "run", task).code == 1
     undone(repo, task, "unblocked")
@@ -210,7 +210,7 @@ def test_a_blocked_task_gets_the_attempt_back_that_used_it_up(repo: Repo):
     assert item(repo, task)["attempt"] == 3
 
 
-def test_a_pause_is_undone_like_anything(repo: Repo):
+def test_a_pause_can_be_undone(repo: Repo):
     gitmill(repo.path, "pause", "-m", "lunch")
     new_task(repo.path, "Meanwhile", "true")
     for _ in range(2):
@@ -222,7 +222,7 @@ def test_a_pause_is_undone_like_anything(repo: Repo):
     )  # fmt: skip
     assert "lunch" in control
     assert "lunch" not in repo.git("show", "gitmill/state:control.md")
-    assert gitmill(repo.path, "undo").code == 1  # nothing of one's own is left
+    assert gitmill(repo.path, "undo").code == 1  # no own event is left
     gitmill(repo.path, "queue", "pause", "-m", "one")
     other = {"GIT_COMMITTER_NAME": "Bo", "GIT_COMMITTER_EMAIL": "bo@example.com"}
     gitmill(repo.path, "queue", "pause", "-m", "two", env=other)
@@ -232,60 +232,60 @@ def test_a_pause_is_undone_like_anything(repo: Repo):
 # -- what cannot be undone -------------------------------------------------------------------------
 
 
-def test_what_runs_is_not_undone(repo: Repo):
+def test_a_running_item_cannot_be_undone(repo: Repo):
     repo.unfence()
-    word = repo.path.parent / "said"
+    file = repo.path.parent / "output"
     task = new_task(repo.path, "Runs", "true")
-    script = f"cd {repo.path}; {sys.executable} -m gitmill undo {task} 2> {word} || echo $? >> {word}; exit 3"
+    script = f"cd {repo.path}; {sys.executable} -m gitmill undo {task} 2> {file} || echo $? >> {file}; exit 3"
     gitmill(repo.path, "task", "edit", task, "--script", script)
     gitmill(repo.path, "run", task, "-n", "1")
-    said = word.read_text()
-    assert said.startswith(f"error[leased]: {task} is being worked on\n")
-    assert said.endswith("hint: end it with `gitmill stop`\n4\n")
+    output = file.read_text()
+    assert output.startswith(f"error[leased]: {task} is being worked on\n")
+    assert output.endswith("hint: end it with `gitmill stop`\n4\n")
 
 
-def test_what_a_dead_process_holds_is_recovered_first(repo: Repo):
+def test_a_lease_of_a_dead_process_is_recovered_first(repo: Repo):
     repo.unfence()
     task = new_task(repo.path, "Dies", "kill -9 $(cut -d' ' -f4 /proc/$PPID/stat); sleep 60")
     assert gitmill(repo.path, "run", task).code == -9
-    said = gitmill(repo.path, "undo", task)
-    assert said.code == 4
-    assert "hint: its process is gone: `gitmill recover`" in said.err
+    result = gitmill(repo.path, "undo", task)
+    assert result.code == 4
+    assert "hint: its process is dead, so run `gitmill recover`" in result.err
     assert gitmill(repo.path, "recover").code == 0
     assert gitmill(repo.path, "undo", task).code == 1
 
 
-def test_what_is_being_landed_is_not_undone_and_a_wish_to_cancel_is(repo: Repo):
+def test_a_landing_item_cannot_be_undone_but_a_cancel_request_can(repo: Repo):
     repo.unfence()
-    word = repo.path.parent / "said"
+    file = repo.path.parent / "output"
     task = new_task(repo.path, "Lands", "echo x >> a.txt", "--criterion", "$ true")
     assert gitmill(repo.path, "run", task, "--through", "approved").code == 0
     mine = f"cd {repo.path}; {sys.executable} -m gitmill"
     check = (
-        f"{mine} undo {task} 2> {word} || echo $? >> {word}; {mine} task cancel {task};"
-        f" {mine} undo {task} 2>> {word}; cd -"
+        f"{mine} undo {task} 2> {file} || echo $? >> {file}; {mine} task cancel {task};"
+        f" {mine} undo {task} 2>> {file}; cd -"
     )
     repo.commit({".gitmill/config.toml": f"[checks]\ntest = '''{check}'''\n"})
     assert gitmill(repo.path, "queue", "land").code == 0
-    said = word.read_text()
-    assert said.startswith(f"error[leased]: {task} is being landed\n")
-    assert "hint: wait until that has ended: `gitmill queue`\n4\n" in said
-    assert f"undoing {task}: cancel requested (Ada)" in said
+    output = file.read_text()
+    assert output.startswith(f"error[leased]: {task} is being landed\n")
+    assert "hint: wait for the landing to end; watch it with `gitmill queue`\n4\n" in output
+    assert f"undoing {task}: cancel requested (Ada)" in output
     assert item(repo, task)["status"] == "landed"
 
 
-def test_what_another_person_has_taken_is_theirs(repo: Repo):
+def test_an_item_taken_by_another_person_cannot_be_undone(repo: Repo):
     task = new_task(repo.path, "Theirs", "true")
     other = {"GIT_COMMITTER_NAME": "Bo", "GIT_COMMITTER_EMAIL": "bo@example.com"}
     assert gitmill(repo.path, "task", "take", task, env=other).code == 0
     assert gitmill(repo.path, "undo", task).plain() == (
         4, "",
-        "error[leased]: somebody else has taken T1\n"
+        "error[leased]: T1 is taken by someone else\n"
         "    Bo <bo@example.com> holds it\nhint: see `gitmill task show T1`\n",
     )  # fmt: skip
 
 
-def test_what_cost_nothing_is_not_undone_and_the_next_command_is_named(repo: Repo):
+def test_a_release_cannot_be_undone_and_the_hint_names_a_command(repo: Repo):
     task = new_task(repo.path, "Broken", "true")
     repo.commit(
         {".gitmill/config.toml": "[checks]\ntest = 'true'\n[worktree]\nsetup = ['exit 9']\n"}
@@ -296,7 +296,7 @@ def test_what_cost_nothing_is_not_undone_and_the_next_command_is_named(repo: Rep
         1, "",
         "error[cannot-undo]: the last event of T1 is released, which cannot be undone\n"
         "    T1: build given back, the set-up failed\n"
-        "hint: take it out with `gitmill task block T1 -m WHY`\n",
+        "hint: block it with `gitmill task block T1 -m WHY`\n",
     )  # fmt: skip
 
 
@@ -315,7 +315,7 @@ def test_a_commit_by_hand_is_an_event_that_can_be_undone(repo: Repo):
 
 
 @pytest.mark.forges
-def test_trailers_that_mean_nothing_are_no_event_to_undo(repo: Repo):
+def test_meaningless_trailers_cannot_be_undone(repo: Repo):
     task = new_task(repo.path, "Odd", "true")
     tree, tip = (repo.git("rev-parse", f"gitmill/state{end}") for end in ("^{tree}", ""))
     trailers = f"Gitmill-Item: {task}\nGitmill-Event: readied\nGitmill-Id: x\nGitmill-To: odd\n"
@@ -324,7 +324,7 @@ def test_trailers_that_mean_nothing_are_no_event_to_undo(repo: Repo):
     assert gitmill(repo.path, "undo", task).code == 1
 
 
-def test_an_undo_that_would_close_a_circle_is_refused(repo: Repo):
+def test_an_undo_that_would_close_a_dependency_cycle_is_refused(repo: Repo):
     first = new_task(repo.path, "First", "true")
     second = new_task(repo.path, "Second", "true", "--after", first)
     assert gitmill(repo.path, "task", "edit", second, "--after", "").code == 0
@@ -333,7 +333,7 @@ def test_an_undo_that_would_close_a_circle_is_refused(repo: Repo):
     assert item(repo, second)["after"] == []
 
 
-def test_without_a_name_it_is_ones_own_last_event(repo: Repo):
+def test_without_an_id_it_undoes_the_users_own_last_event(repo: Repo):
     mine = new_task(repo.path, "Mine", "true")
     other = {"GIT_COMMITTER_NAME": "Bo", "GIT_COMMITTER_EMAIL": "bo@example.com"}
     theirs = gitmill(repo.path, "task", "new", "Theirs", "--criterion", "$ true", env=other)
@@ -347,15 +347,15 @@ def test_without_a_name_it_is_ones_own_last_event(repo: Repo):
     )  # fmt: skip
 
 
-def test_it_stops_at_what_came_meanwhile(repo: Repo):
-    """Between looking and writing somebody else may go on with the item."""
+def test_an_undo_fails_when_another_event_came_first(repo: Repo):
+    """Another person may change the item between the read and the write."""
     from gitmill.errors import CannotUndoError
     from gitmill.history import undo, undo_target
     from gitmill.mill import Mill
 
     task = new_task(repo.path, "Race", "true")
     mill = Mill.open(repo.path)
-    found = undo_target.last_of(mill, task)
+    found = undo_target.target_for_item(mill, task)
     commit = mill.store.commit
 
     def slow(*builds):
@@ -364,7 +364,7 @@ def test_it_stops_at_what_came_meanwhile(repo: Repo):
 
     mill.store.commit = slow
     with pytest.raises(CannotUndoError) as refused:
-        undo.take_back(mill, found)
+        undo.undo_event(mill, found)
     assert refused.value.evidence == (f"{task}: cancelled (Ada)",)
     assert item(repo, task)["status"] == "cancelled"
 
@@ -374,25 +374,25 @@ def test_it_stops_at_what_came_meanwhile(repo: Repo):
 
 def landed(repo: Repo, script: str = "echo x >> b.txt", *more: str) -> str:
     task = new_task(repo.path, "Change", script, *more)
-    said = gitmill(repo.path, "run", task)
-    assert said.code == 0, said.err
+    result = gitmill(repo.path, "run", task)
+    assert result.code == 0, result.err
     return task
 
 
-def test_a_landing_is_undone_by_landing_its_opposite(repo: Repo):
+def test_a_landing_is_undone_by_landing_its_reverse(repo: Repo):
     task = landed(repo)
     commit = item(repo, task)["landed"]
     later = landed(repo, "sed -i s/2/two/ a.txt")
     (repo.path / "mine.txt").write_text("mine\n")
-    said = gitmill(repo.path, "undo", task)
-    assert said.plain() == (
+    result = gitmill(repo.path, "undo", task)
+    assert result.plain() == (
         0, "T1\n",
         "undoing T1: landed as HASH\nT2 takes T1 back and lands now\n"
         "T2  land ................. landed    Revert: Change\n"
         "T2 is landed as HASH; T1 is waiting\n"
         "next: `gitmill task reopen T1`, then `gitmill task cancel T1`\n",
     )  # fmt: skip
-    back = said.out.strip()
+    back = result.out.strip()
     assert repo.git("log", "-1", "--format=%B", "main") == (
         f"Revert: Change\n\nThis reverts commit {commit}.\n\nGitmill-Item: {back}\n"
     )
@@ -407,20 +407,20 @@ def test_a_landing_is_undone_by_landing_its_opposite(repo: Repo):
         "created", "readied", "claimed", "approved", "queued", "land-started", "landed",
     ]  # fmt: skip
     assert f'item: "{back}"' in repo.git("notes", "--ref=gitmill", "show", "main")
-    stands = item(repo, task)
-    assert (stands["status"], stands["reverted"]) == ("waiting", made["landed"])
-    assert not stands.get("landed")
+    current = item(repo, task)
+    assert (current["status"], current["reverted"]) == ("waiting", made["landed"])
+    assert not current.get("landed")
 
 
-def test_reverted_work_does_not_come_back_by_a_yes(repo: Repo):
+def test_reverted_work_cannot_be_approved_again(repo: Repo):
     task = landed(repo)
     assert gitmill(repo.path, "undo", task).code == 0
     assert gitmill(repo.path, "task", "approve", task).plain() == (
         1, "",
         "error[illegal-transition]: T1 was reverted, so it cannot be approved\n"
         "    its commit HASH was reverted by HASH\n"
-        "hint: begin it again with `gitmill task reopen T1`\n"
-        "hint: or give it up with `gitmill task cancel T1`\n",
+        "hint: reopen it with `gitmill task reopen T1`\n"
+        "hint: or cancel it with `gitmill task cancel T1`\n",
     )  # fmt: skip
     assert gitmill(repo.path, "run").code == 5
     assert repo.git("show", "main:b.txt") == "b"
@@ -439,7 +439,7 @@ def test_a_revert_can_be_undone_too(repo: Repo):
         1, "",
         "error[cannot-undo]: your last event cannot be undone, and the one before it is a landing\n"
         "    T1: reverted by HASH\n    T2: landed as HASH\n"
-        "hint: name it to take it back: `gitmill undo T2`\n",
+        "hint: name it to revert it: `gitmill undo T2`\n",
     )  # fmt: skip
     again = gitmill(repo.path, "undo", back)
     assert again.code == 0, again.err
@@ -448,7 +448,7 @@ def test_a_revert_can_be_undone_too(repo: Repo):
 
 
 @pytest.mark.forges
-def test_what_was_reopened_has_landed_again_only_where_it_still_has(repo: Repo):
+def test_the_undo_of_a_reopen_requires_the_landed_commit_on_the_target(repo: Repo):
     task = landed(repo)
     was, since = document(repo, task), item(repo, task)["since"]
     while f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}" == since:
@@ -459,9 +459,9 @@ def test_what_was_reopened_has_landed_again_only_where_it_still_has(repo: Repo):
     assert item(repo, task)["since"] == since  # it did not land just now
     assert gitmill(repo.path, "task", "reopen", task).code == 0
     repo.git("reset", "-q", "--hard", "main~1")
-    said = gitmill(repo.path, "undo", task)
-    assert said.code == 1
-    assert re.search("it had landed as [0-9a-f]{10}, which is not on main\n", said.err)
+    result = gitmill(repo.path, "undo", task)
+    assert result.code == 1
+    assert re.search("it landed as [0-9a-f]{10}, which is not on main\n", result.err)
     assert item(repo, task)["status"] == "ready"
 
 
@@ -472,21 +472,21 @@ def test_a_conflict_names_the_files_and_changes_nothing(repo: Repo):
     assert gitmill(repo.path, "undo", task).plain() == (
         3, "",
         "undoing T1: landed as HASH\n"
-        "error[revert-conflict]: taking T1 back conflicts with what landed later; nothing was "
+        "error[revert-conflict]: the revert of T1 conflicts with later landings; nothing was "
         "changed\n    a.txt\n"
-        "hint: revert it by hand: `git revert HASH`; `gitmill recover` notices it\n"
-        "hint: or describe what is to be: `gitmill task new`\n",
+        "hint: revert it by hand with `git revert HASH`; `gitmill recover` detects it\n"
+        "hint: or describe the result you want with `gitmill task new`\n",
     )  # fmt: skip
     assert repo.git("for-each-ref") == refs
 
 
-def test_a_red_revert_is_sent_back_and_can_be_tried_again(repo: Repo):
+def test_a_revert_that_fails_a_check_is_sent_back_and_can_be_tried_again(repo: Repo):
     task = landed(repo, "echo x >> b.txt")
     repo.commit({".gitmill/config.toml": "[checks]\ntest = 'grep -q x b.txt'\n"}, "b needs x")
-    said = gitmill(repo.path, "undo", task)
-    assert said.code == 3
-    back = said.out.strip()
-    assert "check test failed" in said.err
+    result = gitmill(repo.path, "undo", task)
+    assert result.code == 3
+    back = result.out.strip()
+    assert "check test failed" in result.err
     assert (item(repo, task)["status"], item(repo, back)["status"]) == ("landed", "ready")
     assert events(repo, back)[-1] == "ejected"
     repo.commit({".gitmill/config.toml": "[checks]\ntest = 'true'\n"}, "it does not")
@@ -495,7 +495,7 @@ def test_a_red_revert_is_sent_back_and_can_be_tried_again(repo: Repo):
     assert item(repo, task)["status"] == "waiting"
 
 
-def test_a_revert_that_was_tried_often_is_undone_as_one(repo: Repo):
+def test_a_revert_of_several_tries_is_undone_in_one_step(repo: Repo):
     task = landed(repo, "echo x >> b.txt")
     repo.commit({".gitmill/config.toml": "[checks]\ntest = 'grep -q x b.txt'\n"}, "b needs x")
     for _ in range(3):
@@ -509,9 +509,9 @@ def test_a_revert_that_was_tried_often_is_undone_as_one(repo: Repo):
 
 def test_a_revert_stops_before_the_landing_and_is_itself_undone(repo: Repo):
     task = landed(repo)
-    said = gitmill(repo.path, "undo", task, "--through", "approved", "--json")
-    back = said.json["revert"]["id"]
-    assert said.code == 0
+    result = gitmill(repo.path, "undo", task, "--through", "approved", "--json")
+    back = result.json["revert"]["id"]
+    assert result.code == 0
     assert (item(repo, back)["status"], item(repo, task)["status"]) == ("approved", "landed")
     assert (
         gitmill(repo.path, "undo").plain()[2].endswith("T1 is cancelled\nnext: `gitmill status`\n")
@@ -529,21 +529,21 @@ def test_a_paused_queue_and_auto_off_leave_the_revert_approved(repo: Repo):
     assert gitmill(repo.path, "undo", task).code == 3
     assert gitmill(repo.path, "queue", "resume").code == 0
     repo.commit({".gitmill/config.toml": "[checks]\ntest = 'true'\n[land]\nauto = false\n"})
-    said = gitmill(repo.path, "undo", task)
-    assert (said.code, item(repo, task)["status"]) == (0, "landed")
-    assert "next: `gitmill queue land`" in said.err
+    result = gitmill(repo.path, "undo", task)
+    assert (result.code, item(repo, task)["status"]) == (0, "landed")
+    assert "next: `gitmill queue land`" in result.err
     assert gitmill(repo.path, "queue", "land").code == 0
     assert item(repo, task)["status"] == "waiting"
 
 
-def test_a_revert_needs_something_that_could_go_red(sandbox: Sandbox):
+def test_a_revert_needs_a_check_or_a_command_criterion(sandbox: Sandbox):
     repo = sandbox.repo(name="bare", files={"b.txt": "b\n"})
     assert gitmill(repo.path, "init").code == 0
     (repo.path / ".gitmill/config.toml").unlink(missing_ok=True)
     task = landed(repo, "echo x >> b.txt", "--criterion", "$ grep -q x b.txt")
-    said = gitmill(repo.path, "undo", task)
-    assert said.code == 1
-    assert f"gitmill undo {task} --criterion '$ python -m pytest -q'" in said.err
+    result = gitmill(repo.path, "undo", task)
+    assert result.code == 1
+    assert f"gitmill undo {task} --criterion '$ python -m pytest -q'" in result.err
     assert gitmill(repo.path, "undo", task, "--criterion", "$ ! grep -q x b.txt").code == 0
     assert repo.git("show", "main:b.txt") == "b"
 
@@ -571,14 +571,14 @@ def test_a_landing_is_undone_in_a_repository_that_libgit2_cannot_open(sandbox: S
 
 
 @pytest.mark.forges
-def test_two_clones_that_undo_at_once_make_one_item(repo: Repo, sandbox: Sandbox):
-    """The id of a revert is of the landed commit, whoever makes it."""
+def test_two_clones_that_revert_the_same_landing_make_one_item(repo: Repo, sandbox: Sandbox):
+    """The id of a revert depends only on the landed commit."""
     task = landed(repo)
     clone = Repo(sandbox.root / "clone")
     repo.git("clone", "-q", str(repo.path), str(clone.path))
     clone.git("fetch", "-q", "origin", "refs/heads/gitmill/state:refs/heads/gitmill/state")
-    here, there = (gitmill(one.path, "undo", task).out.strip() for one in (repo, clone))
-    assert here == there != ""
+    first, second = (gitmill(at.path, "undo", task).out.strip() for at in (repo, clone))
+    assert first == second != ""
 
 
 # -- reverts by hand -------------------------------------------------------------------------------
@@ -590,30 +590,30 @@ def by_hand(repo: Repo, *args: str) -> str:
 
 
 @pytest.mark.parametrize("how", [["recover"], ["run"], ["queue", "land"]], ids=" ".join)
-def test_a_revert_by_hand_is_noticed(repo: Repo, how: list[str]):
+def test_a_revert_by_hand_is_detected(repo: Repo, how: list[str]):
     task = landed(repo)
     sha = by_hand(repo, item(repo, task)["landed"])
     gitmill(repo.path, *how)
-    stands = item(repo, task)
-    assert (stands["status"], stands["reverted"]) == ("waiting", sha)
-    told = gitmill(repo.path, "log", task, "-n", "1", "--json").json["events"][0]
-    assert (told["event"], told["by"]) == ("reverted", "Ada <ada@example.com>")
+    current = item(repo, task)
+    assert (current["status"], current["reverted"]) == ("waiting", sha)
+    last = gitmill(repo.path, "log", task, "-n", "1", "--json").json["events"][0]
+    assert (last["event"], last["by"]) == ("reverted", "Ada <ada@example.com>")
     tip = repo.git("rev-parse", "gitmill/state")
     assert gitmill(repo.path, "recover").out == ""
     assert repo.git("rev-parse", "gitmill/state") == tip
 
 
-def test_what_was_reverted_by_hand_is_not_undone_again(repo: Repo):
+def test_a_landing_reverted_by_hand_cannot_be_undone(repo: Repo):
     task = landed(repo)
     by_hand(repo, item(repo, task)["landed"])
     tip = repo.git("rev-parse", "main")
-    said = gitmill(repo.path, "undo", task)
-    assert said.code == 1
-    assert f"the last event of {task} is reverted, which cannot be undone" in said.err
+    result = gitmill(repo.path, "undo", task)
+    assert result.code == 1
+    assert f"the last event of {task} is reverted, which cannot be undone" in result.err
     assert repo.git("rev-parse", "main") == tip
 
 
-def test_the_mark_of_what_was_seen_is_disposable(repo: Repo):
+def test_the_mark_of_the_last_search_is_disposable(repo: Repo):
     first = landed(repo)
     gitmill(repo.path, "recover")
     by_hand(repo, item(repo, first)["landed"])
@@ -629,31 +629,31 @@ def test_the_mark_of_what_was_seen_is_disposable(repo: Repo):
     assert item(repo, second)["status"] == "waiting"
 
 
-def test_what_we_landed_ourselves_is_not_looked_through(repo: Repo):
-    """So a run that only lands costs no git process for it; a commit in between is found."""
+def test_our_own_landings_are_not_searched(repo: Repo):
+    """A run that only lands needs no git process for the search; a foreign commit does."""
     from gitmill import process
     from gitmill.landing import detect_reverts
     from gitmill.mill import Mill
 
-    def looked() -> bool:
-        found, real = [], process.run
-        process.run = lambda argv, **more: (found.append(argv), real(argv, **more))[1]
+    def searched() -> bool:
+        calls, real = [], process.run
+        process.run = lambda argv, **more: (calls.append(argv), real(argv, **more))[1]
         try:
             detect_reverts.detect_reverts(Mill.open(repo.path))
         finally:
             process.run = real
-        return any("log" in argv for argv in found)
+        return any("log" in argv for argv in calls)
 
     first = landed(repo)
-    looked()
+    searched()
     landed(repo, "echo y > c.txt")
-    assert not looked()
+    assert not searched()
     by_hand(repo, item(repo, first)["landed"])
-    assert looked()
+    assert searched()
     assert item(repo, first)["status"] == "waiting"
 
 
-def test_a_revert_that_was_reverted_is_none(repo: Repo):
+def test_a_reverted_revert_does_not_count(repo: Repo):
     task = landed(repo)
     by_hand(repo, by_hand(repo, item(repo, task)["landed"]))
     gitmill(repo.path, "recover")
@@ -661,7 +661,7 @@ def test_a_revert_that_was_reverted_is_none(repo: Repo):
     assert repo.git("show", "main:b.txt") == "b\nx"
 
 
-def test_what_an_agent_says_reverts_nothing(repo: Repo):
+def test_a_revert_line_written_by_an_agent_does_not_count(repo: Repo):
     task = landed(repo)
     commit = item(repo, task)["landed"]
     body = f"This reverts commit {commit}."
@@ -672,10 +672,10 @@ def test_what_an_agent_says_reverts_nothing(repo: Repo):
     assert item(repo, task)["status"] == "landed"
 
 
-def test_what_is_reverted_already_is_not_reverted_again(repo: Repo):
+def test_a_change_that_is_already_reverted_is_not_reverted_again(repo: Repo):
     task = landed(repo)
     by_hand(repo, item(repo, task)["landed"])
     repo.git("commit", "-q", "--amend", "-m", "Take it back in my own words")
-    said = gitmill(repo.path, "undo", task)
-    assert said.code == 1
-    assert f"nothing of {task} is left on main" in said.err
+    result = gitmill(repo.path, "undo", task)
+    assert result.code == 1
+    assert f"main no longer contains the change of {task}" in result.err

@@ -1,4 +1,4 @@
-"""Whatever people decide in whatever order: undo goes back through it, one state after the other."""
+"""After any decisions in any order, undo restores the earlier states one after the other."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gitmill.people.intake import NewTask, edit_task, new_task, ready_task
 from gitmill.store.history import entries
 from tests.support.repos import Sandbox
 
-BOOKS = {"event", "since", "attempt"}
+BOOKKEEPING = {"event", "since", "attempt"}
 DECISIONS: dict[str, Any] = {
     "title": lambda mill, task: edit_task(mill, task, {"title": "Other"}, body=None),
     "text": lambda mill, task: edit_task(mill, task, {"priority": 0}, body="\nMore.\n"),
@@ -37,13 +37,13 @@ DECISIONS: dict[str, Any] = {
     "answer": lambda mill, task: decisions.answer(mill, task, "yes"),
     "enqueue": enqueue,
     "dequeue": dequeue,
-    "undo": lambda mill, task: undo.take_back(mill, undo_target.last_of(mill, task)),
+    "undo": lambda mill, task: undo.undo_event(mill, undo_target.target_for_item(mill, task)),
 }
 
 
 @pytest.fixture(scope="module")
 def mill(tmp_path_factory: pytest.TempPathFactory) -> Mill:
-    """Return one repository for all examples; each has a task of its own."""
+    """Return one repository for all examples; each example has its own task."""
     root = tmp_path_factory.mktemp("stack")
     with pytest.MonkeyPatch.context() as patch:
         config = root / "gitconfig"
@@ -57,14 +57,14 @@ def mill(tmp_path_factory: pytest.TempPathFactory) -> Mill:
     return mill
 
 
-def stands(mill: Mill, task: str) -> dict[str, Any]:
+def contents(mill: Mill, task: str) -> dict[str, Any]:
     document = mill.snapshot().item(task).document
-    fields = {key: document.value(key) for key in document.fields if key not in BOOKS}
+    fields = {key: document.value(key) for key in document.fields if key not in BOOKKEEPING}
     return fields | {"body": document.body}
 
 
 def waiting(mill: Mill) -> str:
-    """Make a task with work by a person that waits for another person's judgement."""
+    """Make a task with work by a person that waits for another person's review."""
     task = new_task(
         mill, NewTask(title="T", script="true", criteria=["$ true", "prose"]), ready=True
     ).id
@@ -83,11 +83,11 @@ def waiting(mill: Mill) -> str:
 
 @settings(max_examples=40)
 @given(begun=st.booleans(), names=st.lists(st.sampled_from(sorted(DECISIONS)), max_size=14))
-def test_undo_is_a_way_back_through_everything(mill: Mill, begun: bool, names: list[str]):  # noqa: FBT001
+def test_repeated_undo_restores_every_earlier_state(mill: Mill, begun: bool, names: list[str]):  # noqa: FBT001
     if begun and not hasattr(mill, "spare"):
         mill.spare = waiting(mill)
     task = mill.spare if begun else new_task(mill, NewTask(title="T", criteria=["$ true"])).id
-    start = stands(mill, task)
+    start = contents(mill, task)
     stack = [start]
     for name in names:
         if name == "undo" and len(stack) == 1:
@@ -98,23 +98,23 @@ def test_undo_is_a_way_back_through_everything(mill: Mill, begun: bool, names: l
             continue
         if name == "undo":
             stack.pop()
-            assert stands(mill, task) == stack[-1]
+            assert contents(mill, task) == stack[-1]
         else:
-            stack.append(stands(mill, task))
+            stack.append(contents(mill, task))
     commits = sum(1 for _ in entries(mill.store.backend, mill.snapshot().commit, task))
     while len(stack) > 1:
         stack.pop()
-        undo.take_back(mill, undo_target.last_of(mill, task))
-        assert stands(mill, task) == stack[-1]
+        undo.undo_event(mill, undo_target.target_for_item(mill, task))
+        assert contents(mill, task) == stack[-1]
         commits += 1
-    told = list(entries(mill.store.backend, mill.snapshot().commit, task))
-    assert len(told) == commits, "nothing is removed"
-    for entry in told:
+    history = list(entries(mill.store.backend, mill.snapshot().commit, task))
+    assert len(history) == commits, "nothing is removed"
+    for entry in history:
         record = entry.record
         at = Status(record.status_before) if record.status_before else None
         assert leads(at, Event(record.event), Status(record.to))
     if not begun:
-        undo.take_back(mill, undo_target.last_of(mill, task))
-        assert stands(mill, task)["status"] == "cancelled"
+        undo.undo_event(mill, undo_target.target_for_item(mill, task))
+        assert contents(mill, task)["status"] == "cancelled"
         with pytest.raises(CannotUndoError):
-            undo_target.last_of(mill, task)
+            undo_target.target_for_item(mill, task)

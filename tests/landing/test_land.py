@@ -1,9 +1,10 @@
-"""Landing: what lands is what was reviewed and tested, and each assertion about it can fail."""
+"""Landing: the reviewed and tested commit lands, and each verification of that can fail."""
 
 from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -30,8 +31,8 @@ def checks(repo: Repo, **commands: str) -> None:
 
 def approved(repo: Repo, script: str, *more: str) -> str:
     task = new_task(repo.path, "Change", script, *more)
-    said = gitmill(repo.path, "run", task, "--through", "approved")
-    assert said.code == 0, said.err
+    result = gitmill(repo.path, "run", task, "--through", "approved")
+    assert result.code == 0, result.err
     return task
 
 
@@ -51,8 +52,8 @@ def test_work_is_replayed_on_a_target_that_moved_and_that_commit_is_checked(repo
     task = approved(repo, "echo more >> a.txt")
     moved = repo.commit({"b.txt": "moved\n"})
     out.unlink()
-    said = gitmill(repo.path, "queue", "land")
-    assert said.code == 0, said.err
+    result = gitmill(repo.path, "queue", "land")
+    assert result.code == 0, result.err
     assert out.read_text().endswith("9\nmore\nmoved\n")
     assert repo.git("rev-parse", "main^") == moved
     assert item(repo, task)["landed"] == repo.git("rev-parse", "main")
@@ -61,8 +62,8 @@ def test_work_is_replayed_on_a_target_that_moved_and_that_commit_is_checked(repo
 def test_a_conflict_is_ejected_and_built_again_on_the_new_tip(repo: Repo):
     first = approved(repo, "sed -i s/5/five/ a.txt")
     second = approved(repo, "sed -i 's/^5$/V/; s/^five$/V/' a.txt")
-    said = gitmill(repo.path, "queue", "land")
-    assert said.code == 3
+    result = gitmill(repo.path, "queue", "land")
+    assert result.code == 3
     assert item(repo, first)["status"] == "landed"
     assert item(repo, second)["status"] == "ready"
     assert gitmill(repo.path, "run").code == 0
@@ -70,7 +71,7 @@ def test_a_conflict_is_ejected_and_built_again_on_the_new_tip(repo: Repo):
     assert "ejected" in log_events(repo, second)
 
 
-def test_a_red_candidate_is_ejected_with_its_output(repo: Repo):
+def test_a_candidate_that_fails_a_check_is_ejected_with_the_output(repo: Repo):
     checks(repo, test="! grep -q bad a.txt || ! grep -q bad b.txt || { echo TWO BADS; exit 7; }")
     first = approved(repo, "echo bad >> a.txt")
     second = approved(repo, "echo bad >> b.txt")
@@ -83,13 +84,13 @@ def test_a_red_candidate_is_ejected_with_its_output(repo: Repo):
     assert "TWO BADS" in log
 
 
-def test_a_red_target_pauses_the_queue_and_blames_nobody(repo: Repo):
+def test_a_check_that_fails_on_the_target_pauses_the_queue_and_ejects_no_item(repo: Repo):
     checks(repo, test="test ! -e broken")
     task = approved(repo, "echo x >> a.txt")
     repo.commit({"broken": "yes\n"})
-    said = gitmill(repo.path, "queue", "land")
-    assert said.code == 3
-    assert "check test fails on main itself" in said.err
+    result = gitmill(repo.path, "queue", "land")
+    assert result.code == 3
+    assert "check test fails on main itself" in result.err
     assert item(repo, task)["status"] == "queued"
     assert gitmill(repo.path, "queue", "land").code == 3  # still paused
     repo.commit({"broken": None})
@@ -98,7 +99,7 @@ def test_a_red_target_pauses_the_queue_and_blames_nobody(repo: Repo):
     assert item(repo, task)["status"] == "landed"
 
 
-def test_a_flaky_check_is_run_once_more_and_recorded_as_flaky(repo: Repo):
+def test_a_flaky_check_runs_again_and_is_recorded_as_flaky(repo: Repo):
     state = repo.path.parent / "count"
     task = approved(repo, "echo x >> a.txt")
     checks(repo, test=f"echo x >> {state}; test $(wc -l < {state}) -ge 2")
@@ -116,7 +117,7 @@ def test_a_check_that_passed_on_the_same_tree_is_not_run_again(repo: Repo):
     assert '"cached": true' in repo.git("notes", "--ref=gitmill", "show", "main")
 
 
-def test_a_change_that_the_target_has_already_is_done(repo: Repo):
+def test_an_item_whose_change_is_already_on_the_target_is_done(repo: Repo):
     task = approved(repo, "echo x >> a.txt")
     repo.commit({"a.txt": (repo.path / "a.txt").read_text() + "x\n"})
     assert gitmill(repo.path, "queue", "land").code == 0
@@ -126,12 +127,12 @@ def test_a_change_that_the_target_has_already_is_done(repo: Repo):
 
 
 def test_a_patch_that_replay_changes_goes_back_to_review(repo: Repo):
-    """The same lines were removed on the target, so that less of the patch is left to land."""
+    """The target removed one of the same lines, so less of the patch remains to land."""
     repo.commit({"a.txt": "".join(f"{n}\n" for n in range(40))})
     task = approved(repo, "sed -i '/^3$/d; /^30$/d' a.txt")
     repo.commit({"a.txt": "".join(f"{n}\n" for n in range(40) if n != 3)})
-    said = gitmill(repo.path, "queue", "land")
-    assert said.code == 3, said.err
+    result = gitmill(repo.path, "queue", "land")
+    assert result.code == 3, result.err
     back = item(repo, task)
     assert (back["status"], back["stage"]) == ("ready", "sanity")
     assert gitmill(repo.path, "run").code == 0
@@ -142,7 +143,7 @@ def test_a_patch_that_replay_changes_goes_back_to_review(repo: Repo):
 
 
 @pytest.mark.parametrize("how", ["dirty", "untracked", "ignored"])
-def test_a_checkout_in_the_way_holds_the_landing_and_names_the_file(repo: Repo, how: str):
+def test_an_overlapping_checkout_blocks_the_landing_and_names_the_file(repo: Repo, how: str):
     if how == "ignored":
         repo.commit({".gitignore": "new.txt\n"})
         gitmill(repo.path, "init")
@@ -154,16 +155,16 @@ def test_a_checkout_in_the_way_holds_the_landing_and_names_the_file(repo: Repo, 
     mine.write_text("mine\n")
     before = repo.git("status", "--porcelain", "--ignored")
     tip = repo.git("rev-parse", "main")
-    said = gitmill(repo.path, "queue", "land")
-    assert said.code == 3
-    assert f"    {mine.name}\n" in said.err
+    result = gitmill(repo.path, "queue", "land")
+    assert result.code == 3
+    assert f"    {mine.name}\n" in result.err
     assert mine.read_text() == "mine\n"
     assert repo.git("status", "--porcelain", "--ignored") == before
     assert repo.git("rev-parse", "main") == tip
     assert item(repo, task)["status"] == "queued"
 
 
-def test_the_users_own_changes_elsewhere_stay_to_the_byte(repo: Repo):
+def test_the_users_own_changes_to_other_files_stay_byte_for_byte(repo: Repo):
     approved(repo, "echo agent >> a.txt")
     (repo.path / "b.txt").write_text("mine\n")
     (repo.path / "staged.txt").write_text("mine too\n")
@@ -184,16 +185,16 @@ def test_without_a_checkout_of_the_target_everything_moves_in_one_swap(repo: Rep
     assert repo.git("log", "-1", "--format=%s", "mine") == "first"
 
 
-def test_a_rebase_of_the_target_holds_the_landing(repo: Repo):
+def test_a_rebase_of_the_target_blocks_the_landing(repo: Repo):
     repo.git("switch", "-q", "-c", "other")
     repo.commit({"a.txt": "other\n"})
     repo.git("switch", "-q", "main")
     repo.commit({"a.txt": "main\n"})
     task = approved(repo, "echo agent >> b.txt")
     repo.git("rebase", "other", check=False)
-    said = gitmill(repo.path, "queue", "land")
-    assert said.code == 3
-    assert "main is in the middle of a rebase" in said.err
+    result = gitmill(repo.path, "queue", "land")
+    assert result.code == 3
+    assert "main is in the middle of a rebase" in result.err
     repo.git("rebase", "--abort")
     assert gitmill(repo.path, "queue", "land").code == 0
     assert item(repo, task)["status"] == "landed"
@@ -226,15 +227,17 @@ def test_reading_back_finds_a_lost_or_foreign_note(repo: Repo):
     repo.git(
         "notes", "--ref=gitmill", "add", "-f", "-m", re.sub('t-[^"]*', "t-00000", note), "main"
     )
-    assert verify_landed(mill, landed) == [f"the note on {landed.landed[:10]} is about t-00000"]
+    assert verify_landed(mill, landed) == [
+        f"the note on {landed.landed[:10]} names another item: t-00000"
+    ]
     repo.git("notes", "--ref=gitmill", "remove", "main")
     assert verify_landed(mill, landed) == [f"{landed.landed[:10]} has no note"]
 
 
 def test_reading_back_finds_another_patch_than_the_reviewed_one(repo: Repo):
     mill, landed = landed_item(repo)
-    other = landed.reviewed[0].model_copy(update={"patch": "0" * 64})
-    forged = landed.model_copy(update={"reviewed": (other,)})
+    other = replace(landed.reviewed[0], patch="0" * 64)
+    forged = replace(landed, reviewed=(other,))
     assert verify_landed(mill, forged) == [
         f"the patch of {landed.landed[:10]} is not the reviewed one"
     ]
@@ -242,11 +245,11 @@ def test_reading_back_finds_another_patch_than_the_reviewed_one(repo: Repo):
 
 def test_reading_back_finds_paths_that_were_not_reviewed(repo: Repo):
     mill, landed = landed_item(repo)
-    forged = landed.model_copy(update={"work": landed.base})
+    forged = replace(landed, work=landed.base)
     assert verify_landed(mill, forged) == ["a.txt was not part of the review"]
 
 
-def test_a_cancel_during_landing_is_honoured_when_it_does_not_land(repo: Repo):
+def test_a_cancel_during_a_landing_takes_effect_when_the_landing_fails(repo: Repo):
     """The check itself cancels the task, as a person would from another terminal."""
     repo.unfence()
     task = approved(repo, "echo x >> a.txt")
@@ -260,7 +263,7 @@ def test_a_cancel_during_landing_is_honoured_when_it_does_not_land(repo: Repo):
 
 
 @pytest.mark.forges
-def test_notes_survive_a_rebase_of_the_users(repo: Repo):
+def test_notes_survive_a_rebase_by_the_user(repo: Repo):
     landed_item(repo)
     note = repo.git("notes", "--ref=gitmill", "show", "main")
     repo.git("commit", "-q", "--amend", "-m", "another message")

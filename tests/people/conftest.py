@@ -1,4 +1,4 @@
-"""Every test here has to leave a history that `fsck` finds nothing wrong with."""
+"""Every test of this folder must leave a history in which `fsck` finds no fault."""
 
 from __future__ import annotations
 

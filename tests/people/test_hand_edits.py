@@ -28,15 +28,15 @@ def item(repo: Repo, task: str) -> dict:
     return gitmill(repo.path, "task", "show", task, "--json").json["item"]
 
 
-def story(repo: Repo, task: str) -> list[tuple[str, str]]:
-    told = gitmill(repo.path, "log", task, "--json").json["events"]
-    return [(event["event"], event["by"].partition(" <")[0]) for event in told[::-1]]
+def history(repo: Repo, task: str) -> list[tuple[str, str]]:
+    events = gitmill(repo.path, "log", task, "--json").json["events"]
+    return [(event["event"], event["by"].partition(" <")[0]) for event in events[::-1]]
 
 
 def recover(repo: Repo) -> str:
-    said = gitmill(repo.path, "recover")
-    assert said.code == 0, said.err
-    return said.out + said.err
+    result = gitmill(repo.path, "recover")
+    assert result.code == 0, result.err
+    return result.out + result.err
 
 
 def edited(text: str, **fields: str) -> str:
@@ -49,7 +49,7 @@ def edited(text: str, **fields: str) -> str:
     return "---\n" + "\n".join(lines) + "\n---\n" + rest
 
 
-def test_free_fields_and_text_become_an_event_of_its_author(repo: Repo):
+def test_edits_of_free_fields_and_text_become_an_event_by_their_author(repo: Repo):
     task = new_task(repo.path, "Before", "true")
     text = edited(text_of(repo, task), title="After  # better", priority="1", mine="[kept, too]")
     by_hand(repo, {path_of(task): text + "\nMore about it.\n"})
@@ -58,19 +58,19 @@ def test_free_fields_and_text_become_an_event_of_its_author(repo: Repo):
     assert (after["title"], after["priority"], after["body"]) == ("After", 1, "More about it.")
     assert "title: After  # better\n" in text_of(repo, task)
     assert "mine: [kept, too]\n" in text_of(repo, task)
-    assert story(repo, task)[-1] == ("edited", "Bob")
+    assert history(repo, task)[-1] == ("edited", "Bob")
     assert recover(repo).startswith("there was nothing to put right")
 
 
 @pytest.mark.parametrize("key", ["event", "stage", "work", "attempt", "counters", "lease", "id"])
-def test_what_only_gitmill_writes_is_put_back_and_the_rest_is_taken_up(repo: Repo, key: str):
+def test_fields_that_only_gitmill_writes_are_restored_and_the_rest_is_applied(repo: Repo, key: str):
     task = new_task(repo.path, "Before", "true")
     before = item(repo, task)
     value = {"attempt": "7", "counters": '{"build": 2}', "work": "a" * 40, "lease": LEASE,
              "id": "t-00000"}.get(key, "other")  # fmt: skip
     by_hand(repo, {path_of(task): edited(text_of(repo, task), **{key: value, "title": "New"})})
-    said = recover(repo)
-    assert f"put back {key} (only gitmill writes it)" in said
+    result = recover(repo)
+    assert f"restored {key} (only gitmill writes it)" in result
     after = item(repo, task)
     ignored = {"event", "title"}
     assert after["title"] == "New"
@@ -92,7 +92,7 @@ LEASE = '{"claim": "c", "who": "w", "until": "2999-01-01T00:00:00Z"}'
         ((("block", "-m", "x"),), {"status": "ready"}, "ready", "unblocked"),
     ],
 )
-def test_a_status_that_a_person_may_set_is_that_event(
+def test_a_permitted_status_edit_becomes_its_event(
     repo: Repo, steps: tuple, fields: dict[str, str], status: str, event: str
 ):
     task = new_task(repo.path, "Task", "true")
@@ -103,11 +103,11 @@ def test_a_status_that_a_person_may_set_is_that_event(
     after = item(repo, task)
     assert (after["status"], after["title"]) == (status, "Too")
     assert after.get("reason", "") == (fields.get("reason") or "")
-    assert story(repo, task)[-2:] == [("edited", "Bob"), (event, "Bob")]
+    assert history(repo, task)[-2:] == [("edited", "Bob"), (event, "Bob")]
 
 
 def waiting(repo: Repo) -> str:
-    """Return a task whose work is done and that waits for a person."""
+    """Return a task whose finished work waits for a person."""
     task = new_task(repo.path, "Risky", "echo x > x.txt", "--criterion", "It is nice",
                     "--criterion", "$ true")  # fmt: skip
     assert gitmill(repo.path, "run").code == 3
@@ -120,7 +120,7 @@ def test_approve_by_hand_and_it_lands(repo: Repo):
     by_hand(repo, {path_of(task): edited(text_of(repo, task), status="approved")})
     assert gitmill(repo.path, "run").code == 0
     assert item(repo, task)["status"] == "landed"
-    assert ("approved", "Bob") in story(repo, task)
+    assert ("approved", "Bob") in history(repo, task)
     assert "Bob <bob@example.com>" in repo.git("notes", "--ref", "gitmill", "show", "main")
 
 
@@ -132,28 +132,28 @@ def test_answer_and_return_by_hand(repo: Repo, fields: dict[str, str], event: st
     by_hand(repo, {path_of(task): edited(text_of(repo, task), status="ready", **fields)})
     recover(repo)
     assert item(repo, task)["status"] == "ready"
-    assert story(repo, task)[-1] == (event, "Bob")
+    assert history(repo, task)[-1] == (event, "Bob")
 
 
-def test_a_status_that_nobody_may_set_is_put_back_with_the_reason(repo: Repo):
+def test_a_forbidden_status_edit_is_restored_with_the_reason(repo: Repo):
     task = new_task(repo.path, "Task", "echo x > y.txt")
     by_hand(repo, {path_of(task): edited(text_of(repo, task), status="landed")})
-    assert "put back status (nobody makes it landed from ready)" in recover(repo)
+    assert "restored status (a person cannot move it from ready to landed)" in recover(repo)
     assert item(repo, task)["status"] == "ready"
     assert gitmill(repo.path, "task", "cancel", task).code == 0
     other = waiting(repo)
     by_hand(repo, {path_of(other): edited(text_of(repo, other), status="ready")})
-    assert "put back status (set `answer` to answer it, or `reason`" in recover(repo)
+    assert "restored status (set `answer` to answer it, or `reason`" in recover(repo)
 
 
 def test_a_malformed_file_is_named_and_blocks_nothing_else(repo: Repo):
     broken, other = (new_task(repo.path, name, "echo x > x.txt") for name in ("One", "Two"))
     good = text_of(repo, broken)
     by_hand(repo, {path_of(broken): edited(good, priority="urgent")})
-    said = gitmill(repo.path, "run")
-    assert said.code == 0
+    result = gitmill(repo.path, "run")
+    assert result.code == 0
     line = 1 + edited(good, priority="urgent").split("\n").index("priority: urgent")
-    assert f"{path_of(broken)}:{line}: priority must be a whole number" in said.err
+    assert f"{path_of(broken)}:{line}: priority must be a whole number" in result.err
     assert item(repo, other)["status"] == "landed"
     by_hand(repo, {path_of(broken): edited(good, priority="1")})
     assert f"{broken}: edited by hand (Bob)" in recover(repo)
@@ -167,18 +167,18 @@ def test_a_new_document_becomes_an_item(repo: Repo):
     })  # fmt: skip
     assert gitmill(repo.path, "run").code == 0
     assert item(repo, "t-abcde")["status"] == "landed"
-    assert story(repo, "t-abcde")[:2] == [("created", "Bob"), ("readied", "Bob")]
+    assert history(repo, "t-abcde")[:2] == [("created", "Bob"), ("readied", "Bob")]
 
 
-def test_a_removed_document_and_evidence_are_put_back(repo: Repo):
+def test_a_removed_document_and_evidence_are_restored(repo: Repo):
     task = new_task(repo.path, "Task", "echo x > x.txt")
     assert gitmill(repo.path, "run").code == 0
     names = repo.git("ls-tree", "-r", "--name-only", STATE).split()
     mine = [n for n in names if n.startswith(("runs/", "checks/", "frozen/"))] + [path_of(task)]
     before = [repo.git("show", f"{STATE}:{name}") for name in mine[:-1]]
     by_hand(repo, dict.fromkeys(mine, None) | {"NOTES.md": "ours\n"})
-    said = recover(repo)
-    assert "put back its document (an item is cancelled, not removed)" in said
+    result = recover(repo)
+    assert "restored its document (an item is cancelled, not removed)" in result
     assert [repo.git("show", f"{STATE}:{name}") for name in mine[:-1]] == before
     assert item(repo, task)["status"] == "landed"
     assert repo.git("show", f"{STATE}:NOTES.md") == "ours"
@@ -188,15 +188,15 @@ def test_anyone_can_stop_everything_by_a_commit(repo: Repo):
     new_task(repo.path, "Task", "true")
     control = repo.git("show", f"{STATE}:control.md") + "\n"
     by_hand(repo, {"control.md": edited(control, paused="true", reason="fire")})
-    said = gitmill(repo.path, "run")
-    assert (said.code, "fire" in said.err) == (3, True)
-    told = gitmill(repo.path, "log", "--json").json["events"][0]
-    assert (told["event"], told["by"]) == ("paused", "Bob <bob@example.com>")
+    result = gitmill(repo.path, "run")
+    assert (result.code, "fire" in result.err) == (3, True)
+    last = gitmill(repo.path, "log", "--json").json["events"][0]
+    assert (last["event"], last["by"]) == ("paused", "Bob <bob@example.com>")
     assert gitmill(repo.path, "resume").code == 0
     assert gitmill(repo.path, "run").code != 3
 
 
-def test_several_commits_and_a_merged_pull_request_are_taken_up_at_once(repo: Repo):
+def test_several_commits_and_a_merged_pull_request_are_applied_together(repo: Repo):
     one, two = (new_task(repo.path, name, "true") for name in ("One", "Two"))
     base = repo.git("rev-parse", STATE)
     side = by_hand(repo, {path_of(one): edited(text_of(repo, one), priority="0")}, parent=base)
@@ -210,14 +210,14 @@ def test_several_commits_and_a_merged_pull_request_are_taken_up_at_once(repo: Re
     assert repo.git("merge-base", "--is-ancestor", side, STATE) == ""
 
 
-def test_what_is_frozen_stays_while_somebody_works(repo: Repo):
+def test_frozen_fields_cannot_change_while_work_is_under_way(repo: Repo):
     task = waiting(repo)
     by_hand(repo, {path_of(task): edited(text_of(repo, task), script="echo y > y.txt")})
-    assert f"put back script ({task} is waiting" in recover(repo)
+    assert f"restored script ({task} is waiting" in recover(repo)
     assert item(repo, task)["script"] == "echo x > x.txt"
 
 
-def test_what_is_frozen_voids_the_work_so_far_where_nothing_is_under_way(repo: Repo):
+def test_a_change_of_frozen_fields_voids_the_work_of_an_idle_item(repo: Repo):
     task = new_task(repo.path, "Task", "exit 3")
     assert gitmill(repo.path, "run").code == 1
     assert item(repo, task)["status"] == "blocked"
@@ -228,9 +228,9 @@ def test_what_is_frozen_voids_the_work_so_far_where_nothing_is_under_way(repo: R
     assert repo.git("show", "main:x.txt") == "x"
 
 
-def test_any_writing_command_takes_up_first_what_hands_did(repo: Repo):
+def test_a_command_that_writes_applies_hand_edits_first(repo: Repo):
     task = new_task(repo.path, "Task", "true")
     by_hand(repo, {path_of(task): edited(text_of(repo, task), priority="0")})
     assert gitmill(repo.path, "task", "block", task, "-m", "x").code == 0
-    assert [event for event, _ in story(repo, task)[-2:]] == ["edited", "blocked"]
+    assert [event for event, _ in history(repo, task)[-2:]] == ["edited", "blocked"]
     assert item(repo, task)["priority"] == 0

@@ -107,7 +107,7 @@ def test_an_illegal_event_leaves_no_commit(repo: Repo, mill: Mill, task: str):
     tip = repo.git("rev-parse", "gitmill/state")
     with pytest.raises(IllegalTransitionError, match=f"{task} is ready, so it cannot be approved"):
         mill.apply(task, step(Event.APPROVED))
-    with pytest.raises(LeasedError, match="only the holder of the lease can say landed"):
+    with pytest.raises(LeasedError, match="only the holder of the lease can record landed"):
         mill.apply(task, step(Event.LANDED))
     with pytest.raises(RefMovedError, match="has moved on"):
         mill.apply(task, step(Event.CLAIMED, claim="c1", after="another"))

@@ -69,7 +69,7 @@ def test_any_unique_beginning_names_an_item_with_or_without_its_letter(mill: Mil
             "tasks/zz/t-zzzzz.md:1: expected front matter between two lines `---`",
         ),
         ("---\nid: t-zzzzz\n---\n", "tasks/zz/t-zzzzz.md:1: the key kind is missing"),
-        ("---\nid: t-zzzzz\nid: t-zzzzz\n---\n", "tasks/zz/t-zzzzz.md:3: the key id stands twice"),
+        ("---\nid: t-zzzzz\nid: t-zzzzz\n---\n", "tasks/zz/t-zzzzz.md:3: duplicate key id"),
         ("---\n<<<<<<< ours\n---\n", "tasks/zz/t-zzzzz.md:2: expected `key: value`"),
     ],
 )
@@ -201,7 +201,7 @@ def test_control_reads_the_committed_document(mill: Mill):
         ('---\npaused: "true"\n---\n', "control.md:2: paused must be true or false"),
         ("---\ntarget: main\npaused: 1\n---\n", "control.md:3: paused must be true or false"),
         ("---\npaused:\n---\n", "control.md:2: paused must be true or false"),
-        ("---\npaused: true\npaused: false\n---\n", "control.md:3: the key paused stands twice"),
+        ("---\npaused: true\npaused: false\n---\n", "control.md:3: duplicate key paused"),
         ("---\n<<<<<<< ours\npaused: true\n---\n", "control.md:2: expected `key: value`"),
     ],
 )

@@ -184,8 +184,8 @@ def check_everything(case: Case, *, deaths: int = 1) -> None:
 def check_verified(repo: Repo) -> None:
     """The history that the dead and the living have made together is a true one."""
     verified = fsck(Mill.open(repo.path))
-    assert verified.account.faults == verified.account.unknown == []
-    assert verified.account.landings
+    assert verified.report.faults == verified.report.unknown == []
+    assert verified.report.landings
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from gitmill.config import parse_policy
 from gitmill.config.values import Permission, When
 from gitmill.core.document import Document
 from gitmill.core.ids import Kind
-from gitmill.core.item import Item, read_item
+from gitmill.core.item import Item
+from gitmill.core.item_reader import read_item
 from gitmill.core.plans.compile import AgentFacts, compile_plan
 from gitmill.core.plans.loop import read_loop
 from gitmill.core.plans.mode import Mode

@@ -1,4 +1,4 @@
-"""Whether one event of an item was legal, judged from what the history says alone.
+"""Whether one event of an item was legal, from the history alone.
 
 `judge` is the whole judgement; what an attempt's evidence must have led to is in `core.outcome`.
 """
@@ -17,11 +17,11 @@ from gitmill.core.runlog import Log
 from gitmill.core.trailers import EventRecord
 from gitmill.errors import IllegalTransitionError, LeasedError
 
-# What can be wrong with a history; docs/verify.md says the same.
+# The rules of fsck; docs/verify.md has the same table.
 RULES = {
     "root": "the first commit is the one that every clone begins with",
     "bad-trailers": "trailers of gitmill can be read and name one event",
-    "hand-edit": "what a person committed by hand was taken up before gitmill went on",
+    "hand-edit": "a hand edit was applied before the next event",
     "unknown-event": "an event is one that gitmill knows",
     "duplicate-event": "no two commits carry the same event",
     "broken-chain": "an event names the item's event before it",
@@ -29,32 +29,32 @@ RULES = {
     "wrong-status": "statuses in the trailers, in the document and by the lifecycle are the same",
     "disagrees": "event, stage and plan in the document are those of the trailers",
     "wrong-claim": "a worker's event carries the claim of the lease, a claim is never used twice",
-    "wrong-lease": "there is a lease while somebody works, and at no other time",
+    "wrong-lease": "an item has a lease while it is being worked on, and only then",
     "wrong-files": "a commit changes only what its event may change",
     "wrong-fields": "an event changes only the fields that it may change",
     "document": "documents can be read",
     "criteria-changed": "criteria, script and paths stay as they were at the claim",
     "evidence": "an attempt has one run log, named by its hash, of this item and this claim",
     "run-log-changed": "a run log is never rewritten or removed",
-    "outcome": "the verdict of an attempt led where the frozen plan says",
+    "outcome": "the verdict of an attempt led to the stage that the frozen plan names",
     "counters": "counters grow as the frozen plan counts",
     "wrong-review": "an approval is a passed review of exactly the work that the item has",
-    "wrong-work": "the work is what the attempt made",
-    "missing-check": "what was to be checked has passed, on exactly that tree",
+    "wrong-work": "the work is the commit that the attempt made",
+    "missing-check": "every required check passed on exactly that tree",
     "frozen-plan": "a frozen plan is named by the hash of its content and never changes",
-    "pass-changed": "the record of a passed check says what its name says and never changes",
+    "pass-changed": "the record of a passed check agrees with its name and never changes",
     "pass-without-run": "a passed check was recorded by the attempt or landing that ran it",
     "wrong-candidate": "what landed is the candidate that was to land, on the commit below it",
     "landed-twice": "a commit lands once",
     "not-on-target": "what landed is on the target, unless it was reverted",
     "wrong-patch": "what landed is the patch that was reviewed",
     "not-reviewed": "every review that the frozen plan asks for was passed by the landed patch",
-    "wrong-undo": "an undo takes back the last events that count, and brings back what was before",
-    "note": "a landed commit, and no other, has a note, and it is what the state says",
+    "wrong-undo": "an undo reverses the last effective events and restores the state before them",
+    "note": "every landed commit, and no other, has a note that agrees with the state",
     "work-ref": "the ref of an item's work is at the item's work",
 }
 
-REVERT = "revert:"  # what the source of a task begins with that takes a landing back
+REVERT = "revert:"  # prefix of the source of a task that reverts a landing
 E = Event
 _EVENTS = {event.value: event for event in Event}
 _TEXT = frozenset({E.EDITED, E.SPLIT})
@@ -62,7 +62,7 @@ _MAKES_WORK = frozenset({
     E.ADVANCED, E.APPROVAL_COUNTED, E.APPROVED, E.RETURNED, E.FAILED, E.ASKED, E.BLOCKED,
     E.FINISHED, E.RE_REVIEW, E.HELD,
 })  # fmt: skip
-# Which events may change a field; those that begin the item again may only empty what follows.
+# The events that may change each field; those that restart an item may only empty the fields below.
 _MAY = {
     "id": frozenset[Event](), "kind": frozenset[Event](), "created": frozenset[Event](),
     "by": frozenset[Event](), "parent": frozenset[Event](), "source": frozenset[Event](),
@@ -127,7 +127,7 @@ class AuditedEvent:
 
 
 def judge(turn: AuditedEvent) -> Iterator[Fault]:
-    """Yield what is wrong with an event, apart from its evidence."""
+    """Yield the faults of an event, except those of its evidence."""
     event, before = turn.event, turn.before
     if event is None:
         yield Fault("unknown-event", f"there is no event {turn.record.event}")
@@ -152,10 +152,12 @@ def _status(turn: AuditedEvent, event: Event) -> Iterator[Fault]:
     before = turn.before.status if turn.before else None
     told, stands = turn.record.status_before, before.value if before else ""
     if told != stands:
-        yield Fault("wrong-status", f"it says from {told or 'nothing'}, and it was {stands or '-'}")
+        yield Fault(
+            "wrong-status", f"it records from {told or 'nothing'}, but it was {stands or '-'}"
+        )
     if turn.record.to != turn.after.status.value:
         yield Fault(
-            "wrong-status", f"it says to {turn.record.to}, and it is {turn.after.status.value}"
+            "wrong-status", f"it records to {turn.record.to}, but it is {turn.after.status.value}"
         )
     try:
         leads = advance(before, event, back=turn.after.status)
@@ -176,7 +178,7 @@ def _agreement(turn: AuditedEvent) -> Iterator[Fault]:
         ("plan", record.plan, plan),
     ):
         if told != stands:
-            what = f"the {name} of the trailers is {told or 'none'}, the document's is {stands}"
+            what = f"the trailers have {name} {told or 'none'}, the document has {stands}"
             yield Fault("disagrees", what if stands else f"{what}none")
 
 
@@ -207,7 +209,7 @@ def _fields(before: Item, after: Item, event: Event) -> Iterator[Fault]:
         if value == getattr(before, name) or event in events:
             continue
         if event is E.CLAIMED and takes_back(before) and (name == "criteria" or not value):
-            continue  # it is made anew, whatever became of it before
+            continue  # it is set again, whatever its value was
         if name not in empties or value:
             yield Fault("wrong-fields", f"{event.value} does not change {name}")
     again = event in (E.REOPENED, E.REVERTED) or (
@@ -220,7 +222,7 @@ def _fields(before: Item, after: Item, event: Event) -> Iterator[Fault]:
     if before.document.body != after.document.body and event not in _TEXT:
         yield Fault("wrong-fields", f"{event.value} does not change the text")
     if after.budget_after not in (before.budget_after, after.attempt):
-        what = f"the budget begins after run log {after.budget_after}, not {after.attempt}"
+        what = f"the budget starts after run log {after.budget_after}, not {after.attempt}"
         yield Fault("counters", what)
 
 
@@ -230,26 +232,26 @@ def takes_back(item: Item) -> bool:
 
 
 def _undo(before: Item, after: Item, undone: Item | None) -> Iterator[Fault]:
-    """Let each field be as it is or as it was before what is undone, and nothing else."""
+    """Require each field to be unchanged, or as it was before the undone events."""
     if undone is None:
-        yield Fault("wrong-undo", "what it takes back are not the last events that count")
+        yield Fault("wrong-undo", "it does not undo the last effective events")
         return
     for name in (*_MAY, "stage", "counters", "reviewed"):
         if getattr(after, name) not in (getattr(before, name), getattr(undone, name)):
-            yield Fault("wrong-undo", f"{name} is not what it was before")
+            yield Fault("wrong-undo", f"{name} is not restored")
     if after.document.body not in (before.document.body, undone.document.body):
-        yield Fault("wrong-undo", "the text is not what it was before")
+        yield Fault("wrong-undo", "the text is not restored")
 
 
 def _newborn(item: Item) -> Iterator[Fault]:
-    """Refuse an item that begins with what only work on it can give it."""
+    """Refuse a new item with fields that only an attempt can set."""
     for name in _EARNED:
         if getattr(item, name):
             yield Fault("wrong-fields", f"it was created with {name}")
 
 
 def _frozen(turn: AuditedEvent, event: Event) -> Iterator[Fault]:
-    """Hold what a claim has frozen against the item; it is taken back only where work rests."""
+    """Compare the item with the hash that its claim froze; it may change only between attempts."""
     before, after = turn.before, turn.after
     if not after.frozen:
         rests = before is None or before.status in (Status.DRAFT, Status.READY, Status.BLOCKED)
@@ -258,9 +260,9 @@ def _frozen(turn: AuditedEvent, event: Event) -> Iterator[Fault]:
             yield Fault("criteria-changed", f"edited while it was {before.status.value}")
         return
     if before is not None and before.frozen == after.frozen and _asked(before) == _asked(after):
-        return  # told when it came about
+        return  # reported at the event that caused it
     if after.frozen != frozen_hash(*_asked(after)):
-        yield Fault("criteria-changed", f"the claim froze {after.frozen}, and that is not what is")
+        yield Fault("criteria-changed", f"the claim froze {after.frozen}, the item now differs")
 
 
 def _asked(item: Item) -> tuple[tuple[str, ...], str, tuple[str, ...]]:

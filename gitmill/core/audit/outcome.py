@@ -37,7 +37,7 @@ class Expected:
 
 
 def judge_outcome(turn: AuditedEvent) -> Iterator[Fault]:
-    """Yield what is wrong with the evidence of an event and with what was made of it."""
+    """Yield the faults of an event's evidence, and of the outcome drawn from it."""
     event, before, run = turn.event, turn.before, turn.run
     if event is None or before is None:
         return
@@ -45,9 +45,9 @@ def judge_outcome(turn: AuditedEvent) -> Iterator[Fault]:
     if event is E.FINISHED and run is not None:
         return  # of what lands nothing, the loop alone knows
     if turn.plan is None and (run is not None or event is E.CLAIMED):
-        return  # told where the plan is missing
+        return  # reported where the plan is missing
     if turn.is_undo:
-        return  # how it has to stand then, `judge` has seen
+        return  # `judge` has checked the status
     if "Reverts" in turn.record.extra:
         yield from _work(turn, event, before)
         yield from _compare(turn, event, _opposite(turn, before))
@@ -79,13 +79,13 @@ def _evidence(turn: AuditedEvent, event: Event, before: Item) -> Iterator[Fault]
         return
     yield from _exit(run, event)
     if event is E.RELEASED and run.exit == "completed":
-        yield Fault("outcome", "it was given back although the agent had completed")
+        yield Fault("outcome", "it was released although the agent had completed")
     if (run.item, run.number) != (after.id, after.attempt) or run.number != before.attempt + 1:
         yield Fault("evidence", f"its run log is number {run.number} of {run.item}")
     if run.claim != turn.record.claim:
         yield Fault("evidence", f"its run log was written under {run.claim or 'no claim'}")
     if one_line(run.by) != turn.record.by:
-        yield Fault("evidence", f"its run log is by {run.by or 'nobody'}")
+        yield Fault("evidence", f"its run log is by {run.by or 'no one'}")
 
 
 def _exit(run: Log, event: Event) -> Iterator[Fault]:
@@ -94,13 +94,13 @@ def _exit(run: Log, event: Event) -> Iterator[Fault]:
     What was spent adds up to budgets, so it must be a number or absent.
     """
     if run.exit not in EXITS:
-        yield Fault("evidence", f"its run log says that the agent ended {run.exit or 'nohow'}")
+        yield Fault("evidence", f"the run log names no known exit: {run.exit or 'none'}")
     elif run.exit != COMPLETED and run.verdict is _PASS and event is not E.RELEASED:
         yield Fault("outcome", f"it passed although the agent ended {run.exit}")
     for used in run.spent:
         number = isinstance(used, int | float) and not isinstance(used, bool)
         if used is not None and not (number and isinstance(used, int | float) and used >= 0):
-            yield Fault("evidence", f"its run log says that {used} was spent")
+            yield Fault("evidence", f"its run log has an impossible usage or cost: {used}")
 
 
 def _passed_through(plan: FrozenPlan, item: Item, run: Log) -> Iterator[Fault]:
@@ -142,7 +142,7 @@ def _work(turn: AuditedEvent, event: Event, before: Item) -> Iterator[Fault]:
         yield Fault("wrong-work", f"the work is {after.work[:10]}, made was {made[0][:10] or '-'}")
 
 
-# -- what an event has to leave --------------------------------------------------------------------
+# -- what an event has to leave in the item --------------------------------------------------------
 
 
 def _settled(turn: AuditedEvent, before: Item) -> Iterator[Expected]:
@@ -155,7 +155,7 @@ def _settled(turn: AuditedEvent, before: Item) -> Iterator[Expected]:
         settled = pipeline.next_step(plan, item, run.stage, stage.name, verdict)
         event = settled.event
         if event is E.RETURNED and run.tree and run.tree == item.returned:
-            event = E.BLOCKED  # the same work once more is no progress
+            event = E.BLOCKED  # the same work again is no progress
         if turn.event is E.HELD:
             yield from _held(turn, run, item, stage)
             continue
@@ -165,7 +165,7 @@ def _settled(turn: AuditedEvent, before: Item) -> Iterator[Expected]:
         if turn.after.work != before.work:
             reviewed = ()
         yield Expected(event, settled.stage, settled.counters, reviewed)
-        if plan.stage(run.stage).is_authoring:  # the same work, made once more in that second
+        if plan.stage(run.stage).is_authoring:  # the same work, made again within the same second
             yield Expected(event, settled.stage, settled.counters, ())
 
 
@@ -199,7 +199,7 @@ def _ended_at(plan: FrozenPlan, run: Log) -> list[PlannedStage]:
 
 
 def _decided(turn: AuditedEvent, event: Event, before: Item) -> Iterator[Expected]:
-    """Yield what a decision, a landing or a claim may leave."""
+    """Yield the results that a decision, a landing or a claim may have."""
     plan, run = turn.plan, turn.run
     stage, counters, reviewed = before.stage, before.counters, before.reviewed
     if event in (E.REOPENED, E.REVERTED):
@@ -254,7 +254,7 @@ def _compare(turn: AuditedEvent, event: Event, expected: list[Expected]) -> Iter
         for one in expected[:1]:
             stands = f"{event.value} at {after.stage or 'no stage'}"
             what = f"{one.event.value} at {one.stage or 'no stage'}"
-            yield Fault("outcome", f"it is {stands}, and the frozen plan says {what}")
+            yield Fault("outcome", f"it is {stands}, but the frozen plan leads to {what}")
         if not expected:
             yield Fault("outcome", "its run log leads nowhere in the frozen plan")
         return
@@ -266,7 +266,7 @@ def _compare(turn: AuditedEvent, event: Event, expected: list[Expected]) -> Iter
     more = turn.before is None or len(after.reviewed) > len(turn.before.reviewed)
     if turn.run is not None and more and turn.run.work != after.work:
         judged = turn.run.work[:10] or "nothing"
-        yield Fault("wrong-review", f"judged was {judged}, the work is {after.work[:10]}")
+        yield Fault("wrong-review", f"reviewed was {judged}, the work is {after.work[:10]}")
 
 
 def _same(wanted: tuple[Reviewed, ...], found: tuple[Reviewed, ...]) -> bool:

@@ -28,7 +28,7 @@ from gitmill.errors import CannotCompileError
 AGENT_TIMEOUT = 20 * 60
 AGENT_IDLE = 10 * 60
 MECHANICAL_TIMEOUT = 10 * 60
-AUTHOR = "author"  # in `distinct_from`: whoever wrote the work, at whatever stage
+AUTHOR = "author"  # in `distinct_from`: the agent that wrote the work, at any stage
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def _serving(loops: Mapping[str, Loop], kind: Kind) -> Loop:
     raise CannotCompileError(
         f"{count} items of kind {kind}",
         evidence=[f"{loop.path}: serves {loop.serves}" for loop in serving or loops.values()],
-        hints=[f"exactly one `loop.md` says `serves: {kind}`"],
+        hints=[f"exactly one `loop.md` has `serves: {kind}`"],
     )
 
 
@@ -132,7 +132,7 @@ def _loop_problems(loop: Loop, drafts: Sequence[StageDraft], policy: Policy) -> 
 def _mode_problems(
     mode: Mode, loops: Mapping[str, Loop], agents: Mapping[str, AgentFacts]
 ) -> Iterator[Problem]:
-    """Find what a mode names and nothing has, over all loops: a mode is shared by them."""
+    """Find names in a mode that no loop has. All loops share the mode."""
     stages = [stage for loop in loops.values() for stage in loop.stages]
     roles = sorted({stage.role for stage in stages if stage.role})
     gates = sorted({stage.name for stage in stages if stage.type is StageType.PERSON})
@@ -204,7 +204,7 @@ def _agent_problems(draft: StageDraft, agents: Mapping[str, AgentFacts]) -> Iter
 
 
 def _distinct(draft: StageDraft, drafts: Sequence[StageDraft], mode: Mode) -> Iterator[Problem]:
-    """Find what a mode cannot satisfy, whichever of its agents has done the other stage."""
+    """Find requirements that a mode cannot meet, whichever of its agents did the other stage."""
     where, own = draft.stage.where("distinct_from"), set(draft.agents)
     acting = {d.name: [d] for d in drafts if d.is_agent or d.stage.type is StageType.PERSON}
     acting.setdefault(AUTHOR, [d for d in drafts if d.is_authoring])
@@ -213,7 +213,7 @@ def _distinct(draft: StageDraft, drafts: Sequence[StageDraft], mode: Mode) -> It
         others = [other for other in acting if other != draft.name]
         if name != draft.name and name not in others:
             hint = _guess(name, others, "the stages with an agent or a person are")
-            what = f"{draft.name} cannot be distinct from {name}: nobody else acts there"
+            what = f"{draft.name} cannot be distinct from {name}: it has no other agent"
             yield Problem(where, what, hint)
         elif name == draft.name and len(own) < draft.stage.approvals:
             what = f"{name} needs {draft.stage.approvals} different agents and has {len(own)}"

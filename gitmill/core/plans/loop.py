@@ -37,7 +37,7 @@ _TYPED = {
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage as its file says it; what the file leaves out is None, and compiling decides.
+    """A stage as written in its file. Keys that the file omits are None; compiling fills them in.
 
     `role`, `permission` and `on` are kept as they were written: only compiling knows what exists.
     A mode without an agent for the role of an `optional` side stage does without the stage.
@@ -140,7 +140,7 @@ def _stage_name(file: str) -> str:
 
 
 def read_loop(name: str, files: Mapping[str, str], *, folder: str | None = None) -> Loop:
-    """Read a loop from the files of its folder, name to text; a `README.md` is not looked at.
+    """Read a loop from the files of its folder, name to text; `README.md` is ignored.
 
     Raises `BadDocumentError` naming file, line, key and what was expected.
     """
@@ -184,7 +184,7 @@ def _read_stage(folder: str, file: str, text: str) -> Stage:
 
 
 def _check_type(written: Handwritten, kind: StageType) -> None:
-    """Refuse a key that a stage of this type does not have: nobody would read it."""
+    """Refuse a key that stages of this type do not have: nothing would read it."""
     allowed = sorted(_TYPED[kind])
     for key in written.fields:
         if key != "type" and key not in allowed:

@@ -15,7 +15,7 @@ from gitmill.errors import CannotCompileError
 
 @dataclass(frozen=True)
 class Mode:
-    """Which agents serve each role, in their order, and what the mode asks of stages by name.
+    """The agents of each role, in order of preference, and the mode's requirements by stage name.
 
     That is when a gate asks a person, how many approvals there must be, and whose agents must not
     do it.

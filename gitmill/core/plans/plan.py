@@ -43,7 +43,7 @@ class PlannedAgent:
 
     @property
     def line(self) -> str:
-        """What the policy said of its command line, as `AgentPolicy.line` has it."""
+        """Its command line from the policy, in the form of `AgentPolicy.line`."""
         return command_line(self.command, self.options)
 
 
@@ -59,7 +59,7 @@ class PlannedStage:
     stage whose tries are used up is blocked; passes never lead in a circle. A stage of type person
     has no tries (0). Times are in seconds, 0 is none.
     `edges` has every verdict that the stage can give: a stage's name or one of `ENDS`.
-    `network` is None where the stage does not say.
+    `network` is None when the stage does not set it.
     """
 
     name: str
@@ -134,7 +134,7 @@ class FrozenPlan:
 
     @property
     def first(self) -> PlannedStage:
-        """The stage that an item begins with."""
+        """The first stage of an item."""
         return self.stages[0]
 
     def stage(self, name: str) -> PlannedStage:
@@ -188,7 +188,7 @@ class FrozenPlan:
         return plan
 
     def settings(self) -> dict[str, Any]:
-        """Return what of the policy stands in the plan."""
+        """Return the part of the policy that the plan contains."""
         fields = asdict(self)
         checks = {
             check["name"]: {"command": check["command"], "timeout": check["timeout"],

@@ -14,13 +14,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from gitmill.core.item import Item
-from gitmill.core.verdict import Finding, json_schema
+from gitmill.core.verdict import Finding
+from gitmill.core.verdict_schema import json_schema
 from gitmill.errors import AttemptError
 
 if TYPE_CHECKING:
     from jinja2.sandbox import SandboxedEnvironment
 
-# Every name that a prompt may use. `[]` stands for one entry of a list.
+# Every name that a prompt may use. `[]` is one entry of a list.
 VARIABLES: Mapping[str, str] = {
     "item.id": "id of the item, such as t-k3f9x",
     "item.title": "its title, one line",
@@ -63,7 +64,7 @@ VARIABLES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class FailedCheck:
-    """A check or criterion that did not pass, for the agent that has to mend it."""
+    """A check or criterion that did not pass, for the agent that has to fix it."""
 
     name: str
     command: str

@@ -1,4 +1,4 @@
-"""The edges of a loop: where each verdict leads, and that every way goes on and ends."""
+"""The edges of a loop: where each verdict leads, and whether every path continues and ends."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class StageDraft:
 
     @property
     def says(self) -> tuple[VerdictWord, ...]:
-        """The verdicts that it can give; an author sends work back only where its stage says so."""
+        """The verdicts it can give; an author returns work only if its stage allows it."""
         if self.is_authoring:
             return tuple(word for word in V if word is not V.RETURN or word in self.stage.on)
         return _SAYS.get(self.stage.type, tuple(V))
@@ -92,8 +92,8 @@ def _wrong_verdict(word: str, draft: StageDraft) -> tuple[str, str] | None:
         hint = f"did you mean `{close}`?" if close else f"the verdicts are {', '.join(V)}"
         return f"there is no verdict {word}", hint
     if word not in draft.says:
-        hint = f"it can say {', '.join(draft.says)}"
-        return f"a stage of type {draft.stage.type} never says {word}", hint
+        hint = f"its verdicts are {', '.join(draft.says)}"
+        return f"a stage of type {draft.stage.type} never gives the verdict {word}", hint
     return None
 
 

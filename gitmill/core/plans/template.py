@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -101,7 +101,7 @@ def _accesses(tree: nodes.Template) -> Iterator[tuple[str, str, int]]:
 
 
 def _bound(tree: nodes.Template) -> dict[str, str]:
-    """Return what each name of the template stands for: `f` in `for f in findings` is an entry."""
+    """Return the variable behind each name of the template: `f` in `for f in findings`."""
     from jinja2 import nodes  # noqa: PLC0415  (as above)
 
     lists = {name.partition("[")[0] for name in VARIABLES if "[]" in name}
@@ -141,9 +141,7 @@ def _samples() -> Iterator[PromptValues]:
         event=Event.CLAIMED, created=day, since=day,
     )  # fmt: skip
     yield PromptValues(item=item, attempt=1, of=3, target="main", nonce="nonce")
-    full = item.model_copy(
-        update={"paths": ("src/a.py",), "criteria": ("$ true",), "document": Document("A body\n")}
-    )
+    full = replace(item, paths=("src/a.py",), criteria=("$ true",), document=Document("A body\n"))
     finding, check = Finding("wrong", file="src/a.py", line=1), FailedCheck("test", "true", "out")
     yield PromptValues(
         item=full, attempt=2, of=3, target="main", nonce="nonce", findings=(finding,),

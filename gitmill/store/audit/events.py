@@ -9,7 +9,8 @@ from gitmill.core.audit.outcome import judge_outcome
 from gitmill.core.check_record import CheckRecord
 from gitmill.core.document import Document
 from gitmill.core.ids import Kind
-from gitmill.core.item import Item, read_item
+from gitmill.core.item import Item
+from gitmill.core.item_reader import read_item
 from gitmill.core.lifecycle import WORKING, Event
 from gitmill.core.runlog import Log
 from gitmill.core.trailers import EventRecord

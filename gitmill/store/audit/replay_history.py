@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from gitmill.core.document import Document
 from gitmill.core.ids import PATTERN
-from gitmill.core.item import read_item
+from gitmill.core.item_reader import read_item
 from gitmill.core.trailers import EventRecord, parse_message
 from gitmill.errors import BadDocumentError, GitFailedError, MissingObjectError
 from gitmill.git import trees

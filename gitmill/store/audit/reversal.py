@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from gitmill.core.document import Document
-from gitmill.core.item import Item, read_item
+from gitmill.core.item import Item
+from gitmill.core.item_reader import read_item
 from gitmill.core.lifecycle import Event
 from gitmill.core.trailers import EventRecord
 from gitmill.errors import BadDocumentError

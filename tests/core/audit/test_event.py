@@ -79,7 +79,7 @@ def test_the_text_is_changed_by_edits_only():
         item(**REVIEWED, status="approved"),
         item(**REVIEWED, status="queued", event="e1"),
     )
-    other = after.model_copy(update={"document": after.document.with_body("Other.\n")})
+    other = replace(after, document=after.document.with_body("Other.\n"))
     assert rules(turn("queued", before, after)) == []
     assert rules(turn("queued", before, other)) == ["wrong-fields"]
 
@@ -267,7 +267,7 @@ def undo(
     before = REVIEWED | {"status": "blocked"}
     back = item(**undone) if undone is not None else None
     made = item(**({"event": "e1"} | after))
-    made = made.model_copy(update={"document": made.document.with_body(body)})
+    made = replace(made, document=made.document.with_body(body))
     told = turn(name, item(**before), made)
     told.record.extra["Undoes"] = "e0"
     return rules(replace(told, undone=back))

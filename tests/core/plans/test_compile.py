@@ -236,10 +236,10 @@ def test_an_unknown_verdict_and_a_verdict_that_a_stage_never_gives():
             "30-review.md": on(REVIEW, "retrun: build"),
             "40-approve.md": on(PERSON, "maybe: build"),
         },
-        f"{D}/20-sanity.md:3: a stage of type sanity never says impossible",
+        f"{D}/20-sanity.md:3: a stage of type sanity never gives the verdict impossible",
         f"{D}/30-review.md:4: there is no verdict retrun",
         f"{D}/40-approve.md:3: there is no verdict maybe",
-        "hint: it can say pass, return, ask, fail",
+        "hint: its verdicts are pass, return, ask, fail",
         "hint: did you mean `return`?",
         "hint: the verdicts are pass, return, ask, fail, impossible",
     )
@@ -477,8 +477,8 @@ def test_distinct_agents_that_the_mode_does_not_have():
             "20-sanity.md": SANITY,
             "30-review.md": on(REVIEW, "", distinct_from="[build, sanity, review, biuld]"),
         },
-        f"{D}/30-review.md:4: review cannot be distinct from sanity: nobody else acts there",
-        f"{D}/30-review.md:4: review cannot be distinct from biuld: nobody else acts there",
+        f"{D}/30-review.md:4: review cannot be distinct from sanity: it has no other agent",
+        f"{D}/30-review.md:4: review cannot be distinct from biuld: it has no other agent",
         f"{D}/30-review.md:4: review must not have the agent of build, and any serves both",
         "hint: the stages with an agent or a person are build, author",
         "hint: did you mean `build`?",
@@ -533,13 +533,13 @@ def test_a_kind_that_no_loop_or_more_than_one_loop_serves():
         "more than one loop serves items of kind task",
         "loops/a/loop.md: serves task",
         "loops/b/loop.md: serves task",
-        "hint: exactly one `loop.md` says `serves: task`",
+        "hint: exactly one `loop.md` has `serves: task`",
     ]
     assert said(loops=loops, kind=Kind.GOAL) == [
         "no loop serves items of kind goal",
         "loops/a/loop.md: serves task",
         "loops/b/loop.md: serves task",
-        "hint: exactly one `loop.md` says `serves: goal`",
+        "hint: exactly one `loop.md` has `serves: goal`",
     ]
 
 

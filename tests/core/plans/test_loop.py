@@ -156,11 +156,11 @@ REFUSED = {
     "a list": ("---\n- type\n---\nA\n", [f"{P}:2: expected `key: value`", "2 | - type"]),
     "key twice": (
         "---\ntype: agent\nrole: builder\ntype: checks\n---\nA\n",
-        [f"{P}:4: the key type stands twice", "4 | type: checks"],
+        [f"{P}:4: duplicate key type", "4 | type: checks"],
     ),
     "verdict twice": (
         "---\ntype: checks\non:\n  fail: a\n  fail: b\n---\n",
-        [f"{P}:5: the key fail stands twice", "5 |   fail: b"],
+        [f"{P}:5: duplicate key fail", "5 |   fail: b"],
     ),
     "key without a value": (
         "---\ntype: agent\nrole:\n---\nA\n",

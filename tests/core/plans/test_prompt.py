@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gitmill.core.document import Document
+from gitmill.core.ids import Kind
 from gitmill.core.item import Item, Risk
+from gitmill.core.lifecycle import Status
 from gitmill.core.plans.loop import read_loop
 from gitmill.core.plans.prompt import (
     VARIABLES,
@@ -26,7 +28,8 @@ from gitmill.core.plans.prompt import (
     render_prompt,
 )
 from gitmill.core.plans.template import PromptProblem, check_prompt
-from gitmill.core.verdict import Finding, Severity, json_schema, parse_verdict
+from gitmill.core.verdict import Finding, Severity
+from gitmill.core.verdict_schema import json_schema, parse_verdict
 from gitmill.errors import AttemptError
 
 SHIPPED = Path(__file__).parents[3] / "gitmill/loops"
@@ -36,7 +39,7 @@ DAY = datetime(2026, 1, 2, tzinfo=UTC)
 def item(**fields):
     body = fields.pop("body", "Do it.\n")
     return Item(**{
-        "id": "t-k3f9x", "title": "Fix the parser", "kind": "task", "status": "running",
+        "id": "t-k3f9x", "title": "Fix the parser", "kind": Kind.TASK, "status": Status.RUNNING,
         "event": "claimed", "created": DAY, "since": DAY, "document": Document.new({}, body),
         **fields,
     })  # fmt: skip

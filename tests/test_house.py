@@ -1,0 +1,197 @@
+"""Rules of the house that no linter knows."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median, quantiles
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "gitmill"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# Who may start a process: the one module for it, and the supervisor, which is one.
+STARTERS = {"process.py", "supervision/spawn.py"}
+# Faces and flows are named after commands, so they share names with what lies below them.
+COMMANDS = ("cli", "flows")
+# What may stand in an `__init__` beside its docstring; every other one holds nothing else.
+INITS = {
+    "__init__.py": "the version, which `--version` prints before anything else is imported",
+    "config/__init__.py": "the models of the policy, which are all of the package's meaning",
+    "flows/doctor/__init__.py": "the flow itself; the modules beside it are its checks",
+}
+FIRST_LINE = 100  # characters of a docstring's first line
+MODULE_LINES, FUNCTION_LINES = 300, 30  # nine in ten stay below
+
+
+def name_of(module: Path) -> str:
+    return module.relative_to(PACKAGE).as_posix()
+
+
+def tree_of(module: Path) -> ast.Module:
+    return ast.parse(module.read_text("utf-8"))
+
+
+def test_only_one_module_starts_processes():
+    for module in MODULES:
+        name = name_of(module)
+        for node in ast.walk(tree_of(module)):
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                starts = re.match(
+                    r"(subprocess\.(run|Popen|call|check_)|os\.(fork|exec|spawn|posix_spawn|system|popen))",
+                    called,
+                )
+                assert not starts or name in STARTERS, f"{name}: {called}"
+
+
+def test_nothing_is_left_to_do_in_a_comment():
+    for module in MODULES:
+        marks = re.findall(r"#.*\b(TODO|FIXME|XXX|HACK)\b", module.read_text("utf-8"))
+        assert not marks, module
+
+
+def test_what_is_recorded_gets_its_time_and_randomness_from_the_mill():
+    allowed = {"mill.py", "store/transaction.py", "supervision/local.py", "cli/fast_status.py"}
+    for module in MODULES:
+        name = name_of(module)
+        text = module.read_text("utf-8")
+        if re.search(r"^import (random|secrets|uuid)\b|datetime\.now", text, re.MULTILINE):
+            assert name in allowed, name
+
+
+def test_every_setting_is_read_by_some_code():
+    from gitmill.config import Policy
+
+    code = "\n".join(m.read_text("utf-8") for m in MODULES if "config" not in str(m.parent))
+    config = (PACKAGE / "config/__init__.py").read_text("utf-8")
+
+    def leaves(model):
+        for name, field in model.model_fields.items():
+            inner = [
+                a
+                for a in (field.annotation, *getattr(field.annotation, "__args__", ()))
+                if hasattr(a, "model_fields")
+            ]
+            inner += [
+                b
+                for a in getattr(field.annotation, "__args__", ())
+                for b in getattr(a, "__args__", ())
+                if hasattr(b, "model_fields")
+            ]
+            if inner:
+                for part in inner:
+                    yield from leaves(part)
+            else:
+                yield name
+
+    for name in leaves(Policy):
+        assert re.search(rf"\.{name}\b|[\"']{name}[\"']", code) or config.count(f".{name}") > 0, (
+            name
+        )
+
+
+# -- names and modules -----------------------------------------------------------------------------
+
+
+def test_a_file_name_stands_in_one_layer():
+    layers: dict[str, set[str]] = defaultdict(set)
+    for module in MODULES:
+        parts = module.relative_to(PACKAGE).parts
+        is_command = len(parts) == 2 and parts[0] in COMMANDS
+        if module.name != "__init__.py" and not is_command:
+            layers[module.name].add(parts[0])
+    assert {name: of for name, of in layers.items() if len(of) > 1} == {}
+
+
+def test_every_module_begins_with_a_docstring_whose_first_line_is_short():
+    first = {name_of(m): (ast.get_docstring(tree_of(m)) or "").partition("\n")[0] for m in MODULES}
+    wrong = {name: line for name, line in first.items() if not 0 < len(line) <= FIRST_LINE}
+    assert wrong == {}
+
+
+def test_an_init_holds_a_docstring_and_nothing_else():
+    more = {name_of(m) for m in MODULES if m.name == "__init__.py" and len(tree_of(m).body) > 1}
+    assert more == INITS.keys()
+
+
+def test_no_module_exports_what_another_one_defines():
+    """Each name is imported from the module that defines it, and no module lists its names."""
+    defined = {_dotted(module): _definitions(tree_of(module)) for module in MODULES}
+    for module in MODULES:
+        tree = tree_of(module)
+        assert "__all__" not in defined[_dotted(module)], name_of(module)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "") in defined:
+                names = {alias.name for alias in node.names}
+                inside = {name for name in names if f"{node.module}.{name}" in defined}
+                assert names - inside <= defined[str(node.module)], f"{name_of(module)}: {names}"
+
+
+def _dotted(module: Path) -> str:
+    parts = module.relative_to(ROOT).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def _definitions(tree: ast.Module) -> set[str]:
+    """Return the names that a module defines at its top level; imported ones are not among them."""
+    names: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            parts = (part for target in targets for part in ast.walk(target))
+            names |= {part.id for part in parts if isinstance(part, ast.Name)}
+    return names
+
+
+# -- sizes -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Size:
+    """How long one kind of thing is, in lines, and which three of it are longest."""
+
+    count: int
+    median: float
+    p90: float
+    longest: tuple[str, ...]
+
+
+def sizes() -> Mapping[str, Size]:
+    """Return the length of modules and functions: `python -m tests.test_house` prints it."""
+    modules = {name_of(m): len(m.read_text("utf-8").splitlines()) for m in MODULES}
+    functions = {name: length for m in MODULES for name, length in _functions(m)}
+    return {"modules": _size(modules), "functions": _size(functions)}
+
+
+def _functions(module: Path) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, ast.FunctionDef):
+            name = f"{name_of(module)}:{node.lineno} {node.name}"
+            yield name, (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+def _size(lengths: Mapping[str, int]) -> Size:
+    values = sorted(lengths.values())
+    longest = sorted(lengths, key=lambda name: -lengths[name])[:3]
+    p90 = quantiles(values, n=10, method="inclusive")[-1]
+    shown = tuple(f"{name} ({lengths[name]})" for name in longest)
+    return Size(len(values), median(values), p90, shown)
+
+
+def test_nine_in_ten_modules_and_functions_are_short():
+    lengths = sizes()
+    assert lengths["modules"].p90 < MODULE_LINES, lengths["modules"]
+    assert lengths["functions"].p90 < FUNCTION_LINES, lengths["functions"]
+
+
+if __name__ == "__main__":
+    for kind, size in sizes().items():
+        print(f"{size.count} {kind}: median {size.median:g}, 90% up to {size.p90:g} lines")
+        print(*(f"  {name}" for name in size.longest), sep="\n")
