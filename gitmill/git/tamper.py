@@ -79,7 +79,7 @@ def take_snapshot(common: Path, backend: Backend) -> GitDirSnapshot:
         head = (common / "HEAD").read_bytes()
     except OSError as error:
         raise UnusableRepositoryError(
-            f"the repository {common} is broken: it has no HEAD",
+            f"the repository {common} is damaged: it has no HEAD",
             evidence=[str(error)],
             hints=["check the rest with `git fsck`, or clone it again"],
         ) from error

@@ -1,4 +1,4 @@
-"""Differences of neighbouring trees are those that comparing whole trees finds."""
+"""Differences of neighbouring trees equal those of a comparison of whole trees."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def shown(changes):
 
 @settings(max_examples=300)
 @given(HISTORIES)
-def test_it_finds_what_comparing_whole_trees_finds(history):
+def test_it_finds_the_same_differences_as_comparing_whole_trees(history):
     memory = Memory()
     differ, before = Differ(memory), ""
     for edits in history:
@@ -83,7 +83,7 @@ def test_a_folder_that_is_known_is_not_read_again():
     assert memory.reads == 2
 
 
-def test_a_tree_that_is_missing_is_said():
+def test_a_missing_tree_is_reported():
     memory = Memory()
     with pytest.raises(MissingObjectError):
         list(Differ(memory).changes("", "0" * 40))

@@ -1,4 +1,4 @@
-"""`gitmill.durability`: with `full` all that gitmill writes is flushed, by either backend."""
+"""`gitmill.durability`: with `full` every write is flushed, by both backends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The identity of a change: what belongs to it, what does not, and what is replayed."""
+"""The identity of a change: what counts, what does not, and that a replay keeps it."""
 
 from __future__ import annotations
 
@@ -226,7 +226,7 @@ class TestProperties:
         theirs=st.integers(13, 19),
         far=st.lists(st.sampled_from([b"far\n", b"line 3\n", b"\n", b"}\n"]), max_size=5),
     )
-    def test_survives_a_replay_over_somebody_elses_edits(
+    def test_survives_a_replay_over_other_edits(
         self, tmp_path_factory, new, mine, removed, theirs, far
     ):
         sandbox = Sandbox(tmp_path_factory.mktemp("here"))
@@ -255,7 +255,7 @@ class TestChanges:
         return [(c.path, c.old.oid if c.old else "", c.new.oid if c.new else "") for c in found]
 
     @pytest.mark.parametrize("names", ["mixed", "bytes"])
-    def test_it_is_what_git_says(self, repo, names):
+    def test_it_matches_git_diff_tree(self, repo, names):
         odd = ({}, {b'-a\n\t"b\xff': b"x", b"d/\xc3\xa4": b"y"})
         old, new = trees(repo, *(MIXED if names == "mixed" else odd))
         raw = repo.git("diff-tree", "-r", "-z", "--no-renames", old, new).split("\0")
@@ -266,7 +266,7 @@ class TestChanges:
         assert told
         assert set(self.changes(repo, old, new)) == told
 
-    def test_a_file_that_becomes_a_folder_is_gone_and_what_is_in_it_new(self, repo):
+    def test_a_file_replaced_by_a_folder_is_removed_and_the_files_in_it_are_added(self, repo):
         old, new = trees(repo, {b"a": b"x"}, {b"a/b": b"x", b"a/c/d": b"y"})
         assert [(p, bool(o), bool(n)) for p, o, n in self.changes(repo, old, new)] == [
             ("a/b", False, True), ("a/c/d", False, True), ("a", True, False),

@@ -42,7 +42,7 @@ def repo(sandbox) -> Repo:
 @given(
     st.lists(patterns, min_size=1, max_size=4), st.lists(paths, min_size=8, max_size=8, unique=True)
 )
-def test_they_match_what_git_ignores(repo, lines, asked):
+def test_they_match_the_paths_that_git_ignores(repo, lines, asked):
     found = Patterns(lines)
     assert {path for path in asked if found.match(path)} == ignored_by_git(repo, lines, asked)
 

@@ -1,4 +1,4 @@
-"""Trees: each edit gives the tree that git's own index gives."""
+"""Trees: each edit produces the same tree as git's own index."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_a_whole_folder_can_be_linked_or_removed(repo, backend):
     assert trees.edit(backend, both, {"copy": None}) == tree
 
 
-def test_only_what_is_on_the_way_is_written_again(repo, backend):
+def test_only_the_folders_on_the_path_are_rewritten(repo, backend):
     tree = trees.edit(backend, None, {f"{n}/{m}": b"x" for n in range(9) for m in range(9)})
     before = int(repo.git("count-objects").split()[0])
     trees.edit(backend, tree, {"3/4": b"y"})

@@ -781,7 +781,7 @@ def test_a_hand_edit_that_is_not_applied_yet_is_a_notice(history: History):
     assert verified.holds
     (notice,) = verified.report.notices
     assert (notice.rule, notice.commit) == ("hand-edit", forgery.oids[-1])
-    assert notice.what == f"changed by hand and not taken up: {path}"
+    assert notice.what == f"changed by hand and not applied: {path}"
 
 
 def test_a_hand_edit_is_applied_by_the_next_event(history: History):
@@ -878,7 +878,7 @@ def test_a_shallow_clone_reports_what_it_lacks(history: History):
     copy = clone(history, "--depth", "5", "--no-single-branch")
     copy.git("fetch", "-q", "origin", "refs/notes/gitmill:refs/notes/gitmill")
     reasons = unknown(copy)
-    assert reasons[0] == "this commit of the state and all below it are not in this clone"
+    assert reasons[0] == "this state commit and all its ancestors are not in this clone"
     assert verify(copy).report.commits == 5
 
 

@@ -1,4 +1,4 @@
-"""Whatever events come in whatever order, the branch says what a plain dict says."""
+"""Any events in any order lead to the same state as a model in a plain dict."""
 
 from __future__ import annotations
 
@@ -249,7 +249,7 @@ class Machine(RuleBasedStateMachine):
         assert (done.returncode, done.stdout) == (0, b"")
 
 
-def test_any_sequence_of_events_leaves_what_the_model_says(tmp_path):
+def test_any_sequence_of_events_leads_to_the_state_of_the_model(tmp_path):
     folders = count()
     run_state_machine_as_test(
         lambda: Machine(tmp_path / str(next(folders))),
