@@ -81,7 +81,7 @@ def test_a_session_goes_on_and_each_run_tells_its_own_use(name, ask, tmp_path: P
 
 
 @pytest.mark.slow
-@promise("a session that is gone begins anew with the whole prompt")
+@promise("a missing session is replaced by a new one with the whole prompt")
 def test_a_forgotten_session_begins_anew(name, ask):
     gone = "0b5c3b9e-1c7e-4d0a-9d55-3c2f8f1f7a10"
     gone = {"opencode": "ses_e008737d0ffeGeqgn9T79EGtT3"}.get(name, gone)
@@ -93,7 +93,7 @@ def test_a_forgotten_session_begins_anew(name, ask):
 
 
 @promise(
-    "the model that the CLI picks by itself, told in the run log",
+    "the model that the CLI picks by itself, reported in the run log",
     but={"gemini": "not tested", "opencode": "name one"},
 )
 def test_without_a_model_the_cli_picks_one(name, ask, work):

@@ -42,14 +42,14 @@ def test_without_an_account_it_is_unauthorised(name, ask):
 
 
 @pytest.mark.slow
-@promise("429 without a word when it ends: rate-limited")
+@promise("429 without a reset time: rate-limited")
 def test_a_limit_without_an_end_is_rate_limited(name, ask):
     # Of what OpenCode's service says only the words can be seen.
     report = ask(name, [Status(429, "Rate limit." if name == "opencode" else "slow down")])
     assert (report.exit, report.retry_after) == (ExitKind.RATE_LIMITED, None)
 
 
-@promise("429 that says when it ends: rate-limited, until then")
+@promise("429 with a reset time: rate-limited until then")
 @pytest.mark.parametrize("hours", [1, 72])
 def test_a_limit_with_an_end_tells_it(name, ask, hours: int):
     # Claude Code says it to those who are signed in, not to those who pay by key.
@@ -93,7 +93,7 @@ def limit(name: str, seconds: int) -> Status:
 @pytest.mark.slow
 @promise(
     "an account without credit: unauthorised",
-    but=dict.fromkeys(("gemini", "opencode"), "told as a limit"),
+    but=dict.fromkeys(("gemini", "opencode"), "reported as a limit"),
 )
 def test_an_account_without_credit_is_unauthorised(name, ask):
     body = '{"error": {"type": "insufficient_quota", "code": "insufficient_quota", "message": "You exceeded your current quota"}}'

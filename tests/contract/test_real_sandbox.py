@@ -47,7 +47,7 @@ def forbidden(repo: Repo) -> list[Step]:
 
 
 @promise(
-    "in gitmill's sandbox: nothing but the worktree is written, the run log tells what was refused"
+    "in gitmill's sandbox: nothing but the worktree is written, the run log reports refused actions"
 )
 def test_nothing_gets_out(name: str, closed: Repo, model: Model, monkeypatch: pytest.MonkeyPatch):
     def script(asked: Asked) -> Sequence[Step]:

@@ -387,7 +387,7 @@ def test_a_landing_is_undone_by_landing_its_reverse(repo: Repo):
     result = gitmill(repo.path, "undo", task)
     assert result.plain() == (
         0, "T1\n",
-        "undoing T1: landed as HASH\nT2 takes T1 back and lands now\n"
+        "undoing T1: landed as HASH\nT2 reverts T1; landing\n"
         "T2  land ................. landed    Revert: Change\n"
         "T2 is landed as HASH; T1 is waiting\n"
         "next: `gitmill task reopen T1`, then `gitmill task cancel T1`\n",
