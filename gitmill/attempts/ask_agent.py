@@ -33,7 +33,7 @@ def ask(
     if not state.reads_prompt:
         return _run(mill, state, workspace, findings)
     keeps = state.stage.is_authoring
-    with agent_homes.agents_own(mill, item.id, who.name, state.program.LOGIN, keeps=keeps) as home:
+    with agent_homes.agent_home(mill, item.id, who.name, state.program.LOGIN, keeps=keeps) as home:
         return _run(mill, state, workspace.with_home(home), findings)
 
 
