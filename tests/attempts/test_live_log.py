@@ -287,7 +287,7 @@ def test_attempts_are_listed_and_shown_with_what_was_printed(cast: Cast):
     ]  # fmt: skip
     assert gitmill(cast.repo.path, "attempt").plain()[1] == out
     shown = gitmill(cast.repo.path, "attempt", "show", task, "1")
-    assert f"what the agent printed (refs/gitmill/transcript/{task}:001-build.txt)" in shown.out
+    assert f"output of the agent (refs/gitmill/transcript/{task}:001-build.txt)" in shown.out
     assert "hello there" in shown.out
     told = gitmill(cast.repo.path, "attempt", "show", task, "--json").json
     assert (told["attempt"]["number"], told["attempt"]["stage"]) == (2, "review")
