@@ -79,7 +79,7 @@ def test_retry_gives_an_item_a_new_budget_and_unblock_does_not(sandbox: Sandbox)
         ("[budget.attempt]\ncost = 0.2\n", USED, "the budget of the attempt: $0.25 of $0.20"),
         ("[budget.item]\ntokens = 999\n", USED, "the budget of the item: 1,000 of 999 tokens"),
         ("[budget.day]\ncost = 0.2\n", USED, "the budget of the day: $0.25 of $0.20"),
-        ("[budget.attempt]\ntime = '1s'\n", {"progress": "x"}, "the budget: N s of 1 s that were left"),
+        ("[budget.attempt]\ntime = '1s'\n", {"progress": "x"}, "the time budget is used up: N s of the remaining 1 s"),
     ],
 )  # fmt: skip
 def test_what_exceeds_a_budget_is_ended_in_the_middle(sandbox: Sandbox, policy, news, told):
@@ -106,7 +106,7 @@ def test_a_day_whose_budget_is_used_up_waits_and_status_says_so(sandbox: Sandbox
     assert said.code == 4
     assert said.err.partition("error")[2] == (
         "[day-budget]: the budget of the day is used up: 1,000 of 1,000 tokens\n"
-        "hint: go on after midnight UTC with `gitmill run`\n"
+        "hint: continue after midnight UTC with `gitmill run`\n"
         "hint: or commit a larger `[budget.day]` to .gitmill/config.toml\n"
         "next: `gitmill status`\n"
     )

@@ -43,9 +43,9 @@ def test_a_limit_costs_no_attempt_and_the_screens_say_until_when(cast: Cast):
     assert when(err) == (
         'T1  build ..................... rate-limited coder TIME   "the agent did not finish, rate-limited: 429 too many requests"\n'
         "ready T1 (1 attempt)\n"
-        "error[agent-cools]: build waits for coder, which cools down until THEN\n"
+        "error[agent-cools]: build waits for coder, which is cooling down until THEN\n"
         "    coder      rate-limited, until THEN: 429 too many requests\n"
-        "hint: go on then with `gitmill run`\n"
+        "hint: continue then with `gitmill run`\n"
         "hint: name another agent for its role in `[modes.NAME] roles` of .gitmill/config.toml\n"
         "next: `gitmill status`\n"
     )

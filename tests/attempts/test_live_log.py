@@ -136,7 +136,7 @@ def test_log_ends_with_130_when_interrupted_and_when_the_run_is_killed(cast: Cas
     run.kill()
     run.communicate()
     out, _ = second.communicate(timeout=20)
-    assert (second.returncode, out) == (0, f"{task}  its process is gone\n")
+    assert (second.returncode, out) == (0, f"{task}  its process has died\n")
     assert gitmill(cast.repo.path, "recover").code == 0
     kept = transcripts.read(Mill.open(cast.repo.path), task)
     [(name, text)] = kept.items()

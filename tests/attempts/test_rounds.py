@@ -103,7 +103,7 @@ def test_findings_go_back_to_the_session_that_built_and_the_reviewer_answers_for
     assert (judged["session"], again["session"]) == ("", "")
     assert "1. [medium] a.txt: write 2" in again["prompt"]
     assert repaired["session"] == "s-talker-reviewer-1"
-    assert "says nothing of finding 1" in repaired["prompt"]
+    assert "has no answer to finding 1" in repaired["prompt"]
     logs = cli(repo.path, "task", "show", task, "--json").json["attempts"]
     assert [(log["stage"], log["verdict"]) for log in logs] == [
         ("build", "pass"), ("review", "return"), ("build", "pass"), ("review", "pass"),

@@ -171,13 +171,13 @@ def test_a_token_that_cannot_be_given_back_stays_until_it_can(
         real(path, data, mode)
 
     monkeypatch.setattr(credentials, "_replace", full)
-    with agent_homes.agents_own(mill, "t-1", "tool", (Login(LOGIN),), keeps=keeps) as home:
+    with agent_homes.agent_home(mill, "t-1", "tool", (Login(LOGIN),), keeps=keeps) as home:
         (home / LOGIN).write_text(json.dumps(NEW))
-    with agent_homes.agents_own(mill, "t-1", "tool", (Login(LOGIN),), keeps=keeps) as again:
+    with agent_homes.agent_home(mill, "t-1", "tool", (Login(LOGIN),), keeps=keeps) as again:
         assert json.loads((again / LOGIN).read_text()) == (NEW if keeps else OLD)
     assert (again == home) is keeps
     monkeypatch.setattr(credentials, "_replace", real)
-    assert agent_homes.clean_up(mill) == [f"put the refreshed {sealed / LOGIN} back"]
+    assert agent_homes.clean_up(mill) == [f"restored the refreshed {sealed / LOGIN}"]
     assert own(sealed) == NEW
     assert left(repo) == []
 
@@ -232,14 +232,14 @@ def test_a_kill_at_any_point_of_giving_back_loses_no_token(
     home.mkdir(parents=True)
 
     def lend_and_die() -> None:
-        with credentials.lent(home, (Login(LOGIN),)):
+        with credentials.copied(home, (Login(LOGIN),)):
             (home / LOGIN).write_text(json.dumps(NEW))
             os.environ[VARIABLE] = f"{'before' if point % 2 else 'after'}:{(point + 1) // 2}"
 
     status = in_a_child(lend_and_die)
     assert (status == -9) is (point <= 2 * STEPS)
     record = home.with_name(f"tool{credentials.RECORD}")
-    credentials.give_back(record)
+    credentials.return_tokens(record)
     assert json.loads(user.read_text()) == NEW
     assert not (home / LOGIN).exists()
     assert not record.exists()
@@ -277,7 +277,7 @@ def test_a_token_refreshed_by_a_run_that_was_killed_is_put_back_by_recover(
     lent = next(sign for sign in examine(repo.path) if sign.name == "homes").sign
     assert "the login of tool is still in the home of a killed run" in lent.text
     said = gitmill(repo.path, "recover")
-    assert f"put the refreshed {sealed / LOGIN} back" in said.out
+    assert f"restored the refreshed {sealed / LOGIN}" in said.out
     assert own(sealed) == NEW
     assert left(repo) == []
 

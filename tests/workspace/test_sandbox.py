@@ -239,7 +239,7 @@ def test_full_permission_has_no_limits_and_still_a_process_namespace(repo: Repo)
     assert repo.git("show", f"refs/gitmill/work/{task}:x.txt") == "1"
     # It can reach the repository, so that is compared as without a sandbox.
     item = gitmill(repo.path, "task", "show", task, "--json").json["item"]
-    assert (item["status"], "refs/tags/v1 was made" in item["reason"]) == ("waiting", True)
+    assert (item["status"], "refs/tags/v1 was created" in item["reason"]) == ("waiting", True)
 
 
 def test_the_scripts_that_gitmill_writes_follow_no_link(repo: Repo):

@@ -204,7 +204,7 @@ def test_the_builder_is_told_what_was_found_and_where_the_rest_is(repo: Repo, pl
     assert told["status"] == "blocked"
     log = repo.git("show", f"gitmill/state:runs/{task[2:4]}/{task}/001-build.md")
     assert "- high: conf.txt:1 holds a secret: stripe key (digest " in log
-    assert f"without those files the work is kept as refs/gitmill/rescue/{task}/1" in log
+    assert f"the work without those files is kept as refs/gitmill/rescue/{task}/1" in log
 
 
 def test_a_secret_comes_in_by_no_other_way(repo: Repo, planted: Path):

@@ -34,9 +34,9 @@ def test_what_the_repository_brings_runs_only_after_it_was_trusted(repo: Repo):
     said = gitmill(repo.path, "run")
     assert (said.code, said.err) == (
         3,
-        "error[untrusted]: a command that nobody has trusted on this machine would run\n"
+        "error[untrusted]: a command is not trusted on this machine\n"
         "    checks.test: touch /tmp/never; true\n"
-        "hint: read what would run, then `gitmill config trust`\n",
+        "hint: read the shown commands, then `gitmill config trust`\n",
     )
     assert status(repo, task) == "ready"
     trusted = gitmill(repo.path, "config", "trust")

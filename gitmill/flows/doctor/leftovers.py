@@ -78,19 +78,19 @@ def worktree_entries(mill: Mill, now: Snapshot) -> Diagnoses:
 
 def agents_homes(mill: Mill, now: Snapshot) -> Diagnoses:
     """Homes of ended items, and credentials that a killed run still holds."""
-    over, lent = agent_homes.left(mill, now)
+    ended, holding = agent_homes.leftovers(mill, now)
 
     def fix() -> str:
         return "; ".join(["removed them", *agent_homes.clean_up(mill)])
 
-    if lent:
-        yield warning(f"the login of {', '.join(lent)} is still in the home of a killed run",
+    if holding:
+        yield warning(f"the login of {', '.join(holding)} is still in the home of a killed run",
                       _RECOVER, fix=fix)  # fmt: skip
-    if over:
-        names = ", ".join(over[:_SHOWN])
-        found = note(f"{len(over)} ended items have homes of agents: {names}", _RECOVER)
+    if ended:
+        names = ", ".join(ended[:_SHOWN])
+        found = note(f"{len(ended)} ended items have homes of agents: {names}", _RECOVER)
         yield replace(found, fix=fix)
-    if not lent and not over:
+    if not holding and not ended:
         yield ok("no ended item has one")
 
 
