@@ -274,8 +274,8 @@ def test_a_token_refreshed_by_a_run_that_was_killed_is_put_back_by_recover(
     in_a_child(kill_when_refreshed)
     assert own(sealed) == OLD
     assert len(left(repo)) == 2
-    lent = next(sign for sign in examine(repo.path) if sign.name == "homes").sign
-    assert "the login of tool is still in the home of a killed run" in lent.text
+    diagnosis = next(o for o in examine(repo.path) if o.name == "homes").diagnosis
+    assert "the credentials of tool are still in the home of a killed run" in diagnosis.text
     said = gitmill(repo.path, "recover")
     assert f"restored the refreshed {sealed / LOGIN}" in said.out
     assert own(sealed) == NEW
@@ -287,7 +287,7 @@ def test_homes_go_when_their_item_has_ended(repo: Repo, sealed: Path):
     task = goes(repo, "Path.home().joinpath('session').touch(); sys.exit(3)")
     assert (root / task / "tool/session").exists()  # it is blocked, and may go on
     gitmill(repo.path, "task", "cancel", task)
-    assert "1 ended items have homes of agents" in gitmill(repo.path, "doctor").out
+    assert "1 ended items still have agent homes" in gitmill(repo.path, "doctor").out
     assert gitmill(repo.path, "doctor", "--fix").code == 0
     assert not (root / task).exists()
     assert not (root / goes(repo)).exists()  # it has landed
