@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from hashlib import sha1
 from itertools import count
 from pathlib import Path
@@ -17,10 +16,8 @@ from tests.support.repos import Repo, Sandbox
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.close()
+def server() -> Server:
+    return Server.shared()
 
 
 class Told:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
 import re
 import subprocess
 import sys
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +52,7 @@ def plain(text: str) -> str:
 def gitmill(folder: Path, *args: str, stdin: str = "", env: dict[str, str] | None = None) -> Said:
     """Run `gitmill ARGS` in a folder; without an input in a child of a process that is kept."""
     if not stdin:
-        return Said(*_server().said(folder, args, os.environ | (env or {})))
+        return Said(*Server.shared().said(folder, args, os.environ | (env or {})))
     done = subprocess.run(
         [sys.executable, "-m", "gitmill", *args],
         cwd=folder,
@@ -65,13 +63,6 @@ def gitmill(folder: Path, *args: str, stdin: str = "", env: dict[str, str] | Non
         check=False,
     )
     return Said(done.returncode, done.stdout, done.stderr)
-
-
-@cache
-def _server() -> Server:
-    server = Server()
-    atexit.register(server.close)
-    return server
 
 
 def new_task(folder: Path, title: str, script: str, *more: str) -> str:

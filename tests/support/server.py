@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 
 class Server:
-    """Runs gitmill in forked children of one process that has imported everything."""
+    """Runs gitmill in forked children of one process that has imported everything.
 
-    def __init__(self) -> None:
-        path = Path(__file__).with_name("crash_server.py")
-        self._process = subprocess.Popen(
-            [sys.executable, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+    Who makes one closes it. `shared` is that of this process, which is closed when this one ends:
+    starting one costs more than a second, so tests share it.
+    """
+
+    def __init__(self, process: subprocess.Popen[str] | None = None) -> None:
+        self._process = process or _start()
+
+    @classmethod
+    def shared(cls) -> Self:
+        """Return a server on the one process that all tests of this process share."""
+        return cls(_kept())
 
     def run(self, wanted: dict[str, Any]) -> int:
         """Return the exit status, or the negative number of the signal that ended it."""
@@ -44,3 +52,17 @@ class Server:
         self._process.stdin.close()
         self._process.wait()
         self._process.stdout.close()
+
+
+def _start() -> subprocess.Popen[str]:
+    path = Path(__file__).with_name("crash_server.py")
+    return subprocess.Popen(
+        [sys.executable, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+@cache
+def _kept() -> subprocess.Popen[str]:
+    process = _start()
+    atexit.register(Server(process).close)
+    return process
