@@ -3,7 +3,9 @@
 One JSON object on a line of standard input says what to run, one number on a line of standard
 output how it ended: exit status, or the negative number of the signal. With `lifetime` the child is
 killed after so many seconds; with `interrupt` it gets a Ctrl-C at that failpoint and does not die;
-with `room` no file that it or a child of its writes may grow beyond so many bytes.
+with `room` no file that it or a child of its writes may grow beyond so many bytes. With `beside` it
+gets a session of its own and the answer is its process id at once; `{"poll": PID}` then asks how it
+ended, `null` while it runs.
 """
 
 from __future__ import annotations
@@ -35,15 +37,41 @@ def serve() -> None:
     gc.collect()
     gc.freeze()
     for line in sys.stdin:
-        wanted = json.loads(line)
-        pid = os.fork()
-        if pid == 0:
-            become(wanted)
-        if "lifetime" in wanted:
-            time.sleep(wanted["lifetime"])
-            os.kill(pid, signal.SIGKILL)
-        _, status = os.waitpid(pid, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        print(json.dumps(answer(json.loads(line))), flush=True)
+
+
+def answer(wanted: dict[str, Any]) -> int | None:
+    if "poll" in wanted:
+        return ended(wanted["poll"], os.WNOHANG)
+    if "beside" in wanted:
+        return begin(wanted)
+    pid = os.fork()
+    if pid == 0:
+        become(wanted)
+    if "lifetime" in wanted:
+        time.sleep(wanted["lifetime"])
+        os.kill(pid, signal.SIGKILL)
+    return ended(pid)
+
+
+def begin(wanted: dict[str, Any]) -> int:
+    """Return the process id of a child once its session is there: its group can be signalled."""
+    hear, tell = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        os.close(hear)
+        os.close(tell)
+        become(wanted)
+    os.close(tell)
+    os.read(hear, 1)
+    os.close(hear)
+    return pid
+
+
+def ended(pid: int, options: int = 0) -> int | None:
+    done, status = os.waitpid(pid, options)
+    return os.waitstatus_to_exitcode(status) if done else None
 
 
 def warm() -> None:
@@ -90,6 +118,7 @@ def become(wanted: dict[str, Any]) -> NoReturn:
     if "room" in wanted:
         resource.setrlimit(resource.RLIMIT_FSIZE, (wanted["room"], wanted["room"]))
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     os.environ.clear()
     os.environ.update(wanted["env"])
     os.chdir(wanted["cwd"])
