@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support.repos import Repo, Sandbox
 from tests.support.server import Server
+from tests.support.templates import copied
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,32 @@ def gitmill(folder: Path, *args: str, stdin: str = "", env: dict[str, str] | Non
         check=False,
     )
     return Said(done.returncode, done.stdout, done.stderr)
+
+
+def begun(
+    sandbox: Sandbox,
+    name: str = "repo",
+    *,
+    files: dict[str, str | bytes | None] | None = None,
+    then: dict[str, str | bytes | None] | None = None,
+) -> Repo:
+    """Return a repository with these files, a commit of those `then`, and `gitmill init` done.
+
+    The policy that it proposes is not there: it counts only where it is committed.
+    """
+    place = sandbox.root / name
+
+    def make(folder: Path) -> None:
+        repo = Sandbox(folder.parent).repo(folder.name, files=files)
+        if then:
+            repo.commit(then)
+        said = gitmill(repo.path, "init")
+        assert said.code == 0, said.err
+        if ".gitmill/config.toml" not in {**(files or {}), **(then or {})}:
+            (repo.path / ".gitmill/config.toml").unlink()
+
+    copied(("begun", *(files or {}).items(), "then", *(then or {}).items()), make, place)
+    return Repo(place)
 
 
 def new_task(folder: Path, title: str, script: str, *more: str) -> str:
