@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cli import Said, gitmill
+from tests.support.cli import Said, begun, gitmill
 from tests.support.crash_cases import Server
 from tests.support.repos import Repo, Sandbox
 
@@ -39,11 +39,8 @@ def server() -> Server:
 
 
 @pytest.fixture
-def repo(sandbox: Sandbox, server: Server) -> Repo:
-    repo = sandbox.repo(files={"a.txt": "1\n", "b.txt": "2\n"})
-    assert server.gitmill(repo.path, "init").code == 0
-    (repo.path / ".gitmill/config.toml").unlink()
-    return repo
+def repo(sandbox: Sandbox) -> Repo:
+    return begun(sandbox, files={"a.txt": "1\n", "b.txt": "2\n"})
 
 
 def said_by(server: Server, folder: Path, verb: str, task: str) -> tuple[str, Said]:

@@ -16,7 +16,7 @@ from gitmill.git.objects import Move
 from gitmill.git.repo import Repository
 from gitmill.mill import Mill
 from gitmill.store import history, layout
-from tests.support.cli import gitmill, new_task
+from tests.support.cli import begun, gitmill, new_task
 from tests.support.crowd import crowd
 from tests.support.repos import Repo, Sandbox
 
@@ -31,9 +31,7 @@ NUISANCES = [
 
 @pytest.fixture
 def repo(sandbox: Sandbox) -> Repo:
-    repo = sandbox.repo(files={"a.txt": "a\n"})
-    assert gitmill(repo.path, "init").code == 0
-    return repo
+    return begun(sandbox, files={"a.txt": "a\n"})
 
 
 def healthy(repo: Repo) -> None:

@@ -19,6 +19,7 @@ from gitmill.flows.recover import recover
 from gitmill.git.repo import Repository
 from gitmill.mill import Mill
 from tests.crash.test_chokepoints import CHECKED_OUT, every, sweep
+from tests.support.cli import begun
 from tests.support.crash_cases import (
     Case,
     Server,
@@ -187,9 +188,7 @@ def test_killed_children_of_git(tmp_path, server: Server):
 
 @pytest.fixture
 def live(sandbox: Sandbox, server: Server) -> Iterator[Live]:
-    live = Live(sandbox.repo(files={"a.txt": "one\n"}), server)
-    assert live.gitmill("init").code == 0
-    (live.repo.path / ".gitmill/config.toml").unlink()
+    live = Live(begun(sandbox, files={"a.txt": "one\n"}), server)
     yield live
     live.close()
 

@@ -21,8 +21,7 @@ def copied(key: Hashable, make: Callable[[Path], object], place: Path) -> None:
     """
     whole = (key, _environment())
     if whole not in _made:
-        folder = _root() / str(len(_made)) / "repo"
-        folder.parent.mkdir()
+        folder = Path(tempfile.mkdtemp(dir=_root())) / "repo"
         make(folder)
         _made[whole] = folder
     shutil.copytree(_made[whole], place, symlinks=True)
