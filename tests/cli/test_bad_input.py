@@ -367,7 +367,7 @@ def test_the_agent_shell_without_a_script_is_refused_before_it_asks_for_ever(
 # -- what agents and scripts do --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("megabytes", [4, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("megabytes", [1, pytest.param(100, marks=pytest.mark.slow)])
 def test_megabytes_of_output(repo: Repo, server: Server, megabytes: int):
     """Of what it prints the ends are kept: in one line, in many, with what is no text in them."""
     size = megabytes * 10**6
