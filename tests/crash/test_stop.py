@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
+from tests.support.cli import begun
 from tests.support.crash_cases import Server, eventually
 from tests.support.crash_live import Live
 from tests.support.repos import Sandbox
@@ -16,9 +17,7 @@ from tests.support.repos import Sandbox
 
 @pytest.fixture
 def live(sandbox: Sandbox, server: Server) -> Iterator[Live]:
-    live = Live(sandbox.repo(files={"a.txt": "one\n", "b.txt": "b\n"}), server)
-    assert live.gitmill("init").code == 0
-    (live.repo.path / ".gitmill/config.toml").unlink()
+    live = Live(begun(sandbox, files={"a.txt": "one\n", "b.txt": "b\n"}), server)
     yield live
     live.close()
 

@@ -7,15 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cli import gitmill, new_task
+from tests.support.cli import begun, gitmill, new_task
 from tests.support.repos import Repo, Sandbox
 
 
 @pytest.fixture
 def repo(sandbox: Sandbox) -> Repo:
-    repo = sandbox.repo(files={"a.txt": "a\n"})
-    assert gitmill(repo.path, "init").code == 0
-    return repo
+    return begun(sandbox, files={"a.txt": "a\n"})
 
 
 def item(repo: Repo, task: str) -> dict:

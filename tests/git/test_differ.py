@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from gitmill.errors import MissingObjectError
 from gitmill.git import trees
 from gitmill.git.differ import Differ
+from tests.support.seeds import times
 
 
 class Memory:
@@ -51,7 +52,7 @@ def shown(changes):
     )
 
 
-@settings(max_examples=300)
+@settings(max_examples=times(100))
 @given(HISTORIES)
 def test_it_finds_the_same_differences_as_comparing_whole_trees(history):
     memory = Memory()

@@ -29,6 +29,7 @@ from gitmill.git.objects import (
     text,
     write_commit,
 )
+from tests.support.seeds import times
 from tests.support.workers import IDENT, Kind, at_once, open_backend
 
 A, B, C = "refs/gitmill/work/a", "refs/gitmill/work/b", "refs/heads/gitmill/state"
@@ -53,7 +54,7 @@ def refused(backend, *moves):
 # Objects
 
 
-@settings(max_examples=20)
+@settings(max_examples=times(10))
 @given(data=st.binary(max_size=300))
 def test_a_written_object_can_be_read_and_has_gits_id(repo, backend, kind, data):
     oid = backend.write("blob", data)
@@ -146,7 +147,7 @@ names = st.binary(min_size=1, max_size=4).filter(
 near = st.sampled_from([b"a", b"a.b", b"a-", b"a0", b"ab", b"A", b"a\xff", b"a\n", b"-a", b" "])
 
 
-@settings(max_examples=20)
+@settings(max_examples=times(10))
 @given(data=st.data())
 def test_trees_have_the_ids_that_git_gives_them(repo, backend, kind, data):
     wanted = data.draw(st.lists(near | names, unique=True, max_size=8))
@@ -174,7 +175,7 @@ def test_trees_have_the_ids_that_git_gives_them(repo, backend, kind, data):
     )
 
 
-@settings(max_examples=15)
+@settings(max_examples=times(8))
 @given(
     message=st.text(st.characters(codec="utf-8", exclude_characters="\0")),
     parents=st.integers(0, 3),

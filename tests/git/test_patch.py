@@ -13,6 +13,7 @@ from gitmill.git.replay import Replayed, replay
 from gitmill.git.repo import Repository
 from tests.support.branches import EXECUTABLE, FILE, GITLINK, SYMLINK, Tree, write_commits
 from tests.support.repos import Repo, Sandbox
+from tests.support.seeds import times
 
 LINES = [b"line %d\n" % n for n in range(20)]
 TEXT = b"".join(LINES)
@@ -209,7 +210,7 @@ class TestProperties:
     line = st.binary(max_size=6).map(lambda data: data.replace(b"\n", b"") + b"\n")
     text = line.map(lambda data: data.replace(b"\0", b""))  # no merge looks into a binary file
 
-    @settings(max_examples=40)
+    @settings(max_examples=times(15))
     @given(one=st.lists(line, max_size=4), other=st.lists(line, max_size=4))
     def test_added_lines_are_the_identity(self, tmp_path_factory, one, other):
         repo = Sandbox(tmp_path_factory.mktemp("here")).repo()
@@ -218,7 +219,7 @@ class TestProperties:
         )
         assert (first == second) == (one == other)
 
-    @settings(max_examples=40)
+    @settings(max_examples=times(15))
     @given(
         new=st.lists(text, min_size=1, max_size=4),
         mine=st.integers(0, 8),

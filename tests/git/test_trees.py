@@ -19,6 +19,7 @@ from gitmill.git.objects import (
     encode_tree,
     raw,
 )
+from tests.support.seeds import times
 
 SAME = frozenset({"100644", "100755", "120000"})
 # Names that git sorts in its own way: a folder `a` stands behind `a.b` and before `a0`.
@@ -63,7 +64,7 @@ def oids(repo, kind):
     return dict.fromkeys(SAME, blob) | {GITLINK: "12" * (kind.digits // 2)}
 
 
-@settings(max_examples=15)
+@settings(max_examples=times(8))
 @given(data=st.data())
 def test_random_edits_give_the_trees_of_git(repo, backend, oids, data):
     start = tidy(data.draw(st.dictionaries(paths, modes, max_size=8)))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gitmill.core.document import Document
-from tests.support.cli import gitmill, new_task
+from tests.support.cli import begun, gitmill, new_task
 from tests.support.repos import Repo, Sandbox
 
 BOOKS = {"event", "since", "attempt"}
@@ -19,10 +19,9 @@ BOOKS = {"event", "since", "attempt"}
 
 @pytest.fixture
 def repo(sandbox: Sandbox) -> Repo:
-    repo = sandbox.repo(files={"a.txt": "1\n2\n3\n4\n5\n6\n7\n8\n9\n", "b.txt": "b\n"})
-    repo.commit({".gitmill/config.toml": "[checks]\ntest = '! grep -q bad a.txt b.txt'\n"})
-    assert gitmill(repo.path, "init").code == 0
-    return repo
+    files: dict = {"a.txt": "1\n2\n3\n4\n5\n6\n7\n8\n9\n", "b.txt": "b\n"}
+    policy = {".gitmill/config.toml": "[checks]\ntest = '! grep -q bad a.txt b.txt'\n"}
+    return begun(sandbox, files=files, then=policy)
 
 
 def item(repo: Repo, task: str) -> dict:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.cli import gitmill, new_task
+from tests.support.cli import begun, gitmill, new_task
 from tests.support.hands import STATE, by_hand
 from tests.support.repos import Repo, Sandbox
 
 
 @pytest.fixture
 def repo(sandbox: Sandbox) -> Repo:
-    repo = sandbox.repo()
-    assert gitmill(repo.path, "init").code == 0
-    return repo
+    return begun(sandbox)
 
 
 def path_of(task: str) -> str:

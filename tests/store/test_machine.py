@@ -30,6 +30,7 @@ from gitmill.git.repo import Repository
 from gitmill.store import history, layout
 from gitmill.store.events import Step, draft_created, draft_step, timestamp
 from gitmill.store.transaction import StateCommit, Store
+from tests.support.seeds import times
 
 START = datetime(2026, 1, 2, tzinfo=UTC)
 BEGINS = (Event.CLAIMED, Event.LAND_STARTED)
@@ -253,5 +254,5 @@ def test_any_sequence_of_events_leads_to_the_state_of_the_model(tmp_path):
     folders = count()
     run_state_machine_as_test(
         lambda: Machine(tmp_path / str(next(folders))),
-        settings=settings(max_examples=15, stateful_step_count=25, deadline=None),
+        settings=settings(max_examples=times(8), stateful_step_count=25, deadline=None),
     )

@@ -28,6 +28,7 @@ from tests.supervision.processes import (
     running,
     supervisor_of,
 )
+from tests.support.seeds import times
 
 # Ignores the polite signal, starts what lives in other sessions, and never ends.
 FAMILY = r"""
@@ -110,7 +111,7 @@ def test_the_command_dies_with_its_supervisor_and_the_rest_bears_the_mark(tmp_pa
     assert processes.end_claimed(token) == 0
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(times(8)))
 def test_killed_at_any_time_nothing_runs_once_the_lock_is_free(tmp_path, token, seed):
     process = mill(tmp_path, python(FAMILY, tmp_path / "ready", token), grace=0.05)
     time.sleep(random.Random(seed).uniform(0, 0.12))
@@ -120,7 +121,7 @@ def test_killed_at_any_time_nothing_runs_once_the_lock_is_free(tmp_path, token, 
     assert running(token) == []
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(times(5)))
 def test_both_killed_at_any_time_the_claim_finds_the_remaining_processes(tmp_path, token, seed):
     chance = random.Random(seed)
     process = mill(tmp_path, python(FAMILY, tmp_path / "ready", token), claim=token)
