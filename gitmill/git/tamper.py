@@ -149,7 +149,7 @@ def _copy_aside(path: Path, file: File, aside: Path) -> Path:
 
 def _restore(path: Path, file: File | None) -> None:
     """Restore a file completely or not at all."""
-    with chokepoint(f"put back {path.name}"):
+    with chokepoint(f"restore {path.name}"):
         if file is None:
             path.unlink(missing_ok=True)
             return
