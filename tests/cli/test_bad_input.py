@@ -372,7 +372,7 @@ def test_megabytes_of_output(repo: Repo, server: Server, megabytes: int):
     """Of what it prints the ends are kept: in one line, in many, with what is no text in them."""
     size = megabytes * 10**6  # each line costs more than each byte
     one = f"head -c {size} /dev/zero | tr '\\0' a"
-    many = f"yes '\x1b[2J 0123456789' | head -c {size // 4}; printf '\\377\\376 end\\n'; exit 1"
+    many = f"yes '\x1b[2J 0123456789' | head -c {size // 10}; printf '\\377\\376 end\\n'; exit 1"
     began = time.monotonic()
     first = ready(server, repo, f"{one}; echo x > x.txt")
     second = ready(server, repo, many)

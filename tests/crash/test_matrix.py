@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import psutil
@@ -175,7 +176,8 @@ def test_killed_children_of_git(tmp_path, server: Server):
             while process.poll() is None:
                 for pid, argv in running(case):
                     if argv.startswith("git ") and chance.random() < 0.2:
-                        os.kill(pid, signal.SIGKILL)
+                        with suppress(ProcessLookupError):  # it has ended by itself meanwhile
+                            os.kill(pid, signal.SIGKILL)
                 time.sleep(0.02)
             assert process.communicate()[1].count("internal error") == 0
             age_locks(case)

@@ -36,6 +36,7 @@ from gitmill.workspace.leases import new_lease
 ROOT = Path(__file__).parents[2]
 IDENT = "Ada <ada@example.com> 0 +0000"
 ENOUGH = ".git/enough"
+ENOUGH_EDITS = 2  # each makes as many, however little time a busy machine leaves it
 MINE = 3  # items of one's own that a member makes at most, so that all meet on the same ones
 
 
@@ -109,7 +110,7 @@ def member(repo: Path, seconds: float, number: str) -> None:
     mill = Mill.open(repo)
     who, dice = Member(mill, int(number)), random.Random(int(number))
     end = begin() + seconds
-    while time.monotonic() < end:
+    while time.monotonic() < end or who.count < ENOUGH_EDITS:
         who.act(dice)
     for held in who.held:
         who.finish(*held)
