@@ -145,7 +145,9 @@ def test_a_required_sandbox_that_is_not_available_is_one_clear_error(repo: Repo,
         repo.git("config", "gitmill.sandbox", "required")
     said = gitmill(repo.path, "run")
     assert said.code == 1
-    assert said.err.splitlines()[0].endswith("the sandbox is required and not available on this machine")
+    assert said.err.splitlines()[0].endswith(
+        "the sandbox is required and not available on this machine"
+    )
     assert said.err.splitlines()[1].strip() == f"{NO_SUCH}: No such file or directory"
     assert "hint: install it" in said.err
     shown = gitmill(repo.path, "task", "show", task, "--json").json
