@@ -107,13 +107,13 @@ def _refused(findings: tuple[Finding, ...], kept: str) -> Verdict:
     return Verdict(VerdictWord.FAIL, findings[0].message, (*findings, *rest))
 
 
-def _without_set_up(mill: Mill, base: str, made: str, tree: str) -> str:
+def _without_set_up(mill: Mill, base: str, products: str, tree: str) -> str:
     """Remove from a tree the files that the set-up made and the builder left unchanged."""
     backend = mill.store.backend
     final = {change.path: change.new for change in trees.changes(backend, base, tree)}
     undo: dict[str, Entry | bytes | None] = {
         change.path: change.old
-        for change in trees.changes(backend, base, made)
+        for change in trees.changes(backend, base, products)
         if change.path in final and final[change.path] == change.new
     }
     return trees.edit(backend, tree, undo) if undo else tree
