@@ -24,7 +24,7 @@ from gitmill.agents.base import (
     Usage,
     stopped_kind,
 )
-from gitmill.core.verdict import Verdict, VerdictWord, complaint
+from gitmill.core.verdict import Verdict, VerdictWord, verdict_problem
 from gitmill.core.verdict_schema import json_schema, parse_verdict
 from gitmill.process import Command, Outcome
 
@@ -132,7 +132,7 @@ def _read_verdict(attempt: Attempt, turn: CliTurn) -> tuple[Verdict | None, str]
     structured = "" if turn.structured is None else json.dumps(turn.structured)
     for text in (structured, turn.text):
         if text and (verdict := parse_verdict(text, nonce=attempt.nonce)) is not None:
-            return verdict, complaint(verdict, attempt.earlier)
+            return verdict, verdict_problem(verdict, attempt.earlier)
     return None, "it has no block that follows the schema and has the nonce"
 
 

@@ -74,7 +74,7 @@ def _none_available(
 ) -> NotNowError:
     """Return why none of these agents can run; of several reasons the one that ends first."""
     reasons = [
-        f"{agent.name:<10} {cooling[agent.name].told(now)}"
+        f"{agent.name:<10} {cooling[agent.name].describe(now)}"
         if agent.name in cooling
         else f"{agent.name:<10} {_probe(agent).detail}"
         for agent in allowed

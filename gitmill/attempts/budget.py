@@ -18,8 +18,8 @@ from gitmill.core.budget_rules import (
     Allowance,
     Bounds,
     Spent,
-    against,
     budget_exhausted,
+    format_spent,
     spent_in,
 )
 from gitmill.core.document import Document
@@ -82,7 +82,7 @@ def day_budget(mill: Mill, snapshot: Snapshot) -> dict[str, Any]:
     if not bounds:
         return {}
     spent = spent_today(mill, snapshot)
-    return {"told": against(spent, bounds), "used_up": budget_exhausted(spent, bounds) or None,
+    return {"told": format_spent(spent, bounds), "used_up": budget_exhausted(spent, bounds) or None,
             "spent": asdict(spent), "bounds": asdict(bounds)}  # fmt: skip
 
 

@@ -51,7 +51,7 @@ class AttemptMonitor:
     def spend(self, usage: Usage, cost: float | None) -> str:
         """Compare the usage so far with the budget; return why the agent has to stop, else ""."""
         counts = [count for count in (usage.input, usage.output) if count is not None]
-        return self._allowance.over(tokens=sum(counts) if counts else None, cost=cost)
+        return self._allowance.reason_to_stop(tokens=sum(counts) if counts else None, cost=cost)
 
     def wall(self, timeout: float) -> float:
         """Return the time limit of the agent in seconds: the stage's timeout or less."""

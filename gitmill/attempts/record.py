@@ -208,7 +208,7 @@ def _work_fields(state: AttemptState) -> dict[str, Any]:
 
 
 def _approves(state: AttemptState, verdict: Verdict, next_: NextStep) -> bool:
-    reviews = pipeline.judges(state.plan, state.at)
+    reviews = pipeline.is_review(state.plan, state.at)
     return reviews and verdict.word is VerdictWord.PASS and next_.event not in _NO_APPROVAL
 
 

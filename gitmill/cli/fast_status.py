@@ -87,7 +87,7 @@ def show(
     from gitmill.cli.show import board_json, board_lines
 
     now = output.past[0].time if output.past else datetime.now(UTC)
-    notes = [(f"{one.agent} cools down", one.told(now)) for one in cold]
+    notes = [(f"{one.agent} cools down", one.describe(now)) for one in cold]
     if budget:
         notes.append(("budget today", str(budget["told"])))
     why = "" if output.past else _not_enforced(folder)

@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 
 from gitmill.config.problems import explain, keys, not_toml, to_toml
 from gitmill.config.values import (
+    FORBIDDEN_LINES,
     Bytes,
     Digest,
     Dollars,
@@ -124,11 +125,7 @@ class Sanity(_Model):
         [".github/", "infra/"],
     )
     forbidden_lines: tuple[Regex, ...] = _key(
-        (
-            r"\brm\s+-(?:rf|fr)\s+(?:--no-preserve-root\s+)?[/~][*]?(?:\s|$)",
-            r"\b(?:curl|wget)\b.*[|]\s*(?:sudo\s+)?(?:ba|da|z)?sh\b",
-            r"\bchmod\s+(?:-R\s+)?0?777\b",
-        ),
+        tuple(FORBIDDEN_LINES.values()),
         "regular expressions that no added line may match",
         [r"\beval\("],
     )

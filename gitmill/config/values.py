@@ -15,6 +15,14 @@ _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _SIZES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
+# The lines that no change may add by default: a label for findings, and the pattern.
+FORBIDDEN_LINES = {
+    "rm -rf": r"\brm\s+-(?:rf|fr)\s+(?:--no-preserve-root\s+)?[/~][*]?(?:\s|$)",
+    "curl | sh": r"\b(?:curl|wget)\b.*[|]\s*(?:sudo\s+)?(?:ba|da|z)?sh\b",
+    "chmod 777": r"\bchmod\s+(?:-R\s+)?0?777\b",
+}
+
+
 class Permission(StrEnum):
     """What an agent may do to the files it is given."""
 

@@ -46,4 +46,4 @@ def cooling_reasons(mill: Mill | None) -> dict[str, str]:
     """Return the agents that cool down in this repository, each with the reason."""
     if mill is None:
         return {}
-    return {name: one.told(mill.now()) for name, one in cooling(mill).items()}
+    return {name: one.describe(mill.now()) for name, one in cooling(mill).items()}

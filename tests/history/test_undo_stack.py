@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gitmill.core.lifecycle import Event, Status, leads
+from gitmill.core.lifecycle import Event, Status, is_transition
 from gitmill.errors import CannotUndoError, GitmillError
 from gitmill.flows import take
 from gitmill.flows.init import init
@@ -113,7 +113,7 @@ def test_repeated_undo_restores_every_earlier_state(mill: Mill, begun: bool, nam
     for entry in history:
         record = entry.record
         at = Status(record.status_before) if record.status_before else None
-        assert leads(at, Event(record.event), Status(record.to))
+        assert is_transition(at, Event(record.event), Status(record.to))
     if not begun:
         undo.undo_event(mill, undo_target.target_for_item(mill, task))
         assert contents(mill, task)["status"] == "cancelled"

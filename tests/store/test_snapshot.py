@@ -122,7 +122,7 @@ ITEM = (
         ("goals/zz/t-zzzzz.md", ITEM.format(id="t-zzzzz", kind="task"),
          ":2: id must be the file's own name, not t-zzzzz"),
         ("tasks/zz/t-zzzzz.md", ITEM.format(id="t-zzzzz", kind="goal"),
-         ":3: kind must be task as its id says, not goal"),
+         ":3: kind must be task, as in its id, not goal"),
         ("tasks/zz/t-zzzzz.md", ITEM.format(id="t-zzzzz", kind="task").replace("Z\n", "\n"),
          ':7: created must be a time such as 2026-01-02T03:04:05Z, not "2026-01-02T03:04:05"'),
         ("tasks/zz/t-zzzzz.md", ITEM.format(id="t-zzzzz", kind="task\ndue: 2026-99-99"),

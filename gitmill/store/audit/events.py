@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from gitmill.core.audit.event import AuditedEvent, Fault, judge
-from gitmill.core.audit.outcome import judge_outcome
+from gitmill.core.audit.event import AuditedEvent, Fault, check_event
+from gitmill.core.audit.outcome import check_outcome
 from gitmill.core.check_record import CheckRecord
 from gitmill.core.document import Document
 from gitmill.core.ids import Kind
@@ -124,7 +124,8 @@ class EventAudit:
         if after.plan and audited.plan is None and (before is None or before.plan != after.plan):
             self._fault("frozen-plan", f"there is no frozen plan {after.plan}", name)
         passes = self._records.new_passes(changes.values(), lambda check: _passed_in(run, check))
-        self._out.add_faults([*judge(audited), *judge_outcome(audited), *passes], self.at, name)
+        faults = [*check_event(audited), *check_outcome(audited), *passes]
+        self._out.add_faults(faults, self.at, name)
         self._out.add_faults(self._unrecorded_passes(run), self.at, name)
         self._out.add_faults(self._reused_claim(audited), self.at, name)
         self._check_landing(audited)

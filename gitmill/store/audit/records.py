@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from gitmill.core.audit.event import Fault
-from gitmill.core.check_record import CheckRecord, read_pass
+from gitmill.core.check_record import CheckRecord
 from gitmill.core.document import Document
 from gitmill.core.plans.plan import FrozenPlan
 from gitmill.core.runlog import Log, read_log
@@ -75,7 +75,7 @@ class Records:
             if not change.path.startswith(CHECKS) or change.new is None or change.old is not None:
                 continue
             try:
-                check = read_pass(Document.from_bytes(self._read(change), change.path))
+                check = read_check_record(Document.from_bytes(self._read(change), change.path))
             except BadDocumentError as error:
                 yield Fault("pass-changed", error.message)
                 continue

@@ -168,7 +168,7 @@ REFUSED = {
     ),
     "an alias": (
         "---\ntype: &a agent\nrole: *a\n---\nA\n",
-        [f"{P}:3: aliases are not read here; write it out", "3 | role: *a"],
+        [f"{P}:3: aliases are not supported; write the value out", "3 | role: *a"],
     ),
     "a key that is no word": (
         "---\n[a]: b\n---\n",
@@ -260,7 +260,7 @@ REFUSED = {
 def test_refusals_of_a_stage_name_file_line_key_and_what_was_expected(case):
     text, expected = REFUSED[case]
     if expected is None:
-        assert said(text)[0] == f"{P}:1: it is nested too deeply"
+        assert said(text)[0] == f"{P}:1: the front matter is nested too deeply"
     else:
         assert said(text) == expected
 
