@@ -29,9 +29,9 @@ def cooling(mill: Mill) -> dict[str, Cooling]:
     """Return the agents that cool down now, by name."""
     now = mill.now()
     return {
-        name: one
-        for name, one in _read(mill.repository.private / FILE).items()
-        if not one.is_over(now, _login(name) if one.login else "")
+        name: entry
+        for name, entry in _read(mill.repository.private / FILE).items()
+        if not entry.is_over(now, _login(name) if entry.login else "")
     }
 
 

@@ -134,7 +134,7 @@ def _dry_run(mill: Mill, order: RunRequest) -> int:
 @verbs.command()
 def undo(
     item_id: Annotated[
-        str, typer.Argument(help="Of this item; else of your own last event.", metavar="[ID]")
+        str, typer.Argument(help="The item; else your own last event.", metavar="[ID]")
     ] = "",
     through: Annotated[
         str, typer.Option("--through", help="How far to take a revert: approved or landed.")

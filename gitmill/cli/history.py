@@ -129,7 +129,7 @@ def bare(context: typer.Context) -> None:
 
 @attempt.command("list")
 def list_attempts(
-    item_id: Annotated[str, typer.Argument(help="Of this item.", metavar="[ID]")] = "",
+    item_id: Annotated[str, typer.Argument(help="The item.", metavar="[ID]")] = "",
     limit: Annotated[
         int, typer.Option("-n", "--limit", min=0, help="At most so many; 0 is all.")
     ] = 20,
@@ -145,7 +145,7 @@ def list_attempts(
 
 @attempt.command("show")
 def show_attempt(
-    item_id: Annotated[str, typer.Argument(help="Of this item.", metavar="ID")],
+    item_id: Annotated[str, typer.Argument(help="The item.", metavar="ID")],
     number: Annotated[int, typer.Argument(help="Which one; the last when left out.")] = 0,
 ) -> None:
     """Show one attempt: its run log, and the agent's output if it is stored."""

@@ -41,14 +41,14 @@ def doctor(
         told = flow.examine(folder)
     for sentence in done:
         output.print_line(sentence)
-    counts = {level: sum(one.sign.level == level for one in told) for level in _LEVELS}
+    counts = {level: sum(one.diagnosis.level == level for one in told) for level in _LEVELS}
     code = Exit.FAILED if counts["problem"] else Exit.OK
     output.answer(
         [line for one in told for line in _lines(one)],
         {"checks": [_json(one) for one in told], "done": done, "exit": int(code)},
     )
     output.print_line(", ".join(f"{count} {level}" for level, count in counts.items() if count))
-    if any(one.sign.fix for one in told) and not fix:
+    if any(one.diagnosis.fix for one in told) and not fix:
         output.next_step("gitmill doctor --fix")
     elif code is Exit.OK:
         output.next_step("gitmill status")
@@ -56,18 +56,18 @@ def doctor(
 
 
 def _lines(one: DoctorLine) -> list[str]:
-    level = output.style(f"{one.sign.level.value:<8}", _LEVELS[one.sign.level.value])
+    level = output.style(f"{one.diagnosis.level.value:<8}", _LEVELS[one.diagnosis.level.value])
     hint = output.style("hint", "accent")
     return [
-        f"{level} {one.name:<14} {one.sign.text}",
-        *(f"{'':<8} {'':<14} {hint}: {text}" for text in one.sign.hints),
+        f"{level} {one.name:<14} {one.diagnosis.text}",
+        *(f"{'':<8} {'':<14} {hint}: {text}" for text in one.diagnosis.hints),
     ]
 
 
 def _json(one: DoctorLine) -> dict[str, Any]:
     return {
-        "name": one.name, "level": one.sign.level.value, "text": one.sign.text,
-        "hints": list(one.sign.hints), "fixable": one.sign.fix is not None,
+        "name": one.name, "level": one.diagnosis.level.value, "text": one.diagnosis.text,
+        "hints": list(one.diagnosis.hints), "fixable": one.diagnosis.fix is not None,
     }  # fmt: skip
 
 

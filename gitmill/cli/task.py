@@ -53,7 +53,7 @@ def new(
     risk: RiskOption = None,
     body: Body = None,
     *,
-    ready: Annotated[bool, typer.Option("--ready", help="Ready at once.")] = False,
+    ready: Annotated[bool, typer.Option("--ready", help="Ready immediately.")] = False,
 ) -> None:
     """Make a task."""
     from gitmill.flows.task import new_task

@@ -19,7 +19,7 @@ from gitmill.plans.frozen import plan_for
 from gitmill.plans.policy import policy_now
 from gitmill.store import layout
 
-NONCE = "made anew for each attempt"
+NONCE = "new for each attempt"
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ def diff(mill: Mill, item: Item) -> str:
         raise MissingObjectError(
             f"the work that {item.id} had is not in this repository any more",
             evidence=[item.work],
-            hints=[f"see what is left of it: `gitmill task show {item.id}`"],
+            hints=[f"see its record: `gitmill task show {item.id}`"],
         )
     return mill.repository.git.run(
         "diff", "--no-ext-diff", "--stat", "-p", item.base, item.work, "--"

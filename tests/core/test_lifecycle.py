@@ -295,7 +295,7 @@ def test_the_page_about_it_has_this_diagram():
 
 
 def test_the_page_about_it_says_what_undone_takes_back():
-    told = re.search(r"^`undone` takes back (.*?)\.", DOCS.read_text(), re.MULTILINE | re.DOTALL)[1]
+    told = re.search(r"^`undone` reverses (.*?)\.", DOCS.read_text(), re.MULTILINE | re.DOTALL)[1]
     assert set(re.findall(r"`([a-z-]+)`", told)) == {event.value for event in UNDOABLE}
 
 

@@ -1,4 +1,4 @@
-"""`gitmill doctor`: each trouble is made for real, seen, told with a hint, and mended where safe."""
+"""`gitmill doctor`: each problem is real, diagnosed with a hint, and fixed where safe."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ def repo(sandbox: Sandbox) -> Repo:
 
 
 def seen(folder: Path, name: str) -> list[Diagnosis]:
-    return [one.sign for one in examine(folder) if one.name == name]
+    return [one.diagnosis for one in examine(folder) if one.name == name]
 
 
 def worst(folder: Path) -> set[tuple[str, str]]:
-    """What is not right."""
+    """Return subject and level of every diagnosis that is not ok."""
     return {
-        (one.name, one.sign.level.value)
+        (one.name, one.diagnosis.level.value)
         for one in examine(folder)
-        if one.sign.level is not Level.OK
+        if one.diagnosis.level is not Level.OK
     }
 
 
 def the(folder: Path, name: str, level: Level) -> Diagnosis:
-    """The one thing that is wrong: this one, so bad, with a hint, and nothing else."""
+    """Return the only diagnosis that is not ok; it has this subject and this level."""
     assert worst(folder) == {(name, level.value)}
     return next(sign for sign in seen(folder, name) if sign.level is level)
 
@@ -162,7 +162,7 @@ def test_a_libgit2_that_cannot_be_loaded(repo: Repo, monkeypatch: pytest.MonkeyP
 
 def test_a_home_that_is_not_there(repo: Repo, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HOME", "/proc/nowhere")
-    assert "is not there" in the(repo.path, "home", Level.WARNING).text
+    assert "does not exist" in the(repo.path, "home", Level.WARNING).text
 
 
 # -- the repository --------------------------------------------------------------------------------
@@ -249,7 +249,9 @@ def test_durability(repo: Repo):
     assert ("durability", "problem") in worst(repo.path)
     assert "full or none, not maybe" in seen(repo.path, "durability")[0].text
     said = gitmill(repo.path, "run")
-    assert said.err.startswith("error[bad-config]: gitmill.durability in git's configuration is")
+    assert said.err.startswith(
+        "error[bad-config]: gitmill.durability in git's configuration must be"
+    )
 
 
 @pytest.mark.parametrize("value", ["now", "1.minute.ago", "all"])
@@ -274,7 +276,7 @@ def test_hooks_that_gitmill_passes_over(repo: Repo):
     hook.chmod(0o755)
     assert the(repo.path, "hooks", Level.NOTE).text.startswith("pre-commit (hooks) do not run")
     repo.git("config", "core.hooksPath", "husky")
-    assert "there is no such folder" in the(repo.path, "hooks", Level.NOTE).text
+    assert "which does not exist" in the(repo.path, "hooks", Level.NOTE).text
     (repo.path / "husky").mkdir()
     hook.rename(repo.path / "husky/commit-msg")
     assert "commit-msg (core.hooksPath)" in the(repo.path, "hooks", Level.NOTE).text
@@ -311,7 +313,7 @@ def test_worktrees_that_cannot_be_made(repo: Repo):
 
 def test_worktrees_in_the_repository(repo: Repo):
     repo.git("config", "gitmill.worktreeRoot", str(repo.path / "trees"))
-    assert "lies in the repository" in the(repo.path, "worktrees", Level.WARNING).text
+    assert "is inside the repository" in the(repo.path, "worktrees", Level.WARNING).text
 
 
 def test_no_room_for_a_worktree(repo: Repo):
@@ -358,25 +360,27 @@ def age(path: Path, seconds: float = 600) -> None:
 
 
 @pytest.mark.parametrize("name", ["index.lock", "refs/heads/main.lock"])
-def test_locks_of_gits_are_told_and_left_alone(repo: Repo, name: str):
+def test_stale_locks_of_git_are_reported_and_left_alone(repo: Repo, name: str):
     lock = repo.git_dir / name
     lock.touch()
     assert worst(repo.path) == set()  # git may be at work
     age(lock)
     sign = the(repo.path, "git's locks", Level.WARNING)
-    assert sign.text == f"{name} is 10 minutes old: what it guards cannot be written"
+    assert sign.text == f"{name} is 10 minutes old: git cannot write what it locks"
     assert fix(examine(repo.path)) == []
     assert lock.exists()
 
 
 @pytest.mark.parametrize("name", ["refs/heads/gitmill/state.lock", "packed-refs.lock"])
-def test_locks_of_ours_are_set_aside(repo: Repo, name: str):
+def test_stale_locks_of_gitmill_are_set_aside(repo: Repo, name: str):
     lock = repo.git_dir / name
     lock.touch()
     age(lock)
-    told = examine(repo.path)
-    assert [(o.name, o.sign.level) for o in told if o.sign.fix] == [("our locks", Level.WARNING)]
-    assert fix(told) == [f"our locks: set aside {name}"]
+    lines = examine(repo.path)
+    assert [(o.name, o.diagnosis.level) for o in lines if o.diagnosis.fix] == [
+        ("our locks", Level.WARNING)
+    ]
+    assert fix(lines) == [f"our locks: set aside {name}"]
     assert worst(repo.path) == set()
     (aside,) = (repo.git_dir / "gitmill/stale").iterdir()
     assert aside.name.startswith(name.replace("/", "-"))
@@ -400,7 +404,7 @@ def test_locks_of_ours_are_set_aside(repo: Repo, name: str):
 )  # fmt: skip
 def test_what_stands_on_the_state_branch(repo: Repo, path: str, text: str, level: Level, said: str):
     state_file(repo, path, text)
-    found = [one.sign for one in examine(repo.path) if one.sign.level is level]
+    found = [one.diagnosis for one in examine(repo.path) if one.diagnosis.level is level]
     assert any(said in sign.text and sign.hints for sign in found), found
 
 
@@ -419,7 +423,7 @@ def test_a_state_branch_that_is_garbage(repo: Repo):
 def test_a_clock_that_is_behind(repo: Repo):
     state_file(repo, "README.md", "later", date="2099-01-02T03:04:05Z")
     sign = the(repo.path, "clock", Level.WARNING)
-    assert "written at 2099-01-02 03:04 UTC, which is still to come" in sign.text
+    assert "written at 2099-01-02 03:04 UTC, in the future" in sign.text
 
 
 def test_a_state_branch_that_is_checked_out(repo: Repo):
@@ -447,7 +451,7 @@ def test_a_target_in_the_middle_of_something(repo: Repo):
 
 def test_where_the_target_is_checked_out(repo: Repo):
     repo.git("switch", "-q", "-c", "mine")
-    assert seen(repo.path, "target")[0].text.endswith("checked out nowhere")
+    assert seen(repo.path, "target")[0].text.endswith("not checked out")
     other = repo.path.parent / "other"
     repo.git("worktree", "add", "-q", str(other), "main")
     assert seen(repo.path, "target")[0].text.endswith(f"checked out in {other}")
@@ -521,18 +525,19 @@ roles = {builder = ['claude', 'codex'], reviewer = 'rules'}
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
     assert (
-        "no agent of build is here: claude, codex" in the(repo.path, "agents", Level.PROBLEM).text
+        "no agent of build is installed: claude, codex"
+        in the(repo.path, "agents", Level.PROBLEM).text
     )
     for version, word in (
         ("2.1.329", "not signed in"),
-        ("9.0.0", "9.0.0 is not one that gitmill was tested with"),
+        ("9.0.0", "9.0.0 was not tested with gitmill"),
     ):
         (programs / "claude").write_text(f"#!/bin/sh\necho {version}\n")
         (programs / "claude").chmod(0o755)
         _cli._version.cache_clear()
         told = {sign.level: sign.text for sign in seen(repo.path, "agents")}
         assert word in told[Level.WARNING]
-        assert "codex is missing, others of its roles are here" in told[Level.NOTE]
+        assert "codex is missing, but other agents have its roles" in told[Level.NOTE]
         assert told[Level.OK] == "claude, rules found"
 
 
@@ -545,8 +550,8 @@ def test_a_lease_whose_process_is_gone(repo: Repo):
     running.kill()
     running.wait()
     wait(lambda: ("leases", "warning") in worst(repo.path))
-    told = examine(repo.path)
-    done = fix([one for one in told if one.name == "leases"])
+    lines = examine(repo.path)
+    done = fix([line for line in lines if line.name == "leases"])
     assert f"{task} goes on at build" in done[0]
     assert ("leases", "warning") not in worst(repo.path)
     assert ("refs", "note") in worst(repo.path)

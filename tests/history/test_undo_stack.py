@@ -20,6 +20,7 @@ from gitmill.people import decisions
 from gitmill.people.intake import NewTask, edit_task, new_task, ready_task
 from gitmill.store.history import entries
 from tests.support.repos import Sandbox
+from tests.support.seeds import times
 
 BOOKKEEPING = {"event", "since", "attempt"}
 DECISIONS: dict[str, Any] = {
@@ -81,7 +82,7 @@ def waiting(mill: Mill) -> str:
     return task
 
 
-@settings(max_examples=40)
+@settings(max_examples=times(20))
 @given(begun=st.booleans(), names=st.lists(st.sampled_from(sorted(DECISIONS)), max_size=14))
 def test_repeated_undo_restores_every_earlier_state(mill: Mill, begun: bool, names: list[str]):  # noqa: FBT001
     if begun and not hasattr(mill, "spare"):

@@ -1,6 +1,6 @@
-"""Doctor: diagnose everything that can keep tasks from landing, with the command that helps.
+"""Doctor: diagnose everything that can keep tasks from landing, with the commands that help.
 
-Each diagnosis is a small function; the tables below list them in the order of their output. Those
+Each subject is a small function; the tables below list them in the order of their output. Those
 that need a repository or its state are skipped where there is none.
 """
 
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from gitmill.errors import GitmillError, NotInitializedError
+from gitmill.errors import GitmillError
 from gitmill.flows.doctor import leftovers, machine, repository, state_branch, target
-from gitmill.flows.doctor.diagnosis import Diagnoses, Diagnosis, Level, problem, problem_of
+from gitmill.flows.doctor.diagnosis import Diagnoses, Diagnosis, Fix, Level, problem, problem_of
 from gitmill.mill import Mill
 from gitmill.store.snapshot import Snapshot
 
@@ -64,85 +64,87 @@ TARGET: Mapping[str, Callable[[Mill, Snapshot], Diagnoses]] = {
 
 @dataclass(frozen=True, slots=True)
 class DoctorLine:
-    """One line of doctor: the name of the subject and its diagnosis."""
+    """One line of doctor: a subject and its diagnosis."""
 
     name: str
-    sign: Diagnosis
+    diagnosis: Diagnosis
 
 
 def examine(folder: Path) -> list[DoctorLine]:
     """Return all diagnoses; changes nothing."""
-    told = [DoctorLine(name, sign) for name, look in MACHINE.items() for sign in _seen(look)]
-    mill = _open(folder, told)
+    lines = _all(MACHINE)
+    mill = _open(folder, lines)
     if mill is None:
-        return told
-    told += _all(REPOSITORY, mill)
-    now = _state(mill, told)
-    if now is None:
-        return told
-    told += _all({"target": target.target}, mill, now)
-    if told[-1].sign.level is not Level.PROBLEM:
-        told += _all(TARGET, mill, now)
-    return told + _all(STATE, mill, now)
+        return lines
+    lines += _all(REPOSITORY, mill)
+    state = _state(mill, lines)
+    if state is None:
+        return lines
+    lines += _all({"target": target.target}, mill, state)
+    if lines[-1].diagnosis.level is not Level.PROBLEM:
+        lines += _all(TARGET, mill, state)
+    return lines + _all(STATE, mill, state)
 
 
-def _all(looks: Mapping[str, Callable[..., Diagnoses]], *seen: object) -> list[DoctorLine]:
+def _all(subjects: Mapping[str, Callable[..., Diagnoses]], *arguments: object) -> list[DoctorLine]:
     return [
-        DoctorLine(name, sign)
-        for name, look in looks.items()
-        for sign in _seen(partial(look, *seen))
+        DoctorLine(name, diagnosis)
+        for name, diagnose in subjects.items()
+        for diagnosis in _diagnoses(partial(diagnose, *arguments))
     ]
 
 
 def fix(lines: list[DoctorLine]) -> list[str]:
     """Apply the safe fixes; return one sentence for each."""
-    return [f"{one.name}: {_fixed(one.sign)}" for one in lines if one.sign.fix is not None]
+    return [f"{line.name}: {_fixed(line.diagnosis.fix)}" for line in lines if line.diagnosis.fix]
 
 
-def _fixed(sign: Diagnosis) -> str:
-    assert sign.fix is not None
+def _fixed(fix: Fix) -> str:
     try:
-        return sign.fix()
+        return fix()
     except (GitmillError, OSError) as error:
         return f"could not be fixed: {error}"
 
 
-def _open(folder: Path, told: list[DoctorLine]) -> Mill | None:
-    if any(one.name == "git" and one.sign.level is Level.PROBLEM for one in told):
+def _open(folder: Path, lines: list[DoctorLine]) -> Mill | None:
+    """Return the repository's mill, or add a diagnosis why it cannot be opened."""
+    if _has_problem(lines, "git"):
         return None
     try:
         return Mill.open(folder)
     except GitmillError as error:
-        told.append(DoctorLine("repository", problem_of(error)))
+        lines.append(DoctorLine("repository", problem_of(error)))
         return None
 
 
-def _state(mill: Mill, told: list[DoctorLine]) -> Snapshot | None:
+def _state(mill: Mill, lines: list[DoctorLine]) -> Snapshot | None:
     """Return the state, or add a diagnosis why it cannot be read."""
-    if any(one.name == "backend" and one.sign.level is Level.PROBLEM for one in told):
+    if _has_problem(lines, "backend"):
         return None
     try:
         return mill.snapshot()
-    except NotInitializedError as error:
-        told.append(DoctorLine("state", problem_of(error)))
-    except (GitmillError, ValueError, KeyError) as error:
-        known = isinstance(error, GitmillError)
-        sign = problem_of(error) if known else problem(f"it cannot be read: {error}")  # type: ignore[arg-type]
-        told.append(DoctorLine("state", sign))
+    except GitmillError as error:
+        lines.append(DoctorLine("state", problem_of(error)))
+    except (ValueError, KeyError) as error:
+        lines.append(DoctorLine("state", problem(f"the state cannot be read: {error}")))
     return None
 
 
-def _seen(look: Callable[[], Diagnoses]) -> Iterator[Diagnosis]:
-    """Yield the diagnoses of a function; its own failure is a problem like any other."""
-    signs = iter(look())
+def _has_problem(lines: list[DoctorLine], name: str) -> bool:
+    return any(line.name == name and line.diagnosis.level is Level.PROBLEM for line in lines)
+
+
+def _diagnoses(diagnose: Callable[[], Diagnoses]) -> Iterator[Diagnosis]:
+    """Yield the diagnoses of a function; its own failure is reported as a problem."""
+    diagnoses = iter(diagnose())
     while True:
         try:
-            yield next(signs)
+            yield next(diagnoses)
         except StopIteration:
             return
         except GitmillError as error:
             yield problem_of(error)
             return
         except (OSError, ValueError, RuntimeError) as error:
-            yield problem(f"could not be examined: {error}")
+            yield problem(f"could not be checked: {error}")
             return

@@ -10,7 +10,7 @@ from gitmill.errors import GitmillError
 
 
 class Level(StrEnum):
-    """The severity; a `problem` keeps tasks from landing."""
+    """The severity; only a `problem` keeps tasks from landing."""
 
     OK = "ok"
     NOTE = "note"
@@ -40,12 +40,12 @@ def ok(text: str) -> Diagnosis:
 
 
 def note(text: str, *hints: str) -> Diagnosis:
-    """Return a diagnosis that is good to know."""
+    """Return a diagnosis for information."""
     return Diagnosis(Level.NOTE, text, hints)
 
 
 def warning(text: str, *hints: str, fix: Fix | None = None) -> Diagnosis:
-    """Return a diagnosis of something that works and may fail."""
+    """Return a diagnosis of something that works now but might fail."""
     return Diagnosis(
         Level.WARNING, text, (*hints, "or `gitmill doctor --fix`") if fix else hints, fix
     )
@@ -58,5 +58,5 @@ def problem(text: str, *hints: str) -> Diagnosis:
 
 def problem_of(error: GitmillError) -> Diagnosis:
     """Return an error as a diagnosis."""
-    shown = [line.strip() for line in error.evidence[:3] if line.strip()]
-    return Diagnosis(Level.PROBLEM, "; ".join([error.message, *shown]), error.hints)
+    evidence = [line.strip() for line in error.evidence[:3] if line.strip()]
+    return Diagnosis(Level.PROBLEM, "; ".join([error.message, *evidence]), error.hints)

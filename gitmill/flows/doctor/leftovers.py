@@ -23,97 +23,98 @@ _RECOVER = "`gitmill recover`"
 
 
 def leases(mill: Mill, now: Snapshot) -> Diagnoses:
-    """Leases, of living workers and of dead ones."""
+    """Diagnose leases of living and dead workers."""
     held = [(i, i.lease) for i in now.items.values() if i.status in WORKING and i.lease]
     lapsed = [item.id for item, lease in held if has_lapsed(mill, lease)]
     if lapsed:
         yield warning(
-            f"{', '.join(lapsed)}: whoever worked on it is gone", _RECOVER,
-            fix=lambda: "; ".join(recover(mill)) or "nothing was left to put right",
+            f"{', '.join(lapsed)}: its worker is dead", _RECOVER,
+            fix=lambda: "; ".join(recover(mill)) or "nothing was left to recover",
         )  # fmt: skip
     for item, lease in held:
         if item.id not in lapsed:
             yield ok(f"{item.id} is held by {lease.who} until {lease.until:%Y-%m-%d %H:%M} UTC")
     if not held:
-        yield ok("nobody works here now")
+        yield ok("no item is being worked on")
 
 
 def orphans(mill: Mill, now: Snapshot) -> Diagnoses:
     """Diagnose processes in gitmill's worktrees whose claim is no longer held."""
     pool = str(mill.pool.folder)
-    # The processes come before the state, so that none with a newer claim is among them.
-    marked = [one for one in processes.claimed_processes() if one.folder.startswith(f"{pool}/")]
+    # List the processes before reading the state: none of them can have a newer claim then.
+    claimed = [p for p in processes.claimed_processes() if p.folder.startswith(f"{pool}/")]
     claims = {i.lease.claim for i in mill.snapshot().items.values() if i.lease}
     del now
-    lost = [one for one in marked if one.claim not in claims]
+    ended = [process for process in claimed if process.claim not in claims]
 
     def fix() -> str:
         if workers(mill):
-            return "left them alone: gitmill is at work here, and ends what is its own"
-        return f"ended {sum(processes.end_claimed(claim) for claim in {o.claim for o in lost})}"
+            return "left alone: gitmill is running here and ends its own processes"
+        return f"ended {sum(map(processes.end_claimed, {process.claim for process in ended}))}"
 
-    if lost:
-        shown = ", ".join(f"{one.pid} ({one.name})" for one in lost[:_SHOWN])
-        yield warning(f"{len(lost)} processes of ended attempts run on: {shown}",
-                      f"see `ps -f -p {lost[0].pid}`", fix=fix)  # fmt: skip
+    if ended:
+        shown = ", ".join(f"{process.pid} ({process.name})" for process in ended[:_SHOWN])
+        yield warning(f"{len(ended)} processes of ended attempts are still running: {shown}",
+                      f"see `ps -f -p {ended[0].pid}`", fix=fix)  # fmt: skip
     else:
-        yield ok("no process of an ended attempt runs on")
+        yield ok("no process of an ended attempt is still running")
 
 
 def worktree_entries(mill: Mill, now: Snapshot) -> Diagnoses:
-    """Git's entries for worktrees of gitmill that no longer exist."""
+    """Diagnose git's entries for worktrees of gitmill that no longer exist."""
     del now
-    left = mill.pool.leftover_entries()
+    leftover = mill.pool.leftover_entries()
 
     def fix() -> str:
         return f"removed {', '.join(mill.pool.drop_leftover_entries()) or 'nothing'}"
 
-    if left:
-        names = ", ".join(entry.name for entry in left)
-        yield warning(f"git still lists worktrees of gitmill that are gone: {names}",
+    if leftover:
+        names = ", ".join(entry.name for entry in leftover)
+        yield warning(f"git still lists missing worktrees of gitmill: {names}",
                       "see `git worktree list`", fix=fix)  # fmt: skip
     else:
-        yield ok("git lists no worktree of gitmill that is gone")
+        yield ok("git lists no missing worktree of gitmill")
 
 
 def agents_homes(mill: Mill, now: Snapshot) -> Diagnoses:
-    """Homes of ended items, and credentials that a killed run still holds."""
-    over, lent = agent_homes.left(mill, now)
+    """Diagnose homes of ended items, and credentials that a killed run left in a home."""
+    ended, credentials = agent_homes.leftovers(mill, now)
 
     def fix() -> str:
         return "; ".join(["removed them", *agent_homes.clean_up(mill)])
 
-    if lent:
-        yield warning(f"the login of {', '.join(lent)} is still in the home of a killed run",
+    if credentials:
+        names = ", ".join(credentials)
+        yield warning(f"the credentials of {names} are still in the home of a killed run",
                       _RECOVER, fix=fix)  # fmt: skip
-    if over:
-        names = ", ".join(over[:_SHOWN])
-        found = note(f"{len(over)} ended items have homes of agents: {names}", _RECOVER)
-        yield replace(found, fix=fix)
-    if not lent and not over:
+    if ended:
+        names = ", ".join(ended[:_SHOWN])
+        leftover = note(f"{len(ended)} ended items still have agent homes: {names}", _RECOVER)
+        yield replace(leftover, fix=fix)
+    if not credentials and not ended:
         yield ok("no ended item has one")
 
 
 def refs(mill: Mill, now: Snapshot) -> Diagnoses:
-    """Rescue refs, and refs of items that do not exist."""
-    kept = mill.store.backend.refs(layout.RESCUE)
-    if kept:
+    """Diagnose rescue refs, and refs of items that do not exist."""
+    rescued = mill.store.backend.refs(layout.RESCUE)
+    if rescued:
         yield note(
-            f"{len(kept)} rescued from worktrees whose process was killed or failed",
-            "look with `git for-each-ref refs/gitmill/rescue`, then "
-            f"`git show --stat {next(iter(kept))}`",
+            f"{len(rescued)} rescued from worktrees whose process was killed or failed",
+            "list them with `git for-each-ref refs/gitmill/rescue`, then "
+            f"`git show --stat {next(iter(rescued))}`",
         )
     work = {ref.removeprefix(layout.WORK) for ref in mill.store.backend.refs(layout.WORK)}
-    lost = sorted(name for name in work if PATTERN.fullmatch(name) and name not in now.items)
-    if lost and not now.broken:
-        yield note(f"work of items that are not in the state: {', '.join(lost[:_SHOWN])}",
-                   f"look with `git show --stat {layout.WORK}{lost[0]}`")  # fmt: skip
-    if not kept and not lost:
-        yield ok("nothing rescued, nothing without its item")
+    unknown = sorted(name for name in work if PATTERN.fullmatch(name) and name not in now.items)
+    if unknown and not now.broken:
+        yield note(f"work of items that are not in the state: {', '.join(unknown[:_SHOWN])}",
+                   f"see `git show --stat {layout.WORK}{unknown[0]}`")  # fmt: skip
+    if not rescued and not unknown:
+        yield ok("no rescued work, no work without an item")
 
 
 def notes(mill: Mill, now: Snapshot) -> Diagnoses:
-    """Whether the user's own rebase carries notes along."""
+    """Diagnose whether the user's own rebase carries notes along."""
     del now
     missing = init.notes_settings(mill)
 
@@ -129,11 +130,11 @@ def notes(mill: Mill, now: Snapshot) -> Diagnoses:
 
 
 def reports(mill: Mill, now: Snapshot) -> Diagnoses:
-    """Bug reports that gitmill wrote."""
+    """Diagnose bug reports that gitmill wrote."""
     del now
-    found = sorted(map(str, mill.repository.private.glob("bug-*.md")))
-    if found:
-        yield note(f"{len(found)} reports of bugs, the last one {found[-1]}",
-                   f"read it: `cat {shlex.quote(found[-1])}`")  # fmt: skip
+    paths = sorted(map(str, mill.repository.private.glob("bug-*.md")))
+    if paths:
+        yield note(f"{len(paths)} bug reports, the last one {paths[-1]}",
+                   f"read it: `cat {shlex.quote(paths[-1])}`")  # fmt: skip
     else:
-        yield ok("none was written")
+        yield ok("no bug reports")

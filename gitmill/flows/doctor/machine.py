@@ -22,39 +22,39 @@ def system() -> Diagnoses:
     if sys.platform == "linux":
         yield ok(name)
     elif sys.platform == "darwin":
-        yield note(f"{name}: gitmill works here, without the sandbox")
+        yield note(f"{name}: gitmill runs without a sandbox on macOS")
     else:
         yield problem(f"{name}: gitmill runs on Linux and macOS", "on Windows, run it in WSL")
 
 
 def python() -> Diagnoses:
     """Diagnose the Python interpreter."""
-    found = f"{platform.python_version()} at {sys.executable}"
+    interpreter = f"{platform.python_version()} at {sys.executable}"
     if sys.version_info < MINIMUM_PYTHON:
-        yield problem(f"{found} is too old", "install Python 3.11 or newer")
+        yield problem(f"{interpreter} is too old", "install Python 3.11 or newer")
         return
-    yield ok(found)
+    yield ok(interpreter)
 
 
 def git() -> Diagnoses:
     """Diagnose the git on PATH."""
     try:
-        said = process.run(("git", "version"), check=False).text.strip()
+        answer = process.run(("git", "version"), check=False).text.strip()
     except OSError as error:
         yield problem(f"there is no git on PATH: {error}", "install git 2.38 or newer")
         return
-    numbers = tuple(int(number) for number in re.findall(r"\d+", said)[:3])
-    found = ".".join(map(str, numbers)) or said or "a git that does not say its version"
+    numbers = tuple(int(number) for number in re.findall(r"\d+", answer)[:3])
+    version = ".".join(map(str, numbers)) or answer or "a git without a version"
     if numbers < MINIMUM_GIT:
-        yield problem(f"{found} is too old", "install git 2.38 or newer")
+        yield problem(f"{version} is too old", "install git 2.38 or newer")
     else:
-        yield ok(found)
+        yield ok(version)
 
 
 def libgit2() -> Diagnoses:
-    """Diagnose the library that writes objects and refs in process."""
+    """Diagnose libgit2, which writes objects and refs in this process."""
     try:
-        import pygit2  # noqa: PLC0415  (whether it can be loaded is the question)
+        import pygit2  # noqa: PLC0415  (the import is what is diagnosed)
     except ImportError as error:
         hint = f"`{sys.executable} -m pip install --force-reinstall pygit2`"
         yield problem(f"pygit2 cannot be loaded: {error}", hint)
@@ -68,34 +68,34 @@ def home() -> Diagnoses:
     if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
         yield ok(str(folder))
         return
-    why = "cannot be written" if folder.is_dir() else "is not there"
+    why = "cannot be written" if folder.is_dir() else "does not exist"
     yield warning(
         f"HOME is {folder}, which {why}; agents and tools keep their files there",
-        'name a folder that can be written: `export HOME="$(mktemp -d)"`',
+        'set it to a writable folder: `export HOME="$(mktemp -d)"`',
     )
 
 
 def processes() -> Diagnoses:
-    """Whether a worker can be seen to be alive."""
+    """Diagnose whether gitmill can tell that a worker is alive."""
     if procfs.usable() or not procfs.LINUX:
-        yield ok("dead ones are told from living ones")
+        yield ok("can tell whether a worker is still alive")
         return
     yield warning(
-        "/proc does not show this process: work of killed processes is only taken over when its "
-        "lease has run out",
-        "mount a /proc of its own in this container or namespace",
+        "/proc does not show this process: the work of a killed process is recovered only after "
+        "its lease has ended",
+        "mount a separate /proc in this container or namespace",
     )
 
 
 def sandbox() -> Diagnoses:
-    """Diagnose the sandbox for agents, scripts and checks, tried by starting it."""
-    found = bubblewrap.find()
-    if found.program:
-        yield ok(f"{bubblewrap.version(found.program)} at {found.program}")
+    """Diagnose the sandbox of agents, scripts and checks by starting one."""
+    bwrap = bubblewrap.find()
+    if bwrap.program:
+        yield ok(f"{bubblewrap.version(bwrap.program)} at {bwrap.program}")
         return
     yield warning(
         "not enforced: agents, scripts and checks run as you and can reach all that you can; "
-        f"{found.why}",
+        f"{bwrap.why}",
         "install bubblewrap and allow user namespaces: `gitmill explain sandbox-missing`",
-        "or run what you trust, as a user of its own or in a container",
+        "or run only what you trust, as a separate user or in a container",
     )

@@ -10,7 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gitmill.errors import GitmillError
-from gitmill.flows.doctor.diagnosis import Diagnoses, note, ok, problem, problem_of, warning
+from gitmill.flows.doctor.diagnosis import (
+    Diagnoses,
+    Diagnosis,
+    note,
+    ok,
+    problem,
+    problem_of,
+    warning,
+)
 from gitmill.git import locks
 from gitmill.git.checkout import current_branch
 from gitmill.git.plumbing import Plumbing
@@ -18,11 +26,11 @@ from gitmill.mill import Mill
 from gitmill.store import layout
 
 _MEGABYTE = 1 << 20
-_ROOM = 200 * _MEGABYTE  # what tools leave beside a small checkout
+_ROOM = 200 * _MEGABYTE  # for the files that tools create beside a small checkout
 _OLD = 5.0  # seconds; git holds a lock for milliseconds
 _LOOSE = 20_000  # objects; git itself packs at a third of that, but not for us
 
-# Keys of git's configuration whose value git runs, unasked or with a common command.
+# Keys of git's configuration whose value git runs, by itself or with a common command.
 _RUNS = re.compile(
     r"""core\.(fsmonitor|sshcommand|editor|pager|askpass|gitproxy|alternaterefscommand)
     |sequence\.editor|filter\..*\.(clean|smudge|process)|diff\.external
@@ -37,26 +45,26 @@ _HOOKS = ("pre-commit", "prepare-commit-msg", "commit-msg", "post-commit", "post
 
 
 def backend(mill: Mill) -> Diagnoses:
-    """Which of the two backends reads and writes here, and that it can."""
+    """Diagnose the backend that reads and writes objects, and that it works."""
     repository = mill.repository
     kind = "sha256" if repository.digits == 64 else "sha1"
     try:
-        found = repository.objects
-        found.ref("HEAD")
+        objects = repository.objects
+        objects.ref("HEAD")
     except (GitmillError, ImportError, ValueError) as error:
-        yield problem(f"the repository cannot be opened: {error}", "see what `git fsck` says")
+        yield problem(f"the repository cannot be opened: {error}", "check it with `git fsck`")
         return
     except Exception as error:  # noqa: BLE001  (pygit2 raises a type of its own)
-        yield problem(f"libgit2 refuses the repository: {error}", "see what `git fsck` says")
+        yield problem(f"libgit2 refuses the repository: {error}", "check it with `git fsck`")
         return
-    if isinstance(found, Plumbing):
-        yield note(f"{kind}, through git itself: libgit2 does not know this format; slower")
+    if isinstance(objects, Plumbing):
+        yield note(f"{kind}, through git itself: libgit2 does not support this format; slower")
     else:
         yield ok(f"{kind}, through libgit2")
 
 
 def checkout(mill: Mill) -> Diagnoses:
-    """Bare, without a commit, detached, shallow."""
+    """Diagnose a repository that is bare, without a commit, detached or shallow."""
     repository = mill.repository
     try:
         repository.require_usable()
@@ -72,12 +80,10 @@ def checkout(mill: Mill) -> Diagnoses:
         )
         return
     if repository.top is not None and not current_branch(repository):
-        yield note(
-            f"HEAD of {repository.top} is detached; gitmill does not mind, `init` wants `--target`"
-        )
+        yield note(f"HEAD of {repository.top} is detached; gitmill works, `init` needs `--target`")
     if (repository.common / "shallow").exists():
         yield note(
-            "this clone is shallow: work lands, history before the cut is not there to look at",
+            "this clone is shallow: work lands, history before the cut is missing",
             "fetch it: `git fetch --unshallow`",
         )
         return
@@ -85,7 +91,7 @@ def checkout(mill: Mill) -> Diagnoses:
 
 
 def identity(mill: Mill) -> Diagnoses:
-    """Who commits."""
+    """Diagnose the identity that commits."""
     try:
         yield ok(mill.person)
     except GitmillError as error:
@@ -93,11 +99,11 @@ def identity(mill: Mill) -> Diagnoses:
 
 
 def folder(mill: Mill) -> Diagnoses:
-    """Whether the git directory can be written."""
+    """Diagnose whether the git directory can be written."""
     common = mill.repository.common
-    for place in (common, common / "objects", common / "refs", mill.repository.private):
-        if place.exists() and not os.access(place, os.W_OK | os.X_OK):
-            yield problem(f"{place} cannot be written", f"see whose it is: `ls -ld {place}`")
+    for path in (common, common / "objects", common / "refs", mill.repository.private):
+        if path.exists() and not os.access(path, os.W_OK | os.X_OK):
+            yield problem(f"{path} cannot be written", f"see its owner: `ls -ld {path}`")
             return
     yield ok(f"{common} can be written")
 
@@ -110,114 +116,121 @@ def durability(mill: Mill) -> Diagnoses:
         yield problem_of(error)
         return
     if durable:
-        yield ok("full: what is written is on the disk before gitmill goes on")
+        yield ok("full: every write is on disk before gitmill continues")
     else:
         yield note(
-            "none: a power failure may take the last seconds of work",
+            "none: a power failure can lose the last seconds of work",
             "flush each write: `git config gitmill.durability full`",
         )
 
 
 def pruning(mill: Mill) -> Diagnoses:
-    """Git settings with which a garbage collection removes objects that are just being written."""
+    """Diagnose git settings under which a garbage collection removes new objects."""
     git = mill.repository.git
     done = git.run("config", "--type=expiry-date", "--get", "gc.pruneExpire", check=False)
     scope, value = _configured(mill, "gc.pruneExpire")
     expires = int(done.text.strip() or 0)
     if done.returncode == 0 and expires > mill.now().timestamp() - 3600:
         _, auto = _configured(mill, "gc.auto")
-        by_itself = "" if auto == "0" else ", which git also starts by itself,"
+        automatic = "" if auto == "0" else ", which git also starts by itself,"
         yield warning(
-            f"gc.pruneExpire is {value}: a `git gc`{by_itself} removes objects that gitmill has "
+            f"gc.pruneExpire is {value}: a `git gc`{automatic} removes objects that gitmill has "
             "just written",
             f"let git keep them for two weeks: `git config --{scope} --unset gc.pruneExpire`",
         )
         return
     counted = git.out("count-objects")
     if int(counted.partition(" ")[0] or 0) > _LOOSE:
-        yield note(f"{counted} lie loose", "pack them: `git maintenance run --task=loose-objects`")
+        yield note(
+            f"{counted} of loose objects", "pack them: `git maintenance run --task=loose-objects`"
+        )
         return
-    yield ok("unreachable objects are kept for a while")
+    yield ok("git keeps unreachable objects long enough")
 
 
 def hooks(mill: Mill) -> Diagnoses:
-    """Hooks of the user, which gitmill's commits and moves do not run."""
+    """Diagnose the user's hooks, which gitmill's commits and ref updates do not run."""
     _, path = _configured(mill, "core.hooksPath")
-    place = Path(path).expanduser() if path else mill.repository.common / "hooks"
-    place = place if place.is_absolute() else (mill.repository.top or Path()) / place
-    found = [name for name in _HOOKS if os.access(place / name, os.X_OK)]
-    where = "core.hooksPath" if path else "hooks"
-    if path and not place.is_dir():
-        yield note(f"core.hooksPath is {path}, and there is no such folder")
-    elif found:
+    folder = Path(path).expanduser() if path else mill.repository.common / "hooks"
+    folder = folder if folder.is_absolute() else (mill.repository.top or Path()) / folder
+    names = [name for name in _HOOKS if os.access(folder / name, os.X_OK)]
+    source = "core.hooksPath" if path else "hooks"
+    if path and not folder.is_dir():
+        yield note(f"core.hooksPath is {path}, which does not exist")
+    elif names:
         yield note(
-            f"{', '.join(found)} ({where}) do not run on what gitmill commits and lands",
-            "what they make sure of belongs below `[checks]` in .gitmill/config.toml",
+            f"{', '.join(names)} ({source}) do not run when gitmill commits or lands",
+            "add the commands they run to `[checks]` in .gitmill/config.toml",
         )
     else:
-        yield ok("none that gitmill would pass over")
+        yield ok("none that gitmill would skip")
 
 
 def programs(mill: Mill) -> Diagnoses:
-    """Programs that git runs because of the repository's own configuration."""
-    found = []
+    """Diagnose programs that git runs because of the repository's own configuration."""
+    keys = []
     for scope, key, value in _all_configured(mill):
         runs = scope in ("local", "worktree") and _RUNS.fullmatch(key)
         shell = value.startswith("!") or not key.startswith(("alias.", "credential."))
         if runs and shell and value.lower() not in _PLAIN and not value.startswith("git-lfs "):
-            found.append(key)
-    if found:
+            keys.append(key)
+    if keys:
         yield note(
-            f"git runs programs that .git/config names: {', '.join(sorted(set(found)))}",
-            "see that you know them: `git config --local --list`",
+            f".git/config makes git run programs: {', '.join(sorted(set(keys)))}",
+            "check that they are yours: `git config --local --list`",
         )
     else:
-        yield ok("git runs no program that .git/config names")
+        yield ok("no custom programs in .git/config")
 
 
 def file_system(mill: Mill) -> Diagnoses:
-    """Whether two names that differ in case are two files."""
+    """Diagnose whether two names that differ only in case are two files."""
     common = mill.repository.common
     try:
         same = (common / "config").samefile(common / "CONFIG")
     except OSError:
         same = False
-    _, said = _configured(mill, "core.ignoreCase")
-    if same or said.lower() == "true":
+    _, ignore_case = _configured(mill, "core.ignoreCase")
+    if same or ignore_case.lower() == "true":
         yield note(
-            "the file system takes names that differ in case for one: changes with two such "
-            "names cannot be checked out here"
+            "the file system ignores case: changes with two names that differ only in case cannot "
+            "be checked out here"
         )
     else:
-        yield ok("tells names apart by case")
+        yield ok("case-sensitive")
 
 
 def worktrees(mill: Mill) -> Diagnoses:
     """Diagnose the folder of worktrees: writable, with enough room, in a suitable place."""
-    place, top = mill.pool.folder, mill.repository.top
-    there = next(f for f in (place, *place.parents) if f.is_dir() or f.is_symlink() or f.exists())
-    elsewhere = "name another: `git config gitmill.worktreeRoot DIR`"
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        yield problem(f"worktrees cannot be made in {place}: {there} cannot be written", elsewhere)
+    pool, top = mill.pool.folder, mill.repository.top
+    existing = next(f for f in (pool, *pool.parents) if f.is_dir() or f.is_symlink() or f.exists())
+    hint = "choose another folder: `git config gitmill.worktreeRoot DIR`"
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        yield problem(f"no worktree can be created in {pool}: {existing} cannot be written", hint)
         return
-    if top is not None and top.resolve() in place.resolve().parents:
+    if top is not None and top.resolve() in pool.resolve().parents:
         yield warning(
-            f"{place} lies in the repository, where tools take its configuration for that of the "
-            "worktree",
-            elsewhere,
+            f"{pool} is inside the repository, so tools in a worktree read the repository's "
+            "configuration",
+            hint,
         )
-    if os.statvfs(there).f_flag & os.ST_NOEXEC:
-        yield warning(f"{there} is mounted noexec: scripts of the project do not run", elsewhere)
-    free, needed = shutil.disk_usage(there).free, _checkout_size(mill)
-    room = f"{free // _MEGABYTE} MB free, a checkout takes {needed // _MEGABYTE}"
+    if os.statvfs(existing).f_flag & os.ST_NOEXEC:
+        yield warning(f"{existing} is mounted noexec: scripts of the project do not run", hint)
+    yield _room(mill, existing, hint)
+
+
+def _room(mill: Mill, folder: Path, hint: str) -> Diagnosis:
+    """Diagnose the room for worktrees on the file system of an existing folder."""
+    pool = mill.pool.folder
+    free, needed = shutil.disk_usage(folder).free, _checkout_size(mill)
+    room = f"{free // _MEGABYTE} MB free, a checkout takes {needed // _MEGABYTE} MB"
     if free < needed:
-        yield problem(f"there is no room for a worktree in {there}: {room}", elsewhere)
-    elif free < max(4 * needed, _ROOM):
-        yield warning(f"there is little room in {there}: {room}", elsewhere)
-    elif there.stat().st_dev != mill.repository.common.stat().st_dev:
-        yield note(f"{place}, on another file system than the repository; {room}", elsewhere)
-    else:
-        yield ok(f"{place}; {room}")
+        return problem(f"there is no room for a worktree in {folder}: {room}", hint)
+    if free < max(4 * needed, _ROOM):
+        return warning(f"there is little room in {folder}: {room}", hint)
+    if folder.stat().st_dev != mill.repository.common.stat().st_dev:
+        return note(f"{pool}, on another file system than the repository; {room}", hint)
+    return ok(f"{pool}; {room}")
 
 
 def _checkout_size(mill: Mill) -> int:
@@ -230,21 +243,21 @@ def _checkout_size(mill: Mill) -> int:
 
 
 def git_locks(mill: Mill) -> Diagnoses:
-    """Stale locks of git; only their owner may remove them."""
-    found = list(_foreign_locks(mill.repository.common))
-    for path, age in found:
+    """Diagnose stale locks of git; only their owner may remove them."""
+    stale = list(_foreign_locks(mill.repository.common))
+    for path, age in stale:
         yield warning(
-            f"{path} is {_span(age)} old: what it guards cannot be written",
-            "see whether git still runs: `ps -C git -f`; if not, move the file away",
+            f"{path} is {_span(age)} old: git cannot write what it locks",
+            "check whether git is still running: `ps -C git -f`; if not, move the file away",
         )
-    if not found:
-        yield ok("none of git's is left over")
+    if not stale:
+        yield ok("no stale lock of git")
 
 
 def _foreign_locks(common: Path) -> Iterator[tuple[str, float]]:
-    places = [*common.glob("*.lock"), *(common / "refs").rglob("*.lock"),
+    paths = [*common.glob("*.lock"), *(common / "refs").rglob("*.lock"),
               *common.glob("worktrees/*/*.lock"), *common.glob("objects/*.lock")]  # fmt: skip
-    for path in places:
+    for path in paths:
         name = str(path.relative_to(common))
         try:
             age = time.time() - path.stat().st_mtime
@@ -256,16 +269,16 @@ def _foreign_locks(common: Path) -> Iterator[tuple[str, float]]:
 
 
 def own_locks(mill: Mill) -> Diagnoses:
-    """Stale locks on gitmill's own refs and on the packed refs."""
-    found = [str(lock) for lock in locks.stale(mill.repository.common, layout.OWN)]
+    """Diagnose stale locks on gitmill's own refs and on the packed refs."""
+    stale = [str(lock) for lock in locks.stale(mill.repository.common, layout.OWN)]
 
     def fix() -> str:
         return f"set aside {', '.join(mill.store.clear_stale()) or 'nothing'}"
 
-    if found:
-        yield warning(f"left by a killed process: {', '.join(found)}", "`gitmill recover`", fix=fix)
+    if stale:
+        yield warning(f"left by a killed process: {', '.join(stale)}", "`gitmill recover`", fix=fix)
     else:
-        yield ok("none of gitmill's is left over")
+        yield ok("no stale lock of gitmill")
 
 
 def _span(age: float) -> str:
@@ -286,5 +299,5 @@ def _all_configured(mill: Mill) -> Iterator[tuple[str, str, str]]:
 
 def _configured(mill: Mill, wanted: str) -> tuple[str, str]:
     """Return scope and value of a key in effect for the user's own git; empty if not set."""
-    found = [(s, v) for s, key, v in _all_configured(mill) if key == wanted.lower()]
-    return found[-1] if found else ("", "")
+    values = [(s, v) for s, key, v in _all_configured(mill) if key == wanted.lower()]
+    return values[-1] if values else ("", "")

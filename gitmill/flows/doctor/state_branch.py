@@ -7,9 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from gitmill.errors import (
-    BadDocumentError,
-)
+from gitmill.errors import BadDocumentError
 from gitmill.flows.doctor.diagnosis import Diagnoses, ok, problem_of, warning
 from gitmill.git.checkout import checkout_of
 from gitmill.git.objects import read_commit
@@ -22,30 +20,30 @@ _SHOWN = 3
 
 
 def documents(mill: Mill, now: Snapshot) -> Diagnoses:
-    """Whether every document of the state branch can be read."""
+    """Diagnose documents of the state branch that cannot be read, and checkouts of the branch."""
     try:
         _ = now.control.paused, now.control.queue_paused
     except BadDocumentError as unreadable:
-        hint = "who wrote it: `git log gitmill/state -- control.md`"
+        hint = "see who wrote it: `git log gitmill/state -- control.md`"
         yield replace(problem_of(unreadable), hints=(*unreadable.hints, hint))
     for path, error in list(now.broken.items())[:_SHOWN]:
         yield warning(f"{error.message}; {path} is skipped", *error.hints,
-                      f"who wrote it: `git log gitmill/state -- {path}`")  # fmt: skip
+                      f"see who wrote it: `git log gitmill/state -- {path}`")  # fmt: skip
     if len(now.broken) > _SHOWN:
-        yield warning(f"and {len(now.broken) - _SHOWN} more files of items cannot be read")
+        yield warning(f"and {len(now.broken) - _SHOWN} more item files cannot be read")
     if not now.broken:
         yield ok(f"format {layout.FORMAT}, {len(now.items)} items at {now.commit[:10]}")
-    place = checkout_of(mill.repository, layout.STATE, pool=mill.pool.folder)
-    if place is not None:
+    checkout = checkout_of(mill.repository, layout.STATE, pool=mill.pool.folder)
+    if checkout is not None:
         yield warning(
-            f"gitmill/state is checked out in {place.path}; it is written without a work tree, so "
-            "that one falls behind",
-            f"switch it to another branch: `git -C {shlex.quote(str(place.path))} switch -`",
+            f"gitmill/state is checked out in {checkout.path}; gitmill writes the branch without "
+            "updating that work tree",
+            f"switch it to another branch: `git -C {shlex.quote(str(checkout.path))} switch -`",
         )
 
 
 def stops(mill: Mill, now: Snapshot) -> Diagnoses:
-    """Whether work or the queue is paused."""
+    """Diagnose whether work or the queue is paused."""
     del mill
     control = now.control
     with suppress(BadDocumentError):  # `documents` reports it
@@ -63,15 +61,15 @@ def _stops(control: Control) -> Diagnoses:
 
 
 def clock(mill: Mill, now: Snapshot) -> Diagnoses:
-    """Whether this clock agrees with those that wrote the state, for leases end by the clock."""
-    wrote = read_commit(mill.store.backend, now.commit).seconds
-    ahead = wrote - mill.now().timestamp()
+    """Diagnose whether this clock agrees with that of the last writer: leases end by the clock."""
+    written = read_commit(mill.store.backend, now.commit).seconds
+    ahead = written - mill.now().timestamp()
     if ahead > _SKEW:
-        when = datetime.fromtimestamp(wrote, UTC)
+        when = datetime.fromtimestamp(written, UTC)
         yield warning(
-            f"the state was written at {when:%Y-%m-%d %H:%M} UTC, which is still to come: this "
-            "clock or another one is wrong, and leases end too early or too late",
-            "compare with `date -u`; whose it was: `git log -1 gitmill/state`",
+            f"the state was written at {when:%Y-%m-%d %H:%M} UTC, in the future: this "
+            "clock or the writer's is wrong, so leases end too early or too late",
+            "compare with `date -u`; see the writer with `git log -1 gitmill/state`",
         )
     else:
-        yield ok("no commit of the state is from the future")
+        yield ok("the newest state commit is not in the future")
