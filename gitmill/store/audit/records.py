@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from gitmill.core.audit.event import Fault
-from gitmill.core.check_record import CheckRecord
+from gitmill.core.check_record import CheckRecord, read_check_record
 from gitmill.core.document import Document
 from gitmill.core.plans.plan import FrozenPlan
 from gitmill.core.runlog import Log, read_log
