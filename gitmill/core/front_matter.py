@@ -62,7 +62,7 @@ class Handwritten:
         key, known, line = ".".join(path), list(schema.model_fields), self.line(*path)
         if problem["type"] == "extra_forbidden":
             close = nearest(path[-1], known)
-            hint = f"did you mean `{close}`?" if close else f"known here: {', '.join(known)}"
+            hint = f"did you mean `{close}`?" if close else f"known keys: {', '.join(known)}"
             return line, f"there is no key {key}", hint
         examples = schema.model_fields[path[0]].examples
         hint = f"for example `{path[0]}: {examples[0]}`" if examples else ""

@@ -65,7 +65,7 @@ class Records:
             try:
                 self.plans[hash12] = FrozenPlan.parse(data.decode(), path=change.path)
             except (BadDocumentError, ValueError):
-                yield Fault("frozen-plan", f"{change.path} is not a plan as gitmill compiled it")
+                yield Fault("frozen-plan", f"{change.path} is not a plan that gitmill compiled")
 
     def new_passes(
         self, changes: Iterable[Change], ran: Callable[[CheckRecord], bool]
