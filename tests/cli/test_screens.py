@@ -21,15 +21,14 @@ def test_init_says_what_it_did_and_what_to_type_next(sandbox: Sandbox):
     assert (code, out) == (0, "")
     assert err == (
         "state is on the branch gitmill/state; work lands on main\n"
-        "proposed FOLDER/repo (python -m pytest -q, ruff check .); it counts once it is committed\n"
+        "proposed FOLDER/repo (python -m pytest -q, ruff check .); it takes effect once committed\n"
         "next: `git add .gitmill && git commit -m 'Add gitmill policy' -- .gitmill`, then "
         '`gitmill task new "What to do" --ready`\n'
     )
     assert gitmill(repo.path, "init").plain() == (
         0,
         "",
-        "it was initialized already; work lands on main\n"
-        'next: `gitmill task new "What to do" --ready`\n',
+        'already initialized; work lands on main\nnext: `gitmill task new "What to do" --ready`\n',
     )
 
 
@@ -65,7 +64,7 @@ def test_nothing_ready_exits_5(repo: Repo):
         5,
         "",
         "error[nothing-to-do]: nothing is ready\n"
-        "hint: see what waits for what with `gitmill status`\n",
+        "hint: see what each item waits for: `gitmill status`\n",
     )
 
 

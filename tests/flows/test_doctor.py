@@ -550,7 +550,7 @@ def test_a_lease_whose_process_is_gone(repo: Repo):
     wait(lambda: ("leases", "warning") in worst(repo.path))
     lines = examine(repo.path)
     done = fix([line for line in lines if line.name == "leases"])
-    assert f"{task} goes on at build" in done[0]
+    assert f"{task} continues at build" in done[0]
     assert ("leases", "warning") not in worst(repo.path)
     assert ("refs", "note") in worst(repo.path)
     assert "git for-each-ref refs/gitmill/rescue" in seen(repo.path, "refs")[0].hints[0]
