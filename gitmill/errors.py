@@ -1,4 +1,4 @@
-"""Every error that a user can meet: a stable slug, an exit code, evidence, what to type next."""
+"""The errors that users see: each has a stable slug, an exit code, evidence and hints."""
 
 from __future__ import annotations
 
@@ -67,13 +67,13 @@ class MissingObjectError(GitmillError):
 
 
 class ProcessFailedError(GitmillError):
-    """A process that had to succeed failed."""
+    """A required process failed."""
 
     slug = "process-failed"
 
 
 class NotARepositoryError(GitmillError):
-    """There is no git repository here."""
+    """The current directory is not in a git repository."""
 
     slug = "not-a-repository"
 
@@ -85,13 +85,13 @@ class UnusableRepositoryError(GitmillError):
 
 
 class NotInitializedError(GitmillError):
-    """There is no state branch."""
+    """The repository has no state branch."""
 
     slug = "not-initialized"
 
 
 class BadFormatError(GitmillError):
-    """The state branch has a format that this version does not know."""
+    """The state branch has a format that this version does not support."""
 
     slug = "bad-format"
 
@@ -103,7 +103,7 @@ class NoSuchItemError(GitmillError):
 
 
 class AmbiguousItemError(GitmillError):
-    """More than one id starts like this."""
+    """More than one id starts with this text."""
 
     slug = "ambiguous-item"
 
@@ -171,14 +171,14 @@ class UntrustedError(GitmillError):
 
 
 class LeasedError(GitmillError):
-    """Another worker has this item, or the claim is no longer the current one."""
+    """Another worker has this item, or the claim is no longer current."""
 
     slug = "leased"
     code = Exit.BUSY
 
 
 class StorageError(GitmillError):
-    """The machine refuses to write or read a file: no space, no permission, or a broken disk."""
+    """The machine cannot read or write a file: no space, no permission, or a broken disk."""
 
     slug = "storage"
 
@@ -198,7 +198,7 @@ class LandBusyError(GitmillError):
 
 
 class RefMovedError(GitmillError):
-    """A compare-and-swap saw another value than the one expected; callers read again and retry."""
+    """A compare-and-swap found another value than expected; callers read again and retry."""
 
     slug = "ref-moved"
     code = Exit.BUSY
@@ -212,13 +212,13 @@ class PausedError(GitmillError):
 
 
 class AgentMissingError(GitmillError):
-    """A stage names an agent that is not there."""
+    """A stage names an agent that does not exist."""
 
     slug = "agent-missing"
 
 
 class NotNowError(GitmillError):
-    """No attempt can start now, and no item is at fault; `until` is when one can, if known."""
+    """No attempt can start now, though no item is at fault; `until` is when one can, if known."""
 
     slug = "not-now"
     code = Exit.BUSY
@@ -236,20 +236,20 @@ class NotNowError(GitmillError):
 
 
 class AgentCoolsError(NotNowError):
-    """All agents that may do a stage cool down after an outage or a limit of their service."""
+    """Every agent for the stage is cooling down after an outage or a limit of its service."""
 
     slug = "agent-cools"
 
 
 class AgentSignedOutError(NotNowError):
-    """An agent is not signed in; it is tried again once its login has changed, or after an hour."""
+    """An agent is not signed in; gitmill retries it when its login changes, or after an hour."""
 
     slug = "agent-signed-out"
     code = Exit.PERSON
 
 
 class AgentNotFoundError(NotNowError):
-    """None of the agents that may do a stage is installed here; this costs no attempt."""
+    """No agent for the stage is installed on this machine; this costs no attempt."""
 
     slug = "agent-not-found"
     code = Exit.FAILED
@@ -262,7 +262,7 @@ class DayBudgetError(NotNowError):
 
 
 class ItemBudgetError(GitmillError):
-    """The budget of an item is used up; `gitmill task retry` gives it a new one."""
+    """The item's budget is used up; `gitmill task retry` gives it a new one."""
 
     slug = "item-budget"
 
@@ -274,26 +274,26 @@ class AttemptError(GitmillError):
 
 
 class SetUpError(AttemptError):
-    """The set-up of a worktree failed; the work is not at fault, so it costs no attempt."""
+    """Setting up the worktree failed; the work is not at fault, so this costs no attempt."""
 
     slug = "set-up-failed"
 
 
 class SandboxMissingError(SetUpError):
-    """The sandbox is required and not available on this machine; nothing ran without it."""
+    """The sandbox is required but not available on this machine; nothing ran without it."""
 
     slug = "sandbox-missing"
 
 
 class HoldsSecretError(GitmillError):
-    """The text to be recorded holds a secret; a false alarm goes into `[sanity] allow_secrets`."""
+    """The text to record holds a secret; list a false alarm in `[sanity] allow_secrets`."""
 
     slug = "holds-secret"
     code = Exit.PERSON
 
 
 class CheckoutBlockedError(GitmillError):
-    """The checkout of the target cannot follow; nothing in it was changed."""
+    """The checkout of the target cannot be updated; nothing in it was changed."""
 
     slug = "checkout-blocked"
     code = Exit.PERSON
@@ -312,7 +312,7 @@ class AccountError(GitmillError):
 
 
 class NothingToDoError(GitmillError):
-    """Nothing was eligible."""
+    """No item is eligible."""
 
     slug = "nothing-to-do"
     code = Exit.NOTHING

@@ -1,8 +1,8 @@
-"""Numbered points at which a test may end the process: before or after each outside effect.
+"""Numbered points where a test can kill the process: before or after each outside effect.
 
 Every ref move, process start and file replacement passes through `chokepoint`. With
-`GITMILL_FAILPOINT=before:7` (or `after:7`) the process kills itself around the seventh of them.
-The tests count N upwards until a run ends by itself.
+`GITMILL_FAILPOINT=before:7` (or `after:7`) the process kills itself before (or after) the seventh.
+The tests count upwards until a run finishes without being killed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _numbers = count(1)
 
 @contextmanager
 def chokepoint(what: str) -> Iterator[None]:
-    """Mark one outside effect. Costs a counter when no failpoint is set."""
+    """Mark one outside effect. Without a failpoint this only reads a variable."""
     wanted = os.environ.get(VARIABLE)
     if wanted is None:
         yield
@@ -31,8 +31,8 @@ def chokepoint(what: str) -> Iterator[None]:
     _die_if(wanted, f"after:{number}", what)
 
 
-def _die_if(wanted: str, here: str, what: str) -> None:
-    if wanted == here:
-        sys.stderr.write(f"failpoint {here} {what}\n")
+def _die_if(wanted: str, point: str, what: str) -> None:
+    if wanted == point:
+        sys.stderr.write(f"failpoint {point} {what}\n")
         sys.stderr.flush()
         os.kill(os.getpid(), signal.SIGKILL)

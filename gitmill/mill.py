@@ -1,4 +1,4 @@
-"""One repository with its state, clock and randomness: what every flow is given."""
+"""A repository with its state, clock and randomness; every flow takes one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def utc_now() -> datetime:
 
 
 class Mill:
-    """A repository with its store. Time and randomness come from here and nowhere else."""
+    """A repository with its store, and the only source of time and randomness."""
 
     def __init__(
         self,
@@ -44,16 +44,16 @@ class Mill:
         self.random = random
         self.store = Store(repository, clock, lambda: before_write(self))
         self._for = ""
-        self.patches: dict[tuple[str, str], str] = {}  # identities by commits, which never change
-        self.tampered: dict[
-            str, list[Finding]
-        ] = {}  # by claim: what its code did beside its worktree
+        # Patch identities by base and commit; commits never change.
+        self.patches: dict[tuple[str, str], str] = {}
+        # By claim: the changes that its code made outside its worktree.
+        self.tampered: dict[str, list[Finding]] = {}
 
     @classmethod
     def open(cls, path: Path, *, before_write: Callable[[Mill], None] = lambda _: None) -> Mill:
-        """Open the repository that a folder is in. Raises `NotARepositoryError`.
+        """Open the repository that contains a folder. Raises `NotARepositoryError`.
 
-        `before_write` runs before each write onto a commit that a person made by hand.
+        `before_write` runs before each write on top of a commit that a person made by hand.
         """
         return cls(Repository.open(path), before_write=before_write)
 
@@ -64,7 +64,7 @@ class Mill:
     # -- state
 
     def snapshot(self) -> Snapshot:
-        """Return the state now. Raises `NotInitializedError`."""
+        """Return the current state. Raises `NotInitializedError`."""
         return self.store.snapshot()
 
     def apply(self, item_id: str, step: Step) -> Snapshot:
@@ -98,7 +98,7 @@ class Mill:
         return read_commit(self.store.backend, commit).tree
 
     def changes(self, old: str, new: str) -> list[trees.Change]:
-        """Return what differs between two commits, by path."""
+        """Return the changes between two commits, by path."""
         return list(trees.changes(self.store.backend, self.tree_of(old), self.tree_of(new)))
 
     # -- people
@@ -110,26 +110,26 @@ class Mill:
 
     @cached_property
     def user(self) -> str:
-        """Who works here, for leases."""
+        """The user and host, for leases."""
         import getpass  # noqa: PLC0415  (reads name nobody)
 
         return f"{getpass.getuser()}@{self.host}"
 
     @property
     def person(self) -> str:
-        """The git identity for decisions, or the person on whose behalf they are recorded."""
+        """The identity for recorded decisions: git's, unless `on_behalf_of` is active."""
         return self._for or self.repository.person
 
     @contextmanager
     def on_behalf_of(self, person: str) -> Iterator[None]:
-        """Record the decisions of another person."""
+        """Record decisions in the name of another person."""
         self._for = person
         try:
             yield
         finally:
             self._for = ""
 
-    # -- places
+    # -- worktrees
 
     @cached_property
     def pool(self) -> Pool:

@@ -1,4 +1,4 @@
-"""The only place that starts a process, but for the supervisor, which is one of them."""
+"""Start processes. Only the supervisor, itself started here, starts others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from gitmill.errors import ProcessFailedError
 from gitmill.failpoints import chokepoint
 
-# Names of variables whose values are secrets. What runs an agent's code gets none of them
+# Names of variables whose values are secrets. Processes that run an agent's code get none of them
 # unless the policy passes one on by name, and their values are redacted from records.
 SECRET_NAME = re.compile(
     r"(SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIAL|PRIVATE_KEY|API_?KEY|ACCESS_KEY|_AUTH$)",
@@ -53,10 +53,11 @@ def run(
     timeout: float | None = None,
     pass_fds: Sequence[int] = (),
 ) -> Finished:
-    """Run to the end and collect both outputs. `check` raises `ProcessFailedError` on a bad exit.
+    """Run a process to its end and collect both outputs.
 
-    It runs in its own session: a Ctrl-C in the terminal reaches gitmill and not the process.
-    Raises `FileNotFoundError` when there is no such program.
+    It runs in its own session: Ctrl-C in the terminal reaches gitmill but not the process. With
+    `check` an exit status other than 0 raises `ProcessFailedError`. Raises `FileNotFoundError` if
+    the program does not exist.
     """
     with chokepoint(f"run {' '.join(argv)}"):
         done = subprocess.run(
@@ -71,12 +72,17 @@ def run(
             start_new_session=True,
         )
     finished = Finished(tuple(argv), done.returncode, done.stdout, done.stderr)
-    if check and finished.returncode != 0:
+    if check:
+        _require_success(finished)
+    return finished
+
+
+def _require_success(finished: Finished) -> None:
+    if finished.returncode != 0:
         raise ProcessFailedError(
-            f"`{' '.join(argv[:4])}` exited {finished.returncode}",
+            f"`{' '.join(finished.argv[:4])}` exited {finished.returncode}",
             evidence=finished.error.splitlines()[-6:],
         )
-    return finished
 
 
 def start(
@@ -87,7 +93,7 @@ def start(
     stderr: int = subprocess.DEVNULL,
     pass_fds: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
-    """Start a process that is spoken to over its standard input and output, in its own session."""
+    """Start a process in its own session, with pipes for its standard input and output."""
     with chokepoint(f"start {argv[0]}"):
         return subprocess.Popen(
             argv,
@@ -112,7 +118,7 @@ def scrubbed(extra: Mapping[str, str], *, keep: Sequence[str] = ()) -> dict[str,
 
 
 def secrets() -> tuple[str, ...]:
-    """Return the values of the secret variables that are too long to be words."""
+    """Return the values of secret variables; values short enough to be words are omitted."""
     return tuple(
         value for name, value in os.environ.items() if SECRET_NAME.search(name) and len(value) >= 8
     )
@@ -120,14 +126,14 @@ def secrets() -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What a supervisor runs: an argv, its input, its place, its limits in seconds.
+    """A command for the supervisor: its argv, input, working directory and limits in seconds.
 
-    `env` is the whole environment. After a limit or a cancel comes SIGINT, then `grace` seconds,
-    then SIGKILL. Both outputs are appended to the file `transcript` as they come, size-capped.
-    `watch` gets each line of standard output as it comes, without its end, and ends the command
-    by returning why; lines of more than 16 MiB are not shown to it.
-    `access` is what it may do to the files of its worktree: `read-only`, `workspace`, or `full`,
-    which is no limit. `sandboxed`: `argv` already is the sandbox around the real command.
+    `env` is the whole environment. At a limit or a cancel the supervisor sends SIGINT, waits
+    `grace` seconds, then sends SIGKILL. It appends both outputs to the file `transcript` as they
+    arrive, size-capped. `watch` receives each line of standard output without its line end, and
+    ends the command by returning a reason; it does not receive lines of more than 16 MiB.
+    `access` limits what the command may do to its worktree: `read-only`, `workspace`, or `full`
+    for no limit. With `sandboxed`, `argv` already includes the sandbox.
     """
 
     argv: tuple[str, ...]
@@ -146,7 +152,7 @@ class Command:
 def script(folder: Path, name: str, text: str) -> tuple[str, ...]:
     """Write a shell script and return an argv that runs it up to its first failing line.
 
-    The script is a file because an argument is bounded and visible in the process list.
+    The script is a file because arguments have a size limit and show in the process list.
     """
     path = folder / f"{name}.sh"
     write_anew(path, (text + "\n").encode("utf-8", "surrogateescape"))
@@ -154,14 +160,17 @@ def script(folder: Path, name: str, text: str) -> tuple[str, ...]:
 
 
 def home() -> Path:
-    """Return the user's home."""
+    """Return the user's home directory."""
     return Path(os.environ.get("HOME") or "~").expanduser()
 
 
 def write_anew(path: Path, data: bytes) -> None:
-    """Write a file where other people's code may have put a link or a folder."""
+    """Replace whatever is at a path with a new file, without following a link.
+
+    Other people's code may have put a link or a folder there.
+    """
     if path.is_dir() and not path.is_symlink():
-        import shutil  # noqa: PLC0415  (it is rare, and this module is in every start)
+        import shutil  # noqa: PLC0415  (rarely needed, and every command imports this module)
 
         shutil.rmtree(path)
     path.unlink(missing_ok=True)
@@ -172,15 +181,15 @@ def write_anew(path: Path, data: bytes) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a supervised command ended.
+    """The end of a supervised command.
 
     `ended` is `exited`, `timed-out` (wall), `idle` (no output), `cancelled`, `stopped` (by its
-    `watch`, and `why` is what that said), `unstartable` (`stderr` says why) or `lost` (the
+    `watch`, whose reason is `why`), `unstartable` (the reason is in `stderr`) or `lost` (the
     supervisor itself was killed or failed; nothing is known).
-    `status` is the exit status (negative, or in a sandbox above 128: signal); alone it means
-    something only with `exited`.
-    `stdout` and `stderr` hold the first and last bytes; `cut` counts those that were not kept, and
-    and a line marks the gap.
+    `status` is the exit status (negative, or above 128 in a sandbox: a signal); it is meaningful
+    only with `exited`.
+    `stdout` and `stderr` hold the first and last bytes; `cut` counts the omitted ones, and a line
+    marks the gap.
     """
 
     ended: str
@@ -193,7 +202,7 @@ class Outcome:
 
     @property
     def passed(self) -> bool:
-        """The command exited with status 0."""
+        """Whether the command exited with status 0."""
         return self.ended == "exited" and self.status == 0
 
     def tail(self, lines: int = 40) -> str:

@@ -10,19 +10,31 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support import seeds
 from tests.support.repos import Sandbox
 
 # Begun in the background of a shell, nothing that tests start would hear a SIGINT.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-settings.register_profile(
-    "gitmill", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-settings.load_profile("gitmill")
 # The detectors of secrets keep their compiled form there, which takes 4 s to make.
 ROOT = Path(__file__).parents[1]  # programs of the tests import gitmill, and may be below /tmp
 RULES = Path(tempfile.gettempdir()) / f"gitmill-tests-{os.getuid()}"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seeds", type=int, default=1, metavar="N", help=seeds.HELP)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    seeds.configure(config)
+    settings.register_profile(
+        "gitmill",
+        deadline=None,
+        max_examples=seeds.times(50),
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+    )
+    settings.load_profile("gitmill")
 
 
 def seal(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""What adapters of agent CLIs share: version, refusals of a service, prices, totals, progress."""
+"""Shared parts of CLI adapters: version, refusals of a service, prices, totals, progress."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gitmill.git.worktree_entries import remove
 
 Version = tuple[int, ...]
 # Codex takes 1,048,576 characters in one message, models with a window of 200,000 tokens about half
-# of that; what has more bytes goes through a file, of which a message shows both ends.
+# of that. A longer prompt goes through a file, and the message shows both of its ends.
 _LONGEST = 500_000
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -33,7 +33,7 @@ _PRICES = Path(__file__).with_name("prices.toml")
 
 
 def program(name: str, settings: Mapping[str, object]) -> tuple[str, ...]:
-    """Return how a CLI is started: by its name, or as the policy says."""
+    """Return the command that starts a CLI: its name, or the policy's `command`."""
     own = settings.get("command")
     return tuple(str(part) for part in own) if isinstance(own, list | tuple) and own else (name,)
 
@@ -47,41 +47,40 @@ def probe(
     signed_in: bool | None,
     how: str,
 ) -> Probe:
-    """Say whether a CLI is there and in the range of versions that its adapter was written for.
+    """Return whether a CLI is installed, in a version that its adapter supports.
 
-    `how` says what to do without an account. A command line of the policy is not run for this:
-    it may be one that nobody has trusted here.
+    `how` tells a user who is not signed in what to do. A command line of the policy is not run:
+    it might not be trusted on this machine.
     """
     argv = program(name, settings)
-    found = shutil.which(argv[0])
-    if found is None:
+    path = shutil.which(argv[0])
+    if path is None:
         return Probe(found=False, detail=f"there is no {argv[0]} on PATH")
     if argv != (name,):
         return Probe(found=True, detail=shlex.join(argv), signed_in=signed_in)
-    said = _version(found)
-    match = re.search(r"\d+(?:\.\d+)+", said)
+    output = _version(path)
+    match = re.search(r"\d+(?:\.\d+)+", output)
     if match is None:
-        return Probe(found=False, detail=f"{found} --version does not tell a version: {said}")
+        return Probe(found=False, detail=f"{path} --version prints no version: {output}")
     number = tuple(int(part) for part in match[0].split("."))
-    supported = first <= number < below
-    detail = found
+    supported, detail = first <= number < below, path
     if not supported:
-        detail = f"{found}; what works is {_dotted(first)} or later, below {_dotted(below)}"
+        detail = f"{path}; supported is {_dotted(first)} or later, below {_dotted(below)}"
     elif signed_in is False:
-        detail = f"{found}; {how}"
+        detail = f"{path}; {how}"
     return Probe(
         found=True, detail=detail, version=match[0], supported=supported, signed_in=signed_in
     )
 
 
 @cache
-def _version(found: str) -> str:
-    """Return what a program says of its version, or why it says nothing, in one line."""
+def _version(path: str) -> str:
+    """Return the first line that a program prints for `--version`, or the error."""
     try:
-        said = process.run([found, "--version"], env=process.scrubbed({}), timeout=30, check=False)
+        result = process.run([path, "--version"], env=process.scrubbed({}), timeout=30, check=False)
     except (subprocess.TimeoutExpired, OSError) as error:
         return shown(error)
-    return shown(said.text) or shown(said.error)
+    return shown(result.text) or shown(result.error)
 
 
 def _dotted(version: Version) -> str:
@@ -89,7 +88,7 @@ def _dotted(version: Version) -> str:
 
 
 def signed_in(logins: Sequence[Login], *names: str) -> bool:
-    """Whether there is a file of a login, or one of these environment variables has a value."""
+    """Whether a login file exists, or one of these environment variables has a value."""
     return any_set(*names) or any(login.own().exists() for login in logins)
 
 
@@ -100,12 +99,12 @@ def any_set(*names: str) -> bool:
 
 def options(attempt: Attempt) -> tuple[str, ...]:
     """Return the arguments that the policy adds to the CLI's command line."""
-    given = attempt.settings.get("options")
-    return tuple(str(part) for part in given) if isinstance(given, list | tuple) else ()
+    own = attempt.settings.get("options")
+    return tuple(str(part) for part in own) if isinstance(own, list | tuple) else ()
 
 
 def folder(home: Path, name: str) -> Path:
-    """Return a folder in the home of a run; links that an earlier run put there are removed."""
+    """Return a folder in the home of a run; links that an earlier run created are removed."""
     path = home
     for part in Path(name).parts:
         path /= part
@@ -116,9 +115,9 @@ def folder(home: Path, name: str) -> Path:
 
 
 def message(attempt: Attempt, prompt: str, longest: int = _LONGEST) -> bytes:
-    """Return what a CLI gets on its standard input for a prompt of any length.
+    """Return the standard input of a CLI for a prompt of any length.
 
-    One of more than `longest` bytes, as JSON has it, goes to a file; the message shows its ends.
+    A prompt with more than `longest` bytes in JSON goes to a file; the message shows its ends.
     """
     if len(json.dumps(prompt, ensure_ascii=False).encode("utf-8", "replace")) > longest:
         shown = longest // 10
@@ -126,18 +125,17 @@ def message(attempt: Attempt, prompt: str, longest: int = _LONGEST) -> bytes:
         process.write_anew(path, prompt.encode("utf-8", "replace"))
         prompt = (
             f"Your instructions are too long for one message. All of them are in the file\n{path}\n"
-            "Read the file to its end, part by part, before you do anything. This is how it begins"
-            f" and how it ends.\n\n{prompt[:shown]}\n\n[… the rest is in the file …]\n\n"
+            "Read the file to its end, part by part, before you do anything. Here are its beginning"
+            f" and its end.\n\n{prompt[:shown]}\n\n[… the rest is in the file …]\n\n"
             f"{prompt[-shown:]}"
         )
     return prompt.encode("utf-8", "replace")
 
 
 def refusal(status: int) -> ExitKind:
-    """Return what an HTTP status of a model service means for the agent.
+    """Return the exit of an agent for an HTTP status of its model service.
 
-    A model that does not exist (404) is the policy's mistake and not the item's, so it does not
-    cost every item its attempts.
+    A model that does not exist (404) is a mistake in the policy, so it costs no item an attempt.
     """
     if status in (401, 402, 403):
         return ExitKind.UNAUTHORISED
@@ -148,11 +146,11 @@ def refusal(status: int) -> ExitKind:
     return ExitKind.UNAVAILABLE if status >= 500 or status in (404, 408) else ExitKind.CRASHED
 
 
-def wait_said(text: str) -> float | None:
-    """Return how many seconds to wait by what a service says, None when it does not say.
+def stated_wait(text: str) -> float | None:
+    """Return the wait in seconds that a service's message states, None if it states none.
 
-    Understands `try again in 1m30.5s`, and times of this machine's zone: `try again at 7:14 PM`,
-    and of another day `try again at Nov 22nd, 2026 12:26 AM`.
+    Reads `try again in 1m30.5s`, and times in this machine's zone: `try again at 7:14 PM`, and on
+    another day `try again at Nov 22nd, 2026 12:26 AM`.
     """
     if match := re.search(r"again in ((?:\d+(?:\.\d+)? ?(?:ms|[hms])[a-z]* ?)+)", text):
         parts = re.findall(r"(\d+(?:\.\d+)?) ?(ms|[hms])", match[1])
@@ -170,9 +168,9 @@ def wait_said(text: str) -> float | None:
 
 
 def price(model: str, usage: Usage, own: object) -> float | None:
-    """Return what tokens cost in US dollars, None where the model or its use is not known.
+    """Return the cost of tokens in US dollars, None if the model or its usage is unknown.
 
-    `own` are prices of the policy; they come before those of `prices.toml`.
+    `own` are the policy's prices, which override those of `prices.toml`.
     """
     if usage.input is None or usage.output is None:
         return None
@@ -181,10 +179,10 @@ def price(model: str, usage: Usage, own: object) -> float | None:
     if not isinstance(row, Mapping):
         return None
     cached = usage.cached or 0
-    for_cached = row.get("cached")
-    for_cached = row["input"] if for_cached is None else for_cached
+    cached_price = row.get("cached")
+    cached_price = row["input"] if cached_price is None else cached_price
     fresh = usage.input - cached
-    return float(fresh * row["input"] + cached * for_cached + usage.output * row["output"]) / 1e6
+    return float(fresh * row["input"] + cached * cached_price + usage.output * row["output"]) / 1e6
 
 
 @cache
@@ -193,47 +191,47 @@ def _shipped() -> dict[str, Any]:
 
 
 class Totals:
-    """What a session had come to after its last run, for CLIs that report only sums of a session.
+    """The sums of sessions after their last runs, for CLIs that report only sums of a session.
 
-    Kept beside the agent's home, where what it runs in the sandbox cannot make a run look cheaper.
-    Losing it with a session that is still there makes the next run look dearer.
+    Stored beside the agent's home, where code in the sandbox cannot make a run look cheaper. If the
+    file is lost and the session is not, the next run looks more expensive.
     """
 
     def __init__(self, home: Path) -> None:
         self._path = home.with_name(f"{home.name}.totals.json")
 
     def before(self, session: str) -> dict[str, float]:
-        """Return the sums of a session before this run; nothing for a new one."""
-        found = self._read().get(session)
-        return found if isinstance(found, dict) else {}
+        """Return the sums of a session before this run; an empty dict for a new session."""
+        sums = self._read().get(session)
+        return sums if isinstance(sums, dict) else {}
 
     def remember(self, session: str, sums: Mapping[str, float | None]) -> None:
-        """Set the sums of a session, as far as they are known."""
+        """Store the known sums of a session."""
         known = {key: value for key, value in sums.items() if value is not None}
-        told = self._read() | {session: self.before(session) | known}
+        sessions = self._read() | {session: self.before(session) | known}
         half = self._path.with_name(f"{self._path.name}.half")
-        process.write_anew(half, json.dumps(told).encode())
+        process.write_anew(half, json.dumps(sessions).encode())
         half.replace(self._path)
 
     def _read(self) -> dict[str, Any]:
         try:
-            told = json.loads(self._path.read_text("utf-8"))
+            sessions = json.loads(self._path.read_text("utf-8"))
         except (OSError, ValueError):
             return {}
-        return told if isinstance(told, dict) else {}
+        return sessions if isinstance(sessions, dict) else {}
 
 
 def event(line: bytes) -> dict[str, Any]:
-    """Return a line of output as a JSON object, an empty one when it is none."""
+    """Return the JSON object on a line of output, an empty one for any other line."""
     try:
-        told = json.loads(line)
+        value = json.loads(line)
     except ValueError:
         return {}
-    return told if isinstance(told, dict) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def shown(text: object, limit: int = 160) -> str:
-    """Return the first line of a text that says something, fit for one line of progress."""
+    """Return the first line of a text that is not blank, shortened for a line of progress."""
     first = next((line for line in str(text).splitlines() if line.strip()), "")
     clean = "".join(char if char.isprintable() else " " for char in first).strip()
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"

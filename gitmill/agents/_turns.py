@@ -1,9 +1,9 @@
-"""A conversation with an agent CLI: the prompt, its answer, and at most one question about it.
+"""A conversation with an agent CLI: the prompt, its answer, and at most one repair question.
 
-An adapter says how one turn is started and how what the CLI prints is read; everything that is the
-same for all of them is here. The verdict is the structured output of the CLI, else the last
-fenced block of its answer that bears the attempt's nonce; what cannot be read is asked for once
-more in the same session.
+An adapter starts a turn and reads the output of its CLI; this module has the parts that all
+adapters share. The verdict is the structured output of the CLI, else the last fenced block of its
+answer with the attempt's nonce. For an unreadable verdict the CLI is asked again, in the same
+session.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from gitmill.agents.base import (
-    NOTHING_SAID,
     OUTAGES,
     OVER_BUDGET,
+    UNKNOWN_USAGE,
     Attempt,
     Execute,
     ExitKind,
@@ -24,26 +24,27 @@ from gitmill.agents.base import (
     Usage,
     stopped_kind,
 )
-from gitmill.core.verdict import Verdict, VerdictWord, complaint
+from gitmill.core.verdict import Verdict, VerdictWord, verdict_problem
 from gitmill.core.verdict_schema import json_schema, parse_verdict
 from gitmill.process import Command, Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CliTurn:
-    """What one run of a CLI came to.
+    """The result of one run of a CLI.
 
-    An outage that it was waiting out when we ended it stays one: it is not the work's fault.
+    If gitmill ended the CLI while it was waiting out an outage, the exit is that outage: the work
+    is not to blame.
 
-    `usage` and `cost` are of this run alone. `forgotten` says that the session to go on with is
-    not there any more. The other fields are those of a `Report`.
+    `usage` and `cost` are of this run alone. With `forgotten` the session to be resumed no longer
+    exists. The other fields are those of a `Report`.
     """
 
     exit: ExitKind
     text: str = ""
     structured: object = None
     session: str = ""
-    usage: Usage = NOTHING_SAID
+    usage: Usage = UNKNOWN_USAGE
     cost: float | None = None
     model: str = ""
     problem: str = ""
@@ -53,17 +54,17 @@ class CliTurn:
 
 
 class Reader(Protocol):
-    """Reads what one run of a CLI prints; `usage` and `cost` are what it has used so far."""
+    """Reads the output of one run of a CLI; `usage` and `cost` are those so far."""
 
     usage: Usage
     cost: float | None
 
     def line(self, line: bytes) -> str:
-        """Take a line of standard output; return why the run has to end, if it has to."""
+        """Read a line of standard output; return why the run has to end, else ""."""
         ...
 
     def turn(self, outcome: Outcome) -> CliTurn:
-        """Return what the run came to; `outcome` matters only if the CLI ended by itself."""
+        """Return the result of the run; `outcome` counts only if the CLI exited by itself."""
         ...
 
 
@@ -71,25 +72,25 @@ Begin = Callable[[str, str], tuple[Command, Reader]]  # prompt, session (empty: 
 
 
 def converse(attempt: Attempt, execute: Execute, begin: Begin) -> Report:
-    """Send the prompt, ask once more if the verdict cannot be used, and report."""
+    """Send the prompt, ask again if the verdict cannot be used, and return the report."""
     if attempt.session and attempt.followup:
-        turn, output = _one(attempt, execute, begin, attempt.followup, attempt.session)
+        turn, output = _take_turn(attempt, execute, begin, attempt.followup, attempt.session)
         if turn.forgotten:
-            turn, output = _one(attempt, execute, begin, attempt.prompt, "")
+            turn, output = _take_turn(attempt, execute, begin, attempt.prompt, "")
     else:
-        turn, output = _one(attempt, execute, begin, attempt.prompt, "")
-    verdict, wrong = _judge(attempt, turn)
+        turn, output = _take_turn(attempt, execute, begin, attempt.prompt, "")
+    verdict, wrong = _read_verdict(attempt, turn)
     if turn.exit is ExitKind.COMPLETED and wrong and turn.session:
-        attempt.progress("the verdict cannot be used, asking once more")
-        again, more = _one(attempt, execute, begin, repair(attempt, wrong), turn.session)
+        attempt.progress("the verdict cannot be used, asking again")
+        again, more = _take_turn(attempt, execute, begin, repair(attempt, wrong), turn.session)
         output = f"{output}\n{more}"
-        verdict, wrong = _judge(attempt, again)
+        verdict, wrong = _read_verdict(attempt, again)
         turn = _joined(turn, again)
     return _report(turn, verdict, wrong, output)
 
 
 def repair(attempt: Attempt, wrong: str) -> str:
-    """Return the question for a verdict that could not be used."""
+    """Return the repair question for a verdict that could not be used."""
     return (
         f"Your verdict could not be used: {wrong}. Change nothing and do no further work. Answer\n"
         "with one block fenced as `json` that follows this schema, and nothing else:\n\n"
@@ -97,7 +98,7 @@ def repair(attempt: Attempt, wrong: str) -> str:
     )
 
 
-def _one(
+def _take_turn(
     attempt: Attempt, execute: Execute, begin: Begin, prompt: str, session: str
 ) -> tuple[CliTurn, str]:
     command, reader = begin(prompt, session)
@@ -113,8 +114,8 @@ def _one(
     kind = stopped_kind(outcome)
     if outcome.ended == "stopped":
         turn = replace(turn, problem=outcome.why.removeprefix(OVER_BUDGET))
-    waited = turn.exit in OUTAGES and kind in (ExitKind.TIMED_OUT, ExitKind.CRASHED)
-    if kind is not None and not waited:  # what a CLI says after a signal of ours means nothing
+    in_outage = turn.exit in OUTAGES and kind in (ExitKind.TIMED_OUT, ExitKind.CRASHED)
+    if kind is not None and not in_outage:  # the output of a CLI after our signal means nothing
         turn = replace(turn, exit=kind, problem=turn.problem or _ended(outcome))
     return turn, outcome.tail()
 
@@ -122,21 +123,21 @@ def _one(
 def _ended(outcome: Outcome) -> str:
     if outcome.ended == "unstartable":
         return outcome.tail(1)
-    words = {"timed-out": "it ran out of time", "idle": "it said nothing for too long"}
-    return words.get(outcome.ended, f"it was {outcome.ended}")
+    reasons = {"timed-out": "it ran out of time", "idle": "it printed nothing for too long"}
+    return reasons.get(outcome.ended, f"it was {outcome.ended}")
 
 
-def _judge(attempt: Attempt, turn: CliTurn) -> tuple[Verdict | None, str]:
-    """Return the verdict and what is wrong with it, empty when it can be used."""
-    told = "" if turn.structured is None else json.dumps(turn.structured)
-    for text in (told, turn.text):
+def _read_verdict(attempt: Attempt, turn: CliTurn) -> tuple[Verdict | None, str]:
+    """Return the verdict and why it cannot be used, empty if it can."""
+    structured = "" if turn.structured is None else json.dumps(turn.structured)
+    for text in (structured, turn.text):
         if text and (verdict := parse_verdict(text, nonce=attempt.nonce)) is not None:
-            return verdict, complaint(verdict, attempt.earlier)
-    return None, "no block of it follows the schema and bears the nonce"
+            return verdict, verdict_problem(verdict, attempt.earlier)
+    return None, "it has no block that follows the schema and has the nonce"
 
 
 def _joined(first: CliTurn, again: CliTurn) -> CliTurn:
-    """Return the second turn with what both have used."""
+    """Return the second turn with the usage and cost of both."""
     known = first.cost is not None and again.cost is not None
     return replace(
         again,

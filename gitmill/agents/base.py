@@ -1,8 +1,7 @@
-"""What an agent is: an `Attempt` goes in, a `Report` comes out.
+"""The interface of agents: each takes an `Attempt` and returns a `Report`.
 
-An agent is a module of this package and offers what `Agent` has. The file's name is the name that
-users type; there is no list to add it to. A file that begins with `_` is shared by agents and is
-none.
+An agent is a module of this package with the members of `Agent`. Its file name is the name that
+users type; no list has to be extended. Modules whose names begin with `_` are shared by agents.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from gitmill.core.verdict import Verdict
 from gitmill.errors import AgentMissingError
 from gitmill.process import Command, Outcome, script
 
-ANY_ROLE = frozenset({"*"})  # the `ROLES` of an agent that serves whatever roles loops have
+ANY_ROLE = frozenset({"*"})  # the `ROLES` of an agent that serves every role of a loop
 
 
 class ExitKind(StrEnum):
@@ -39,26 +38,26 @@ class ExitKind(StrEnum):
     OVER_BUDGET = "over-budget"
 
 
-SHOWN = 1 << 17  # bytes of a line that are worth looking at for those who follow
-OVER_BUDGET = "over budget: "  # what a watch's reason begins with when money or time was the reason
-# Nothing is wrong with the item: the agent cools down, and others may go on.
+SHOWN = 1 << 17  # bytes of a line that are read for progress
+OVER_BUDGET = "over budget: "  # the prefix of a watch's reason when the budget is used up
+# The item is fine: the agent starts to cool down, and other agents can continue.
 OUTAGES = frozenset(
     {ExitKind.RATE_LIMITED, ExitKind.OVERLOADED, ExitKind.UNAUTHORISED, ExitKind.UNAVAILABLE}
 )
-# These are not the work's fault: they cost no attempt.
+# The work is not to blame: these cost no attempt.
 BLAMELESS = OUTAGES | {ExitKind.CANCELLED}
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one attempt; None where the agent does not say. `input` includes `cached`."""
+    """Tokens of one attempt, None if the agent does not report them. `input` includes `cached`."""
 
     input: int | None = None
     output: int | None = None
     cached: int | None = None
 
     def __add__(self, other: Usage) -> Usage:
-        """Return the sum; what neither says stays unknown."""
+        """Return the sum; a count that neither has stays unknown."""
         return Usage(
             _sum(self.input, other.input),
             _sum(self.output, other.output),
@@ -66,15 +65,15 @@ class Usage:
         )
 
 
-NOTHING_SAID = Usage()
+UNKNOWN_USAGE = Usage()
 
 
-def _sum(one: int | None, other: int | None) -> int | None:
-    return one if other is None else other + (one or 0)
+def _sum(first: int | None, second: int | None) -> int | None:
+    return first if second is None else second + (first or 0)
 
 
-def _nothing(_: str) -> None:
-    """Tell nobody."""
+def _ignore(_: str) -> None:
+    """Ignore progress."""
 
 
 def _unlimited(_usage: Usage, _cost: float | None) -> str:
@@ -83,19 +82,19 @@ def _unlimited(_usage: Usage, _cost: float | None) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """All that an agent gets.
+    """The input of an agent.
 
     `workdir` is the worktree (a clean checkout for a reviewer), `scratch` an empty folder outside
-    of it, `findings` a file there that is empty in the first round. `home` is a folder of this
-    item's and agent's own that stays as long as their sessions are of use. `number` counts
-    attempts at this stage from 1. `outside` are changed paths that the item did not declare.
-    `settings` are the agent's own from the policy. `confined` says that nothing it starts can write
-    outside of these folders, whatever it tries. Limits in seconds.
+    of it, `findings` a file there that is empty in the first round. `home` is a folder for this
+    item and agent only, which exists as long as their sessions can be resumed. `number` counts
+    attempts at this stage from 1. `outside` are the changed paths that the item did not declare.
+    `settings` are the agent's settings in the policy. With `confined`, no process of the agent can
+    write outside of these folders. Limits are in seconds.
 
-    With a `session` to go on with, `followup` is the prompt it needs; `prompt` always says all.
-    `earlier` is how many findings the prompt numbers, of each of which a verdict has to say whether
-    it is resolved. `progress` is told in one line each what the agent does; `spend` hears what it
-    has used so far, in tokens and US dollars, and returns why it has to stop, if it has to.
+    `prompt` is complete; `followup` is the shorter prompt for a resumed `session`. `earlier` is the
+    number of numbered findings in the prompt; the verdict must state for each whether it is
+    resolved. `progress` receives one line for each action of the agent. `spend` receives the usage
+    so far, in tokens and US dollars, and returns why the agent has to stop, else "".
     """
 
     item: str
@@ -121,7 +120,7 @@ class Attempt:
     earlier: int = 0
     confined: bool = False
     transcript: Path | None = None
-    progress: Callable[[str], None] = _nothing
+    progress: Callable[[str], None] = _ignore
     spend: Callable[[Usage, float | None], str] = _unlimited
     settings: Mapping[str, object] = field(default_factory=dict)
 
@@ -132,8 +131,8 @@ class Attempt:
             transcript=self.transcript, access=self.permission,
         )  # fmt: skip
 
-    def heard(self, line: bytes) -> str:
-        """Be the `watch` of a command that speaks no format: all it prints is progress."""
+    def show_line(self, line: bytes) -> str:
+        """Report a line of output as progress: the `watch` of a command without a format."""
         self.progress(line[:SHOWN].decode("utf-8", "replace"))
         return ""
 
@@ -144,17 +143,17 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """All that an agent says. `output` is what it printed, for the run log.
+    """The output of an agent. `output` is the text it printed, for the run log.
 
-    `problem` says in words why it did not complete, `retry_after` in how many seconds it may be
-    asked again, where its service says so. `denied` are actions that it was refused. `cost` is in
-    US dollars; unknown is None and not 0.
+    `problem` is the reason why it did not complete. `retry_after` is the wait in seconds that its
+    service asked for. `denied` are the actions that it was not permitted. `cost` is in US dollars;
+    an unknown cost is None, not 0.
     """
 
     exit: ExitKind
     verdict: Verdict | None = None
     output: str = ""
-    usage: Usage = NOTHING_SAID
+    usage: Usage = UNKNOWN_USAGE
     cost: float | None = None
     session: str = ""
     model: str = ""
@@ -165,7 +164,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Whether an agent can run here, and what it is. `signed_in` is None where one cannot tell."""
+    """Whether an agent can run on this machine. `signed_in` is None if it cannot be determined."""
 
     found: bool
     detail: str
@@ -178,8 +177,8 @@ class Probe:
 class Login:
     """A file that keeps the user of a CLI signed in.
 
-    `name` is where it is below a home. A user may have put what is `folder` there elsewhere (empty:
-    all of the home), which the environment variable `variable` says then.
+    `name` is its path below a home. The environment variable `variable` can move the folder
+    `folder` of the home elsewhere; an empty `folder` is the whole home.
     """
 
     name: str
@@ -187,7 +186,7 @@ class Login:
     folder: str = ""
 
     def own(self) -> Path:
-        """Return where this user has it."""
+        """Return the path of this user's file."""
         elsewhere = os.environ.get(self.variable, "") if self.variable else ""
         if elsewhere:
             return Path(elsewhere).absolute() / PurePath(self.name).relative_to(self.folder)
@@ -198,11 +197,11 @@ Execute = Callable[[Command], Outcome]
 
 
 class Agent(Protocol):
-    """What a module of this package offers.
+    """The members of an agent's module.
 
-    `ROLES` and `PERMISSIONS` say what it can serve; without `READS_PROMPT` it is spared the prompt.
+    `ROLES` and `PERMISSIONS` are those it supports; without `READS_PROMPT` it gets no prompt.
     `NEEDS` names the environment variables that it gets although they are secrets, `LOGIN` the
-    files that keep its user signed in, `SIGN_IN` what a user types for that.
+    files that keep its user signed in, `SIGN_IN` the command that signs a user in.
     """
 
     ROLES: frozenset[str]
@@ -217,43 +216,43 @@ class Agent(Protocol):
         ...
 
     def probe(self, settings: Mapping[str, object]) -> Probe:
-        """Say whether it could run, without a paid call."""
+        """Return whether the agent could run, without a paid call."""
         ...
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of all agents that are built in."""
+    """Return the names of the built-in agents."""
     package = import_module("gitmill.agents")
-    found = (module.name for module in iter_modules(package.__path__))
-    return tuple(sorted(name for name in found if name != "base" and not name.startswith("_")))
+    modules = (module.name for module in iter_modules(package.__path__))
+    return tuple(sorted(name for name in modules if name != "base" and not name.startswith("_")))
 
 
 def load(name: str) -> Agent:
-    """Return an agent by name; raises `AgentMissingError`, also when it is but half a one."""
+    """Return an agent by name. Raises `AgentMissingError`, also when it lacks a member."""
     if name not in names():
         raise AgentMissingError(
-            f"there is no agent {name}", hints=["see what there is with `gitmill agent list`"]
+            f"there is no agent {name}", hints=["list the agents with `gitmill agent list`"]
         )
     module = import_module(f"gitmill.agents.{name}")
-    if lacks := [word for word in Agent.__annotations__ if not hasattr(module, word)]:
+    if missing := [member for member in Agent.__annotations__ if not hasattr(module, member)]:
         raise AgentMissingError(
-            f"the agent {name} does not say {', '.join(lacks)}",
-            hints=[f"`Agent` in {__file__} says what they mean"],
+            f"the agent {name} does not define {', '.join(missing)}",
+            hints=[f"`Agent` in {__file__} describes them"],
         )
     return cast("Agent", module)
 
 
 def program(name: str, command: Sequence[str] = ()) -> Agent:
-    """Return what runs an agent of the policy: the agent `command` where it names its program.
+    """Return the module that runs an agent of the policy, `command` if it names its own program.
 
-    An agent that is built in keeps its own way; there the command says how the CLI is started.
-    Raises `AgentMissingError`.
+    For a built-in agent the command only replaces the start of its CLI. Raises
+    `AgentMissingError`.
     """
     return load("command" if command and name not in names() else name)
 
 
 def failure_kind(outcome: Outcome) -> ExitKind | None:
-    """Return how a command ended that did not end by itself, None when it did."""
+    """Return the exit of a command that was ended or never started; None if it exited."""
     return {
         "timed-out": ExitKind.TIMED_OUT,
         "idle": ExitKind.TIMED_OUT,
@@ -265,6 +264,6 @@ def failure_kind(outcome: Outcome) -> ExitKind | None:
 
 
 def stopped_kind(outcome: Outcome) -> ExitKind | None:
-    """Return the same of a command that was watched: what it spent may have ended it."""
+    """Return the same for a watched command, which its budget can have ended too."""
     over = outcome.ended == "stopped" and outcome.why.startswith(OVER_BUDGET)
     return ExitKind.OVER_BUDGET if over else failure_kind(outcome)

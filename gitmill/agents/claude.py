@@ -1,7 +1,7 @@
 """Claude Code: `claude -p`, the prompt on standard input, one JSON object a line on its output.
 
-Its sandbox of its own is used only where nothing else confines it. Settings, hooks, skills, MCP
-servers and CLAUDE.md of the repository are not loaded.
+Its own sandbox is used only where nothing else confines it. Settings, hooks, skills, MCP servers
+and CLAUDE.md of the repository are not loaded.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gitmill.agents import _cli
 from gitmill.agents._turns import CliTurn, converse
 from gitmill.agents.base import (
     ANY_ROLE,
-    NOTHING_SAID,
+    UNKNOWN_USAGE,
     Attempt,
     Execute,
     ExitKind,
@@ -38,7 +38,8 @@ LOGIN = (Login(".claude/.credentials.json", "CLAUDE_CONFIG_DIR", ".claude"),)
 SIGN_IN = "claude /login"
 
 _FIRST, _BELOW = (2, 1, 197), (3,)
-# What a Claude Code that started us tells its children, and what would lead out of our own home.
+# Variables that a Claude Code sets for its children, gitmill among them, or that point to another
+# home.
 _FOREIGN = ("CLAUDECODE", "CLAUDE_PID", "CLAUDE_CONFIG_DIR", "CLAUDE_CODE_SESSION_ID",
             "CLAUDE_CODE_CHILD_SESSION", "CLAUDE_CODE_ENTRYPOINT", "CLAUDE_CODE_EXECPATH",
             "CLAUDE_CODE_MESSAGING_SOCKET", "CLAUDE_CODE_MESSAGING_TOKEN")  # fmt: skip
@@ -46,7 +47,7 @@ _QUIET = {
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_AUTOUPDATER": "1",
     "DISABLE_TELEMETRY": "1", "DISABLE_ERROR_REPORTING": "1", "TERM": "dumb",
 }  # fmt: skip
-# Four tries take about 10 s; longer outages are for gitmill to wait out.
+# Four retries take about 10 s; gitmill waits out longer outages.
 _RETRIES = "4"
 _SANDBOX = {
     "sandbox": {
@@ -82,11 +83,11 @@ def run(attempt: Attempt, execute: Execute) -> Report:
 
 
 def _permission(attempt: Attempt) -> tuple[str, ...]:
-    """Return the flags of a permission. No flag here may come before text that it could swallow."""
+    """Return the flags of a permission. None may come before text that it could take as a value."""
     if attempt.permission == "full":
         return ("--permission-mode", "bypassPermissions")
     if attempt.permission == "read-only":
-        # Without any rule that allows it, Bash runs only what it knows to change nothing.
+        # Without a rule that allows more, Bash runs only commands that it knows to be read-only.
         return ("--permission-mode", "dontAsk", "--tools", "Read,Grep,Glob,Bash")
     tools = ("--tools", "Read,Grep,Glob,Bash,Edit,Write,NotebookEdit")
     if attempt.confined:
@@ -106,7 +107,7 @@ def _environment(attempt: Attempt) -> dict[str, str]:
     env = {name: value for name, value in attempt.env.items() if name not in _FOREIGN}
     env = {"CLAUDE_CODE_MAX_RETRIES": _RETRIES} | env | _QUIET | {"HOME": str(attempt.home)}
     if attempt.permission == "full" and os.geteuid() == 0:
-        env["IS_SANDBOX"] = "1"  # else it refuses to do as root what was asked for
+        env["IS_SANDBOX"] = "1"  # otherwise it refuses this permission to root
     return env
 
 
@@ -114,7 +115,7 @@ class _Reader:
     """Reads the lines of one run."""
 
     def __init__(self, attempt: Attempt, session: str) -> None:
-        self.usage = NOTHING_SAID
+        self.usage = UNKNOWN_USAGE
         self.cost: float | None = None
         self._attempt = attempt
         self._resumed = bool(session)
@@ -127,20 +128,20 @@ class _Reader:
         self._resets: float | None = None
 
     def line(self, line: bytes) -> str:
-        told = _cli.event(line)
-        kind = told.get("type")
-        if kind == "system" and told.get("subtype") == "init":
-            self._session, self._model = told.get("session_id", ""), told.get("model", "")
-        elif kind == "system" and told.get("subtype") == "api_retry":
-            self._retrying = told.get("error_status") or 0
-            self._trouble = f"the service fails ({told.get('error')}), trying again"
+        event = _cli.event(line)
+        kind = event.get("type")
+        if kind == "system" and event.get("subtype") == "init":
+            self._session, self._model = event.get("session_id", ""), event.get("model", "")
+        elif kind == "system" and event.get("subtype") == "api_retry":
+            self._retrying = event.get("error_status") or 0
+            self._trouble = f"the service failed ({event.get('error')}), retrying"
             self._attempt.progress(self._trouble)
         elif kind == "rate_limit_event":
-            self._limited(told.get("rate_limit_info") or {})
+            self._limited(event.get("rate_limit_info") or {})
         elif kind == "assistant":
-            self._message(told.get("message") or {})
+            self._message(event.get("message") or {})
         elif kind == "result":
-            self._result = told
+            self._result = event
         return ""
 
     def _limited(self, info: dict[str, Any]) -> None:
@@ -148,7 +149,7 @@ class _Reader:
             self._resets = float(info["resetsAt"])
 
     def _message(self, message: dict[str, Any]) -> None:
-        if message.get("model") == "<synthetic>":  # its own words about an error
+        if message.get("model") == "<synthetic>":  # an error message of the CLI itself
             return
         self._retrying, self._trouble = None, ""
         for block in message.get("content") or ():
@@ -156,9 +157,9 @@ class _Reader:
                 self._attempt.progress(_cli.shown(block.get("text")))
             elif block.get("type") == "tool_use":
                 self._attempt.progress(_action(block.get("name"), block.get("input")))
-        # One message comes in several lines, each with what is known of it so far.
+        # A message comes on several lines, each with the usage known so far.
         self._messages[str(message.get("id"))] = _usage(message.get("usage") or {})
-        self.usage = sum(self._messages.values(), NOTHING_SAID)
+        self.usage = sum(self._messages.values(), UNKNOWN_USAGE)
         self.cost = _cli.price(self._model, self.usage, self._attempt.settings.get("prices"))
 
     def turn(self, outcome: Outcome) -> CliTurn:
@@ -166,12 +167,12 @@ class _Reader:
         session = str(result.get("session_id") or self._session)
         usage = _usage(result["usage"]) if result.get("usage") else self.usage
         text = str(result.get("result") or "")
-        errors = "; ".join(str(one) for one in result.get("errors") or ())
+        errors = "; ".join(str(error) for error in result.get("errors") or ())
         problem = text or errors or _cli.shown(outcome.stderr.decode("utf-8", "replace"))
         if outcome.ended != "exited":
-            problem = self._trouble  # what it says after a signal of ours means nothing
-        waited = outcome.ended != "exited" and self._retrying is not None
-        exit_kind = _refused(self._retrying or 0) if waited else self._exit(outcome, problem)
+            problem = self._trouble  # its output after our signal means nothing
+        in_outage = outcome.ended != "exited" and self._retrying is not None
+        exit_kind = _refused(self._retrying or 0) if in_outage else self._exit(outcome, problem)
         too_long = result.get("terminal_reason") == "prompt_too_long"
         completed = exit_kind is ExitKind.COMPLETED
         return CliTurn(
@@ -185,8 +186,8 @@ class _Reader:
             problem="" if completed else problem,
             retry_after=max(0.0, self._resets - time.time()) if self._resets else None,
             denied=tuple(
-                _action(one.get("tool_name"), one.get("tool_input"))
-                for one in result.get("permission_denials") or ()
+                _action(denial.get("tool_name"), denial.get("tool_input"))
+                for denial in result.get("permission_denials") or ()
             ),
             forgotten=self._resumed and (too_long or "No conversation found" in problem),
         )
@@ -198,7 +199,7 @@ class _Reader:
         if not result.get("is_error") and outcome.passed:
             return ExitKind.COMPLETED
         if result.get("subtype") == "error_max_structured_output_retries":
-            return ExitKind.COMPLETED  # it ended well, only its verdict cannot be used
+            return ExitKind.COMPLETED  # the run is complete, only its verdict cannot be used
         status = result.get("api_error_status")
         if "Not logged in" in problem or "Credit balance is too low" in problem:
             return ExitKind.UNAUTHORISED
@@ -207,7 +208,7 @@ class _Reader:
         return ExitKind.CRASHED
 
     def _cost(self, session: str, usage: Usage) -> float | None:
-        """Return the cost of this run: what is reported is that of the whole session."""
+        """Return the cost of this run: the CLI reports that of the whole session."""
         total = self._result.get("total_cost_usd")
         totals = _cli.Totals(self._attempt.home)
         before = totals.before(session).get("cost", 0.0) if self._resumed else 0.0
@@ -224,24 +225,25 @@ def _refused(status: int) -> ExitKind:
     return _cli.refusal(status) if status else ExitKind.UNAVAILABLE
 
 
-def _usage(told: Mapping[str, Any]) -> Usage:
-    cached = int(told.get("cache_read_input_tokens") or 0)
-    fresh = int(told.get("input_tokens") or 0) + int(told.get("cache_creation_input_tokens") or 0)
-    return Usage(fresh + cached, int(told.get("output_tokens") or 0), cached)
+def _usage(counts: Mapping[str, Any]) -> Usage:
+    cached = int(counts.get("cache_read_input_tokens") or 0)
+    written = int(counts.get("cache_creation_input_tokens") or 0)
+    fresh = int(counts.get("input_tokens") or 0) + written
+    return Usage(fresh + cached, int(counts.get("output_tokens") or 0), cached)
 
 
-def _action(tool: object, given: object) -> str:
-    values = given if isinstance(given, Mapping) else {}
+def _action(tool: object, arguments: object) -> str:
+    values = arguments if isinstance(arguments, Mapping) else {}
     keys = ("command", "file_path", "notebook_path", "pattern", "path", "url", "summary")
     what = next((values[key] for key in keys if values.get(key)), "")
     return f"{tool} {_cli.shown(what)}".rstrip()
 
 
 def probe(settings: Mapping[str, object]) -> Probe:
-    """Look for the program, its version and whether its user is signed in."""
+    """Return the program, its version and whether its user is signed in."""
     elsewhere = ("CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY")
     signed_in: bool | None = _cli.signed_in(LOGIN, *NEEDS, *elsewhere)
     if not signed_in and sys.platform == "darwin":
-        signed_in = None  # it may be in the key chain, which asks its user
+        signed_in = None  # the login may be in the key chain, which would ask the user
     how = "not signed in: run `claude` once and sign in, or set ANTHROPIC_API_KEY"
     return _cli.probe("claude", settings, first=_FIRST, below=_BELOW, signed_in=signed_in, how=how)

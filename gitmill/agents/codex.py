@@ -1,6 +1,6 @@
 """Codex: `codex exec`, the prompt on standard input, one JSON object a line on its output.
 
-Its own sandbox holds every permission but `full`. Configuration, AGENTS.md and skills of the
+Its own sandbox enforces every permission but `full`. Configuration, AGENTS.md and skills of the
 repository are not loaded.
 """
 
@@ -17,7 +17,7 @@ from gitmill.agents import _cli
 from gitmill.agents._turns import CliTurn, converse
 from gitmill.agents.base import (
     ANY_ROLE,
-    NOTHING_SAID,
+    UNKNOWN_USAGE,
     Attempt,
     Execute,
     ExitKind,
@@ -42,7 +42,7 @@ _QUIET = (
     "-c", "analytics.enabled=false", "-c", "check_for_update_on_startup=false",
     "--disable", "plugins", "--disable", "apps", "--disable", "unbounded_connection_retries",
 )  # fmt: skip
-# AGENTS.md and skills of the worktree; secrets out of the environment of what it runs.
+# No AGENTS.md and no skills of the worktree; no secrets in the environment of its commands.
 _CLOSED = (
     "-c", "project_doc_max_bytes=0", "-c", "skills.include_instructions=false",
     "-c", "shell_environment_policy.ignore_default_excludes=false",
@@ -82,7 +82,7 @@ def run(attempt: Attempt, execute: Execute) -> Report:
             "--json", "--skip-git-repo-check", "--output-schema", str(schema),
             *(("-m", attempt.model) if attempt.model else ()),
             *_provider(attempt.env, signed_in=(home / "auth.json").exists()),
-            # Not by `-s`: a resumed session does not know it and would be read-only.
+            # Not by `-s`: a resumed session lacks that option and would be read-only.
             *_SANDBOXES[attempt.permission], *_QUIET, *_CLOSED,
             *_cli.options(attempt),
             *((session,) if session else ()), "-",
@@ -97,10 +97,10 @@ def run(attempt: Attempt, execute: Execute) -> Report:
 
 
 def _provider(env: Mapping[str, str], *, signed_in: bool) -> tuple[str, ...]:
-    """Return the settings of where the model is; none with a login and no address of one's own.
+    """Return the settings of the model's service, none for the default service with a login.
 
-    The key itself stays in the environment. With a login, a key that lies about in the
-    environment is not used: it would be billed to another account.
+    The key itself stays in the environment. With a login, a key in the environment is not used: it
+    would be billed to another account.
     """
     base = env.get("OPENAI_BASE_URL", "")
     key = next((name for name in NEEDS if env.get(name)), "")
@@ -108,15 +108,15 @@ def _provider(env: Mapping[str, str], *, signed_in: bool) -> tuple[str, ...]:
         return ()
     table = {"name": "gitmill", "base_url": base or _OFFICIAL, "wire_api": "responses"}
     table |= {"env_key": key} if key else {}
-    told = ",".join(f"{name}={json.dumps(value)}" for name, value in table.items())
-    return ("-c", 'model_provider="gitmill"', "-c", f"model_providers.gitmill={{{told}}}")
+    fields = ",".join(f"{name}={json.dumps(value)}" for name, value in table.items())
+    return ("-c", 'model_provider="gitmill"', "-c", f"model_providers.gitmill={{{fields}}}")
 
 
 class _Reader:
     """Reads the lines of one run."""
 
     def __init__(self, attempt: Attempt, session: str, sessions: Path) -> None:
-        self.usage = NOTHING_SAID
+        self.usage = UNKNOWN_USAGE
         self.cost: float | None = None
         self._attempt = attempt
         self._resumed = bool(session)
@@ -129,18 +129,18 @@ class _Reader:
         self._denied: list[str] = []
 
     def line(self, line: bytes) -> str:
-        told = _cli.event(line)
-        kind = told.get("type")
+        event = _cli.event(line)
+        kind = event.get("type")
         if kind == "thread.started":
-            self._session = str(told.get("thread_id", ""))
+            self._session = str(event.get("thread_id", ""))
         elif kind in ("item.started", "item.completed"):
-            self._item(told.get("item") or {}, begun=kind == "item.started")
+            self._item(event.get("item") or {}, begun=kind == "item.started")
         elif kind == "turn.completed":
-            self._record.total = told.get("usage") or {}
+            self._record.total = event.get("usage") or {}
         elif kind == "turn.failed":
-            self._failed = str((told.get("error") or {}).get("message") or "it failed")
+            self._failed = str((event.get("error") or {}).get("message") or "it failed")
         elif kind == "error":
-            self._retrying = str(told.get("message", ""))
+            self._retrying = str(event.get("message", ""))
             self._attempt.progress(_cli.shown(self._retrying))
         if kind not in ("turn.completed", "turn.failed"):
             self._record.read(self._session)
@@ -150,7 +150,7 @@ class _Reader:
     def _item(self, item: dict[str, Any], *, begun: bool) -> None:
         kind = item.get("type")
         if kind == "error":
-            return  # a warning; what ends the run is told apart from items
+            return  # a warning; an error that ends the run is an event of its own
         self._retrying = ""
         if kind == "agent_message":
             self._text = str(item.get("text", ""))
@@ -164,7 +164,7 @@ class _Reader:
                 self._attempt.progress(f"{change.get('kind')} {_cli.shown(change.get('path'))}")
 
     def _count(self) -> None:
-        """Set what this run has used: what is reported is that of the whole session."""
+        """Set the usage and cost of this run: the CLI reports those of the whole session."""
         total = self._record.total
         if not total:
             return
@@ -182,11 +182,11 @@ class _Reader:
         if self._session and self._record.total:
             sums = {key: float(self._record.total.get(key) or 0) for key in _SUMS}
             _cli.Totals(self._attempt.home).remember(self._session, sums)
-        said = _cli.shown(outcome.stderr.decode("utf-8", "replace"))
-        problem = self._failed or self._retrying or said
+        stderr = _cli.shown(outcome.stderr.decode("utf-8", "replace"))
+        problem = self._failed or self._retrying or stderr
         completed = outcome.passed and not self._failed and bool(self._text)
         exit_kind = ExitKind.COMPLETED if completed else _kind(self._failed or self._retrying)
-        if not completed and not self._failed and "nvironment variable" in said:
+        if not completed and not self._failed and "nvironment variable" in stderr:
             exit_kind = ExitKind.UNAUTHORISED
         return CliTurn(
             exit=exit_kind,
@@ -196,9 +196,9 @@ class _Reader:
             cost=self.cost,
             model=self._model,
             problem="" if completed else problem,
-            retry_after=None if completed else _cli.wait_said(problem),
+            retry_after=None if completed else _cli.stated_wait(problem),
             denied=tuple(self._denied),
-            forgotten=self._resumed and "no rollout found" in said,
+            forgotten=self._resumed and "no rollout found" in stderr,
         )
 
 
@@ -206,10 +206,10 @@ _SUMS = ("input_tokens", "output_tokens", "cached_input_tokens")
 
 
 class _Record:
-    """The file in which Codex records a session: model and use, before the turn has ended.
+    """The file in which Codex records a session: its model and usage, before the turn has ended.
 
-    Codex prints the use only at the end, and nothing of it when it is killed. `total` is that of
-    the whole session; it stays empty where the file cannot be read.
+    Codex prints the usage only at the end, and not at all if it is killed. `total` is the usage of
+    the whole session; it stays empty if the file cannot be read.
     """
 
     def __init__(self, sessions: Path) -> None:
@@ -220,7 +220,7 @@ class _Record:
         self._at = 0
 
     def read(self, session: str) -> None:
-        """Take in what was added to the record."""
+        """Read the lines added to the record since the last call."""
         if self._path is None and re.fullmatch(r"[0-9a-f-]{36}", session):
             self._path = next(self._sessions.rglob(f"rollout-*{session}.jsonl"), None)
         if self._path is None:
@@ -237,11 +237,11 @@ class _Record:
             if b'"token_count"' in line or b'"turn_context"' in line:
                 self._take(_cli.event(line))
 
-    def _take(self, told: dict[str, Any]) -> None:
-        payload = told.get("payload")
+    def _take(self, event: dict[str, Any]) -> None:
+        payload = event.get("payload")
         if not isinstance(payload, dict):
             return
-        if told.get("type") == "turn_context":
+        if event.get("type") == "turn_context":
             self.model = str(payload.get("model") or self.model)
         elif payload.get("type") == "token_count":
             info = payload.get("info") or {}
@@ -249,21 +249,21 @@ class _Record:
 
 
 def _kind(message: str) -> ExitKind:
-    """Return how a run ended by the words of its last error."""
+    """Return the exit of a run from its last error message."""
     if match := re.search(r"unexpected status (\d{3})", message):
         return _cli.refusal(int(match[1]))
-    found = (kind for pattern, kind in _SIGNATURES if pattern.search(message))
-    return next(found, ExitKind.CRASHED)
+    kinds = (kind for pattern, kind in _SIGNATURES if pattern.search(message))
+    return next(kinds, ExitKind.CRASHED)
 
 
 def _was_denied(item: dict[str, Any]) -> bool:
-    said = str(item.get("aggregated_output", ""))
-    blocked = re.search(r"Read-only file system|Operation not permitted|Permission denied", said)
+    output = str(item.get("aggregated_output", ""))
+    blocked = re.search(r"Read-only file system|Operation not permitted|Permission denied", output)
     return item.get("status") == "declined" or bool(item.get("exit_code") and blocked)
 
 
 def probe(settings: Mapping[str, object]) -> Probe:
-    """Look for the program, its version and whether its user is signed in."""
+    """Return the program, its version and whether its user is signed in."""
     signed_in = _cli.signed_in(LOGIN, *NEEDS, "OPENAI_BASE_URL")
     how = "not signed in: run `codex login`, or set OPENAI_API_KEY"
     return _cli.probe("codex", settings, first=_FIRST, below=_BELOW, signed_in=signed_in, how=how)

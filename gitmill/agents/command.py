@@ -3,13 +3,14 @@
     [agents.mine]
     command = ["my-agent", "--headless"]
 
-The verdict is the whole output, or its last fenced block that bears the attempt's nonce; a builder
-that prints none passes by its exit status, a reviewer never does. While it works it may print lines
-of news, each a JSON object: `{"progress": "text"}`, and `{"usage": {"input": 10, "output": 5},
-"cost": 0.02}` with what it has used so far. They are no part of its output.
+The verdict is the whole output, or its last fenced block with the attempt's nonce. A builder
+without a verdict passes if it exits 0, a reviewer never does. While it works it can print status
+lines, each a JSON object: `{"progress": "text"}`, and `{"usage": {"input": 10, "output": 5},
+"cost": 0.02}` with the totals so far. Status lines are not part of its output.
 
-Exit statuses as in sysexits.h say that no work is to blame: 69 (its service is unavailable), 75
-(over a limit, try later), 77 (not signed in). `{"retry_after": 60}` is in how many seconds.
+Some exit statuses of sysexits.h mean that the work is not to blame: 69 (its service is
+unavailable), 75 (over a limit, try later), 77 (not signed in). `{"retry_after": 60}` is the wait in
+seconds.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from dataclasses import dataclass, replace
 
 from gitmill.agents.base import (
     ANY_ROLE,
-    NOTHING_SAID,
     OVER_BUDGET,
     SHOWN,
+    UNKNOWN_USAGE,
     Attempt,
     Execute,
     ExitKind,
@@ -46,75 +47,78 @@ SIGN_IN = ""
 
 
 _STATUSES = {69: ExitKind.UNAVAILABLE, 75: ExitKind.RATE_LIMITED, 77: ExitKind.UNAUTHORISED}
-_NEWS = frozenset({"progress", "usage", "cost", "retry_after"})
+_STATUS_KEYS = frozenset({"progress", "usage", "cost", "retry_after"})
 
 
 def run(attempt: Attempt, execute: Execute) -> Report:
     """Start the program in the worktree and read its verdict."""
-    news = _News(attempt)
+    lines = _StatusLines(attempt)
     stdin = attempt.prompt.encode("utf-8", "replace")
     command = attempt.command(_argv(attempt.settings), stdin=stdin)
-    outcome = execute(replace(command, watch=news.line))
+    outcome = execute(replace(command, watch=lines.line))
     text = "\n".join(
         line
         for line in outcome.stdout.decode("utf-8", "replace").splitlines()
         if _read(line) is None
     )
     outcome = replace(outcome, stdout=text.encode())
-    output = outcome.tail()
-    told = Report(
-        exit=ExitKind.COMPLETED, output=output, usage=news.usage, cost=news.cost,
-        retry_after=news.retry_after, problem=outcome.why.removeprefix(OVER_BUDGET),
+    report = Report(
+        exit=ExitKind.COMPLETED, output=outcome.tail(), usage=lines.usage, cost=lines.cost,
+        retry_after=lines.retry_after, problem=outcome.why.removeprefix(OVER_BUDGET),
     )  # fmt: skip
     if kind := stopped_kind(outcome):
-        return replace(told, exit=kind, problem=told.problem or outcome.tail(1))
+        return replace(report, exit=kind, problem=report.problem or outcome.tail(1))
     if outcome.status in _STATUSES:
-        return replace(told, exit=_STATUSES[outcome.status], problem=outcome.tail(1))
+        return replace(report, exit=_STATUSES[outcome.status], problem=outcome.tail(1))
     if outcome.status != 0:
         verdict = Verdict(VerdictWord.FAIL, f"the agent exited {outcome.status}")
-        return replace(told, exit=ExitKind.CRASHED, verdict=verdict)
-    said = parse_verdict(text, nonce=attempt.nonce)
-    if said is None and attempt.role == "builder":
-        said = Verdict(VerdictWord.PASS)
-    if said is None:
+        return replace(report, exit=ExitKind.CRASHED, verdict=verdict)
+    return _with_verdict(attempt, report, text)
+
+
+def _with_verdict(attempt: Attempt, report: Report, text: str) -> Report:
+    verdict = parse_verdict(text, nonce=attempt.nonce)
+    if verdict is None and attempt.role == "builder":
+        verdict = Verdict(VerdictWord.PASS)
+    if verdict is None:
         verdict = Verdict(VerdictWord.FAIL, "the agent's output has no readable verdict")
-        return replace(told, exit=ExitKind.GARBLED, verdict=verdict)
-    return replace(told, verdict=said)
+        return replace(report, exit=ExitKind.GARBLED, verdict=verdict)
+    return replace(report, verdict=verdict)
 
 
 @dataclass
-class _News:
-    """What the program has told so far, line by line."""
+class _StatusLines:
+    """The status lines of the program so far."""
 
     attempt: Attempt
-    usage: Usage = NOTHING_SAID
+    usage: Usage = UNKNOWN_USAGE
     cost: float | None = None
     retry_after: float | None = None
 
     def line(self, line: bytes) -> str:
-        """Take a line; return why the program has to end, if it has to."""
-        said = _read(line[:SHOWN].decode("utf-8", "replace"))
-        if said is None:
-            return self.attempt.heard(line)
-        if "progress" in said:
-            self.attempt.progress(str(said["progress"]))
-        self.retry_after = _number(said.get("retry_after"), self.retry_after)
-        self.cost = _number(said.get("cost"), self.cost)
-        if isinstance(used := said.get("usage"), dict):
+        """Read a line; return why the program has to end, else ""."""
+        status = _read(line[:SHOWN].decode("utf-8", "replace"))
+        if status is None:
+            return self.attempt.show_line(line)
+        if "progress" in status:
+            self.attempt.progress(str(status["progress"]))
+        self.retry_after = _number(status.get("retry_after"), self.retry_after)
+        self.cost = _number(status.get("cost"), self.cost)
+        if isinstance(used := status.get("usage"), dict):
             self.usage = Usage(*(_count(used.get(key)) for key in ("input", "output", "cached")))
         over = self.attempt.spend(self.usage, self.cost)
         return f"{OVER_BUDGET}{over}" if over else ""
 
 
 def _read(line: str) -> dict[str, object] | None:
-    """Return a line of news, None for any other."""
+    """Return the content of a status line, None for any other line."""
     if not line.startswith("{") or len(line) > 10_000:
         return None
     try:
-        said = json.loads(line)
+        value = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return said if isinstance(said, dict) and said and said.keys() <= _NEWS else None
+    return value if isinstance(value, dict) and value and value.keys() <= _STATUS_KEYS else None
 
 
 def _number(value: object, default: float | None) -> float | None:
@@ -140,5 +144,5 @@ def _argv(settings: Mapping[str, object]) -> tuple[str, ...]:
 def probe(settings: Mapping[str, object]) -> Probe:
     """Whether the program is on PATH."""
     program = _argv(settings)[0]
-    found = shutil.which(program)
-    return Probe(found=found is not None, detail=found or f"there is no {program} on PATH")
+    path = shutil.which(program)
+    return Probe(found=path is not None, detail=path or f"there is no {program} on PATH")

@@ -1,9 +1,9 @@
 """Gemini CLI: the prompt on standard input, one JSON object a line on its output.
 
 The folder counts as untrusted, so nothing of the repository is loaded: no settings, `.env`, hooks,
-policies, extensions, agents, skills or GEMINI.md. What it may do is told by a policy file of ours;
-what that does not allow, the model does not even see. A shell it has only where something else
-confines it, or with `full`; git in that shell it refuses in any untrusted folder.
+policies, extensions, agents, skills or GEMINI.md. Its permissions come from a policy file that
+gitmill writes; tools that the file does not allow are hidden from the model. It has a shell only
+where something else confines it, or with `full`; it refuses git there in any untrusted folder.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gitmill.agents import _cli
 from gitmill.agents._turns import CliTurn, converse
 from gitmill.agents.base import (
     ANY_ROLE,
-    NOTHING_SAID,
+    UNKNOWN_USAGE,
     Attempt,
     Execute,
     ExitKind,
@@ -41,12 +41,12 @@ LOGIN = (
 )
 
 _FIRST, _BELOW = (0, 61), (1,)
-# It repeats its prompt on its output, and what does not fit into the pipe is lost when it ends.
+# It repeats its prompt on its output, and loses output that does not fit into the pipe at its end.
 _LONGEST = 150_000
-_OWN = ("GEMINI_API_KEY", "GEMINI_MODEL")  # others of that name lead out of our settings
+_OWN = ("GEMINI_API_KEY", "GEMINI_MODEL")  # other `GEMINI_` variables would bypass our settings
 _READ = ("read_file", "read_many_files", "glob", "grep_search", "list_directory")
 _WRITE = (*_READ, "write_file", "replace")
-# The first wait between two tries is 5 s; longer outages are for gitmill to wait out.
+# Its first wait before a retry is 5 s; gitmill waits out longer outages.
 _SETTINGS = {
     "privacy": {"usageStatisticsEnabled": False},
     "telemetry": {"enabled": False},
@@ -75,7 +75,7 @@ def run(attempt: Attempt, execute: Execute) -> Report:
         argv = (
             *_cli.program("gemini", attempt.settings), "-o", "stream-json",
             "--policy", str(policy), "--extensions", "none",
-            "--include-directories", str(attempt.scratch),  # where a long prompt is
+            "--include-directories", str(attempt.scratch),  # a long prompt is in a file there
             *(("-m", attempt.model) if attempt.model else ()),
             *_resumed(attempt.home, session),
             *_cli.options(attempt),
@@ -90,19 +90,19 @@ def run(attempt: Attempt, execute: Execute) -> Report:
 
 
 def _settings(attempt: Attempt) -> dict[str, Any]:
-    """Return its settings. That folders are not asked about lets it run in an untrusted one."""
+    """Return its settings. With `folderTrust` off it runs in an untrusted folder without asking."""
     signed_in = (attempt.home / LOGIN[0].name).exists()
     kind = "gemini-api-key"
     if attempt.env.get("GOOGLE_GENAI_USE_VERTEXAI") == "true":
         kind = "vertex-ai"
     elif signed_in and not attempt.env.get("GOOGLE_GEMINI_BASE_URL"):
-        kind = "oauth-personal"  # a key that lies about would be billed to another account
+        kind = "oauth-personal"  # a key in the environment would be billed to another account
     auth = {"auth": {"selectedType": kind}, "folderTrust": {"enabled": False}}
     return {**_SETTINGS, "security": auth}
 
 
 def _policy(attempt: Attempt) -> str:
-    """Return what it may do, as its policy engine reads it; a tool that is denied is not shown."""
+    """Return its permissions in the form of its policy engine, which hides denied tools."""
     tools = {"read-only": _READ, "workspace": _WRITE, "full": ("*",)}[attempt.permission]
     if attempt.permission == "workspace" and attempt.confined:
         tools = (*_WRITE, "run_shell_command")
@@ -126,25 +126,25 @@ def _environment(attempt: Attempt) -> dict[str, str]:
 
 
 def _resumed(home: Path, session: str) -> tuple[str, ...]:
-    """Return how it goes on with a session: by its file, for it may have been in another folder.
+    """Return the arguments that resume a session: its file, as it may be of another folder.
 
-    A session that is not there is asked for by its id, which is then refused.
+    A missing session is passed by its id, which Gemini CLI then refuses.
     """
     if not session:
         return ()
-    named = f"session-*-{session[:8]}.jsonl" if re.fullmatch(r"[0-9a-f-]{36}", session) else ""
-    found = list((home / ".gemini/tmp").glob(f"*/chats/{named}")) if named else []
-    # Of a session that was gone on with there is a second file, which stops where that began.
-    files = [path for path in found if path.is_file() and not path.is_symlink()]
+    pattern = f"session-*-{session[:8]}.jsonl" if re.fullmatch(r"[0-9a-f-]{36}", session) else ""
+    paths = list((home / ".gemini/tmp").glob(f"*/chats/{pattern}")) if pattern else []
+    # A resumed session also has an older file, which ends where the resumption began.
+    files = [path for path in paths if path.is_file() and not path.is_symlink()]
     largest = max(files, key=lambda path: path.stat().st_size, default=None)
     return ("--session-file", str(largest)) if largest else ("--resume", session)
 
 
 class _Reader:
-    """Reads the lines of one run. What it used is told only at the end."""
+    """Reads the lines of one run. The usage comes only at the end."""
 
     def __init__(self, attempt: Attempt, session: str) -> None:
-        self.usage = NOTHING_SAID
+        self.usage = UNKNOWN_USAGE
         self.cost: float | None = None
         self._attempt = attempt
         self._resumed = bool(session)
@@ -157,60 +157,60 @@ class _Reader:
         self._denied: list[str] = []
 
     def line(self, line: bytes) -> str:
-        told = _cli.event(line)
-        kind = told.get("type")
+        event = _cli.event(line)
+        kind = event.get("type")
         if kind == "init":
-            self._session, self._model = str(told.get("session_id")), str(told.get("model"))
-        elif kind == "message" and told.get("role") == "assistant":
-            self._text += str(told.get("content", ""))
+            self._session, self._model = str(event.get("session_id")), str(event.get("model"))
+        elif kind == "message" and event.get("role") == "assistant":
+            self._text += str(event.get("content", ""))
         elif kind == "tool_use":
-            self._say()
-            action = _action(told.get("tool_name"), told.get("parameters"))
-            self._tools[str(told.get("tool_id"))] = action
+            self._show_text()
+            action = _action(event.get("tool_name"), event.get("parameters"))
+            self._tools[str(event.get("tool_id"))] = action
             self._attempt.progress(action)
             self._text = ""
-        elif kind == "tool_result" and told.get("status") == "error":
-            self._failed(told)
+        elif kind == "tool_result" and event.get("status") == "error":
+            self._failed(event)
         elif kind == "error":
-            self._warning = _cli.shown(told.get("message"))
+            self._warning = _cli.shown(event.get("message"))
         elif kind == "result":
-            self._say()
-            self._result = told
-            self._count(told.get("stats") or {})
+            self._show_text()
+            self._result = event
+            self._count(event.get("stats") or {})
         return ""
 
-    def _say(self) -> None:
+    def _show_text(self) -> None:
         if self._text.strip():
             self._attempt.progress(_cli.shown(self._text))
 
-    def _failed(self, told: dict[str, Any]) -> None:
-        error = told.get("error") or {}
+    def _failed(self, result: dict[str, Any]) -> None:
+        error = result.get("error") or {}
         unknown = error.get("type") in ("policy_violation", "tool_not_registered")
         if unknown or _REFUSED.search(str(error.get("message"))):
-            self._denied.append(self._tools.get(str(told.get("tool_id")), "a tool"))
+            self._denied.append(self._tools.get(str(result.get("tool_id")), "a tool"))
 
     def _count(self, stats: dict[str, Any]) -> None:
-        """Set what this run has used, by the models that it turned to."""
-        used = {name: _usage(told) for name, told in (stats.get("models") or {}).items()}
-        self.usage = sum(used.values(), NOTHING_SAID)
+        """Set the usage and cost of this run, added up over its models."""
+        used = {name: _usage(counts) for name, counts in (stats.get("models") or {}).items()}
+        self.usage = sum(used.values(), UNKNOWN_USAGE)
         prices = self._attempt.settings.get("prices")
         costs = [_cli.price(name, usage, prices) for name, usage in used.items() if usage.input]
         known = [cost for cost in costs if cost is not None]
         self.cost = sum(known) if known and len(known) == len(costs) else None
 
     def turn(self, outcome: Outcome) -> CliTurn:
-        said = outcome.stderr.decode("utf-8", "replace") if outcome.ended == "exited" else ""
+        stderr = outcome.stderr.decode("utf-8", "replace") if outcome.ended == "exited" else ""
         error = self._result.get("error") or {}
-        problem = _words(str(error.get("message") or "")) or _complaint(said)
-        # With status 0 it also ends when the model was not asked, because the prompt is too long
-        # for it, and when it has said nothing. Its session has nothing of the prompt then.
+        problem = _message(str(error.get("message") or "")) or _complaint(stderr)
+        # It also exits 0 if the model was not asked, because the prompt is too long for it, or gave
+        # no answer. The session lacks the prompt in both cases.
         answered = self._result.get("status") == "success" and bool(self._text or self._tools)
         completed = outcome.passed and answered
         if outcome.passed and not answered:
             silent = "it ended without asking the model; is the prompt too long?"
-            problem = self._warning or _complaint(said) or silent
-        exit_kind = ExitKind.COMPLETED if completed else _kind(outcome.status, problem, said)
-        waits = re.findall(r"[Rr]etry (?:in|after) ([\d.]+)s", f"{said}\n{problem}")
+            problem = self._warning or _complaint(stderr) or silent
+        exit_kind = ExitKind.COMPLETED if completed else _kind(outcome.status, problem, stderr)
+        waits = re.findall(r"[Rr]etry (?:in|after) ([\d.]+)s", f"{stderr}\n{problem}")
         return CliTurn(
             exit=exit_kind,
             text=self._text,
@@ -225,50 +225,50 @@ class _Reader:
         )
 
 
-def _usage(told: dict[str, Any]) -> Usage:
-    """Return tokens; thoughts are paid for as output and stand only in the total."""
-    given = int(told.get("input_tokens") or 0)
-    output = max(int(told.get("output_tokens") or 0), int(told.get("total_tokens") or 0) - given)
-    return Usage(given, output, int(told.get("cached") or 0))
+def _usage(counts: dict[str, Any]) -> Usage:
+    """Return the tokens. Thoughts are billed as output and are included only in the total."""
+    given, total = int(counts.get("input_tokens") or 0), int(counts.get("total_tokens") or 0)
+    output = max(int(counts.get("output_tokens") or 0), total - given)
+    return Usage(given, output, int(counts.get("cached") or 0))
 
 
-def _kind(status: int, problem: str, said: str) -> ExitKind:
-    """Return how a run ended: its exit status is that of HTTP modulo 256, where there is one.
+def _kind(status: int, problem: str, stderr: str) -> ExitKind:
+    """Return the exit of a run: its exit status is the HTTP status modulo 256, if there is one.
 
-    Of a model that does not exist only its standard error tells more than the service's words.
+    A model that does not exist is sometimes named only on standard error, not in the message.
     """
-    found = (kind for pattern, kind in _SIGNATURES if pattern.search(problem))
-    if kind := next(found, None):
+    kinds = (kind for pattern, kind in _SIGNATURES if pattern.search(problem))
+    if kind := next(kinds, None):
         return kind
     if status == 41:
         return ExitKind.UNAUTHORISED
     if status >= 144:
         return _cli.refusal(status + 256)
-    unknown = "NOT_FOUND" in problem or "ModelNotFoundError" in said
+    unknown = "NOT_FOUND" in problem or "ModelNotFoundError" in stderr
     return _cli.refusal(404) if unknown else ExitKind.CRASHED
 
 
-def _words(message: str) -> str:
-    """Return the words of an error, which may be JSON of the service in brackets."""
+def _message(message: str) -> str:
+    """Return the text of an error, which may be the service's JSON in brackets."""
     inner = message.removeprefix("[API Error: ").removesuffix("]")
     error = _cli.event(inner.encode()).get("error")
     return _cli.shown(error.get("message") if isinstance(error, dict) else inner)
 
 
-def _complaint(said: str) -> str:
-    chatter = ("Warning:", "Ripgrep", "[STARTUP]", "YOLO", "    at ")
-    return _cli.shown("\n".join(x for x in said.splitlines() if not x.startswith(chatter)))
+def _complaint(stderr: str) -> str:
+    noise = ("Warning:", "Ripgrep", "[STARTUP]", "YOLO", "    at ")
+    return _cli.shown("\n".join(x for x in stderr.splitlines() if not x.startswith(noise)))
 
 
-def _action(tool: object, given: object) -> str:
-    values = given if isinstance(given, Mapping) else {}
+def _action(tool: object, arguments: object) -> str:
+    values = arguments if isinstance(arguments, Mapping) else {}
     keys = ("command", "file_path", "dir_path", "pattern", "query", "url")
     what = next((values[key] for key in keys if values.get(key)), "")
     return f"{tool} {_cli.shown(what)}".rstrip()
 
 
 def probe(settings: Mapping[str, object]) -> Probe:
-    """Look for the program, its version and whether its user is signed in."""
+    """Return the program, its version and whether its user is signed in."""
     signed_in = _cli.signed_in(LOGIN, *NEEDS, "GOOGLE_GENAI_USE_VERTEXAI")
     how = "not signed in: run `gemini` once and sign in, or set GEMINI_API_KEY"
     return _cli.probe("gemini", settings, first=_FIRST, below=_BELOW, signed_in=signed_in, how=how)

@@ -1,32 +1,32 @@
 """OpenCode: `opencode run`, the prompt on standard input, one JSON object a line on its output.
 
 Configuration, plug-ins, instructions and formatters of the repository are not loaded, nor is the
-user's own configuration: only the login. It would import plug-ins of the worktree whatever it is
-told, so these files are put aside while it runs, and it can neither read nor change them. Its
-shell is not confined by itself, so that it has one only where something else confines it, or with
-`full`. With `OPENAI_BASE_URL` it talks to that service; models need no provider in their names.
+user's own configuration: only the login. No setting keeps OpenCode from importing plug-ins of the
+worktree, so these files are moved aside while it runs: a reviewer would otherwise load a plug-in
+that gives its own verdict. OpenCode can neither read nor change them. It does not confine its
+shell, so it has one only where something else confines it, or with `full`. With `OPENAI_BASE_URL`
+it uses that service; models need no provider in their names.
 
-It tries again for ever, silently, when its service fails: its log is read too, to end that.
+If its service fails, it retries forever and prints nothing: its log is read as well, to end that.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
 from gitmill.agents import _cli
+from gitmill.agents._aside import put_aside
 from gitmill.agents._turns import CliTurn, converse
 from gitmill.agents.base import (
     ANY_ROLE,
-    NOTHING_SAID,
+    UNKNOWN_USAGE,
     Attempt,
     Execute,
     ExitKind,
@@ -35,7 +35,6 @@ from gitmill.agents.base import (
     Report,
     Usage,
 )
-from gitmill.git.worktree_entries import remove
 from gitmill.process import Command, Outcome
 
 ROLES = ANY_ROLE
@@ -48,9 +47,9 @@ SIGN_IN = "opencode auth login"
 LOGIN = (Login(".local/share/opencode/auth.json", "XDG_DATA_HOME", ".local/share"),)
 
 _FIRST, _BELOW = (1, 18, 33), (2,)
-_TRIES = 4  # they take about 15 s; longer outages are for gitmill to wait out
+_ATTEMPTS = 4  # they take about 15 s; gitmill waits out longer outages
 _MOVING = 20  # seconds to set the folder of a session
-_BROKEN = 3  # answers that end for no reason in a row; it would ask again at once and for ever
+_BROKEN = 3  # answers in a row that end for no reason; it would ask again immediately and forever
 _QUIET = {
     "OPENCODE_DISABLE_PROJECT_CONFIG": "1", "OPENCODE_DISABLE_AUTOUPDATE": "1",
     "OPENCODE_DISABLE_MODELS_FETCH": "1", "OPENCODE_DISABLE_LSP_DOWNLOAD": "1",
@@ -59,7 +58,7 @@ _QUIET = {
 }  # fmt: skip
 _SETTINGS = (".opencode", "opencode.json", "opencode.jsonc")
 _READ = ("read", "glob", "grep", "list")
-# To ask would end the run, with exit status 0 and without a word.
+# A rule `ask` would end the run, with exit status 0 and without a message.
 _RULES = {
     "read-only": dict.fromkeys(_READ, "allow"),
     "workspace": dict.fromkeys((*_READ, "edit"), "allow"),
@@ -76,17 +75,17 @@ _SIGNATURES = (
 
 def run(attempt: Attempt, execute: Execute) -> Report:
     """Carry out one attempt."""
-    # It is started in an empty folder, for its run time takes `.env` from where it is started. The
-    # folder for its configuration is empty too: what an earlier run left there is not loaded.
+    # It starts in an empty folder, because its run time loads `.env` from the current directory.
+    # That folder is its configuration folder too, so that nothing of an earlier run is loaded.
     empty = Path(mkdtemp(prefix="opencode-", dir=attempt.scratch))
     data = _cli.folder(attempt.home, ".local/share/opencode")
 
     def begin(prompt: str, session: str) -> tuple[Command, _Reader]:
-        hide()
+        move_aside()
         if session and not _moved(attempt, execute, data, session):
-            session = "ses_none"  # is that of no session
+            session = "ses_none"  # no session has this id
         argv = (
-            # The log comes on its standard error, where nobody would see it in time.
+            # The log comes on standard error, which is not read while it runs.
             "/bin/sh", "-c", 'exec "$@" 2>&1', "sh",
             *_cli.program("opencode", attempt.settings), "run", "--format", "json", "--pure",
             "--title", attempt.item, "--print-logs", "--log-level", "ERROR",
@@ -100,45 +99,8 @@ def run(attempt: Attempt, execute: Execute) -> Report:
         )  # fmt: skip
         return command, _Reader(attempt, session)
 
-    with _hiding(attempt.workdir, attempt.home) as hide:
+    with put_aside(_SETTINGS, attempt.workdir, attempt.home) as move_aside:
         return converse(attempt, execute, begin)
-
-
-@contextmanager
-def _hiding(work: Path, home: Path) -> Iterator[Callable[[], None]]:
-    """Yield what puts the repository's settings for it aside; at the end they are put back.
-
-    It imports plug-ins of the folder whatever it is told. What was made in the meantime is laid
-    over what was there; a reviewer's plug-in would give its own verdict else. They are beside the
-    home meanwhile, where what it runs in the sandbox cannot reach them.
-    """
-    hidden: list[tuple[Path, Path]] = []
-    aside = Path(mkdtemp(prefix=f"{home.name}.aside-", dir=home.parent))
-
-    def hide() -> None:
-        for name in _SETTINGS:
-            if (work / name).exists() or (work / name).is_symlink():
-                place = Path(mkdtemp(dir=aside)) / name
-                shutil.move(work / name, place)
-                hidden.append((place, work / name))
-
-    try:
-        yield hide
-    finally:
-        hide()
-        for place, path in hidden:
-            _lay(place, path)
-        remove(aside)
-
-
-def _lay(new: Path, path: Path) -> None:
-    """Move something over what is at a path; folders become one, links are never followed."""
-    if all(one.is_dir() and not one.is_symlink() for one in (new, path)):
-        for inner in new.iterdir():
-            _lay(inner, path / inner.name)
-    else:
-        remove(path)
-        shutil.move(new, path)
 
 
 def _environment(attempt: Attempt, empty: Path) -> dict[str, str]:
@@ -156,40 +118,43 @@ def _environment(attempt: Attempt, empty: Path) -> dict[str, str]:
 
 def _configuration(attempt: Attempt) -> dict[str, Any]:
     rules: dict[str, Any] = {"*": "deny"} | _RULES[attempt.permission]
-    if attempt.permission != "full":  # a long prompt is there
+    if attempt.permission != "full":  # a long prompt is in a file of the scratch folder
         rules["external_directory"] = {"*": "deny", f"{attempt.scratch}/*": "allow"}
     if attempt.permission == "workspace" and attempt.confined:
         rules["bash"] = "allow"
-    told: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "autoupdate": False, "share": "disabled", "snapshot": False,
         "lsp": False, "formatter": False, "permission": rules,
     }  # fmt: skip
     model, base = attempt.model, attempt.env.get("OPENAI_BASE_URL", "")
     if base:
         options = {"baseURL": base, "apiKey": "{env:OPENAI_API_KEY}"}
-        kind = {"npm": "@ai-sdk/openai-compatible", "options": options, "models": {model: {}}}
-        told |= {"provider": {"gitmill": kind}, "enabled_providers": ["gitmill"]}
+        provider = {
+            "npm": "@ai-sdk/openai-compatible", "options": options, "models": {model: {}},
+        }  # fmt: skip
+        settings |= {"provider": {"gitmill": provider}, "enabled_providers": ["gitmill"]}
         model = f"gitmill/{model}"
-    return told | ({"model": model, "small_model": model} if model else {})
+    return settings | ({"model": model, "small_model": model} if model else {})
 
 
-# The database is the agent's: opening it can be made to remove files or to last for ever.
+# The agent writes the database, and can make opening it remove files or never end: so it is opened
+# in the sandbox.
 _MOVE = """\
 import sqlite3, sys
-place, folder, session = sys.argv[1:]
-with sqlite3.connect(f"file:{place}?mode=rw", uri=True) as opened:
+database, folder, session = sys.argv[1:]
+with sqlite3.connect(f"file:{database}?mode=rw", uri=True) as opened:
     done = opened.execute("UPDATE session SET directory = ? WHERE id = ?", (folder, session))
 sys.exit(done.rowcount != 1)
 """
 
 
 def _moved(attempt: Attempt, execute: Execute, data: Path, session: str) -> bool:
-    """Move a session to this attempt's worktree, in the sandbox; whether there was one.
+    """Move a session to this attempt's worktree, in the sandbox; return whether it exists.
 
-    In another folder than its own it would answer and never end.
+    In any folder but its own OpenCode would answer and never exit.
     """
-    words = (str(data / "opencode.db"), str(attempt.workdir.resolve()), session)
-    command = attempt.command((sys.executable, "-I", "-c", _MOVE, *words), wall=_MOVING)
+    arguments = (str(data / "opencode.db"), str(attempt.workdir.resolve()), session)
+    command = attempt.command((sys.executable, "-I", "-c", _MOVE, *arguments), wall=_MOVING)
     return execute(replace(command, cwd=attempt.scratch, transcript=None)).passed
 
 
@@ -197,7 +162,7 @@ class _Reader:
     """Reads the lines of one run."""
 
     def __init__(self, attempt: Attempt, session: str) -> None:
-        self.usage = NOTHING_SAID
+        self.usage = UNKNOWN_USAGE
         self.cost: float | None = None
         self._attempt = attempt
         self._resumed = bool(session)
@@ -212,11 +177,11 @@ class _Reader:
         self._denied: list[str] = []
 
     def line(self, line: bytes) -> str:
-        told = _cli.event(line)
-        if not told:
+        event = _cli.event(line)
+        if not event:
             return self._logged(line.decode("utf-8", "replace"))
-        self._session = str(told.get("sessionID") or self._session)
-        kind, part = told.get("type"), told.get("part") or {}
+        self._session = str(event.get("sessionID") or self._session)
+        kind, part = event.get("type"), event.get("part") or {}
         if kind == "step_start":
             self._text = ""
         elif kind == "text":
@@ -227,17 +192,17 @@ class _Reader:
         elif kind == "step_finish":
             return self._finished(part)
         elif kind == "error":
-            self._error = told.get("error") or {}
+            self._error = event.get("error") or {}
         return ""
 
     def _logged(self, line: str) -> str:
-        """Take a line of its log; end what has failed too often in a row."""
+        """Read a line of the log; end the run after too many failures in a row."""
         self._last = _cli.shown(re.sub(r"\x1b\[[0-9;]*m", "", line)) or self._last
         if not (match := _LOG.search(line)):
             return ""
         self._failures.append(_cli.shown(match[1]))
-        self._attempt.progress(f"the service fails ({self._failures[-1]}), trying again")
-        return self._failures[-1] if len(self._failures) >= _TRIES else ""
+        self._attempt.progress(f"the service failed ({self._failures[-1]}), retrying")
+        return self._failures[-1] if len(self._failures) >= _ATTEMPTS else ""
 
     def _tool(self, part: dict[str, Any]) -> None:
         state = part.get("state") or {}
@@ -250,7 +215,7 @@ class _Reader:
         self.usage += _usage(step.get("tokens") or {})
         self._reported += float(step.get("cost") or 0)
         prices = self._attempt.settings.get("prices")
-        # It reports 0 for what it has no price of.
+        # It reports 0 for models without a known price.
         self.cost = self._reported or _cli.price(self._attempt.model, self.usage, prices)
         if step.get("reason") == "unknown":
             self._broken += 1
@@ -260,11 +225,11 @@ class _Reader:
 
     def turn(self, outcome: Outcome) -> CliTurn:
         data = self._error.get("data") or {}
-        said = str(data.get("message") or self._error.get("name") or "")
+        message = str(data.get("message") or self._error.get("name") or "")
         failing = self._failures[-1] if self._failures else ""
         completed = outcome.passed and not self._error and self._answered
         silent = self._last or "it ended without an answer"
-        problem = said or failing or (silent if outcome.ended == "exited" else "")
+        problem = message or failing or (silent if outcome.ended == "exited" else "")
         return CliTurn(
             exit=ExitKind.COMPLETED if completed else self._kind(data, problem),
             text=self._text,
@@ -273,9 +238,9 @@ class _Reader:
             cost=self.cost,
             model=self._attempt.model,
             problem="" if completed else problem,
-            retry_after=None if completed else _cli.wait_said(problem),
+            retry_after=None if completed else _cli.stated_wait(problem),
             denied=tuple(self._denied),
-            forgotten=self._resumed and "Session not found" in f"{self._last} {said}",
+            forgotten=self._resumed and "Session not found" in f"{self._last} {message}",
         )
 
     def _kind(self, data: dict[str, Any], problem: str) -> ExitKind:
@@ -283,8 +248,8 @@ class _Reader:
         if isinstance(status, int):
             return _cli.refusal(status)
         if self._failures:
-            found = (kind for pattern, kind in _SIGNATURES if pattern.search(problem))
-            return next(found, ExitKind.UNAVAILABLE)
+            kinds = (kind for pattern, kind in _SIGNATURES if pattern.search(problem))
+            return next(kinds, ExitKind.UNAVAILABLE)
         if self._broken >= _BROKEN:
             return ExitKind.UNAVAILABLE
         if self._error.get("name") == "ProviderAuthError":
@@ -293,7 +258,7 @@ class _Reader:
 
 
 def _usage(tokens: dict[str, Any]) -> Usage:
-    """Return tokens; what was cached is told apart from the input, thoughts are in the total."""
+    """Return the tokens. Its `input` excludes cached ones, and only its total includes thoughts."""
     cache = tokens.get("cache") or {}
     cached = int(cache.get("read") or 0)
     given = int(tokens.get("input") or 0) + cached + int(cache.get("write") or 0)
@@ -301,15 +266,15 @@ def _usage(tokens: dict[str, Any]) -> Usage:
     return Usage(given, output, cached)
 
 
-def _action(tool: object, given: object) -> str:
-    values = given if isinstance(given, Mapping) else {}
+def _action(tool: object, arguments: object) -> str:
+    values = arguments if isinstance(arguments, Mapping) else {}
     keys = ("command", "filePath", "path", "pattern", "url")
     what = next((values[key] for key in keys if values.get(key)), "")
     return f"{tool} {_cli.shown(what)}".rstrip()
 
 
 def probe(settings: Mapping[str, object]) -> Probe:
-    """Look for the program, its version and whether its user has an account."""
+    """Return the program, its version and whether its user has an account."""
     signed_in = _cli.signed_in(LOGIN, *NEEDS, "OPENAI_BASE_URL")
     how = "no account: run `opencode auth login`, or set OPENAI_BASE_URL and OPENAI_API_KEY"
     return _cli.probe(

@@ -1,8 +1,8 @@
-"""The embedded reviewer: runs every criterion that is a command, and judges nothing else.
+"""The built-in reviewer: runs the `$` criteria of an item, and checks nothing else.
 
-It passes only what it can prove: all commands exit 0 in a clean checkout of the reviewed tree and
-the change stays within the declared paths. Where a criterion is prose, or none is a command, it
-asks a person.
+It passes a change only if all commands exit 0 in a clean checkout of the reviewed tree and the
+change stays within the declared paths. If a criterion is prose, or none is a command, it asks a
+person.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SIGN_IN = ""
 
 
 def run(attempt: Attempt, execute: Execute) -> Report:
-    """Judge the checkout in `workdir` by its criteria."""
+    """Review the checkout in `workdir` by the criteria of its item."""
     findings = [
         Finding(f"{path} is outside of the declared paths", file=path) for path in attempt.outside
     ]
@@ -32,7 +32,7 @@ def run(attempt: Attempt, execute: Execute) -> Report:
         if not is_command(criterion):
             continue
         command = attempt.shell(criterion[1:].strip(), name=f"criterion-{number}")
-        # The checkout is thrown away, and tests write beside what they test.
+        # Tests write into the checkout, which is discarded afterwards.
         outcome = execute(replace(command, access="workspace"))
         kind = failure_kind(outcome)
         if kind in (ExitKind.CANCELLED, ExitKind.UNAVAILABLE):
@@ -58,13 +58,13 @@ def _verdict(attempt: Attempt, findings: list[Finding]) -> Verdict:
     prose = [criterion for criterion in attempt.criteria if not is_command(criterion)]
     commands = len(attempt.criteria) - len(prose)
     if prose:
-        return Verdict(VerdictWord.ASK, f"rules cannot judge: {prose[0]}")
+        return Verdict(VerdictWord.ASK, f"rules cannot check: {prose[0]}")
     if not commands:
-        return Verdict(VerdictWord.ASK, "no criterion is a command, so rules cannot judge this")
+        return Verdict(VerdictWord.ASK, "no criterion is a command, so rules has nothing to check")
     return Verdict(VerdictWord.PASS, f"{commands} of {commands} criteria passed")
 
 
 def probe(settings: Mapping[str, object]) -> Probe:
-    """Say that it is always there."""
+    """Return that it is always available."""
     del settings
     return Probe(found=True, detail="runs the criteria that are commands")

@@ -1,4 +1,4 @@
-"""The embedded builder: runs the task's own script in the worktree, no model and no account."""
+"""The built-in builder: runs the task's own script in the worktree, without model or account."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def run(attempt: Attempt, execute: Execute) -> Report:
     if not attempt.script.strip():
         question = f"{attempt.item} has no script for the agent shell to run"
         return Report(exit=ExitKind.COMPLETED, verdict=Verdict(VerdictWord.ASK, question))
-    outcome = execute(replace(attempt.shell(attempt.script), watch=attempt.heard))
+    outcome = execute(replace(attempt.shell(attempt.script), watch=attempt.show_line))
     output = outcome.tail()
     if kind := failure_kind(outcome):
         return Report(exit=kind, output=output)
     if outcome.passed:
         verdict = Verdict(VerdictWord.PASS)
     else:
-        what = f"the script exited {outcome.status}"
-        finding = Finding(f"{what}\n{output}".rstrip(), Severity.HIGH)
-        verdict = Verdict(VerdictWord.FAIL, what, (finding,))
+        message = f"the script exited {outcome.status}"
+        finding = Finding(f"{message}\n{output}".rstrip(), Severity.HIGH)
+        verdict = Verdict(VerdictWord.FAIL, message, (finding,))
     return Report(exit=ExitKind.COMPLETED, verdict=verdict, output=output)
 
 
 def probe(settings: Mapping[str, object]) -> Probe:
-    """Say that it is always there."""
+    """Return that it is always available."""
     del settings
     return Probe(found=True, detail="runs the task's own script")

@@ -35,21 +35,21 @@ def choose(
     """
     if not stage.agents:
         return None
-    apart = _did(plan, item, stage)
-    able = [agent for agent in stage.agents if agent.name not in apart]
-    if not able:
+    excluded = _agents_of_distinct_stages(plan, item, stage)
+    allowed = [agent for agent in stage.agents if agent.name not in excluded]
+    if not allowed:
         raise AgentMissingError(
-            f"{stage.name} needs an agent other than {', '.join(sorted(apart))}",
+            f"{stage.name} needs an agent other than {', '.join(sorted(excluded))}",
             hints=["give its role another one in `[modes.NAME] roles` of .gitmill/config.toml"],
         )
-    for agent in able:
-        if agent.name not in cooling and _can_be_asked(_probe(agent)):
+    for agent in allowed:
+        if agent.name not in cooling and _can_run(_probe(agent)):
             return agent
-    raise _rests(stage, able, cooling, now)
+    raise _none_available(stage, allowed, cooling, now)
 
 
-def _did(plan: FrozenPlan, item: Item, stage: PlannedStage) -> set[str]:
-    """Return the agents that did, for the present work, a stage this one must be distinct from."""
+def _agents_of_distinct_stages(plan: FrozenPlan, item: Item, stage: PlannedStage) -> set[str]:
+    """Return the agents that did, for the current work, a stage of `distinct_from`."""
     authors = {AUTHOR, *(other.name for other in plan.stages if other.is_authoring)}
     done = {item.builder} if item.builder and authors & {*stage.distinct_from} else set()
     approved = (entry for entry in item.reviewed if entry.stage in stage.distinct_from)
@@ -61,47 +61,49 @@ def _probe(agent: PlannedAgent) -> agents.Probe:
     return agents.program(agent.name, agent.command).probe({"command": agent.command})
 
 
-def _can_be_asked(probe: agents.Probe) -> bool:
-    """Whether it is installed in a version that works, and its user is not signed out."""
+def _can_run(probe: agents.Probe) -> bool:
+    """Whether an agent is installed in a supported version, with its user not signed out."""
     return probe.found and probe.supported and probe.signed_in is not False
 
 
-def _rests(
+def _none_available(
     stage: PlannedStage,
-    able: Sequence[PlannedAgent],
+    allowed: Sequence[PlannedAgent],
     cooling: Mapping[str, Cooling],
     now: datetime,
 ) -> NotNowError:
     """Return why none of these agents can run; of several reasons the one that ends first."""
-    cold = [cooling[agent.name] for agent in able if agent.name in cooling]
-    told = [
-        f"{agent.name:<10} {cooling[agent.name].told(now)}"
+    reasons = [
+        f"{agent.name:<10} {cooling[agent.name].describe(now)}"
         if agent.name in cooling
         else f"{agent.name:<10} {_probe(agent).detail}"
-        for agent in able
+        for agent in allowed
     ]
-    soonest = sorted(cold, key=lambda one: (one.kind == UNAUTHORISED, one.until))
     other = "name another agent for its role in `[modes.NAME] roles` of .gitmill/config.toml"
-    if not soonest:
-        found = any(_probe(one).found for one in able)
-        if len(able) == 1:
-            why = "cannot be asked here" if found else "is not here"
-            what = f"{stage.name} wants the agent {able[0].name}, which {why}"
-        else:
-            why = "none of them can be asked here" if found else "none of them is here"
-            *others, last = (agent.name for agent in able)
-            what = f"{stage.name} wants an agent of {', '.join(others)} or {last}; {why}"
+    waits = [cooling[agent.name] for agent in allowed if agent.name in cooling]
+    if not waits:
         hint = "see what is installed with `gitmill agent list`"
-        return AgentNotFoundError(what, evidence=told, hints=[hint, other])
-    first = soonest[0]
+        return AgentNotFoundError(_missing(stage, allowed), evidence=reasons, hints=[hint, other])
+    first = min(waits, key=lambda wait: (wait.kind == UNAUTHORISED, wait.until))
     if first.kind == UNAUTHORISED:
-        what = f"{stage.name} waits for {first.agent}, which is not signed in"
+        message = f"{stage.name} waits for {first.agent}, which is not signed in"
         hints = [f"{_sign_in(first.agent)}, then `gitmill agent try {first.agent}`"]
-        return AgentSignedOutError(what, until=first.until, evidence=told, hints=hints)
+        return AgentSignedOutError(message, until=first.until, evidence=reasons, hints=hints)
     until = clock(first.until, now)
-    what = f"{stage.name} waits for {first.agent}, which cools down until {until}"
-    hints = ["go on then with `gitmill run`", other]
-    return AgentCoolsError(what, until=first.until, evidence=told, hints=hints)
+    message = f"{stage.name} waits for {first.agent}, which is cooling down until {until}"
+    hints = ["continue then with `gitmill run`", other]
+    return AgentCoolsError(message, until=first.until, evidence=reasons, hints=hints)
+
+
+def _missing(stage: PlannedStage, allowed: Sequence[PlannedAgent]) -> str:
+    """Return the message for agents that are all missing, too old, too new or signed out."""
+    installed = any(_probe(agent).found for agent in allowed)
+    if len(allowed) == 1:
+        why = "cannot run here" if installed else "is not installed"
+        return f"{stage.name} needs the agent {allowed[0].name}, which {why}"
+    why = "none of them can run here" if installed else "none of them is installed"
+    *others, last = (agent.name for agent in allowed)
+    return f"{stage.name} needs one of the agents {', '.join(others)} or {last}; {why}"
 
 
 def _sign_in(name: str) -> str:

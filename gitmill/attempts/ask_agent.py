@@ -21,7 +21,7 @@ from gitmill.workspace.workspace import Workspace
 
 
 def ask(
-    mill: Mill, state: AttemptState, here: Workspace, findings: tuple[Finding, ...] = ()
+    mill: Mill, state: AttemptState, workspace: Workspace, findings: tuple[Finding, ...] = ()
 ) -> Report:
     """Run the agent in a workspace. `findings` are the ones that a builder has to fix.
 
@@ -31,34 +31,38 @@ def ask(
     named = {f"agents.{who.name}": who.line} if who.line else {}
     require_trusted(mill, item_commands(item) | named, item=item.id)
     if not state.reads_prompt:
-        return _run(mill, state, here, findings)
+        return _run(mill, state, workspace, findings)
     keeps = state.stage.is_authoring
-    with agent_homes.agents_own(mill, item.id, who.name, state.program.LOGIN, keeps=keeps) as home:
-        return _run(mill, state, here.with_home(home), findings)
+    with agent_homes.agent_home(mill, item.id, who.name, state.program.LOGIN, keeps=keeps) as home:
+        return _run(mill, state, workspace.with_home(home), findings)
 
 
-def _run(mill: Mill, state: AttemptState, here: Workspace, findings: tuple[Finding, ...]) -> Report:
+def _run(
+    mill: Mill, state: AttemptState, workspace: Workspace, findings: tuple[Finding, ...]
+) -> Report:
     item, stage, nonce = state.item, state.stage, mill.new_token()
     sent, limit = FilledPrompt(""), state.policy.limits.prompt
     if state.reads_prompt:
         sent = fill_prompt(mill, item, stage, state.performer, findings, nonce=nonce, limit=limit)
-    began = time.monotonic()
+    started = time.monotonic()
     report = state.program.run(
-        _attempt(mill, state, here, sent, nonce),
-        _as_permitted(here, stage) if state.reads_prompt else here.execute,
+        _attempt(mill, state, workspace, sent, nonce),
+        _as_permitted(workspace, stage) if state.reads_prompt else workspace.execute,
     )
-    took = time.monotonic() - began
-    report = state.monitor.judged(report, timeout=stage.timeout, took=took)
-    said = report.verdict
-    return report if said is None else replace(report, verdict=secret_scan.clean_verdict(said))
+    took = time.monotonic() - started
+    report = state.monitor.within_budget(report, timeout=stage.timeout, took=took)
+    if report.verdict is None:
+        return report
+    return replace(report, verdict=secret_scan.clean_verdict(report.verdict))
 
 
 def _attempt(
-    mill: Mill, state: AttemptState, here: Workspace, sent: FilledPrompt, nonce: str
+    mill: Mill, state: AttemptState, workspace: Workspace, sent: FilledPrompt, nonce: str
 ) -> Attempt:
     item, stage, who, monitor = state.item, state.stage, state.performer, state.monitor
     needs = state.program.NEEDS
-    judged = outside_paths(mill, item, item.base, item.work) if item.work else ()
+    reviewed = stage.role == "reviewer" and item.work
+    outside = outside_paths(mill, item, item.base, item.work) if reviewed else ()
     prices = {model: price.model_dump() for model, price in state.policy.prices.items()}
     return Attempt(
         item=item.id,
@@ -71,11 +75,11 @@ def _attempt(
         session=sent.session,
         earlier=sent.earlier,
         nonce=nonce,
-        workdir=here.slot.path,
-        scratch=here.slot.tmp,
-        findings=here.findings,
-        home=here.home,
-        env={**here.env, **{name: os.environ[name] for name in needs if name in os.environ}},
+        workdir=workspace.slot.path,
+        scratch=workspace.slot.tmp,
+        findings=workspace.findings,
+        home=workspace.home,
+        env={**workspace.env, **{name: os.environ[name] for name in needs if name in os.environ}},
         wall=monitor.wall(stage.timeout),
         idle=stage.idle,
         transcript=monitor.transcript,
@@ -83,13 +87,13 @@ def _attempt(
         spend=monitor.spend,
         script=item.script,
         criteria=item.criteria,
-        outside=judged if stage.role == "reviewer" else (),
+        outside=outside,
         model=who.model,
-        confined=here.sandbox is not None and stage.permission is not Permission.FULL,
+        confined=workspace.sandbox is not None and stage.permission is not Permission.FULL,
         settings={"command": who.command, "options": who.options, "prices": prices},
     )
 
 
-def _as_permitted(here: Workspace, stage: PlannedStage) -> agents.Execute:
+def _as_permitted(workspace: Workspace, stage: PlannedStage) -> agents.Execute:
     """Return an executor that enforces the stage's permission, whatever an adapter asks for."""
-    return lambda command: here.execute(replace(command, access=stage.permission.value))
+    return lambda command: workspace.execute(replace(command, access=stage.permission.value))

@@ -57,11 +57,11 @@ def run_stages(
     with AttemptMonitor(mill, state.item, state.claim, state.allowance) as monitor:
         state.monitor = monitor
 
-        def told(line: StageProgress) -> None:
+        def log_and_report(line: StageProgress) -> None:
             monitor.stage(line.stage, line.who, line.verdict)
             progress(line)
 
-        result = _run_and_record(mill, state, stages, told)
+        result = _run_and_record(mill, state, stages, log_and_report)
         monitor.ended = f"{result.event.value}, {_status_of(result)}"
     return result
 
@@ -86,24 +86,28 @@ def _run_and_record(
     except UnusableRepositoryError:
         raise  # the repository is missing, and with it the lease
     except GitmillError as error:
-        evidence = "\n".join([error.message, *error.evidence])
+        verdict = _failure(error)
         took = time.monotonic() - clock
         progress(
             StageProgress(
-                state.item.id, state.at, "gitmill", VerdictWord.FAIL.value, took, error.message
+                state.item.id, state.at, "gitmill", verdict.word.value, took, verdict.summary
             )
         )
-        verdict = Verdict(VerdictWord.FAIL, error.message, (Finding(evidence),))
     except BaseException:
         _release(mill, state, "released after an unexpected error")
         raise
     verdict = secret_scan.clean_verdict(verdict)
-    found = mill.tampered.pop(state.claim, [])
-    log = run_log(mill, state, verdict, found, started, time.monotonic() - clock)
-    result = record(mill, state, verdict, log, tampered=tampering(found))
+    tampered = mill.tampered.pop(state.claim, [])
+    log = run_log(mill, state, verdict, tampered, started, time.monotonic() - clock)
+    result = record(mill, state, verdict, log, tampered=tampering(tampered))
     if state.agent is not None and state.report is not None:
         note_outcome(mill, state.agent.name, state.report)
     return result
+
+
+def _failure(error: GitmillError) -> Verdict:
+    evidence = "\n".join([error.message, *error.evidence])
+    return Verdict(VerdictWord.FAIL, error.message, (Finding(evidence),))
 
 
 def _perform(
@@ -147,11 +151,11 @@ def _stage(mill: Mill, state: AttemptState) -> Verdict:
 
 
 def _build(mill: Mill, state: AttemptState) -> Verdict:
-    made = build(mill, state)
-    state.report = made.report
-    verdict = _verdict(made.report)
-    if verdict.word is VerdictWord.PASS and made.report.exit not in agents.BLAMELESS:
-        state.base, state.work, state.kept, state.built = made.base, made.work, made.kept, True
+    built = build(mill, state)
+    state.report = built.report
+    verdict = _verdict(built.report)
+    if verdict.word is VerdictWord.PASS and built.report.exit not in agents.BLAMELESS:
+        state.base, state.work, state.kept, state.built = built.base, built.work, built.kept, True
     return verdict
 
 
@@ -169,8 +173,8 @@ def _check(mill: Mill, state: AttemptState) -> Verdict:
 def _verdict(report: Report) -> Verdict:
     if report.verdict is not None:
         return report.verdict
-    said = f": {report.problem}" if report.problem else ""
-    return Verdict(VerdictWord.FAIL, f"the agent did not finish, {report.exit.value}{said}")
+    problem = f": {report.problem}" if report.problem else ""
+    return Verdict(VerdictWord.FAIL, f"the agent did not finish, {report.exit.value}{problem}")
 
 
 def _release(mill: Mill, state: AttemptState, why: str) -> None:

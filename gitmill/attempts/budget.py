@@ -18,8 +18,8 @@ from gitmill.core.budget_rules import (
     Allowance,
     Bounds,
     Spent,
-    against,
     budget_exhausted,
+    format_spent,
     spent_in,
 )
 from gitmill.core.document import Document
@@ -68,7 +68,7 @@ def allowance(mill: Mill, snapshot: Snapshot, policy: Policy, item: Item) -> All
                 f"the budget of the day is used up: {why}",
                 until=_midnight(mill.now()) + timedelta(days=1),
                 hints=[
-                    "go on after midnight UTC with `gitmill run`",
+                    "continue after midnight UTC with `gitmill run`",
                     "or commit a larger `[budget.day]` to .gitmill/config.toml",
                 ],
             )
@@ -82,7 +82,7 @@ def day_budget(mill: Mill, snapshot: Snapshot) -> dict[str, Any]:
     if not bounds:
         return {}
     spent = spent_today(mill, snapshot)
-    return {"told": against(spent, bounds), "used_up": budget_exhausted(spent, bounds) or None,
+    return {"told": format_spent(spent, bounds), "used_up": budget_exhausted(spent, bounds) or None,
             "spent": asdict(spent), "bounds": asdict(bounds)}  # fmt: skip
 
 
@@ -97,7 +97,7 @@ def _day(mill: Mill, snapshot: Snapshot) -> DayBudget:
         data = (trees.read_file(reader, tree, POLICY) if tree else None) or b""
         if b"budget" in data:
             return parse_policy(data.decode("utf-8", "replace"), source=POLICY).budget.day
-    except GitmillError:  # what is wrong with it is said by whatever runs
+    except GitmillError:  # any command that runs an item reports what is wrong with the policy
         pass
     return DayBudget()
 
@@ -119,7 +119,7 @@ def spent_on(snapshot: Snapshot, item: Item) -> Spent:
 
 def facts(data: bytes) -> Mapping[str, Any]:
     """Return the cost fields of a run log; none of an unreadable one."""
-    end = data.find(b"\n---\n", 4)  # its body, which may be long, says nothing of that
+    end = data.find(b"\n---\n", 4)  # the fields are enough, and the body can be long
     document = Document.from_bytes(data[: end + 5] if end > 0 else data)
     try:
         return {key: document.value(key) for key in _FIELDS}
@@ -131,17 +131,17 @@ def spent_today(mill: Mill, snapshot: Snapshot) -> Spent:
     """Return the cost of all attempts that ended since midnight UTC."""
     midnight = _midnight(mill.now())
     day, path = f"{midnight:%Y-%m-%d}", mill.repository.private / FILE
-    tip, known = _kept(mill, day)
+    tip, known = _stored_sum(mill, day)
     if tip == snapshot.commit:
         return known
-    # A few events do not pay for loading libgit2; a whole day does.
+    # Loading libgit2 pays off for the events of a whole day, not for a few.
     backend = mill.repository.reader if tip else mill.store.backend
     spent = _since(backend, snapshot.commit, tip, midnight.timestamp(), known)
     new = path.with_suffix(f".{mill.new_token()}")
     with chokepoint(f"write {FILE}"):
-        told = {"day": day, "tip": snapshot.commit, "spent": asdict(spent)}
+        record = {"day": day, "tip": snapshot.commit, "spent": asdict(spent)}
         path.parent.mkdir(parents=True, exist_ok=True)
-        new.write_text(json.dumps(told))
+        new.write_text(json.dumps(record))
         new.replace(path)
     return spent
 
@@ -150,11 +150,12 @@ def _midnight(now: datetime) -> datetime:
     return now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
-def _kept(mill: Mill, day: str) -> tuple[str, Spent]:
+def _stored_sum(mill: Mill, day: str) -> tuple[str, Spent]:
+    """Return the state commit and the sum in the file; "" and nothing if it is of another day."""
     try:
-        kept = json.loads((mill.repository.private / FILE).read_text())
-        if kept["day"] == day:
-            return str(kept["tip"]), Spent(**kept["spent"])
+        record = json.loads((mill.repository.private / FILE).read_text())
+        if record["day"] == day:
+            return str(record["tip"]), Spent(**record["spent"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return "", NOTHING
@@ -172,5 +173,5 @@ def _since(backend: Backend, at: str, tip: str, midnight: float, known: Spent) -
             try:
                 spent += spent_in(facts(backend.read(entry.record.evidence)[1]))
             except MissingObjectError:
-                continue  # a partial clone; what it lacks is not known to have cost anything
+                continue  # a partial clone: the cost of a missing run log is unknown
     return spent

@@ -20,7 +20,7 @@ from gitmill.mill import Mill
 from gitmill.workspace import secret_scan
 from gitmill.workspace.rescue import keep_commit, keep_tree, keep_worktree
 from gitmill.workspace.work import conflict_finding, replayed
-from gitmill.workspace.workspace import open_workspace
+from gitmill.workspace.workspace import Workspace, open_workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +58,10 @@ def start_of(mill: Mill, item: Item) -> Start:
         findings = read_findings(Document.from_bytes(data, item.feedback))
     if not item.work or item.bare:
         return Start(tip, tip, findings)
-    moved = replayed(mill, item, tip)
-    if isinstance(moved, Conflict):
-        return Start(tip, tip, (*findings, conflict_finding(moved)))
-    return Start(tip, moved.tip, findings)
+    replay = replayed(mill, item, tip)
+    if isinstance(replay, Conflict):
+        return Start(tip, tip, (*findings, conflict_finding(replay)))
+    return Start(tip, replay.tip, findings)
 
 
 def build(mill: Mill, state: AttemptState) -> Built:
@@ -70,47 +70,51 @@ def build(mill: Mill, state: AttemptState) -> Built:
     Without a pass the tree goes under a rescue ref. A tree with secrets never becomes a commit:
     only the rest of it is rescued.
     """
-    item, policy = state.item, state.policy
+    item = state.item
     start = start_of(mill, item)
     with open_workspace(
-        mill, policy, start.commit, kind="build", claim=state.claim, holder=item.id,
+        mill, state.policy, start.commit, kind="build", claim=state.claim, holder=item.id,
         variables=state.variables, rights=state.rights,
-    ) as here:  # fmt: skip
+    ) as workspace:  # fmt: skip
         text = findings_text(start.findings) + "\n" if start.findings else ""
-        process.write_anew(here.findings, text.encode("utf-8", "surrogateescape"))
-        report = ask(mill, state, here, start.findings)
-        said = report.verdict
-        if said is None or said.word is not VerdictWord.PASS:
-            keep_worktree(mill, here.slot, item.id, start.commit)
+        process.write_anew(workspace.findings, text.encode("utf-8", "surrogateescape"))
+        report = ask(mill, state, workspace, start.findings)
+        if report.verdict is None or report.verdict.word is not VerdictWord.PASS:
+            keep_worktree(mill, workspace.slot, item.id, start.commit)
             return Built(start.onto, "", report)
-        base_tree = mill.tree_of(start.commit)
-        tree = here.slot.take_tree(mill.store.backend, base_tree, policy.worktree.ignore)
-        tree = _without_set_up(mill, base_tree, here.made, tree)
-        swept = secret_scan.scrub(mill, mill.tree_of(start.onto), tree)
-        if swept.findings:
-            kept = keep_tree(mill, item.id, secret_scan.scrub(mill, base_tree, tree), start.commit)
-            return Built(start.onto, "", replace(report, verdict=_refused(swept.findings, kept)))
-        made = commit_work(
-            mill, item, tree, start.onto, agent=state.performer.name, summary=said.summary
-        )
-        kept = keep_commit(mill, item.id, made)
-    return Built(start.onto, made, report, kept)
+        return _commit_tree(mill, state, workspace, start, report)
+
+
+def _commit_tree(
+    mill: Mill, state: AttemptState, workspace: Workspace, start: Start, report: Report
+) -> Built:
+    """Commit the tree of a worktree whose builder passed, unless it adds secrets."""
+    item, base = state.item, mill.tree_of(start.commit)
+    tree = workspace.slot.take_tree(mill.store.backend, base, state.policy.worktree.ignore)
+    tree = _without_set_up(mill, base, workspace.made, tree)
+    scrubbed = secret_scan.scrub(mill, mill.tree_of(start.onto), tree)
+    if scrubbed.findings:
+        kept = keep_tree(mill, item.id, secret_scan.scrub(mill, base, tree), start.commit)
+        return Built(start.onto, "", replace(report, verdict=_refused(scrubbed.findings, kept)))
+    summary = report.verdict.summary if report.verdict else ""
+    commit = commit_work(mill, item, tree, start.onto, agent=state.performer.name, summary=summary)
+    return Built(start.onto, commit, report, keep_commit(mill, item.id, commit))
 
 
 def _refused(findings: tuple[Finding, ...], kept: str) -> Verdict:
     """Return the verdict on work that adds secrets."""
-    told = [Finding(f"without those files the work is kept as {kept}")] if kept else []
-    return Verdict(VerdictWord.FAIL, findings[0].message, (*findings, *told))
+    rest = [Finding(f"the work without those files is kept as {kept}")] if kept else []
+    return Verdict(VerdictWord.FAIL, findings[0].message, (*findings, *rest))
 
 
-def _without_set_up(mill: Mill, base: str, made: str, tree: str) -> str:
+def _without_set_up(mill: Mill, base: str, products: str, tree: str) -> str:
     """Remove from a tree the files that the set-up made and the builder left unchanged."""
     backend = mill.store.backend
-    left = {change.path: change.new for change in trees.changes(backend, base, tree)}
+    final = {change.path: change.new for change in trees.changes(backend, base, tree)}
     undo: dict[str, Entry | bytes | None] = {
         change.path: change.old
-        for change in trees.changes(backend, base, made)
-        if change.path in left and left[change.path] == change.new
+        for change in trees.changes(backend, base, products)
+        if change.path in final and final[change.path] == change.new
     }
     return trees.edit(backend, tree, undo) if undo else tree
 
@@ -131,8 +135,8 @@ def landed_message(item: Item, *, agent: str, summary: str) -> str:
     if agent:
         name = f"{agent} (gitmill agent)"
         trailers.append(f"Co-authored-by: {name} <{agent}@agents.gitmill.invalid>")
-    said = [] if not summary else [one_line(summary, 500), ""]
-    return "\n".join([item.title, "", *said, *trailers, ""])
+    paragraph = [one_line(summary, 500), ""] if summary else []
+    return "\n".join([item.title, "", *paragraph, *trailers, ""])
 
 
 def review(mill: Mill, state: AttemptState) -> Report:
@@ -144,5 +148,5 @@ def review(mill: Mill, state: AttemptState) -> Report:
     with open_workspace(
         mill, state.policy, commit, kind="clean", claim=state.claim,
         variables=state.variables, rights=state.rights,
-    ) as here:  # fmt: skip
-        return ask(mill, state, here)
+    ) as workspace:  # fmt: skip
+        return ask(mill, state, workspace)

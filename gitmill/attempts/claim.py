@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from gitmill.attempts.agent_selection import choose
 from gitmill.attempts.budget import allowance
 from gitmill.attempts.cooldown import cooling
 from gitmill.attempts.state import AttemptState
 from gitmill.core import pipeline
 from gitmill.core.budget_rules import Allowance
-from gitmill.core.item import frozen_hash
+from gitmill.core.item import Item, frozen_hash
 from gitmill.core.lifecycle import Event
-from gitmill.errors import (
-    BadDocumentError,
-)
+from gitmill.errors import BadDocumentError
 from gitmill.mill import Mill
 from gitmill.plans.frozen import plan_for
 from gitmill.plans.policy import policy_at
@@ -33,43 +33,54 @@ def claim(mill: Mill, item_id: str, *, after: str | None = None) -> AttemptState
     `ItemBudgetError` when the attempt cannot start now.
     """
     token, event_id, now = mill.new_token(), mill.new_token(), mill.now()
-    made: list[AttemptState] = []
+    drafted: list[AttemptState] = []
 
     def draft(snapshot: Snapshot) -> StateCommit:
-        item = snapshot.item(item_id)
-        tip = mill.target_tip(snapshot)
-        plan = plan_for(mill, snapshot, item, tip)
-        head = item.stage or plan.first.name
-        if not pipeline.is_stage(plan, head):
-            raise BadDocumentError(f"{item.document.path}: its plan has no stage {head}")
-        stages = pipeline.group(plan, head)
-        limits = sum(stage.timeout for stage in stages)
-        agent = choose(plan, item, stages[0], cooling=cooling(mill), now=now)
-        policy = policy_at(mill, tip)
-        allowed = allowance(mill, snapshot, policy, item) if agent else Allowance()
-        who = agent.name if agent else "gitmill"
-        frozen = frozen_hash(item.criteria, item.script, item.paths)
-        step = Step(
-            event=Event.CLAIMED,
-            subject=f"{head} claimed ({who})",
-            by=f"{who}@{mill.host}",
-            claim=token,
-            stage=head,
-            after=after,
-            fields={
-                "plan": plan.hash12,
-                "frozen": item.frozen or frozen,
-                "lease": new_lease(mill, f"{who}@{mill.host}", limits + GRACE, claim=token),
-                "reason": None,
-            },
-            files={layout.plan_path(plan.hash12): plan.render().encode()},
-        )
-        sandbox.require_sandbox(mill, policy)  # refused here, it is not claimed
-        made[:] = [AttemptState(item, plan, policy, token, agent, allowance=allowed)]
+        state, head = _prepare(mill, snapshot, snapshot.item(item_id), token, now)
+        step = _step(mill, state, head, after)
+        sandbox.require_sandbox(mill, state.policy)  # an error here leaves the item unclaimed
+        drafted[:] = [state]
         return draft_step(mill.store.backend, snapshot, item_id, step, event_id=event_id, now=now)
 
     after_claim = mill.store.commit(draft)
-    state = made[0]
+    state = drafted[0]
     state.item = after_claim.item(item_id)
     state.base, state.work = state.item.base, state.item.work
     return state
+
+
+def _prepare(
+    mill: Mill, snapshot: Snapshot, item: Item, token: str, now: datetime
+) -> tuple[AttemptState, str]:
+    """Return the attempt that a claim would start, and the name of its first stage."""
+    tip = mill.target_tip(snapshot)
+    plan = plan_for(mill, snapshot, item, tip)
+    head = item.stage or plan.first.name
+    if not pipeline.is_stage(plan, head):
+        raise BadDocumentError(f"{item.document.path}: its plan has no stage {head}")
+    agent = choose(plan, item, plan.stage(head), cooling=cooling(mill), now=now)
+    policy = policy_at(mill, tip)
+    budget = allowance(mill, snapshot, policy, item) if agent else Allowance()
+    return AttemptState(item, plan, policy, token, agent, allowance=budget), head
+
+
+def _step(mill: Mill, state: AttemptState, head: str, after: str | None) -> Step:
+    """Return the step that claims an item for the stages from `head` on."""
+    item, plan = state.item, state.plan
+    agent = state.agent.name if state.agent else "gitmill"
+    limits = sum(stage.timeout for stage in pipeline.group(plan, head))
+    return Step(
+        event=Event.CLAIMED,
+        subject=f"{head} claimed ({agent})",
+        by=f"{agent}@{mill.host}",
+        claim=state.claim,
+        stage=head,
+        after=after,
+        fields={
+            "plan": plan.hash12,
+            "frozen": item.frozen or frozen_hash(item.criteria, item.script, item.paths),
+            "lease": new_lease(mill, f"{agent}@{mill.host}", limits + GRACE, claim=state.claim),
+            "reason": None,
+        },
+        files={layout.plan_path(plan.hash12): plan.render().encode()},
+    )

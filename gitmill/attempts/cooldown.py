@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gitmill.agents import base as agents
 from gitmill.agents.base import ExitKind, Report
-from gitmill.core.cooldown_rules import Cooling, cooled, parse, render
+from gitmill.core.cooldown_rules import Cooling, next_cooling, parse, render
 from gitmill.core.trailers import one_line
 from gitmill.errors import AgentMissingError
 from gitmill.failpoints import chokepoint
@@ -29,9 +29,9 @@ def cooling(mill: Mill) -> dict[str, Cooling]:
     """Return the agents that cool down now, by name."""
     now = mill.now()
     return {
-        name: one
-        for name, one in _read(mill.repository.private / FILE).items()
-        if not one.is_over(now, _login(name) if one.login else "")
+        name: entry
+        for name, entry in _read(mill.repository.private / FILE).items()
+        if not entry.is_over(now, _login(name) if entry.login else "")
     }
 
 
@@ -42,7 +42,7 @@ def note_outcome(mill: Mill, agent: str, report: Report) -> None:
         now, jitter, login = mill.now(), mill.random(1)[0] / 255, _login(agent)
 
         def add(known: dict[str, Cooling]) -> None:
-            known[agent] = cooled(
+            known[agent] = next_cooling(
                 known.get(agent), agent=agent, kind=kind, why=why, now=now,
                 retry_after=report.retry_after, jitter=jitter, login=login,
             )  # fmt: skip

@@ -26,9 +26,9 @@ from gitmill.workspace.signals import workers
 
 LIMIT = 256 << 10  # bytes of an agent's actions; stages are always written
 LONGEST = 300  # characters of one line
-LOOKED_AT = 1 << 16  # characters of a longer one in which keys are looked for
-LOOK = 0.1  # seconds between two looks at what is followed
-KEPT = 86400.0  # seconds that the file of an attempt stays
+SCANNED = 1 << 16  # characters of a longer text that are searched for secrets
+INTERVAL = 0.1  # seconds between two reads of the files that are followed
+KEPT = 86400.0  # seconds until the file of a finished attempt is removed
 _BEGIN = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY")
 _END = re.compile(r"-----END [A-Z ]*PRIVATE KEY")
 
@@ -42,7 +42,7 @@ class LiveLog:
         self._room, self._in_key = LIMIT, False
         folder = mill.repository.private / "live"
         folder.mkdir(parents=True, exist_ok=True)
-        _sweep(folder)
+        _prune(folder)
         path = folder / f"{item_id}.jsonl"
         path.unlink(missing_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -58,7 +58,7 @@ class LiveLog:
         """Write an action of the agent on one line without secrets, up to the size limit."""
         if self._room <= 0:
             return
-        hidden = self._in_key  # a key that spans lines is none to the detectors line by line
+        hidden = self._in_key  # the detectors cannot see a key of several lines in one of them
         if _BEGIN.search(text) or _END.search(text):
             self._in_key = not _END.search(text)
         shown = "" if hidden else one_line(_clean(text), LONGEST)
@@ -73,22 +73,22 @@ class LiveLog:
 
     def _write(self, kind: str, text: str) -> None:
         at = self._mill.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        told = {"at": at, "item": self._item, "stage": self._stage, "who": self._who,
-                "kind": kind, "text": text}  # fmt: skip
-        line = json.dumps(told, ensure_ascii=False) + "\n"
-        with suppress(OSError):  # a full disk ends what is shown, not the attempt
+        entry = {"at": at, "item": self._item, "stage": self._stage, "who": self._who,
+                 "kind": kind, "text": text}  # fmt: skip
+        line = json.dumps(entry, ensure_ascii=False) + "\n"
+        with suppress(OSError):  # a full disk ends the live log, not the attempt
             os.write(self._fd, line.encode("utf-8", "replace"))
 
 
 def _clean(text: str) -> str:
     """Redact the beginning of a text, and drop its end, which may hold half a secret."""
-    if len(text) <= LOOKED_AT:
+    if len(text) <= SCANNED:
         return secret_scan.clean(text)
-    cut = secret_scan.clean(text[:LOOKED_AT])
-    return cut[: max(0, len(cut) - LOOKED_AT // 8)]
+    cut = secret_scan.clean(text[:SCANNED])
+    return cut[: max(0, len(cut) - SCANNED // 8)]
 
 
-def _sweep(folder: Path) -> None:
+def _prune(folder: Path) -> None:
     for path in folder.glob("*.jsonl"):
         with suppress(FileNotFoundError):
             if time.time() - path.stat().st_mtime > KEPT and not _is_written(path):
@@ -140,14 +140,14 @@ class _Followed:
 
     def more(self) -> list[dict[str, Any]]:
         """Return the entries written since the last call."""
-        found = []
+        entries = []
         while part := os.read(self.fd, 1 << 16):
             *lines, self.rest = (self.rest + part).split(b"\n")
             for line in lines:
                 with suppress(ValueError):
-                    found.append(json.loads(line))
-        self.over = self.over or any(one.get("kind") == "over" for one in found)
-        return found
+                    entries.append(json.loads(line))
+        self.over = self.over or any(entry.get("kind") == "over" for entry in entries)
+        return entries
 
 
 def follow(mill: Mill, item_id: str = "") -> Iterator[dict[str, Any]]:
@@ -156,29 +156,29 @@ def follow(mill: Mill, item_id: str = "") -> Iterator[dict[str, Any]]:
     For one item it ends with the attempt, for all items with the last worker of the repository.
     """
     folder, open_ = mill.repository.private / "live", dict[str, _Followed]()
-    past = {_which(path) for path in folder.glob("*.jsonl") if not _is_written(path)}
+    past = {_identity(path) for path in folder.glob("*.jsonl") if not _is_written(path)}
     try:
         while True:
-            coming = _expected(mill, item_id)
-            _look(folder, item_id, open_, past)
-            for name, one in list(open_.items()):
-                alive = one.alive()  # before reading: what it wrote is there then
-                yield from one.more()
-                if not one.over and not alive:
+            expected = _is_expected(mill, item_id)
+            _open_new(folder, item_id, open_, past)
+            for name, file in list(open_.items()):
+                alive = file.alive()  # asked first, so that the last entries are read as well
+                yield from file.more()
+                if not file.over and not alive:
                     yield {"at": "", "item": name.removesuffix(".jsonl"), "stage": "", "who": "",
-                           "kind": "over", "text": "its process is gone"}  # fmt: skip
-                    one.over = True
-                if item_id and one.over:
+                           "kind": "over", "text": "its process has died"}  # fmt: skip
+                    file.over = True
+                if item_id and file.over:
                     return
-            if not coming and all(one.over for one in open_.values()):
+            if not expected and all(file.over for file in open_.values()):
                 return
-            time.sleep(LOOK)
+            time.sleep(INTERVAL)
     finally:
-        for one in open_.values():
-            os.close(one.fd)
+        for file in open_.values():
+            os.close(file.fd)
 
 
-def _which(path: Path) -> tuple[int, int]:
+def _identity(path: Path) -> tuple[int, int]:
     """Return a key that differs for a later file of the same name, even with the same inode."""
     try:
         facts = path.stat()
@@ -187,7 +187,7 @@ def _which(path: Path) -> tuple[int, int]:
     return facts.st_ino, facts.st_ctime_ns
 
 
-def _look(
+def _open_new(
     folder: Path, item_id: str, open_: dict[str, _Followed], past: set[tuple[int, int]]
 ) -> None:
     """Open the files of attempts that started since, including those that have ended already."""
@@ -196,8 +196,8 @@ def _look(
             inode = path.stat().st_ino
             known = open_.get(path.name)
             if known is not None and (known.inode == inode or not known.over):
-                continue  # its end comes first, however quickly the next attempt began
-            if _which(path) in past:
+                continue  # the old file is read to its end before the next attempt's
+            if _identity(path) in past:
                 continue
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -207,7 +207,7 @@ def _look(
         open_[path.name] = _Followed(fd, os.fstat(fd).st_ino)
 
 
-def _expected(mill: Mill, item_id: str) -> bool:
+def _is_expected(mill: Mill, item_id: str) -> bool:
     """Whether an attempt can still start: a worker is running, and the item is not at its end."""
     if not workers(mill):
         return False

@@ -50,17 +50,17 @@ class AttemptMonitor:
 
     def spend(self, usage: Usage, cost: float | None) -> str:
         """Compare the usage so far with the budget; return why the agent has to stop, else ""."""
-        told = [count for count in (usage.input, usage.output) if count is not None]
-        return self._allowance.over(tokens=sum(told) if told else None, cost=cost)
+        counts = [count for count in (usage.input, usage.output) if count is not None]
+        return self._allowance.reason_to_stop(tokens=sum(counts) if counts else None, cost=cost)
 
     def wall(self, timeout: float) -> float:
         """Return the time limit of the agent in seconds: the stage's timeout or less."""
         return min(timeout, self._allowance.seconds or timeout)
 
-    def judged(self, report: Report, *, timeout: float, took: float) -> Report:
+    def within_budget(self, report: Report, *, timeout: float, took: float) -> Report:
         """Return the report, marked as over budget if the time budget ended the agent."""
         bound = self.wall(timeout)
         if report.exit is ExitKind.TIMED_OUT and bound < timeout and took >= bound:
-            why = f"the budget: {took:.0f} s of {bound:.0f} s that were left"
+            why = f"the time budget is used up: {took:.0f} s of the remaining {bound:.0f} s"
             return replace(report, exit=ExitKind.OVER_BUDGET, problem=why, verdict=None)
         return report

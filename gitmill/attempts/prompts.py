@@ -17,7 +17,7 @@ from gitmill.mill import Mill
 from gitmill.store import layout
 from gitmill.store.snapshot import Snapshot
 
-# Where repositories say how to work in them.
+# The files in which repositories describe how to work in them.
 CONVENTIONS = (
     "AGENTS.md", "CLAUDE.md", "GEMINI.md", "CONTRIBUTING.md", "CONTRIBUTING.rst",
     ".github/CONTRIBUTING.md", "docs/CONTRIBUTING.md",
@@ -134,32 +134,32 @@ def _session(log: Document | None, who: PlannedAgent) -> str:
 def _last(log: Document) -> LastRun:
     stages = log.value("stages")
     ended = stages[-1] if isinstance(stages, list) and stages else {}
-    told = {key: str(log.value(key) or "") for key in ("exit", "by", "summary")}
+    texts = {key: str(log.value(key) or "") for key in ("exit", "by", "summary")}
     at = str(ended.get("stage", "")) if isinstance(ended, dict) else ""
-    return LastRun(at or str(log.value("stage")), output=excerpt(log.body.strip()), **told)
+    return LastRun(at or str(log.value("stage")), output=excerpt(log.body.strip()), **texts)
 
 
 def _failed(log: Document) -> tuple[FailedCheck, ...]:
     """Return the red checks of a run log; their output is in its findings."""
-    found = read_findings(log)
+    findings = read_findings(log)
     return tuple(
-        FailedCheck(name, str(check.get("command")), excerpt(_about(name, found)))
+        FailedCheck(name, str(check.get("command")), excerpt(_output_of(name, findings)))
         for check in log.value("checks") or []
         if isinstance(check, dict) and not check.get("passed")
         for name in [str(check.get("name"))]
     )
 
 
-def _about(check: str, findings: tuple[Finding, ...]) -> str:
+def _output_of(check: str, findings: tuple[Finding, ...]) -> str:
     texts = (f.message for f in findings if f.message.startswith(f"check {check} "))
     return next(texts, "").partition("\n")[2]
 
 
 def _conventions(backend: Backend, tree: str) -> tuple[Convention, ...]:
-    found = ((path, trees.read_file(backend, tree, path)) for path in CONVENTIONS)
+    files = ((path, trees.read_file(backend, tree, path)) for path in CONVENTIONS)
     return tuple(
         Convention(path, cut(data.decode("utf-8", "replace"), CONVENTION_LIMIT))
-        for path, data in found
+        for path, data in files
         if data is not None
     )
 

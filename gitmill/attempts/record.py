@@ -39,9 +39,9 @@ class AttemptResult:
     outage: bool = False
 
 
-def tampering(found: Sequence[Finding]) -> str:
+def tampering(findings: Sequence[Finding]) -> str:
     """Return why tampering holds an item, empty if it does not."""
-    grave = [finding.message for finding in found if finding.severity is Severity.HIGH]
+    grave = [finding.message for finding in findings if finding.severity is Severity.HIGH]
     more = f", and {len(grave) - 1} more" if len(grave) > 1 else ""
     return secret_scan.clean(f"tampering: {grave[0]}{more}") if grave else ""
 
@@ -50,7 +50,7 @@ def run_log(
     mill: Mill,
     state: AttemptState,
     verdict: Verdict,
-    found: Sequence[Finding],
+    tampered: Sequence[Finding],
     started: str,
     seconds: float,
 ) -> RunLog:
@@ -60,7 +60,7 @@ def run_log(
     return RunLog(
         item=state.item.id,
         stage=head.name,
-        verdict=replace(verdict, findings=(*verdict.findings, *found)),
+        verdict=replace(verdict, findings=(*verdict.findings, *tampered)),
         by=f"{agent or 'gitmill'}@{mill.host}",
         agent=agent,
         started=started,
@@ -82,15 +82,15 @@ def _facts(mill: Mill, state: AttemptState) -> Mapping[str, Any]:
         facts["patch"] = patch_of(mill, state.base, state.work)
     if state.report:
         usage = state.report.usage
-        told = {"input": usage.input, "output": usage.output, "cached": usage.cached}
-        facts["usage"] = {key: count for key, count in told.items() if count is not None} or None
-        reads = state.agent is None or _program(state.agent).READS_PROMPT
+        tokens = {"input": usage.input, "output": usage.output, "cached": usage.cached}
+        facts["usage"] = {key: count for key, count in tokens.items() if count is not None} or None
+        uses_model = state.agent is None or _program(state.agent).READS_PROMPT
         # Without a model the cost is 0; a model that reports no cost leaves it unknown.
-        facts["cost"] = state.report.cost if reads else 0.0
+        facts["cost"] = state.report.cost if uses_model else 0.0
         facts |= {"session": state.report.session, "model": state.report.model}
         facts["problem"] = secret_scan.clean(one_line(state.report.problem))
         facts["denied"] = [
-            secret_scan.clean(one_line(what)) for what in state.report.denied
+            secret_scan.clean(one_line(action)) for action in state.report.denied
         ] or None
     return facts | {"sandbox": sandbox.enforcement(mill, state.policy)}
 
@@ -109,51 +109,42 @@ def record(
     item = state.item
     tree = mill.tree_of(state.work) if state.work else ""
     _forget_insane(state, verdict)
-    number = item.attempt + 1
-    run = (item.stage, log.document(number))
-    fields = _work_fields(state)
-    if tampered:
-        settled = _held(state, verdict, tampered)
-    elif state.report is not None and state.report.exit in agents.BLAMELESS:
-        exit_kind = state.report.exit.value
-        settled = NextStep(Event.RELEASED, item.stage, item.counters, f"{item.stage}: {exit_kind}")
-    else:
-        settled = pipeline.next_step(state.plan, item, item.stage, state.at, verdict)
-    if settled.event is Event.RETURNED:
-        if tree and tree == item.returned:
-            why = f"no progress, the same work was returned twice: {settled.reason}"
-            settled = replace(settled, event=Event.BLOCKED, reason=why)
-        fields["returned"] = tree or None
-    advised = settled.event is Event.ADVANCED and pipeline.is_side(state.plan, state.at)
-    if settled.event in (Event.RETURNED, Event.FAILED) or advised:
-        fields["feedback"] = layout.run_path(item.id, number, item.stage)
-    if _approves(state, verdict, settled):
-        entry = {
-            "commit": state.work, "patch": log.facts["patch"], "by": log.by, "run": number,
-            "stage": state.at,
-        }  # fmt: skip
-        fields["reviewed"] = [*as_json(item.reviewed), entry]
-    fields |= {"counters": dict(settled.counters), "reason": one_line(settled.reason) or None}
+    next_ = _next_step(state, verdict, tampered, tree)
     files = passed_files(mill, state.policy, state.checked, state.results) if state.checked else {}
     step = Step(
-        event=settled.event,
-        subject=_subject(settled, state.at, verdict, log.agent or "gitmill"),
+        event=next_.event,
+        subject=_subject(next_, state.at, verdict, log.agent or "gitmill"),
         by=log.by,
         claim=state.claim,
-        stage=settled.stage,
-        fields=fields,
-        run=run,
+        stage=next_.stage,
+        fields=_fields(state, verdict, log, next_, tree),
+        run=(item.stage, log.document(item.attempt + 1)),
         files=files,
         refs=_work_refs(state),
     )
     try:
         outage = state.report is not None and state.report.exit in agents.OUTAGES
-        return AttemptResult(mill.apply(item.id, step).item(item.id), settled.event, outage)
+        return AttemptResult(mill.apply(item.id, step).item(item.id), next_.event, outage)
     except LeasedError:
         # A person or a recovery took the item over: keep the work, not the result.
         if state.built and not state.kept:
             keep_commit(mill, item.id, state.work)
         return AttemptResult(mill.snapshot().item(item.id), Event.LAPSED)
+
+
+def _next_step(state: AttemptState, verdict: Verdict, tampered: str, tree: str) -> NextStep:
+    """Return the event that follows; returning the same tree a second time blocks the item."""
+    item = state.item
+    if tampered:
+        return _held(state, verdict, tampered)
+    if state.report is not None and state.report.exit in agents.BLAMELESS:
+        reason = f"{item.stage}: {state.report.exit.value}"
+        return NextStep(Event.RELEASED, item.stage, item.counters, reason)
+    next_ = pipeline.next_step(state.plan, item, item.stage, state.at, verdict)
+    if next_.event is Event.RETURNED and tree and tree == item.returned:
+        why = f"no progress, the same work was returned twice: {next_.reason}"
+        return replace(next_, event=Event.BLOCKED, reason=why)
+    return next_
 
 
 def _held(state: AttemptState, verdict: Verdict, why: str) -> NextStep:
@@ -181,6 +172,27 @@ def _work_refs(state: AttemptState) -> dict[str, str | None]:
     )
 
 
+def _fields(
+    state: AttemptState, verdict: Verdict, log: RunLog, next_: NextStep, tree: str
+) -> dict[str, Any]:
+    """Return the fields of the item that the outcome changes."""
+    item, fields, number = state.item, _work_fields(state), state.item.attempt + 1
+    no_progress = next_.event is Event.BLOCKED and bool(tree) and tree == item.returned
+    if next_.event is Event.RETURNED or no_progress:
+        fields["returned"] = tree or None
+    advised = next_.event is Event.ADVANCED and pipeline.is_side(state.plan, state.at)
+    if next_.event in (Event.RETURNED, Event.FAILED) or advised:
+        fields["feedback"] = layout.run_path(item.id, number, item.stage)
+    if _approves(state, verdict, next_):
+        entry = {
+            "commit": state.work, "patch": log.facts["patch"], "by": log.by, "run": number,
+            "stage": state.at,
+        }  # fmt: skip
+        fields["reviewed"] = [*as_json(item.reviewed), entry]
+    counters, reason = dict(next_.counters), one_line(next_.reason) or None
+    return fields | {"counters": counters, "reason": reason}
+
+
 def _work_fields(state: AttemptState) -> dict[str, Any]:
     if not state.built:
         return {}
@@ -195,26 +207,26 @@ def _work_fields(state: AttemptState) -> dict[str, Any]:
     }
 
 
-def _approves(state: AttemptState, verdict: Verdict, settled: NextStep) -> bool:
-    judged = pipeline.judges(state.plan, state.at)
-    return judged and verdict.word is VerdictWord.PASS and settled.event not in _NO_YES
+def _approves(state: AttemptState, verdict: Verdict, next_: NextStep) -> bool:
+    reviews = pipeline.is_review(state.plan, state.at)
+    return reviews and verdict.word is VerdictWord.PASS and next_.event not in _NO_APPROVAL
 
 
-_NO_YES = frozenset({Event.RELEASED, Event.HELD})
+_NO_APPROVAL = frozenset({Event.RELEASED, Event.HELD})
 
 
-def _subject(settled: NextStep, at: str, verdict: Verdict, who: str) -> str:
+def _subject(next_: NextStep, at: str, verdict: Verdict, who: str) -> str:
     word = {
         Event.ADVANCED: "passed",
         Event.APPROVED: "passed, approved",
-        Event.APPROVAL_COUNTED: "passed, more approvals wanted",
+        Event.APPROVAL_COUNTED: "passed, more approvals needed",
         Event.RETURNED: "returned",
         Event.FAILED: "failed",
         Event.RELEASED: "released",
         Event.BLOCKED: "blocked",
-        Event.HELD: "held, tampering was seen",
+        Event.HELD: "held, tampering detected",
         Event.ASKED: "passed, a person decides next"
         if verdict.word is VerdictWord.PASS
         else "asks a person",
-    }[settled.event]
+    }[next_.event]
     return f"{at} {word} ({who})"

@@ -87,8 +87,8 @@ def _add(mill: Mill, item_id: str, name: str, data: bytes) -> None:
         ident = mill.repository.ident(mill.now())
         # Without a parent: what is dropped can be collected.
         message = f"transcripts of {item_id}\n\nGitmill-Item: {item_id}\n"
-        made = write_commit(backend, Commit(tree, (), ident, ident, message))
-        mill.store.move(Move(ref, made, at))
+        commit = write_commit(backend, Commit(tree, (), ident, ident, message))
+        mill.store.move(Move(ref, commit, at))
 
 
 def read(mill: Mill, item_id: str) -> dict[str, str]:
@@ -124,13 +124,13 @@ def old(mill: Mill, *, older: float = 0.0) -> dict[str, str]:
     snapshot, now = mill.snapshot(), mill.now()
     for error in snapshot.broken.values():
         raise error
-    found: dict[str, str] = {}
+    transcripts: dict[str, str] = {}
     for ref, at in sorted(mill.store.backend.refs(layout.TRANSCRIPT.rstrip("/")).items()):
         item = snapshot.items.get(name := ref.removeprefix(layout.TRANSCRIPT))
         ended = item is None or item.status in FINAL
         if ended and (item is None or (now - item.since).total_seconds() >= older):
-            found[name] = at
-    return found
+            transcripts[name] = at
+    return transcripts
 
 
 def prune(mill: Mill, transcripts: Mapping[str, str]) -> None:

@@ -89,7 +89,7 @@ def show(
     from gitmill.cli.show import board_json, board_lines
 
     now = output.past[0].time if output.past else datetime.now(UTC)
-    notes = [(f"{agent.agent} cools down", agent.told(now)) for agent in cooling]
+    notes = [(f"{agent.agent} cools down", agent.describe(now)) for agent in cooling]
     if budget:
         notes.append(("budget today", str(budget["told"])))
     reason = "" if output.past else _not_enforced(folder)

@@ -130,7 +130,7 @@ def bare(context: typer.Context) -> None:
 
 @attempt.command("list")
 def list_attempts(
-    item_id: Annotated[str, typer.Argument(help="Of this item.", metavar="[ID]")] = "",
+    item_id: Annotated[str, typer.Argument(help="The item.", metavar="[ID]")] = "",
     limit: Annotated[
         int, typer.Option("-n", "--limit", min=0, help="At most N; 0 is no limit.", metavar="N")
     ] = 20,
@@ -146,7 +146,7 @@ def list_attempts(
 
 @attempt.command("show")
 def show_attempt(
-    item_id: Annotated[str, typer.Argument(help="Of this item.", metavar="ID")],
+    item_id: Annotated[str, typer.Argument(help="The item.", metavar="ID")],
     number: Annotated[
         int, typer.Argument(help="Number of the attempt; the last when left out.")
     ] = 0,

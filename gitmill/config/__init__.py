@@ -1,4 +1,4 @@
-"""The policy `.gitmill/config.toml` as frozen models. What is not understood is an error."""
+"""The policy `.gitmill/config.toml` as frozen models. An unknown key or value is an error."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 
 from gitmill.config.problems import explain, keys, not_toml, to_toml
 from gitmill.config.values import (
+    FORBIDDEN_LINES,
     Bytes,
     Digest,
     Dollars,
@@ -48,8 +49,8 @@ OWN_FOLDER = ".gitmill/"
 MAX_ATTEMPTS = 20
 MAX_RETURNS = 100
 MAX_APPROVALS = 10
-# What people look for here and what cannot be here: the policy is read at the tip of the target,
-# and a folder of one machine is not the project's.
+# Settings that people expect in the policy but that cannot be in it: the policy is read at the tip
+# of the target, and a folder of one machine does not belong to the project.
 _ELSEWHERE = {
     "land.target": "the target is set with `gitmill init --target BRANCH`",
     "worktree.root": "worktrees are placed with `git config gitmill.worktreeRoot /some/folder`",
@@ -65,22 +66,22 @@ def _key(default: Any, meaning: str, example: Any, **rules: Any) -> Any:
 
 
 class Land(_Model):
-    """How approved work comes onto the target."""
+    """How approved work lands on the target."""
 
-    auto: StrictBool = _key(True, "whether `run` lands what gets approved", False)
+    auto: StrictBool = _key(True, "whether `run` lands approved work", False)
 
 
 class Check(_Model):
     """A command that must exit 0; `NAME = "command"` is its short form."""
 
     command: Text = Field(
-        description='what must exit 0; `NAME = "command"` below `[checks]` is the short form',
+        description='command that must exit 0; short form: `NAME = "command"` below `[checks]`',
         examples=["python -m pytest -q"],
     )
-    timeout: Seconds = _key(600, "how long it may take", "10m")
+    timeout: Seconds = _key(600, "time limit of the check", "10m")
     inputs: tuple[Path, ...] = _key(
         (),
-        "files that decide its result, as in `.gitignore`; their change needs a person",
+        "files that decide its result, as in `.gitignore`; changing them needs a person's approval",
         ["tests/conftest.py"],
     )
 
@@ -91,19 +92,19 @@ class Check(_Model):
 
 
 class Worktree(_Model):
-    """How a worktree is made ready for an attempt."""
+    """How a worktree is prepared for an attempt."""
 
-    setup: tuple[Text, ...] = _key((), "commands that make a fresh worktree usable", ["npm ci"])
+    setup: tuple[Text, ...] = _key((), "commands that prepare a fresh worktree", ["npm ci"])
     lock: tuple[Text, ...] = _key(
         (), "files whose content decides whether the set-up runs again", ["requirements*.txt"]
     )
     keep: tuple[Text, ...] = _key(
-        (), "untracked paths that stay when a worktree is used again", [".venv"]
+        (), "untracked paths to keep when a worktree is used again", [".venv"]
     )
     ignore: tuple[Text, ...] = _key((), "files that never become part of a change", ["*.log"])
     env: Mapping[Variable, Value] = _key(
         {},
-        "variables that agents and checks see; `{worktree}` becomes its path",
+        "variables for agents and checks; `{worktree}` becomes the worktree's path",
         {"PYTHONPATH": "{worktree}/src"},
     )
 
@@ -113,28 +114,24 @@ class Worktree(_Model):
 
 
 class Sanity(_Model):
-    """Limits that every change is held to, whatever it is about."""
+    """Limits for every change."""
 
     max_files: StrictInt = _key(200, "files in one change", 200, ge=1)
     max_lines: StrictInt = _key(5000, "lines added and removed in one change", 5000, ge=1)
     max_file_size: Bytes = _key(2 * 10**6, "largest file that a change may add", "2MB")
     protected: tuple[Text, ...] = _key(
         (".github/", ".gitlab-ci.yml", "/hooks/", "/.githooks/", "/.husky/"),
-        "paths, as in `.gitignore`, whose change needs a person; `.gitmill/` is always one of them",
+        "paths, as in `.gitignore`, whose change needs approval; `.gitmill/` is always among them",
         [".github/", "infra/"],
     )
     forbidden_lines: tuple[Regex, ...] = _key(
-        (
-            r"\brm\s+-(?:rf|fr)\s+(?:--no-preserve-root\s+)?[/~][*]?(?:\s|$)",
-            r"\b(?:curl|wget)\b.*[|]\s*(?:sudo\s+)?(?:ba|da|z)?sh\b",
-            r"\bchmod\s+(?:-R\s+)?0?777\b",
-        ),
+        tuple(FORBIDDEN_LINES.values()),
         "regular expressions that no added line may match",
         [r"\beval\("],
     )
     allow_secrets: tuple[Digest, ...] = _key(
         (),
-        "digests, as findings name them, of values that look like secrets and are none",
+        "digests, from findings, of values that look like secrets but are not",
         ["1a2b3c4d5e6f7a8b"],
     )
 
@@ -142,9 +139,7 @@ class Sanity(_Model):
 class Limits(_Model):
     """Bounds that end every loop."""
 
-    returns: StrictInt = _key(
-        6, "how often an item may be sent back in all", 6, ge=1, le=MAX_RETURNS
-    )
+    returns: StrictInt = _key(6, "returns of one item in all", 6, ge=1, le=MAX_RETURNS)
     attempts: StrictInt = _key(
         3,
         "attempts at one stage in one round, unless the stage sets its own",
@@ -152,45 +147,45 @@ class Limits(_Model):
         ge=1,
         le=MAX_ATTEMPTS,
     )
-    aborts: StrictInt = _key(3, "landings of one item that may be broken off", 3, ge=1, le=100)
+    aborts: StrictInt = _key(3, "aborted landings of one item", 3, ge=1, le=100)
     wait: Seconds = _key(
         300,
-        "how long a `run` waits in all for agents that cool down, when nothing else is to do",
+        "time that a `run` waits in all for agents to cool down, if it has nothing else to do",
         "10m",
     )
     prompt: Bytes = _key(
-        400_000, "longest prompt; a diff that does not fit is cut, and the cut marked", "400KB"
+        400_000, "longest prompt; a diff that does not fit is cut, with the cut marked", "400KB"
     )
 
 
 class AttemptBudget(_Model):
-    """What one attempt may cost; it is ended in the middle."""
+    """The budget of one attempt; an attempt that exceeds it is stopped."""
 
     tokens: StrictInt | None = _key(None, "tokens of one attempt, in and out", 500_000, ge=1)
-    cost: Money | None = _key(None, "US dollars of one attempt, as its agent reports", 2.0)
-    time: Seconds | None = _key(None, "how long its agent may take, whatever the stage sets", "1h")
+    cost: Money | None = _key(None, "US dollars of one attempt, as reported by its agent", 2.0)
+    time: Seconds | None = _key(None, "time limit of its agent, whatever the stage sets", "1h")
 
 
 class ItemBudget(_Model):
-    """The budget of all attempts at one item; then it is blocked, and `retry` starts again."""
+    """The budget of all attempts at one item; if used up, the item is blocked until `retry`."""
 
     tokens: StrictInt | None = _key(None, "tokens of all attempts at an item", 2_000_000, ge=1)
     cost: Money | None = _key(None, "US dollars of all attempts at an item", 5.0)
-    attempts: StrictInt | None = _key(None, "attempts of agents at an item", 12, ge=1)
+    attempts: StrictInt | None = _key(None, "agents' attempts at an item", 12, ge=1)
     time: Seconds | None = _key(None, "time that all attempts at an item take", "4h")
 
 
 class DayBudget(_Model):
-    """What all attempts of one day (UTC) may cost, as this clone knows them; then `run` ends."""
+    """The budget of all attempts of one day (UTC) known to this clone; if used up, `run` ends."""
 
     tokens: StrictInt | None = _key(None, "tokens of all attempts of a day", 20_000_000, ge=1)
     cost: Money | None = _key(None, "US dollars of all attempts of a day", 50.0)
-    attempts: StrictInt | None = _key(None, "attempts of agents in a day", 200, ge=1)
+    attempts: StrictInt | None = _key(None, "agents' attempts in a day", 200, ge=1)
     time: Seconds | None = _key(None, "time that all attempts of a day take", "2d")
 
 
 class Budget(_Model):
-    """What work may cost. Without a budget nothing is bounded."""
+    """The budgets of work. Without a budget there is no bound."""
 
     attempt: AttemptBudget = AttemptBudget()
     item: ItemBudget = ItemBudget()
@@ -206,22 +201,22 @@ class AgentPolicy(_Model):
     permission: Permission | None = _key(
         None, "`read-only`, `workspace` or `full`, unless the stage sets it", "workspace"
     )
-    model: Text | None = _key(None, "model, as its own command line names it", "sonnet")
+    model: Text | None = _key(None, "model, as named on its own command line", "sonnet")
     options: tuple[Text, ...] = _key((), "more arguments for its command line", ["--verbose"])
 
     @property
     def line(self) -> str:
-        """Its command line in the policy, empty if it has none."""
+        """The agent's command line in the policy, empty if it has none."""
         return command_line(self.command, self.options)
 
 
 class Price(_Model):
-    """What a model costs, in US dollars per million tokens; it comes before gitmill's own list."""
+    """The price of a model in US dollars per million tokens; it overrides gitmill's own list."""
 
-    input: Dollars = Field(description="tokens read that were not cached", examples=[1.25])
-    output: Dollars = Field(description="tokens written", examples=[10.0])
+    input: Dollars = Field(description="price of uncached input tokens", examples=[1.25])
+    output: Dollars = Field(description="price of output tokens", examples=[10.0])
     cached: Dollars | None = _key(
-        None, "tokens read from the cache; as `input` if not given", 0.125
+        None, "price of input tokens from the cache; the default is `input`", 0.125
     )
 
 
@@ -230,51 +225,51 @@ class ModePolicy(_Model):
 
     roles: Mapping[Name, Names] = _key(
         {},
-        "which agent serves a role; of several the first that can go",
+        "agents of a role in order of preference; the first available one is used",
         {"builder": ["claude", "codex"]},
     )
     gates: Mapping[Name, When] = _key(
         {}, "when a person is asked: `never`, `always` or `high-risk`", {"approve": "always"}
     )
     approvals: Mapping[Name, Annotated[int, Field(ge=1, le=MAX_APPROVALS)]] = _key(
-        {}, "how many fresh sessions must pass a stage", {"review": 2}
+        {}, "number of fresh sessions that must pass a stage", {"review": 2}
     )
     distinct_from: Mapping[Name, Names] = _key(
         {},
-        "stages whose agents must not do a stage; `author` is who wrote the work",
+        "stages whose agents must not run a stage; `author` is the agent that wrote the work",
         {"review": ["author"]},
     )
 
 
 class Environment(_Model):
-    """What runs may see of the environment."""
+    """The environment variables that runs may see."""
 
     passed: tuple[Variable, ...] = _key(
         (),
-        "variables that runs may see although their name looks like a secret",
+        "variables that runs may see although their names look like secrets",
         ["PYPI_TOKEN"],
         alias="pass",
     )
 
 
 class Sandbox(_Model):
-    """What holds agents, scripts and checks within their worktree."""
+    """The sandbox that confines agents, scripts and checks to their worktree."""
 
     enforce: Enforce = _key(
         Enforce.AUTO,
-        "`required` refuses to run without one, `off` does without",
+        "`required` refuses to run without a sandbox, `off` runs without one",
         "required",
     )
     network: Network = _key(
         Network.ON,
-        "of scripts, checks and criteria: `on` or `off`; agents with a model always have one, "
-        "unless their stage has `network: off`",
+        "network of scripts, checks and criteria, `on` or `off`; agents with a model always have "
+        "one, unless their stage has `network: off`",
         "off",
     )
 
 
 class Policy(_Model):
-    """The whole policy. `checks` is None when the file has no such table."""
+    """The whole policy. `checks` is None if the file has no such table."""
 
     mode: Name = _key("offline", "mode that items run in", "offline")
     land: Land = Land()
@@ -291,16 +286,16 @@ class Policy(_Model):
 
     @property
     def protected_paths(self) -> tuple[str, ...]:
-        """Patterns of paths whose change needs a person, in the syntax of `.gitignore`.
+        """Patterns of paths whose change needs a person's approval, as in `.gitignore`.
 
-        gitmill's own folder is the last one, so that no `!pattern` before it takes it out.
+        gitmill's own folder is last, so that no `!pattern` can exclude it.
         """
         inputs = [path for check in (self.checks or {}).values() for path in check.inputs]
         return (*dict.fromkeys([*self.sanity.protected, *inputs]), OWN_FOLDER)
 
     @property
     def commands(self) -> dict[str, str]:
-        """Every command that the policy names, by its key: a machine has to trust each of them."""
+        """Every command of the policy by its key; each must be trusted on this machine."""
         checks, agents = self.checks or {}, self.agents
         return (
             {f"checks.{name}": check.command for name, check in checks.items()}
@@ -312,7 +307,7 @@ class Policy(_Model):
 def parse_policy(text: str, *, source: str = POLICY_FILE) -> Policy:
     """Read a policy.
 
-    Raises `BadConfigError` naming file, line, key and what was expected, for all that is wrong.
+    Raises `BadConfigError` with file, line, key and expected value of every problem.
     """
     try:
         return Policy.model_validate(tomllib.loads(text))
@@ -324,7 +319,7 @@ def parse_policy(text: str, *, source: str = POLICY_FILE) -> Policy:
 
 
 def settings_table() -> str:
-    """Return the Markdown table of all keys, which the page of the settings has to show."""
+    """Return the Markdown table of all keys, as the settings page must show it."""
     rows = ["| key | default | example | meaning |", "|---|---|---|---|"]
     for key, field in keys(Policy):
         example = f"`{to_toml((field.examples or [''])[0])}`"

@@ -1,4 +1,4 @@
-"""The problems of a TOML file that people write: line, key and what was expected."""
+"""The problems of a TOML file that people write, with line, key and expected value."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _SHOWN = 60
 
 
 def nearest(word: str, known: Sequence[str]) -> str | None:
-    """Return the probable intention, for a hint."""
+    """Return the known word that the user probably meant, for a hint."""
     return next(iter(get_close_matches(word, known, 1)), None)
 
 
 def expectation(problem: ErrorDetails) -> str:
-    """Return what a validation error expected, and what it found instead."""
+    """Return the expected and the actual value of a validation error."""
     context, kind = problem.get("ctx", {}), problem["type"]
     if kind == "value_error":
         what = str(context["error"])
@@ -41,22 +41,22 @@ def expectation(problem: ErrorDetails) -> str:
     elif kind == "less_than_equal":
         what = f"at most {context['le']}"
     elif kind == "too_short":
-        what = "a list with something in it"
+        what = "a list that is not empty"
     else:
         what = _EXPECTED.get(kind.split("_")[0], problem["msg"])
-    found = json.dumps(problem["input"], default=str, ensure_ascii=False)
-    return f"{what}, not {found if len(found) <= _SHOWN else found[: _SHOWN - 3] + '...'}"
+    actual = json.dumps(problem["input"], default=str, ensure_ascii=False)
+    return f"{what}, not {actual if len(actual) <= _SHOWN else actual[: _SHOWN - 3] + '...'}"
 
 
 def not_toml(text: str, source: str, problem: str) -> BadConfigError:
-    """Build the error for text that the TOML parser refused with this message."""
+    """Return the error for a text that the TOML parser refused with this message."""
     at = re.search(r" \(at line (\d+), column \d+\)$", problem)
     line = int(at[1]) if at else max(1, len(text.splitlines()))
     what = problem[: at.start()] if at else problem.removesuffix(" (at end of document)")
     return BadConfigError(
         f"{source}:{line}: this is not TOML: {what[:1].lower()}{what[1:]}",
         evidence=_quote(text, line),
-        hints=['a line reads `key = "text"`, `key = 3` or `[table]`'],
+        hints=['write lines such as `key = "text"`, `key = 3` or `[table]`'],
     )
 
 
@@ -68,23 +68,23 @@ def explain(
     *,
     elsewhere: Mapping[str, str],
 ) -> BadConfigError:
-    """Build the error that names the first problem and shows the others below it.
+    """Return the error that states the first problem and lists the others below it.
 
-    `elsewhere` has the hint for a key that people may look for here and that is set otherwise.
+    `elsewhere` has the hints for keys that people expect in this file but that are set elsewhere.
     """
-    found = []
+    entries = []
     for problem in problems:
         path = tuple(str(part) for part in problem["loc"] if not isinstance(part, int))
         path = path[:-1] if path[-1:] == ("[key]",) else path
-        what, hint = _say(schema, path, problem)
-        found.append((_line_of(text, path), what, elsewhere.get(".".join(path), hint)))
-    found.sort(key=lambda entry: entry[0])
-    line, what, _ = found[0]
-    others = [f"{source}:{number}: {other}" for number, other, _ in found[1:]]
+        what, hint = _explain_key(schema, path, problem)
+        entries.append((_line_of(text, path), what, elsewhere.get(".".join(path), hint)))
+    entries.sort(key=lambda entry: entry[0])
+    line, what, _ = entries[0]
+    others = [f"{source}:{number}: {other}" for number, other, _ in entries[1:]]
     return BadConfigError(
         f"{source}:{line}: {what}",
         evidence=[*_quote(text, line), *others],
-        hints=list(dict.fromkeys(hint for _, _, hint in found)),
+        hints=list(dict.fromkeys(hint for _, _, hint in entries)),
     )
 
 
@@ -93,36 +93,37 @@ def _quote(text: str, line: int) -> list[str]:
     return [f"{line} | {lines[line - 1].rstrip()}"] if line <= len(lines) else []
 
 
-def _say(schema: type[BaseModel], path: tuple[str, ...], problem: ErrorDetails) -> tuple[str, str]:
+def _explain_key(
+    schema: type[BaseModel], path: tuple[str, ...], problem: ErrorDetails
+) -> tuple[str, str]:
     """Return the problem of a key, and a hint."""
     key, known = ".".join(path), dict(keys(schema))
     if problem["type"] == "extra_forbidden":
         return f"there is no key {key}", _meant(schema, path, list(known))
-    fits = [known[name] for name in known if _same(name.split("."), path)]
-    shown, leaf = (
-        (fits, path[-1:])
-        if fits
-        else ([known[name] for name in known if _same(name.split("."), path[:-1])], path[-2:-1])
-    )
+    fields, leaf = [known[name] for name in known if _same(name.split("."), path)], path[-1:]
+    if not fields:  # the problem is inside the value of a key
+        fields = [known[name] for name in known if _same(name.split("."), path[:-1])]
+        leaf = path[-2:-1]
     hint = "see the keys with `gitmill config list`"
-    if shown and shown[0].examples:
-        hint = f"for example `{leaf[0]} = {to_toml(shown[0].examples[0])}`"
+    if fields and fields[0].examples:
+        hint = f"for example `{leaf[0]} = {to_toml(fields[0].examples[0])}`"
     if problem["type"] == "missing":
         return f"the key {key} is missing", hint
     return f"{key} must be {expectation(problem)}", hint
 
 
 def _meant(schema: type[BaseModel], path: tuple[str, ...], known: Sequence[str]) -> str:
-    beside = [name.split(".") for name in known]
-    here = [name[len(path) - 1] for name in beside if _same(name[: len(path) - 1], path[:-1])]
+    """Return the hint for an unknown key: the key that was probably meant, else its siblings."""
+    names = [name.split(".") for name in known]
+    siblings = [name[len(path) - 1] for name in names if _same(name[: len(path) - 1], path[:-1])]
     if len(path) == 1:
-        here = [field.alias or name for name, field in schema.model_fields.items()]
+        siblings = [field.alias or name for name, field in schema.model_fields.items()]
     elsewhere = [name for name in known if name.split(".")[-1] == path[-1]]
-    close = nearest(path[-1], here)
+    close = nearest(path[-1], siblings)
     if elsewhere or close:
         meant = elsewhere[0] if elsewhere else ".".join([*path[:-1], close or ""])
         return f"did you mean `{meant}`?"
-    return f"known here: {', '.join(dict.fromkeys(here))}"
+    return f"known keys: {', '.join(dict.fromkeys(siblings))}"
 
 
 def _same(pattern: Sequence[str], path: Sequence[str]) -> bool:
@@ -132,17 +133,17 @@ def _same(pattern: Sequence[str], path: Sequence[str]) -> bool:
 
 
 def _line_of(text: str, path: tuple[str, ...]) -> int:
-    """Return the line (from 1) of a key, that of the table around it when it has none."""
+    """Return the line (from 1) of a key, or of its table if the key has none."""
     best, length = 1, 0
     table: tuple[str, ...] = ()
     for number, line in enumerate(text.split("\n"), 1):
         head = line.strip()
         if head.startswith("["):
-            here = table = _key_path(head) or table
+            key = table = _key_path(head) or table
         else:
-            here = (*table, *_key_path(head.partition("=")[0] + "= 0"))
-        if length < len(here) and here == path[: len(here)]:
-            best, length = number, len(here)
+            key = (*table, *_key_path(head.partition("=")[0] + "= 0"))
+        if length < len(key) and key == path[: len(key)]:
+            best, length = number, len(key)
     return best
 
 
@@ -160,7 +161,7 @@ def _key_path(line: str) -> tuple[str, ...]:
 
 
 def keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Every key of a schema in order; NAME is a name that the project chooses."""
+    """Yield every key of a schema in order; NAME stands for a name that the project chooses."""
     for name, field in model.model_fields.items():
         key = prefix + (field.alias or name)
         inner, chosen = _inner(field.annotation)
@@ -171,7 +172,7 @@ def keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldI
 
 
 def _inner(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
-    """Return the model inside of an annotation, and whether a mapping of names leads to it."""
+    """Return the model inside an annotation, and whether it is the value of a mapping by name."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation, False
     parts = [_inner(part)[0] for part in get_args(annotation)]
@@ -179,7 +180,7 @@ def _inner(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
 
 
 def to_toml(value: object) -> str:
-    """Write a value in the way that a person would type it."""
+    """Return a value as TOML, as a person would type it."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key} = {to_toml(part)}" for key, part in value.items()) + "}"
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""Values as people write them: durations, sizes, names, patterns; errors name what is expected."""
+"""Values as people write them: durations, sizes, names, patterns; errors state what is expected."""
 
 from __future__ import annotations
 
@@ -15,8 +15,16 @@ _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _SIZES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
+# The lines that no change may add by default: a label for findings, and the pattern.
+FORBIDDEN_LINES = {
+    "rm -rf": r"\brm\s+-(?:rf|fr)\s+(?:--no-preserve-root\s+)?[/~][*]?(?:\s|$)",
+    "curl | sh": r"\b(?:curl|wget)\b.*[|]\s*(?:sudo\s+)?(?:ba|da|z)?sh\b",
+    "chmod 777": r"\bchmod\s+(?:-R\s+)?0?777\b",
+}
+
+
 class Permission(StrEnum):
-    """What an agent may do to the files it is given."""
+    """An agent's permission for the files of its worktree."""
 
     READ_ONLY = "read-only"
     WORKSPACE = "workspace"
@@ -32,7 +40,7 @@ class When(StrEnum):
 
 
 class Enforce(StrEnum):
-    """Whether what agents and their code run is held in a sandbox."""
+    """Whether agents and their code run in a sandbox."""
 
     AUTO = "auto"
     REQUIRED = "required"
@@ -40,21 +48,21 @@ class Enforce(StrEnum):
 
 
 class Network(StrEnum):
-    """Whether a run has a network; its own loopback is always there."""
+    """Whether a run has a network; it always has its own loopback."""
 
     ON = "on"
     OFF = "off"
 
 
 def command_line(command: Sequence[str], options: Sequence[str]) -> str:
-    """Return an agent's command line of the policy in the form that people trust."""
+    """Return an agent's command line from the policy, in the form that trust is recorded for."""
     return shlex.join([*command, *options])
 
 
 def parse_duration(value: object) -> int:
-    """Return the seconds that `90s`, `20m`, `1h30m` or `2d` mean.
+    """Return the seconds of a duration such as `90s`, `20m`, `1h30m` or `2d`.
 
-    Raises `ValueError` whose message says what was expected.
+    Raises `ValueError` with the expectation as its message.
     """
     match = re.fullmatch(
         r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?", str(value), re.ASCII
@@ -67,7 +75,7 @@ def parse_duration(value: object) -> int:
 
 
 def format_duration(seconds: int) -> str:
-    """Write seconds in the way that `parse_duration` reads them."""
+    """Return seconds as a duration that `parse_duration` reads."""
     parts = []
     for unit, size in _UNITS.items():
         count, seconds = divmod(seconds, size)
@@ -76,9 +84,9 @@ def format_duration(seconds: int) -> str:
 
 
 def parse_size(value: object) -> int:
-    """Return the bytes that `500KB`, `2MB` or `1GiB` mean.
+    """Return the bytes of a size such as `500KB`, `2MB` or `1GiB`.
 
-    Raises `ValueError` whose message says what was expected.
+    Raises `ValueError` with the expectation as its message.
     """
     match = re.fullmatch(r"([0-9]{1,12})([KMG]?i?B)", str(value), re.IGNORECASE)
     size = int(match[1]) * _SIZES.get(match[2].upper(), 0) if match else 0
@@ -88,7 +96,7 @@ def parse_size(value: object) -> int:
 
 
 def format_size(size: int) -> str:
-    """Write a size in the way that `parse_size` reads it."""
+    """Return a number of bytes as a size that `parse_size` reads."""
     unit = next(unit for unit in ("GB", "MB", "KB", "B") if size % _SIZES[unit] == 0)
     return f"{size // _SIZES[unit]}{unit}"
 
@@ -120,15 +128,15 @@ def _regex(value: str) -> str | None:
 
 
 def _placeholders(value: str) -> str | None:
-    # `${word}` is the shell's, and braces around anything but one word are JSON and the like.
+    # `${word}` belongs to the shell; braces around more than one word are JSON or the like.
     unknown = set(re.findall(r"(?<!\$)\{([a-z_]+)\}", value)) - {"worktree"}
-    return "a text with no other placeholder than {worktree}" if unknown else None
+    return "a text without placeholders other than {worktree}" if unknown else None
 
 
 def parse_money(value: object) -> float:
     """Return an amount of US dollars.
 
-    Raises `ValueError` whose message says what was expected.
+    Raises `ValueError` with the expectation as its message.
     """
     number = value if isinstance(value, int | float) and not isinstance(value, bool) else 0
     if not 0 < number < 10**9:
@@ -139,7 +147,7 @@ def parse_money(value: object) -> float:
 Money = Annotated[float, BeforeValidator(parse_money)]
 Seconds = Annotated[int, BeforeValidator(parse_duration)]
 Bytes = Annotated[int, BeforeValidator(parse_size)]
-Text = Annotated[str, _matches(r"(?s)(?=.*\S)[^\x00]+", "a text with something in it")]
+Text = Annotated[str, _matches(r"(?s)(?=.*\S)[^\x00]+", "a text that is not empty")]
 Path = Annotated[
     str, _matches(r"(?s)(?=.*\S)[^!\x00][^\x00]*", "a path as in `.gitignore`, without `!`")
 ]
@@ -158,6 +166,6 @@ Names = Annotated[
 Variable = Annotated[
     str, _matches(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")
 ]
-Digest = Annotated[str, _matches(r"[0-9a-f]{16}", "16 digits such as a finding names")]
+Digest = Annotated[str, _matches(r"[0-9a-f]{16}", "the 16 hexadecimal digits from a finding")]
 Regex = Annotated[str, _checked(_regex)]
 Value = Annotated[str, _checked(_placeholders)]

@@ -34,7 +34,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """Counts by status, open items in the order of attention, and what landed last."""
+    """Counts by status, open items by urgency, and the items that landed last."""
 
     counts: Mapping[Status, int]
     landed_on: Mapping[str, int]  # by day in UTC, such as 2026-01-31
@@ -44,21 +44,21 @@ class Board:
     queue_paused: str
 
     def landed_today(self, now: datetime) -> int:
-        """Return how many landed on the day of `now`."""
+        """Return the number of items that landed on the day of `now`."""
         return self.landed_on.get(_day(now), 0)
 
 
 def build_board(items: Mapping[str, Item], *, paused: str = "", queue_paused: str = "") -> Board:
     """Return the board; `paused` and `queue_paused` are reasons, empty if not paused."""
-    from gitmill.core.queue import order  # noqa: PLC0415  (a kept board needs no items)
+    from gitmill.core.queue import order  # noqa: PLC0415  (a stored board needs no items)
 
-    line = {item.id: place for place, item in enumerate(order(items), 1)}
+    positions = {item.id: position for position, item in enumerate(order(items), 1)}
     rows = sorted(
-        (_row(item, line) for item in items.values() if item.status in SHOWN),
-        key=lambda row: (SHOWN.index(row.status), line.get(row.id, 0), row.since, row.id),
+        (_row(item, positions) for item in items.values() if item.status in SHOWN),
+        key=lambda row: (SHOWN.index(row.status), positions.get(row.id, 0), row.since, row.id),
     )
     landed = sorted(
-        (_row(item, line) for item in items.values() if item.status is Status.LANDED),
+        (_row(item, positions) for item in items.values() if item.status is Status.LANDED),
         key=lambda row: (row.since, row.id),
         reverse=True,
     )
@@ -76,45 +76,45 @@ def _day(time: datetime) -> str:
     return f"{time.astimezone(UTC):%Y-%m-%d}"
 
 
-def _row(item: Item, line: Mapping[str, int]) -> Row:
+def _row(item: Item, positions: Mapping[str, int]) -> Row:
     who = item.lease.who if item.lease else ""
     if item.status is Status.WAITING:
         who = "for you"
     if item.status is Status.QUEUED:
-        who = "next" if line.get(item.id) == 1 else f"number {line.get(item.id)}"
+        who = "next" if positions.get(item.id) == 1 else f"number {positions.get(item.id)}"
     return Row(item.status, item.id, item.stage, item.title, who, item.since, item.reason)
 
 
 def to_json(board: Board) -> dict[str, Any]:
-    """Return the board as JSON that `from_json` reads back."""
-    told = asdict(board)
-    for row in (*told["rows"], *told["landed"]):
+    """Return the board as JSON for `from_json` to read."""
+    values = asdict(board)
+    for row in (*values["rows"], *values["landed"]):
         row["since"] = row["since"].isoformat()
-    return told
+    return values
 
 
-def from_json(told: Mapping[str, Any]) -> Board:
+def from_json(values: Mapping[str, Any]) -> Board:
     """Read a board that `to_json` wrote. Raises `KeyError`, `TypeError` or `ValueError`."""
 
     def rows(name: str) -> tuple[Row, ...]:
         return tuple(
             Row(**row | {"status": Status(row["status"]),
                          "since": datetime.fromisoformat(row["since"])})
-            for row in told[name]
+            for row in values[name]
         )  # fmt: skip
 
     return Board(
-        counts={Status(name): count for name, count in told["counts"].items()},
-        landed_on=dict(told["landed_on"]),
+        counts={Status(name): count for name, count in values["counts"].items()},
+        landed_on=dict(values["landed_on"]),
         rows=rows("rows"),
         landed=rows("landed"),
-        paused=str(told["paused"]),
-        queue_paused=str(told["queue_paused"]),
+        paused=str(values["paused"]),
+        queue_paused=str(values["queue_paused"]),
     )
 
 
 def age(since: datetime, now: datetime) -> str:
-    """Return a short span of time: 48s, 6m, 2h, 3d."""
+    """Return the time since then in short form: 48s, 6m, 2h, 3d."""
     seconds = max(0, int((now - since).total_seconds()))
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= size:
@@ -123,7 +123,7 @@ def age(since: datetime, now: datetime) -> str:
 
 
 def markdown(board: Board) -> str:
-    """Draw the board for people who browse the branch."""
+    """Return the board as Markdown, for people who browse the branch."""
     counts = " · ".join(f"{board.counts[s]} {s.value}" for s in Status if board.counts.get(s))
     lines = ["# gitmill board", "", counts or "nothing yet", ""]
     if board.paused:

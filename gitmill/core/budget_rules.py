@@ -1,6 +1,6 @@
 """Budgets: the tokens, money, attempts and time that work may cost, and has cost.
 
-An agent that does not say what it cost has not cost nothing: such attempts are counted, and said.
+An agent that reports no cost is not free of charge: such attempts are counted and shown.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from gitmill.config.values import format_duration
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """A budget; None is no bound. `cost` in US dollars, `seconds` of wall time."""
+    """A budget: None is no bound, `cost` is in US dollars, `seconds` are wall time."""
 
     tokens: int | None = None
     cost: float | None = None
@@ -27,7 +27,7 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
-    """What attempts cost; the money of `unpriced`, the tokens of `untold` ones are not known."""
+    """The cost of attempts: `unpriced` ones reported no money, `untold` ones no tokens."""
 
     tokens: int = 0
     cost: float = 0.0
@@ -41,7 +41,7 @@ class Spent:
             tokens=self.tokens + other.tokens,
             cost=round(self.cost + other.cost, 9),
             attempts=self.attempts + other.attempts,
-            # As run logs have them, so that the order of adding up makes no difference.
+            # Rounded as in run logs, so that the order of addition makes no difference.
             seconds=round(self.seconds + other.seconds, 2),
             unpriced=self.unpriced + other.unpriced,
             untold=self.untold + other.untold,
@@ -52,9 +52,9 @@ NOTHING = Spent()
 
 
 def spent_in(value: Mapping[str, Any]) -> Spent:
-    """Return what one attempt spent, from the run log's `agent`, `usage`, `cost`, `seconds`.
+    """Return the cost of one attempt, from the run log's `agent`, `usage`, `cost`, `seconds`.
 
-    Nothing for a decision of a person.
+    A person's decision costs nothing.
     """
     if not value.get("agent"):
         return NOTHING
@@ -74,8 +74,8 @@ def tokens_of(usage: object) -> int | None:
     """Return the tokens of a `usage`, input plus output; None if it has neither."""
     known = usage if isinstance(usage, Mapping) else {}
     counts = [_number(known.get(key)) for key in ("input", "output")]
-    told = [int(count) for count in counts if count is not None]
-    return sum(told) if told else None
+    reported = [int(count) for count in counts if count is not None]
+    return sum(reported) if reported else None
 
 
 def _number(value: object) -> float | None:
@@ -84,29 +84,28 @@ def _number(value: object) -> float | None:
 
 
 def budget_exhausted(spent: Spent, bounds: Bounds) -> str:
-    """Return the bound of a budget that is used up, so that no attempt may start; else empty."""
-    return _told(spent, bounds, lambda used, bound: used >= bound)
+    """Return the used-up bounds of a budget, which let no attempt start; empty if none."""
+    return _bounds_met(spent, bounds, lambda used, bound: used >= bound)
 
 
 def exceeded(spent: Spent, bounds: Bounds) -> str:
-    """Return the bound of a budget that the running attempt exceeds; empty if none."""
-    return _told(spent, bounds, lambda used, bound: used > bound)
+    """Return the bounds of a budget that the running attempt exceeds; empty if none."""
+    return _bounds_met(spent, bounds, lambda used, bound: used > bound)
 
 
-def _told(spent: Spent, bounds: Bounds, over: Any) -> str:
-    return "; ".join(text for used, bound, text in _parts(spent, bounds) if over(used, bound))
+def _bounds_met(spent: Spent, bounds: Bounds, is_met: Any) -> str:
+    return "; ".join(text for used, bound, text in _parts(spent, bounds) if is_met(used, bound))
 
 
-def against(spent: Spent, bounds: Bounds) -> str:
-    """Return what of a budget has been spent, for people."""
+def format_spent(spent: Spent, bounds: Bounds) -> str:
+    """Return the spent part of each bound of a budget, for people."""
     return ", ".join(text for _, _, text in _parts(spent, bounds))
 
 
 def _parts(spent: Spent, bounds: Bounds) -> list[tuple[float, float, str]]:
     parts: list[tuple[float, float, str]] = []
     if bounds.tokens is not None:
-        more = _unknown(spent.untold)
-        text = f"{spent.tokens:,} of {bounds.tokens:,} tokens{more}"
+        text = f"{spent.tokens:,} of {bounds.tokens:,} tokens{_unknown(spent.untold)}"
         parts.append((spent.tokens, bounds.tokens, text))
     if bounds.cost is not None:
         text = f"${spent.cost:.2f} of ${bounds.cost:.2f}{_unknown(spent.unpriced)}"
@@ -129,25 +128,25 @@ def _unknown(count: int) -> str:
 class Allowance:
     """The budget of one attempt: its own, and the rest of its item's and of the day's.
 
-    `parts` has the name, the bounds and what had been spent before for each of them.
+    `parts` has the name, the bounds and the earlier spending of each of them.
     """
 
     parts: tuple[tuple[str, Bounds, Spent], ...] = ()
 
-    def over(self, *, tokens: int | None, cost: float | None) -> str:
-        """Return why an attempt that has cost so much has to stop; empty when it need not."""
-        here = Spent(tokens=tokens or 0, cost=cost or 0.0)
+    def reason_to_stop(self, *, tokens: int | None, cost: float | None) -> str:
+        """Return why an attempt with this cost must stop; empty if it can continue."""
+        own = Spent(tokens=tokens or 0, cost=cost or 0.0)
         for name, bounds, before in self.parts:
-            if why := exceeded(before + here, Bounds(tokens=bounds.tokens, cost=bounds.cost)):
+            if why := exceeded(before + own, Bounds(tokens=bounds.tokens, cost=bounds.cost)):
                 return f"the budget of the {name}: {why}"
         return ""
 
     @property
     def seconds(self) -> float | None:
-        """How long the attempt may take, at least a second; None without a bound."""
-        left = [
+        """The time limit of the attempt, at least a second; None without a bound."""
+        remaining = [
             bounds.seconds - before.seconds
             for _, bounds, before in self.parts
             if bounds.seconds is not None
         ]
-        return max(1.0, min(left)) if left else None
+        return max(1.0, min(remaining)) if remaining else None

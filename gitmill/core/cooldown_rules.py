@@ -1,4 +1,4 @@
-"""When an agent may be asked again after an outage or a limit of its service."""
+"""When an agent may be used again after an outage or a limit of its service."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
 UNAUTHORISED = "unauthorised"
-FIRST, LONGEST = 30.0, 1800.0  # seconds of the first wait without a reset time, and of any such
+FIRST, LONGEST = 30.0, 1800.0  # seconds of the first and longest wait without a reset time
 SIGNED_OUT = 3600.0  # seconds, unless a person signs in before
-BELIEVED = 7 * 86400.0  # a reset time further away than this is not believed
-FORGOTTEN = 86400.0  # seconds after which an outage does not count as one of a row any more
+BELIEVED = 7 * 86400.0  # seconds; a reset time further away is cut to this
+FORGOTTEN = 86400.0  # seconds after a cool-down; a later outage starts a new streak
 
 
 @dataclass(frozen=True, slots=True)
 class Cooling:
-    """Why an agent is not asked, and until when.
+    """The cool-down of an agent: its reason and its end.
 
-    `kind` is how its last attempt ended, `streak` the number of outages in a row. `login` is a
-    digest of its credentials: a change shows that it was signed in again.
+    `kind` is the exit of its last attempt, `streak` the number of outages in a row. `login` is a
+    digest of its credentials: a change shows that a person signed in again.
     """
 
     agent: str
@@ -31,18 +31,18 @@ class Cooling:
     login: str = ""
 
     def is_over(self, now: datetime, login: str) -> bool:
-        """Whether it may be asked again; also when the clock was set back."""
+        """Whether the agent may be used again; also true when the clock was set back."""
         if self.kind == UNAUTHORISED and login != self.login:
             return True
         return not self.since <= now < self.until
 
-    def told(self, now: datetime) -> str:
-        """Return how its last attempt ended, when the cool-down ends, and its own message."""
-        said = f": {self.why}" if self.why else ""
-        return f"{self.kind}, until {clock(self.until, now)}{said}"
+    def describe(self, now: datetime) -> str:
+        """Return the exit of its last attempt, the end of the cool-down and the agent's message."""
+        message = f": {self.why}" if self.why else ""
+        return f"{self.kind}, until {clock(self.until, now)}{message}"
 
 
-def cooled(
+def next_cooling(
     before: Cooling | None,
     *,
     agent: str,
@@ -53,11 +53,11 @@ def cooled(
     jitter: float,
     login: str = "",
 ) -> Cooling:
-    """Return how an agent cools down after an outage; `jitter` is random, from 0 to 1.
+    """Return the cool-down of an agent after an outage; `jitter` is random, from 0 to 1.
 
-    The reset time that its service gave is believed once; when the next attempt fails as well, the
-    wait is at least the one that doubles each time. Attempts that ran side by side and met the same
-    outage count as one.
+    The first outage waits until the reset time that the service gave, if any. If the next attempt
+    fails as well, the wait is at least the default one, which doubles each time. Parallel attempts
+    that met the same outage count as one.
     """
     same = before is not None and before.since <= now < before.until and before.kind == kind
     recent = before is not None and now < before.until + timedelta(seconds=FORGOTTEN)
@@ -66,8 +66,8 @@ def cooled(
     if kind == UNAUTHORISED:
         wait = SIGNED_OUT
     elif retry_after is not None:
-        told = min(max(retry_after, 1.0), BELIEVED)
-        wait = told if streak == 1 else max(told, wait)
+        given = min(max(retry_after, 1.0), BELIEVED)
+        wait = given if streak == 1 else max(given, wait)
     until = now + timedelta(seconds=wait)
     if same and before is not None:
         until = max(until, before.until)
@@ -76,27 +76,27 @@ def cooled(
 
 def render(agents: Mapping[str, Cooling]) -> str:
     """Return the text that `parse` reads."""
-    told = {name: asdict(one) for name, one in sorted(agents.items())}
-    for one in told.values():
-        one |= {key: one[key].astimezone(UTC).isoformat() for key in ("since", "until")}
-    return json.dumps({"agents": told}, indent=1) + "\n"
+    entries = {name: asdict(cooling) for name, cooling in sorted(agents.items())}
+    for entry in entries.values():
+        entry |= {key: entry[key].astimezone(UTC).isoformat() for key in ("since", "until")}
+    return json.dumps({"agents": entries}, indent=1) + "\n"
 
 
 def parse(text: str) -> dict[str, Cooling]:
-    """Read what `render` wrote; nothing from a text that is something else."""
+    """Read the text that `render` wrote; any other text gives no cool-downs."""
+    times = ("since", "until")
     try:
-        found = json.loads(text)["agents"]
         return {
-            name: Cooling(**one | {
-                key: datetime.fromisoformat(one[key]).astimezone(UTC) for key in ("since", "until")
+            name: Cooling(**entry | {
+                key: datetime.fromisoformat(entry[key]).astimezone(UTC) for key in times
             })
-            for name, one in found.items()
+            for name, entry in json.loads(text)["agents"].items()
         }  # fmt: skip
     except (ValueError, TypeError, KeyError, AttributeError):
         return {}
 
 
 def clock(time: datetime, now: datetime) -> str:
-    """Return a time as a screen has it: the day only when it is another one."""
+    """Return a time for screens, with the date only if it is not today."""
     time, now = time.astimezone(UTC), now.astimezone(UTC)
     return f"{time:%H:%M} UTC" if time.date() == now.date() else f"{time:%Y-%m-%d %H:%M} UTC"

@@ -14,7 +14,7 @@ def check_after(items: Mapping[str, Item], item_id: str, after: Iterable[str]) -
     for other in after:
         if other not in items:
             raise BadDependencyError(
-                f"{item_id} is to come after {other}, and there is no such item",
+                f"{item_id} cannot come after {other}: there is no such item",
                 hints=["see all with `gitmill task list`"],
             )
         path = _path(items, other, item_id)
@@ -27,7 +27,7 @@ def check_after(items: Mapping[str, Item], item_id: str, after: Iterable[str]) -
 
 
 def _path(items: Mapping[str, Item], start: str, wanted: str) -> list[str]:
-    """Return a chain of dependencies from `start` to `wanted`, empty when there is none."""
+    """Return a chain of dependencies from `start` to `wanted`, empty if there is none."""
     chains: list[list[str]] = [[start]]
     seen = {start}
     while chains:
@@ -43,10 +43,10 @@ def _path(items: Mapping[str, Item], start: str, wanted: str) -> list[str]:
 
 
 def unmet(items: Mapping[str, Item], item: Item) -> Sequence[str]:
-    """Return the dependencies that are not met yet; an unknown one never is."""
+    """Return the unmet dependencies; an unknown one is never met."""
     return [o for o in item.after if o not in items or items[o].status not in MET]
 
 
 def never_met(items: Mapping[str, Item], item: Item) -> Sequence[str]:
-    """Return the cancelled dependencies, for which the item would wait forever."""
+    """Return the cancelled dependencies; the item would wait for them forever."""
     return [o for o in item.after if o in items and items[o].status is Status.CANCELLED]

@@ -1,7 +1,7 @@
 """Markdown with front matter, preserved to the byte: setting a field changes only its own lines.
 
 gitmill writes each field as `key: <JSON value>` on one line, which every YAML reader understands.
-People may write any YAML; a field keeps its text until that field is set.
+People can write any YAML; a field keeps its text until it is set.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(name)
 
 
-# Python's JSON takes NaN and Infinity for numbers; to YAML both are text.
+# Python's JSON decoder reads NaN and Infinity as numbers; in YAML both are text.
 _JSON = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def to_json(value: Any) -> str:
-    """Return JSON on one line that is YAML too: non-ASCII kept, whatever breaks a line escaped."""
+    """Return JSON on one line that is also YAML: keep non-ASCII, escape line breaks."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    if "e-" in text or "e+" in text:  # 1e-05: a text for YAML 1.1, which wants a point in numbers
+    if "e-" in text or "e+" in text:  # YAML 1.1 reads 1e-05 as text: it requires a point
         text = _EXPONENT.sub(lambda m: f"{m[1]}.0{m[2]}" if m[1] else m[0], text)
     return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
@@ -61,7 +61,7 @@ def _lines(text: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """The lines of one top-level key: `start` (from 0) up to `end`, and what follows its colon."""
+    """The lines of one top-level key, `start` (from 0) up to `end`; `rest` follows its colon."""
 
     key: str
     start: int
@@ -71,14 +71,14 @@ class Field:
 
 @dataclass(frozen=True)
 class Document:
-    """A parsed document. Parsing never fails; reading a field that is malformed does."""
+    """A parsed document. Parsing never fails; reading a malformed field does."""
 
     text: str
     path: str = ""
 
     @classmethod
     def from_bytes(cls, data: bytes, path: str = "") -> Document:
-        """Parse a file's bytes; those that are not UTF-8 survive the round trip."""
+        """Parse the bytes of a file; invalid UTF-8 survives the round trip."""
         return cls(data.decode("utf-8", "surrogateescape"), path)
 
     @classmethod
@@ -88,7 +88,7 @@ class Document:
         return cls("---\n" + "".join(lines) + "---\n" + body, path)
 
     def to_bytes(self) -> bytes:
-        """Return the file's bytes, equal to those that were parsed when nothing was set."""
+        """Return the bytes of the file, equal to the parsed ones if no field was set."""
         return self.text.encode("utf-8", "surrogateescape")
 
     @cached_property
@@ -110,18 +110,18 @@ class Document:
 
     @property
     def body(self) -> str:
-        """All after the front matter."""
+        """The text after the front matter."""
         return "".join(self._all[self._close + 1 :]) if self._close else self.text
 
     @cached_property
     def fields(self) -> dict[str, Field]:
         """The top-level keys in order. Raises `BadDocumentError` on a duplicate key."""
-        found: dict[str, Field] = {}
+        fields: dict[str, Field] = {}
         for field in self._scan():
-            if field.key in found:
+            if field.key in fields:
                 raise self.error(field.start, f"duplicate key {field.key}")
-            found[field.key] = field
-        return found
+            fields[field.key] = field
+        return fields
 
     def _scan(self) -> Iterator[Field]:
         field: Field | None = None
@@ -132,7 +132,7 @@ class Document:
                     yield field
                 field = Field(_unquoted(match[1]), number, number + 1, line[match.end() :].strip())
             elif not line.strip() or line.startswith("#"):
-                continue  # belongs to no field, so that it stays where it is
+                continue  # belongs to no field, so setting one does not move it
             elif field and line[0] in " \t-]}":
                 field = replace(field, end=number + 1)
             else:
@@ -148,12 +148,12 @@ class Document:
         )
 
     def line_of(self, key: str) -> int:
-        """Return the line (from 0) of a key, the fence's when it is missing."""
+        """Return the line (from 0) of a key, or of the opening fence if the key is missing."""
         field = self.fields.get(key)
         return field.start if field else 0
 
     def value(self, key: str, default: Any = None) -> Any:
-        """Return the value of a field as YAML reads it, `default` when it is missing."""
+        """Return the value of a field as YAML reads it, `default` if the field is missing."""
         field = self.fields.get(key)
         if field is None:
             return default
@@ -165,7 +165,7 @@ class Document:
         return self._yaml(field, typed=True)
 
     def text_value(self, key: str, default: Any = None) -> Any:
-        """Return a field whose scalars are text: `1.10`, `on` and `007` stay as typed."""
+        """Return the value of a field with its scalars as text: `1.10`, `on`, `007` as typed."""
         field = self.fields.get(key)
         if field is None:
             return default
@@ -181,13 +181,13 @@ class Document:
         return self._yaml(field, typed=False)
 
     def _yaml(self, field: Field, *, typed: bool) -> Any:
-        import yaml  # noqa: PLC0415  (only for what people wrote; ours is JSON)
+        import yaml  # noqa: PLC0415  (only for fields that people wrote; ours are JSON)
 
         lines = "".join(self._all[field.start : field.end])
         try:
             loaded = yaml.load(lines, yaml.SafeLoader if typed else yaml.BaseLoader)  # noqa: S506
             (value,) = loaded.values()
-        # what PyYAML raises for 2026-99-99, `!!int x`, `!!timestamp x`, `!!bool x` and [[[[…
+        # PyYAML raises all of these: for 2026-99-99, `!!int x`, `!!timestamp x`, `!!bool x`, [[[[…
         except (yaml.YAMLError, ValueError, AttributeError, LookupError, RecursionError) as error:
             mark = getattr(error, "problem_mark", None)
             line = field.start + (mark.line if mark else 0)
@@ -197,9 +197,9 @@ class Document:
         return None if not typed and bare in _NULL and value in ("", bare) else value
 
     def set(self, key: str, value: Any) -> Document:
-        """Return the document with one field set, or removed when `value` is None.
+        """Return the document with one field set, or removed if `value` is None.
 
-        Raises `BadDocumentError` when there is no front matter to set it in.
+        Raises `BadDocumentError` if the document has no front matter.
         """
         if not self.has_front_matter:
             raise self.error(0, "there is no front matter; the first line must be `---`")
@@ -235,19 +235,19 @@ def _unquoted(key: str) -> str:
             return key[1:-1].replace("''", "'")
         return str(json.loads(key)) if key.startswith('"') else key
     except ValueError:
-        return key  # an escape that only YAML has
+        return key  # an escape sequence that only YAML has
 
 
 def _split(rest: str) -> tuple[str, str]:
-    """Split what follows a colon on one line into the value and the comment with its space."""
+    """Split the rest of a line after the colon into the value and the comment with its space."""
     match = _COMMENT.fullmatch(rest)
     return (match[1], match[2] if match[1] else f" {match[2]}") if match else (rest, "")
 
 
 class Handler:
-    """python-frontmatter's handler interface over this format, for programs that use that library.
+    """This format as a handler of python-frontmatter, for programs that use that library.
 
-    `frontmatter.loads(text, handler=Handler())` reads what gitmill writes with its types kept.
+    `frontmatter.loads(text, handler=Handler())` reads gitmill's documents with their types.
     """
 
     FM_BOUNDARY = re.compile(r"^-{3}\s*$", re.MULTILINE)
@@ -273,5 +273,5 @@ class Handler:
         return "\n".join(_line(key, value) for key, value in metadata.items())
 
     def format(self, post: Any, **_: object) -> str:
-        """Write a whole post."""
+        """Write a whole document."""
         return f"---\n{self.export(post.metadata)}\n---\n{post.content}"

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import re
 
-_TELLING = re.compile(
+_FAILURE = re.compile(
     r"\b(error|errors|failed|failure|failures|fatal|panic|exception|traceback|assert\w*|denied"
     r"|undefined|not found|expected|segmentation)\b|^E\s|^\s*\^|^FAIL",
     re.IGNORECASE,
 )
-_AROUND = 2  # lines kept on either side of a telling one
+_AROUND = 2  # lines of context on either side of a line that mentions a failure
 _LONGEST = 400  # characters of one line
 
 
 def excerpt(output: str, *, lines: int = 60) -> str:
     """Return at most `lines` lines of an output in order; gaps are marked.
 
-    Half of them are the last ones, the others the first that tell of a failure, with what stands
-    around those.
+    Half of them are the last lines; the others are the first that mention a failure, with context.
     """
     every = [_short(line) for line in output.rstrip().splitlines()]
     if len(every) <= lines:
         return "\n".join(every)
     kept = set(range(len(every) - lines // 2, len(every)))
     for number, line in enumerate(every):
-        if _TELLING.search(line):
+        if _FAILURE.search(line):
             around = range(max(0, number - _AROUND), min(len(every), number + _AROUND + 1))
             if len(kept | set(around)) > lines:
                 break
@@ -47,7 +46,7 @@ def _short(line: str) -> str:
 
 
 def cut(text: str, limit: int, *, where: str = "") -> str:
-    """Return the beginning of a text, about `limit` characters at most; the cut is marked."""
+    """Return the beginning of a text, about `limit` characters at most, with the cut marked."""
     if len(text) <= limit:
         return text
     more = f"; {where}" if where else ""

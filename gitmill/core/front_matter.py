@@ -1,7 +1,7 @@
-"""Front matter that people write. Every scalar is text: `on` is a word and `20m` a duration.
+"""Front matter that people write. Every scalar is text: `on` stays `on`, `20m` is a duration.
 
-YAML would read `on:` as true, `1:30` as 90, and take the last of two equal keys without a word.
-Here a key that stands twice, a key without a value and an alias are errors with their line.
+YAML would read `on:` as true and `1:30` as 90, and silently take the last of two equal keys. In
+this reader a duplicate key, a key without a value and an alias are errors with their line.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ M = TypeVar("M", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Handwritten:
-    """A document that a person wrote. Lines count from 1; `lines` has the line of each key path."""
+    """A document written by a person. Lines count from 1; `lines` has the line of each key path."""
 
     path: str
     text: str
@@ -38,9 +38,9 @@ class Handwritten:
     body_line: int
 
     def line(self, *key: str) -> int:
-        """Return the line of a key, that of the key around it when it has none."""
-        found = (self.lines.get(key[:length]) for length in range(len(key), 0, -1))
-        return next((line for line in found if line), 1)
+        """Return the line of a key, or of the enclosing key if it has none."""
+        lines = (self.lines.get(key[:length]) for length in range(len(key), 0, -1))
+        return next((line for line in lines if line), 1)
 
     def error(self, line: int, what: str, *hints: str) -> BadDocumentError:
         """Build the error that names file and line and shows the line."""
@@ -51,15 +51,18 @@ class Handwritten:
         try:
             return schema.model_validate(self.fields)
         except ValidationError as error:
-            problems = [self._say(schema, problem) for problem in error.errors(include_url=False)]
+            problems = [
+                self._explain(schema, problem) for problem in error.errors(include_url=False)
+            ]
             raise _error(self.path, self.text, sorted(problems)) from None
 
-    def _say(self, schema: type[BaseModel], problem: ErrorDetails) -> tuple[int, str, str]:
+    def _explain(self, schema: type[BaseModel], problem: ErrorDetails) -> tuple[int, str, str]:
+        """Return the line of a validation error, its message and a hint."""
         path = [str(part) for part in problem["loc"] if part != "[key]"]
         key, known, line = ".".join(path), list(schema.model_fields), self.line(*path)
         if problem["type"] == "extra_forbidden":
             close = nearest(path[-1], known)
-            hint = f"did you mean `{close}`?" if close else f"known here: {', '.join(known)}"
+            hint = f"did you mean `{close}`?" if close else f"known keys: {', '.join(known)}"
             return line, f"there is no key {key}", hint
         examples = schema.model_fields[path[0]].examples
         hint = f"for example `{path[0]}: {examples[0]}`" if examples else ""
@@ -69,9 +72,9 @@ class Handwritten:
 
 
 def read_handwritten(path: str, text: str) -> Handwritten:
-    """Read front matter and body, the body without the white space around it.
+    """Read front matter and body; the body loses its leading and trailing white space.
 
-    Raises `BadDocumentError` naming file and line when there is none or it is not plain YAML.
+    Raises `BadDocumentError` with file and line if the front matter is missing or not plain YAML.
     """
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
     above = text[: len(text) - len(text.lstrip())].count("\n")
@@ -88,7 +91,7 @@ def read_handwritten(path: str, text: str) -> Handwritten:
         line = above + (mark.line if mark else 0) + 1
         raise _error(path, text, [(line, problem or "it is not YAML", "")]) from None
     except RecursionError:
-        raise _error(path, text, [(1, "it is nested too deeply", "")]) from None
+        raise _error(path, text, [(1, "the front matter is nested too deeply", "")]) from None
     end = _fences(text)
     start = end + len(text[end:]) - len(text[end:].lstrip())
     return Handwritten(path, text, fields, handler.lines, body, text[:start].count("\n") + 1)
@@ -106,7 +109,7 @@ def _error(path: str, text: str, problems: list[tuple[int, str, str]]) -> BadDoc
 
 
 def _fences(text: str) -> int:
-    """Return where the closing fence ends, 0 when there are no two fences."""
+    """Return the end offset of the closing fence, 0 unless there are two fences."""
     fences = list(_Handler.FM_BOUNDARY.finditer(text))
     begins = bool(fences) and not text[: fences[0].start()].strip()
     return fences[1].end() if begins and len(fences) > 1 else 0
@@ -131,16 +134,16 @@ class _Handler(YAMLHandler):
         return self._mapping(node, ())
 
     def _mapping(self, node: yaml.MappingNode, path: tuple[str, ...]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        fields: dict[str, Any] = {}
         for key_node, value_node in node.value:
             mark, key = key_node.start_mark, key_node.value
             if not isinstance(key, str):
                 raise ComposerError(None, None, "a key must be a word", mark)
-            if key in found:
+            if key in fields:
                 raise ComposerError(None, None, f"duplicate key {key}", mark)
             self.lines[*path, key] = self._above + mark.line + 1
-            found[key] = self._value(value_node, (*path, key))
-        return found
+            fields[key] = self._value(value_node, (*path, key))
+        return fields
 
     def _value(self, node: yaml.Node, path: tuple[str, ...]) -> Any:
         if isinstance(node, yaml.MappingNode):
@@ -157,5 +160,5 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise ComposerError(None, None, "aliases are not read here; write it out", mark)
+            raise ComposerError(None, None, "aliases are not supported; write the value out", mark)
         return super().compose_node(parent, index)

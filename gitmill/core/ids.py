@@ -8,12 +8,12 @@ from enum import StrEnum
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base32: without i, l, o, u
 LENGTH = 5
-# For `fullmatch`: with `match` a newline could follow.
+# Use `fullmatch`: with `match` a newline could follow.
 PATTERN = re.compile(rf"^[agdpt]-[{ALPHABET}]{{{LENGTH},}}$")
 
 
 class Kind(StrEnum):
-    """What an item is; the letter of its ids is the first of its name."""
+    """The kind of an item; its ids begin with the first letter of the kind's name."""
 
     ANALYSIS = "analysis"
     GOAL = "goal"
@@ -46,7 +46,7 @@ def base32(data: bytes) -> str:
 
 
 def new_id(kind: Kind, random: bytes, taken: Iterable[str] = ()) -> str:
-    """Return an id from random bytes, one character longer each time it is taken."""
+    """Return a free id from random bytes: each taken id makes it one character longer."""
     used = set(taken)
     text = base32(random)
     for length in range(LENGTH, len(text) + 1):
@@ -57,7 +57,7 @@ def new_id(kind: Kind, random: bytes, taken: Iterable[str] = ()) -> str:
 
 
 def derived_id(kind: Kind, source: str) -> str:
-    """Return the id of something imported or expanded: the same source gives the same id."""
+    """Return the id of an imported or expanded item: the same source gives the same id."""
     import hashlib  # noqa: PLC0415  (reads hash nothing, and it costs 3 ms)
 
     digest = hashlib.sha256(f"{kind.value}\0{source}".encode()).digest()

@@ -1,4 +1,4 @@
-"""Items as values; `docs/formats.md` says what each field means, `item_reader.py` reads them."""
+"""Items as values; `docs/formats.md` explains the fields, `item_reader.py` reads them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gitmill.core.lifecycle import FINAL, Status
 
 
 class Risk(StrEnum):
-    """How much harm a change can do; gates ask for it."""
+    """The harm that a change can do; a gate may ask a person because of it."""
 
     LOW = "low"
     MEDIUM = "medium"
@@ -25,7 +25,7 @@ class Risk(StrEnum):
 
 @dataclass(frozen=True)
 class Reviewed:
-    """An approval by a reviewer or a person: the work commit and the identity of its patch."""
+    """An approval by a reviewer or a person: the work commit and its patch identity."""
 
     commit: str
     patch: str
@@ -37,7 +37,7 @@ class Reviewed:
 
 @dataclass(frozen=True)
 class Landing:
-    """A landing in progress: the candidate and the value that the target has to have before it."""
+    """A landing in progress: the candidate, and the tip that the target must have before it."""
 
     candidate: str
     onto: str
@@ -47,9 +47,9 @@ class Landing:
 
 @dataclass(frozen=True)
 class Item:
-    """One item, read from its document. A change is a new document, and a new item.
+    """One item, read from its document. A change makes a new document and a new item.
 
-    Commits are object ids, empty for none. `extra` has the keys that no field knows.
+    Commits are object ids, empty for none. `extra` has the unknown keys.
     """
 
     id: str
@@ -95,12 +95,12 @@ class Item:
 
     @property
     def commands(self) -> tuple[str, ...]:
-        """The criteria that are commands, without their `$`."""
+        """The command criteria, without their `$`."""
         return tuple(c[1:].strip() for c in self.criteria if is_command(c))
 
     @property
     def prose(self) -> tuple[str, ...]:
-        """The criteria that only a reviewer can decide."""
+        """The criteria in prose, which only a reviewer can decide."""
         return tuple(c for c in self.criteria if not is_command(c))
 
     @property
@@ -114,23 +114,23 @@ class Item:
 
 
 def is_command(criterion: str) -> bool:
-    """Whether a criterion is `$ command`, which must exit 0."""
+    """Whether a criterion is a command, `$ command`, that must exit 0."""
     return criterion.startswith("$") and bool(criterion[1:].strip())
 
 
 def frozen_hash(criteria: Sequence[str], script: str, paths: Sequence[str]) -> str:
-    """Return the hash that a claim freezes, so that the task cannot change under its builder."""
+    """Return the hash stored at a claim, so that the task cannot change under its builder."""
     text = json.dumps([list(criteria), script, list(paths)], ensure_ascii=True)
     import hashlib  # noqa: PLC0415  (reads hash nothing, and it costs 3 ms)
 
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-# Patterns of a title and of an object id, which may be missing.
+# Patterns of a title and of an object id, which can be empty.
 LINE = r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,300}"
 OID = r"([0-9a-f]{40}([0-9a-f]{24})?)?"
-# The keys of a document that items know.
-KEYS = frozenset(one.name for one in fields(Item)) - {"document", "extra"}
+# The known keys of an item's document.
+KEYS = frozenset(known.name for known in fields(Item)) - {"document", "extra"}
 
 
 def as_json(value: Any) -> Any:
@@ -144,6 +144,6 @@ def as_json(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [as_json(inner) for inner in value]
     if isinstance(value, Item | Lease | Reviewed | Landing):
-        names = [one.name for one in fields(value) if one.name not in ("document", "extra")]
+        names = [part.name for part in fields(value) if part.name not in ("document", "extra")]
         return {name: as_json(getattr(value, name)) for name in names} | dict(value.extra)
     return value

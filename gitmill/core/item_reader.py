@@ -1,8 +1,8 @@
 """Read the document of an item, in two tiers.
 
-Values as gitmill writes them are read here, by their plain types. A document with anything else in
-it, which a person wrote, is validated by `item_schema.py`: that returns the same item or names the
-fault, and pulls in pydantic.
+This module reads values as gitmill writes them, by their plain types. A document with any other
+value, which a person wrote, goes to `item_schema.py`: that returns the same item or reports the
+fault, and imports pydantic.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _LISTS = frozenset({"after", "paths", "labels", "criteria"})
 
 
 def value_of(document: Document, key: str) -> Any:
-    """Return a field of an item's document in its own type: text stays as typed."""
+    """Return a field of an item's document in the field's type: text stays as typed."""
     return document.text_value(key) if key in _TEXT else document.value(key)
 
 
 def read_item(document: Document) -> Item:
     """Read a document as an item.
 
-    Raises `BadDocumentError` naming file, line, key and what was expected.
+    Raises `BadDocumentError` with file, line, key and the expected value.
     """
     if not document.has_front_matter:
         raise document.error(0, "expected front matter between two lines `---`")
@@ -48,11 +48,11 @@ def read_item(document: Document) -> Item:
             values[key] = value
     item = _plain(document, values)
     if item is None:
-        from gitmill.core.item_schema import validated  # noqa: PLC0415  (pulls in pydantic)
+        from gitmill.core.item_schema import validated  # noqa: PLC0415  (imports pydantic)
 
         item = validated(document, values)
     if kind_of(item.id) is not item.kind:
-        what = f"kind must be {kind_of(item.id).value} as its id says, not {item.kind.value}"
+        what = f"kind must be {kind_of(item.id).value}, as in its id, not {item.kind.value}"
         raise document.error(document.line_of("kind"), what)
     return item
 
@@ -65,7 +65,7 @@ class _NotPlainError(Exception):
 
 
 def _plain(document: Document, values: Mapping[str, Any]) -> Item | None:
-    """Return the item when every value has the plain type that gitmill writes, else None."""
+    """Return the item if every value has the plain type that gitmill writes, else None."""
     try:
         known = {key: _READERS[key](value) for key, value in values.items() if key in _READERS}
         extra = {key: value for key, value in values.items() if key not in _READERS}
@@ -92,7 +92,7 @@ def _text(value: Any) -> str:
 def _is_unicode(text: str) -> bool:
     try:
         text.encode()
-    except UnicodeEncodeError:  # bytes that were no UTF-8
+    except UnicodeEncodeError:  # from bytes that were not UTF-8
         return False
     return True
 
@@ -138,7 +138,7 @@ def _counters(value: Any) -> dict[str, int]:
 
 
 def _checks(value: Any) -> tuple[Mapping[str, Any], ...]:
-    if type(value) is not list or any(type(one) is not dict for one in value):
+    if type(value) is not list or any(type(check) is not dict for check in value):
         raise _NotPlainError
     return tuple(value)
 

@@ -108,7 +108,7 @@ class ItemSchema(BaseModel):
         return value
 
 
-_SHOWN = 80  # characters of a wrong value that an error repeats
+_SHOWN = 80  # characters of a wrong value shown in an error
 _EXPECTED = {
     "status": "one of " + ", ".join(Status),
     "kind": "one of " + ", ".join(Kind),
@@ -123,20 +123,20 @@ _EXPECTED = {
 
 
 def validated(document: Document, values: Mapping[str, Any]) -> Item:
-    """Return the item that a document's values make.
+    """Return the item with the values of a document.
 
-    Raises `BadDocumentError` naming file, line, key and what was expected.
+    Raises `BadDocumentError` with file, line, key and the expected value.
     """
     try:
         model = ItemSchema(**values)
     except ValidationError as error:
         raise _explain(document, error) from None
-    found = _values(model)
+    fields = _values(model)
     for key, kind in (("lease", Lease), ("landing", Landing)):
         part = getattr(model, key)
-        found[key] = kind(**_values(part)) if part is not None else None
-    found["reviewed"] = tuple(Reviewed(**_values(one)) for one in model.reviewed)
-    return Item(**found, document=document)
+        fields[key] = kind(**_values(part)) if part is not None else None
+    fields["reviewed"] = tuple(Reviewed(**_values(approval)) for approval in model.reviewed)
+    return Item(**fields, document=document)
 
 
 def _values(model: BaseModel) -> dict[str, Any]:
@@ -164,7 +164,7 @@ def _shown(value: Any) -> str:
     try:
         shown = to_json(value)
     except TypeError:
-        shown = str(value)  # YAML has dates
+        shown = str(value)  # such as a date, which YAML has and JSON has not
     except (ValueError, RecursionError):
-        return "that"  # YAML can write a list that holds itself
+        return "that"  # a YAML list can contain itself
     return shown if len(shown) <= _SHOWN else shown[: _SHOWN - 1] + "…"

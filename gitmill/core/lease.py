@@ -1,4 +1,4 @@
-"""Who works on an item, and until when."""
+"""The lease of an item: its worker, and the end of its time."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Lease:
-    """A lease. `claim` is random and is the fencing token: a late worker's claim is not current.
+    """A lease. Its random `claim` is the fencing token: a late worker's claim is not current.
 
-    `extra` has the keys that no field knows.
+    `extra` has the unknown keys.
     """
 
     claim: str
@@ -26,10 +26,10 @@ class Lease:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def lapsed(self, now: datetime, *, alive: bool | None) -> bool:
-        """Whether the lease may be taken away: its process is certainly dead, or its time is over.
+        """Whether another worker may take the item: the process is dead, or the time is over.
 
-        `alive` is None where that is unknown (another host, boot or pid namespace). A person's
-        lease has no process (`pid` 0) and only ends with its time.
+        `alive` is None if unknown (another host, boot or pid namespace); a process that is alive
+        keeps its lease. A person's lease has no process (`pid` 0) and ends only with its time.
         """
         if self.pid and alive is False:
             return True

@@ -1,4 +1,4 @@
-"""The lifecycle of an item: one closed table, one pure function, the diagram drawn from them."""
+"""The lifecycle of an item: a closed table, a pure function, and a diagram drawn from them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Status(StrEnum):
 
 
 class Event(StrEnum):
-    """What can happen to an item."""
+    """An event in the life of an item."""
 
     CREATED = "created"
     READIED = "readied"
@@ -61,7 +61,7 @@ class Event(StrEnum):
 
 S, E = Status, Event
 FINAL = frozenset({S.LANDED, S.DONE, S.CANCELLED})
-MET = frozenset({S.LANDED, S.DONE})  # a dependency in one of these is met
+MET = frozenset({S.LANDED, S.DONE})  # a dependency with one of these statuses is met
 WORKING = frozenset({S.RUNNING, S.LANDING})  # the item has a lease
 _OPEN = frozenset(Status) - FINAL
 
@@ -110,46 +110,46 @@ def _rows() -> dict[tuple[Status | None, Event], Status]:
 
 TRANSITIONS = _rows()
 
-# Events that `undo` reverses along their arrow. Events with an opposite of their own (queued,
-# edited, claimed) are not in it, nor those that cost nothing (lapsed, released), nor facts about
-# the target (ejected, landed, reverted): a landing is undone by landing its opposite.
+# Events that `undo` reverses along their arrow. Not among them are events with an opposite of
+# their own (queued, edited, claimed), events that cost nothing (lapsed, released), and facts about
+# the target (ejected, landed, reverted): a landing is undone by landing its revert.
 UNDOABLE = frozenset({
     E.READIED, E.ADVANCED, E.APPROVAL_COUNTED, E.RETURNED, E.FAILED, E.ASKED, E.ANSWERED,
     E.APPROVED, E.BLOCKED, E.UNBLOCKED, E.CANCELLED, E.REOPENED,
 })  # fmt: skip
-# The pairs of statuses that `undone` may connect. A worker's outcome is undone together with its
-# claim, so it leads to the status before the claim and never back into a lease.
+# The pairs of statuses that `undone` can connect. A worker's outcome is undone together with its
+# claim, so the item returns to the status before the claim and never to a lease.
 UNDOES = frozenset(
     (to, S.READY if at is S.RUNNING else at)
     for (at, event), to in TRANSITIONS.items()
     if event in UNDOABLE and at is not None
 )
 
-# Events that only the holder of the lease may record; each carries its claim.
+# Events that only the holder of the lease can record; each carries its claim.
 WORKERS = frozenset({
     E.APPROVAL_COUNTED, E.FAILED, E.RELEASED, E.ASKED,
     E.LAND_ABORTED, E.EJECTED, E.RE_REVIEW, E.LANDED,
 })  # fmt: skip
-# Events that a person may record while work runs: the worker loses its lease.
+# Events that a person can record while work runs: the worker loses its lease.
 OVERRULES = frozenset({E.BLOCKED, E.CANCELLED, E.HELD, E.LAPSED, E.EDITED})
 
 
 def advance(status: Status | None, event: Event, *, back: Status | None = None) -> Status:
-    """Return the status after the event; raises `IllegalTransitionError` where there is none.
+    """Return the status after an event. Raises `IllegalTransitionError` if the table has none.
 
-    `back` is for `undone` alone: the status before the undone event.
+    `back` is for `undone` only: the status before the undone event.
     """
     if event is E.UNDONE and status and back and (status, back) in UNDOES:
         return back
     try:
         return TRANSITIONS[status, event]
     except KeyError:
-        stands = "does not exist" if status is None else f"is {status.value}"
-        raise IllegalTransitionError(f"the item {stands}, so it cannot be {event.value}") from None
+        now = "does not exist" if status is None else f"is {status.value}"
+        raise IllegalTransitionError(f"the item {now}, so it cannot be {event.value}") from None
 
 
-def leads(status: Status | None, event: Event, to: Status) -> bool:
-    """Whether an event may lead from one status to another, as a state commit claims."""
+def is_transition(status: Status | None, event: Event, to: Status) -> bool:
+    """Whether an event can lead from one status to another, as a state commit claims."""
     if event is E.UNDONE:
         return (status, to) in UNDOES
     return TRANSITIONS.get((status, event)) is to
@@ -163,10 +163,10 @@ _OPPOSITES = {
 
 
 def opposite(event: Event, at: Status | None, to: Status) -> Event | None:
-    """Return the event that leads back from `to` to `at`; None when this cannot be undone.
+    """Return the event that leads back from `to` to `at`, None if the event cannot be undone.
 
     That is the event of a person's command if it leads exactly there, else `undone`. A created
-    item is cancelled, for no status precedes it.
+    item is cancelled, because no status precedes it.
     """
     if event is E.CREATED:
         return E.CANCELLED
@@ -176,14 +176,14 @@ def opposite(event: Event, at: Status | None, to: Status) -> Event | None:
 
 
 def check_claim(status: Status, event: Event, *, holder: str | None, claim: str | None) -> None:
-    """Refuse a worker whose claim is not current, and a person who acts in a worker's place.
+    """Refuse a worker without the current claim, and a person acting in a worker's place.
 
-    Raises `LeasedError`. `holder` is the claim in the item's lease, `claim` what the event carries.
+    Raises `LeasedError`. `holder` is the claim in the item's lease, `claim` the one of the event.
     """
     if event in (E.CLAIMED, E.LAND_STARTED):
         return
     if claim is not None and claim != holder:
-        raise LeasedError("this claim is no longer the current one; the result was not recorded")
+        raise LeasedError("this claim is no longer current; the result was not recorded")
     if claim is None and status in WORKING and event not in OVERRULES:
         raise LeasedError("another process is working on it")
     if claim is None and event in WORKERS:
@@ -191,12 +191,12 @@ def check_claim(status: Status, event: Event, *, holder: str | None, claim: str 
 
 
 def allowed(status: Status) -> tuple[Event, ...]:
-    """Return the events that the table has for a status, in the table's order."""
+    """Return the events that are legal in a status, in the table's order."""
     return tuple(event for (at, event) in TRANSITIONS if at is status)
 
 
 def mermaid() -> str:
-    """Draw the table as a Mermaid state diagram; events that share both ends share an arrow."""
+    """Return the table as a Mermaid state diagram; events with equal ends share an arrow."""
     moves = sorted(
         (at.value if at else "[*]", to.value, event.value)
         for (at, event), to in TRANSITIONS.items()

@@ -1,4 +1,4 @@
-"""Choose the next item, and its next step after a verdict: the plan is data, counters bound it."""
+"""Choose the next item, and its next step after a verdict, by the frozen plan and the counters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MECHANICAL = frozenset({StageType.SANITY, StageType.CHECKS})
 
 @dataclass(frozen=True, slots=True)
 class NextStep:
-    """The effect of an outcome on its item: the event, the stage after it, counters, the reason."""
+    """The effect of an outcome on its item: the event, the next stage, counters and the reason."""
 
     event: Event
     stage: str
@@ -28,8 +28,8 @@ class NextStep:
 def eligible(items: Mapping[str, Item], wanted: Collection[str] = ()) -> list[Item]:
     """Return the items that can be claimed now, in the order to take them.
 
-    An item has to wait for unmet dependencies, and for a running item that declares the same
-    paths. `wanted` restricts the choice to these ids.
+    An item waits for unmet dependencies, and for a running item with overlapping paths. `wanted`
+    restricts the choice to these ids.
     """
     running = [item for item in items.values() if item.status is Status.RUNNING]
     ready = [
@@ -39,13 +39,13 @@ def eligible(items: Mapping[str, Item], wanted: Collection[str] = ()) -> list[It
         and item.kind is Kind.TASK
         and (not wanted or item.id in wanted)
         and not unmet(items, item)
-        and not any(paths_meet(item.paths, other.paths) for other in running)
+        and not any(paths_overlap(item.paths, other.paths) for other in running)
     ]
     return sorted(ready, key=lambda item: (item.priority, item.created, item.id))
 
 
-def paths_meet(ours: Iterable[str], theirs: Iterable[str]) -> bool:
-    """Whether two lists of patterns can match the same file, by their literal prefixes."""
+def paths_overlap(ours: Iterable[str], theirs: Iterable[str]) -> bool:
+    """Whether two lists of patterns can match the same file, judging by their literal prefixes."""
     others = [_literal(pattern) for pattern in theirs]
     return any(a[: len(b)] == b or b[: len(a)] == a for a in map(_literal, ours) for b in others)
 
@@ -58,7 +58,7 @@ def _literal(pattern: str) -> list[str]:
 
 
 def group(plan: FrozenPlan, first: str) -> list[PlannedStage]:
-    """Return the stages of one attempt: the first and the mechanical ones that follow it."""
+    """Return the stages of one attempt: the first, and the mechanical ones after it."""
     stages = [plan.stage(first)]
     while True:
         after = stages[-1].edges.get(VerdictWord.PASS, "")
@@ -70,12 +70,12 @@ def group(plan: FrozenPlan, first: str) -> list[PlannedStage]:
 
 
 def is_stage(plan: FrozenPlan, name: str) -> bool:
-    """Whether an edge leads to a stage and not to an end."""
+    """Whether an edge leads to a stage and not to an end of the loop."""
     return any(stage.name == name for stage in plan.stages)
 
 
 def next_after_pass(plan: FrozenPlan, item: Item, stage: str) -> str:
-    """Return where a pass leads: a stage or `approved`. Gates that are not required are skipped."""
+    """Return the target of a pass: a stage or an end. Gates that are not required are skipped."""
     name = plan.stage(stage).edges[VerdictWord.PASS]
     while is_stage(plan, name) and not _wanted(plan, name, item):
         name = plan.stage(name).edges[VerdictWord.PASS]
@@ -87,10 +87,10 @@ def _wanted(plan: FrozenPlan, name: str, item: Item) -> bool:
 
 
 def next_step(plan: FrozenPlan, item: Item, head: str, at: str, verdict: Verdict) -> NextStep:
-    """Return what a verdict at stage `at` does to an item whose attempt began at stage `head`.
+    """Return the effect of a verdict at stage `at` on an item whose attempt began at `head`.
 
-    A stage's counter is its attempts in this round. A return starts a new round, and `returns`
-    bounds the rounds, so every cycle ends.
+    A stage's counter is the number of its attempts in this round. A return starts a new round, and
+    `returns` bounds the rounds, so every cycle ends.
     """
     counters = dict(item.counters)
     counters[head] = counters.get(head, 0) + 1
@@ -104,7 +104,7 @@ def next_step(plan: FrozenPlan, item: Item, head: str, at: str, verdict: Verdict
         return NextStep(Event.BLOCKED, at, counters, reason)
     if word is VerdictWord.RETURN:
         counters = new_round(item.counters)
-    target, why = _with_tries_left(plan, target, counters)
+    target, why = _with_attempts_left(plan, target, counters)
     if why:
         return NextStep(Event.BLOCKED, target, counters, f"{why}: {reason}" if reason else why)
     event = Event.RETURNED if word is VerdictWord.RETURN else Event.FAILED
@@ -114,8 +114,8 @@ def next_step(plan: FrozenPlan, item: Item, head: str, at: str, verdict: Verdict
 def _pass(plan: FrozenPlan, item: Item, at: str, counters: Mapping[str, int]) -> NextStep:
     after = next_after_pass(plan, item, at)
     before = sum(entry.stage == at for entry in item.reviewed)
-    if judges(plan, at) and plan.stage(at).approvals > before + 1:
-        # Another reviewer reads the same work: not another attempt.
+    if is_review(plan, at) and plan.stage(at).approvals > before + 1:
+        # Another reviewer reads the same work, which is not another attempt.
         return NextStep(Event.APPROVAL_COUNTED, at, item.counters)
     if after == APPROVED:
         return NextStep(Event.APPROVED, at, counters)
@@ -125,14 +125,19 @@ def _pass(plan: FrozenPlan, item: Item, at: str, counters: Mapping[str, int]) ->
     if plan.stage(after).type is StageType.PERSON:
         return NextStep(Event.ASKED, after, counters, "it needs a person's approval")
     if is_side(plan, at):
-        after, why = _with_tries_left(plan, after, counters)
+        after, why = _with_attempts_left(plan, after, counters)
         if why:
             return NextStep(Event.BLOCKED, after, counters, why)
     return NextStep(Event.ADVANCED, after, counters)
 
 
-def _with_tries_left(plan: FrozenPlan, target: str, counters: Mapping[str, int]) -> tuple[str, str]:
-    """Return the stage to go to, or why not: an exhausted stage passes on along its `fail` edge."""
+def _with_attempts_left(
+    plan: FrozenPlan, target: str, counters: Mapping[str, int]
+) -> tuple[str, str]:
+    """Return the next stage with attempts left, and why there is none (else empty).
+
+    A stage without attempts left passes the item along its `fail` edge.
+    """
     seen: list[str] = []
     at, why = target, attempts_exhausted(plan, target, counters)
     while why:
@@ -145,7 +150,7 @@ def _with_tries_left(plan: FrozenPlan, target: str, counters: Mapping[str, int])
 
 
 def is_side(plan: FrozenPlan, name: str) -> bool:
-    """Whether only verdicts other than pass lead to a stage."""
+    """Whether a stage is off the path of passes, so that only other verdicts lead to it."""
     at = plan.first.name
     while is_stage(plan, at):
         if at == name:
@@ -154,20 +159,20 @@ def is_side(plan: FrozenPlan, name: str) -> bool:
     return True
 
 
-def judges(plan: FrozenPlan, name: str) -> bool:
-    """Whether the pass of a stage is an approval of the work."""
+def is_review(plan: FrozenPlan, name: str) -> bool:
+    """Whether a pass of the stage is an approval of the work."""
     stage = plan.stage(name)
     return stage.type is StageType.AGENT and not stage.is_authoring and not is_side(plan, name)
 
 
 def new_round(counters: Mapping[str, int]) -> dict[str, int]:
-    """Return the counters after a return: one return more, the attempts at stages reset."""
-    kept = {key: counters[key] for key in ("aborts",) if key in counters}
-    return kept | {"returns": counters.get("returns", 0) + 1}
+    """Return the counters after a return: one more return, the attempts of all stages reset."""
+    aborts = {key: counters[key] for key in ("aborts",) if key in counters}
+    return aborts | {"returns": counters.get("returns", 0) + 1}
 
 
 def attempts_exhausted(plan: FrozenPlan, target: str, counters: Mapping[str, int]) -> str:
-    """Return why an item may not go to a stage again, empty when it may."""
+    """Return why an item cannot enter a stage again, empty if it can."""
     limit = plan.stage(target).attempts
     if limit and counters.get(target, 0) >= limit:
         return f"all {limit} attempts at {target} are used up"
@@ -177,7 +182,7 @@ def attempts_exhausted(plan: FrozenPlan, target: str, counters: Mapping[str, int
 
 
 def authoring(plan: FrozenPlan, at: str) -> str:
-    """Return the stage that work returns to: along the `return` edge, else its author's."""
+    """Return the stage that work returns to: along the `return` edge, else the author's stage."""
     edge = plan.stage(at).edges.get(VerdictWord.RETURN, "")
     if is_stage(plan, edge):
         return edge
@@ -188,9 +193,9 @@ def authoring(plan: FrozenPlan, at: str) -> str:
 
 
 def reviewing(plan: FrozenPlan) -> str:
-    """Return the stage for work whose patch has changed, so that it is reviewed again in full.
+    """Return the stage where work with a changed patch starts its full review again.
 
-    That is the stage after its author, else the author.
+    That is the stage after the author's, or the author's if no stage follows it.
     """
     author = plan.stage(authoring(plan, plan.stages[-1].name))
     after = author.edges.get(VerdictWord.PASS, "")

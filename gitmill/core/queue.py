@@ -1,4 +1,4 @@
-"""The merge queue, derived from the items that are `queued`; nothing else stores it."""
+"""The merge queue, derived from the `queued` items; it is not stored."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from gitmill.core.lifecycle import MET, Status
 
 
 def order(items: Mapping[str, Item]) -> list[Item]:
-    """Return the queue: priority, then age, but never before a queued dependency."""
+    """Return the queue by priority, then age, with no item before a queued dependency."""
     waiting = sorted(
         (item for item in items.values() if item.status is Status.QUEUED),
         key=lambda item: (item.priority, item.created, item.id),
     )
     done = {item.id for item in items.values() if item.status in MET}
-    line: list[Item] = []
+    queue: list[Item] = []
     while waiting:
-        left = {item.id for item in waiting}
+        remaining = {item.id for item in waiting}
         chosen = (
             next((i for i in waiting if not set(i.after) - done), None)
             # the others wait for an item outside the queue
-            or next((i for i in waiting if not set(i.after) & left), waiting[0])
+            or next((i for i in waiting if not set(i.after) & remaining), waiting[0])
         )
-        line.append(chosen)
+        queue.append(chosen)
         done.add(chosen.id)
         waiting.remove(chosen)
-    return line
+    return queue
 
 
 def next_to_land(items: Mapping[str, Item]) -> Item | None:
-    """Return the first of the queue that may land now."""
+    """Return the first queued item that can land now, None if there is none."""
     return next((item for item in order(items) if not unmet(items, item)), None)

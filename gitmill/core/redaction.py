@@ -1,4 +1,4 @@
-"""Finds secrets in text by value and by shape, and cuts them out before anything is recorded."""
+"""Find secrets in text by value and by shape, and redact them before text is recorded."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 MARK = "[redacted]"
-# Keys that announce themselves. The library's detectors want to see where a key ends, and some
-# require entropy; these are found anywhere in a text. All run in linear time.
+# Keys with a telltale prefix, found anywhere in a text: the library's detectors need to see the end
+# of a key, and some require entropy. All patterns run in linear time.
 _SHAPES = re.compile(
     r"(?<![A-Za-z0-9])(?:"
     r"(?P<ai_key>sk-[A-Za-z0-9_-]{20,})"
@@ -32,14 +32,14 @@ _SHAPES = re.compile(
     r"(?:.*?-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----|(?P<cut>.*)\Z))",
     re.DOTALL,
 )
-_SHORT = 8  # a value below this has no other spellings: they would be found in words
+_SHORT = 8  # shorter values are searched for as they are: other spellings would match words
 
 
 @dataclass(frozen=True, slots=True)
 class Secret:
     """A secret in a text: its value as written there, and its probable kind.
 
-    `guessable` when a person may have chosen it: its digest would tell a guesser that he is right.
+    `guessable` if a person might have chosen it: its digest would confirm a correct guess.
     """
 
     value: str
@@ -48,12 +48,12 @@ class Secret:
 
     @property
     def digest(self) -> str:
-        """16 digits that name the value, for a list of what a project allows."""
+        """16 hexadecimal digits that identify the value, for a project's `allow_secrets`."""
         return hashlib.sha256(self.value.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def known_in(text: str, secrets: Iterable[str]) -> Iterator[Secret]:
-    """Yield each of these secret values that a text contains, in any spelling."""
+    """Yield the given secret values that a text contains, in any spelling."""
     for secret in filter(None, secrets):
         for spelled in _spellings(secret):
             if spelled in text:
@@ -61,16 +61,16 @@ def known_in(text: str, secrets: Iterable[str]) -> Iterator[Secret]:
 
 
 def shapes_in(text: str) -> Iterator[Secret]:
-    """Yield the keys of well-known shapes in a text."""
+    """Yield the keys in a text that have a well-known shape."""
     for match in _SHAPES.finditer(text):
         value, kind = match[0], match.lastgroup or ""
-        if match["cut"] is not None:  # its end is missing, so its length is unknown
+        if match["cut"] is not None:  # without its end the length is unknown
             value = value[: match.start("cut") - match.start()]
         yield Secret(value, kind.replace("_", " "))
 
 
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """Return the text with known secret values and well-known shapes of keys cut out."""
+    """Return the text with the secret values and all keys of well-known shapes redacted."""
     spelled = {spelling for secret in filter(None, secrets) for spelling in _spellings(secret)}
     for secret in sorted(spelled, key=len, reverse=True):
         text = text.replace(secret, MARK)
@@ -78,7 +78,7 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 
 
 def _spellings(secret: str) -> set[str]:
-    """Return a value as it is, and as JSON, a URL and base64 write it."""
+    """Return a value as it is, and as written in JSON, in a URL and in base64."""
     if len(secret) < _SHORT:
         return {secret}
     data = secret.encode("utf-8", "surrogateescape")

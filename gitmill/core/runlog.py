@@ -1,4 +1,4 @@
-"""The record of one attempt or decision, as `docs/formats.md` describes it."""
+"""The run log: the record of one attempt or decision, in the format of `docs/formats.md`."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from gitmill.core.document import Document
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
 
-# How an agent can end, as `agents.base` has it; `completed` alone comes with its own verdict.
+# The exits of an agent, as in `agents.base`; only `completed` comes with the agent's own verdict.
 COMPLETED = "completed"
 EXITS = frozenset({
     COMPLETED, "timed-out", "rate-limited", "overloaded", "unauthorised", "unavailable", "crashed",
     "cancelled", "garbled", "over-budget",
 })  # fmt: skip
-OUTPUT_LIMIT = 20_000  # characters of output that a run log keeps
+OUTPUT_LIMIT = 20_000  # characters of output stored in a run log
 
 
 @dataclass(frozen=True, slots=True)
 class StageResult:
-    """One stage that an attempt went through."""
+    """The result of one stage of an attempt."""
 
     stage: str
     agent: str
@@ -29,7 +29,7 @@ class StageResult:
     seconds: float
 
     def as_json(self) -> dict[str, Any]:
-        """Return the form that documents have."""
+        """Return the result in the form used in documents."""
         seconds = round(self.seconds, 2)
         return {
             "stage": self.stage,
@@ -41,7 +41,7 @@ class StageResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunLog:
-    """The record of one attempt or of one person's decision; times in the form of documents."""
+    """The record of one attempt or of a person's decision; times are as in documents."""
 
     item: str
     stage: str
@@ -59,12 +59,12 @@ class RunLog:
     output: str = ""
 
     def document(self, number: int) -> Document:
-        """Write the run log that is the item's `number`-th."""
+        """Return the document of the run log, the item's `number`-th."""
         fields = {
             "item": self.item,
             "number": number,
             "stage": self.stage,
-            "stages": [passage.as_json() for passage in self.stage_results] or None,
+            "stages": [result.as_json() for result in self.stage_results] or None,
             "verdict": self.verdict.word.value,
             "exit": self.exit,
             "by": self.by,
@@ -75,8 +75,8 @@ class RunLog:
             "seconds": round(self.seconds, 2),
             **{key: value for key, value in self.facts.items() if value not in (None, "")},
             "summary": self.verdict.summary,
-            "findings": [finding_json(found) for found in self.verdict.findings] or None,
-            "earlier": [asdict(said) for said in self.verdict.earlier] or None,
+            "findings": [finding_json(finding) for finding in self.verdict.findings] or None,
+            "earlier": [asdict(answer) for answer in self.verdict.earlier] or None,
             "checks": [dict(check) for check in self.checks] or None,
         }
         return Document.new(fields, self._body())
@@ -86,43 +86,43 @@ class RunLog:
         if self.verdict.findings:
             parts.append(findings_text(self.verdict.findings))
         if self.output.strip():
-            kept = self.output[-OUTPUT_LIMIT:]
-            fence = "`" * max(3, longest_run(kept) + 1)
-            parts.append(f"{fence}text\n{kept.rstrip()}\n{fence}")
+            output = self.output[-OUTPUT_LIMIT:]
+            fence = "`" * max(3, longest_run(output) + 1)
+            parts.append(f"{fence}text\n{output.rstrip()}\n{fence}")
         return "\n" + "\n\n".join(part for part in parts if part) + "\n"
 
 
 def longest_run(text: str) -> int:
     """Return the length of the longest run of backticks, so that a fence can be longer."""
-    longest = here = 0
+    longest = run = 0
     for character in text:
-        here = here + 1 if character == "`" else 0
-        longest = max(longest, here)
+        run = run + 1 if character == "`" else 0
+        longest = max(longest, run)
     return longest
 
 
 def finding_json(finding: Finding) -> dict[str, Any]:
     """Return a finding without its empty fields."""
-    told = {
+    values = {
         "severity": finding.severity.value,
         "file": finding.file,
         "line": finding.line,
         "message": finding.message,
     }
-    return {key: value for key, value in told.items() if value not in (None, "", 0)}
+    return {key: value for key, value in values.items() if value not in (None, "", 0)}
 
 
 def findings_text(findings: Sequence[Finding]) -> str:
-    """Write findings as a Markdown list; further lines of a message are indented below it."""
+    """Return findings as a Markdown list; further lines of a message are indented below it."""
     lines = []
-    for found in findings:
-        head, *rest = found.message.splitlines() or [""]
-        file = one_line(found.file)
-        where = f"{file}:{found.line}: " if file and found.line else f"{file}: " if file else ""
-        if file and head.startswith((f"{file}:{found.line} ", f"{file} ")):
+    for finding in findings:
+        head, *rest = finding.message.splitlines() or [""]
+        file, line = one_line(finding.file), finding.line
+        where = f"{file}:{line}: " if file and line else f"{file}: " if file else ""
+        if file and head.startswith((f"{file}:{line} ", f"{file} ")):
             where = ""
-        lines.append(f"- {found.severity.value}: {where}{head}")
-        lines += [f"      {line}" for line in rest]
+        lines.append(f"- {finding.severity.value}: {where}{head}")
+        lines += [f"      {more}" for more in rest]
     return "\n".join(lines)
 
 
@@ -131,19 +131,19 @@ def read_findings(document: Document) -> tuple[Finding, ...]:
     raw = document.value("findings")
     return tuple(
         Finding(
-            str(found.get("message", "")),
-            Severity(found.get("severity", "medium")),
-            file=str(found.get("file", "")),
-            line=line if isinstance(line := found.get("line"), int) else None,
+            str(entry.get("message", "")),
+            Severity(entry.get("severity", "medium")),
+            file=str(entry.get("file", "")),
+            line=line if isinstance(line := entry.get("line"), int) else None,
         )
-        for found in (raw if isinstance(raw, list) else [])
-        if isinstance(found, dict) and found.get("severity", "medium") in list(Severity)
+        for entry in (raw if isinstance(raw, list) else [])
+        if isinstance(entry, dict) and entry.get("severity", "medium") in list(Severity)
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
-    """The fields of a run log that an audit compares with other facts. Absent texts are empty."""
+    """The fields of a run log that an audit compares with other facts; absent texts are empty."""
 
     item: str
     number: int
@@ -162,7 +162,7 @@ class Log:
 
 
 def read_log(document: Document) -> Log:
-    """Read a run log back. Raises `BadDocumentError`."""
+    """Read a run log. Raises `BadDocumentError` unless gitmill could have written it."""
     value = document.value
     try:
         return Log(
@@ -180,7 +180,7 @@ def read_log(document: Document) -> Log:
             spent=(value("cost"), *dict(value("usage") or {}).values()),
         )
     except (ValueError, TypeError, KeyError):
-        raise document.error(0, "this is not a run log as gitmill writes it") from None
+        raise document.error(0, "this is not a run log in gitmill's format") from None
 
 
 _TEXTS = ("item", "stage", "exit", "by", "claim", "base", "work", "tree", "patch")

@@ -1,4 +1,4 @@
-"""Mechanical rules on a change: what no reviewer should have to look for."""
+"""Mechanical rules for a change, so that no reviewer has to check them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from gitmill.config.values import FORBIDDEN_LINES
 from gitmill.core.plans.plan import PlannedSanity
 from gitmill.core.redaction import Secret
 from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
@@ -20,15 +21,17 @@ _MARKERS = re.compile(r"^(<{7}|>{7}|\|{7})( |$)")
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]+")
 _GITLINK = "160000"
 _SYMLINK = "120000"
-_REPORTED = 20  # secrets of one file that are reported; the file is refused as a whole
-_GUESSABLE = 16  # a value below this could be found from its digest
+_REPORTED = 20  # secrets reported per file; the file is refused as a whole
+_GUESSABLE = 16  # characters; a shorter value could be guessed from its digest
+_LABELS = {pattern: label for label, pattern in FORBIDDEN_LINES.items()}
+_UNITS = (("GB", 10**9), ("MB", 10**6), ("KB", 10**3))
 
 Search = Callable[[str], Iterable[Secret]]
 
 
 @dataclass(frozen=True, slots=True)
 class ChangedFile:
-    """One path of a change with its content before and after; None where there is none."""
+    """One path of a change with its old and new content; None if the file does not exist."""
 
     path: str
     old: bytes | None
@@ -42,18 +45,18 @@ class ChangedFile:
         return b"\0" in (self.new or b"")[:8000]
 
     def added(self) -> list[tuple[int, str]]:
-        """Return the lines, with their numbers, of which there are more than before."""
-        have = Counter((self.old or b"").splitlines())
+        """Return the added lines with their numbers; a moved line is not an added one."""
+        unmatched = Counter((self.old or b"").splitlines())
         lines: list[tuple[int, str]] = []
         for number, line in enumerate((self.new or b"").splitlines(), 1):
-            if have[line] > 0:
-                have[line] -= 1
+            if unmatched[line] > 0:
+                unmatched[line] -= 1
             else:
                 lines.append((number, line.decode("utf-8", "replace")))
         return lines
 
     def texts(self, *, old: bool = False) -> tuple[str, ...]:
-        """Return the content as text; of a binary, its pieces of text, wide characters too."""
+        """Return the content as text; for a binary, its pieces of text, also in UTF-16."""
         data = (self.old if old else self.new) or b""
         data = b"" if (self.old_mode if old else self.new_mode) == _GITLINK else data
         parts = [data]
@@ -62,7 +65,7 @@ class ChangedFile:
         return tuple(part.decode("utf-8", "replace").replace("\r\n", "\n") for part in parts)
 
     def size_of_change(self) -> int:
-        """Return how many lines were added or removed."""
+        """Return the number of lines added or removed."""
         before = Counter((self.old or b"").splitlines())
         after = Counter((self.new or b"").splitlines())
         return ((before - after) + (after - before)).total()
@@ -71,21 +74,21 @@ class ChangedFile:
 def secrets_in(
     files: Sequence[ChangedFile], search: Search, allowed: Iterable[str] = ()
 ) -> dict[str, list[Finding]]:
-    """Return findings for the secrets and the files made for secrets that a change brings, by path.
+    """Return findings by path for the secrets, and the files meant for secrets, that a change adds.
 
-    What stood in one of these files before is not brought by it, wherever it stands now. `allowed`
-    are digests of values that are no secrets.
+    A secret that was in one of these files before is not added, even if it moves. `allowed` has the
+    digests of values that are not secrets.
     """
     allow = frozenset(allowed)
     before = [text for file in files for text in file.texts(old=True)]
-    found: dict[str, list[Finding]] = {}
+    by_path: dict[str, list[Finding]] = {}
     for file in files:
         if file.new is None:
             continue
-        told = [*_in_content(file, search, before, allow), *_in_name(file, search, allow)]
-        if told:
-            found[file.path] = told
-    return found
+        findings = [*_in_content(file, search, before, allow), *_in_name(file, search, allow)]
+        if findings:
+            by_path[file.path] = findings
+    return by_path
 
 
 def _in_content(
@@ -112,14 +115,14 @@ def _in_name(file: ChangedFile, search: Search, allow: frozenset[str]) -> Iterat
             yield Finding(message, Severity.HIGH, file=file.path)
         for secret in search(file.path):
             if secret.digest not in allow:
-                # The name itself is the secret.
+                # The finding does not show the name, which is the secret.
                 yield Finding(f"the name of a file {_holds(secret)}", Severity.HIGH)
 
 
 def _holds(secret: Secret) -> str:
     guessable = secret.guessable or len(secret.value) < _GUESSABLE
-    told = "" if guessable else f" (digest {secret.digest})"
-    return f"holds a secret: {secret.what}{told}"
+    digest = "" if guessable else f" (digest {secret.digest})"
+    return f"holds a secret: {secret.what}{digest}"
 
 
 def inspect(
@@ -130,9 +133,9 @@ def inspect(
     search: Search,
     allowed: Iterable[str] = (),
 ) -> Verdict:
-    """Return pass, `return` with findings, or `ask` when only a person may allow the change.
+    """Return pass, `return` with findings, or `ask` if only a person may allow the change.
 
-    `search` finds the secrets in a text; `allowed` as in `secrets_in`.
+    `search` finds the secrets in a text; `allowed` is as in `secrets_in`.
     """
     if not files:
         finding = Finding("nothing was changed")
@@ -146,20 +149,19 @@ def inspect(
     guarded = [file.path for file in files if protected(file.path)]
     links = [file.path for file in files if file.new_mode == _GITLINK != file.old_mode]
     if guarded or links:
-        what = f"protected path {guarded[0]}" if guarded else f"{links[0]} is another repository"
-        found = tuple(
-            Finding("only a person may change this", file=path) for path in guarded + links
-        )
-        return Verdict(VerdictWord.ASK, f"{what}: a person must allow it", found)
+        what = f"protected path {guarded[0]}" if guarded else f"submodule {links[0]}"
+        approval = "needs your approval: `gitmill task approve ID`"
+        asked = tuple(Finding(approval, file=path) for path in guarded + links)
+        return Verdict(VerdictWord.ASK, f"{what} needs your approval", asked)
     return Verdict(VerdictWord.PASS, f"{len(files)} files")
 
 
 def _sizes(files: Sequence[ChangedFile], rules: PlannedSanity) -> Iterable[Finding]:
     if len(files) > rules.max_files:
-        yield Finding(f"{len(files)} files changed, at most {rules.max_files} may")
+        yield Finding(f"{len(files)} files changed; limit {rules.max_files} (sanity.max_files)")
     lines = sum(file.size_of_change() for file in files if not file.is_binary)
     if lines > rules.max_lines:
-        yield Finding(f"{lines} lines changed, at most {rules.max_lines} may")
+        yield Finding(f"{lines} lines changed; limit {rules.max_lines} (sanity.max_lines)")
 
 
 def _content(file: ChangedFile, rules: PlannedSanity) -> Iterable[Finding]:
@@ -169,8 +171,7 @@ def _content(file: ChangedFile, rules: PlannedSanity) -> Iterable[Finding]:
         yield Finding(f"{file.path} is a link that leads out of the repository", file=file.path)
     if len(file.new) > rules.max_file_size and len(file.new) > len(file.old or b""):
         yield Finding(
-            f"{file.path} has {len(file.new)} bytes, at most {rules.max_file_size} may be added",
-            file=file.path,
+            f"{file.path} {_too_large(len(file.new), rules.max_file_size)}", file=file.path
         )
         return
     if file.is_binary:
@@ -180,8 +181,16 @@ def _content(file: ChangedFile, rules: PlannedSanity) -> Iterable[Finding]:
             yield Finding(f"{file.path}:{number} {what}", file=file.path, line=number)
 
 
+def _too_large(size: int, limit: int) -> str:
+    unit, divisor = next((pair for pair in _UNITS if limit >= pair[1]), ("bytes", 1))
+    shown, bound = f"{size / divisor:.1f}", f"{limit / divisor:g}"
+    if divisor == 1 or float(shown) <= limit / divisor:  # the rounded size would look permitted
+        shown, bound, unit = str(size), str(limit), "bytes"
+    return f"is {shown} {unit}; limit {bound} {unit} (sanity.max_file_size)"
+
+
 def _leads_out(path: str, target: str) -> bool:
-    """Whether a symbolic link at a path leads out of the tree that it is in."""
+    """Whether a symbolic link at a path leads out of its tree."""
     if target.startswith("/"):
         return True
     return posixpath.normpath(posixpath.join(posixpath.dirname(path), target)).startswith("..")
@@ -192,4 +201,5 @@ def _line(line: str, rules: PlannedSanity) -> Iterable[str]:
         yield "is a conflict marker"
     for pattern in rules.forbidden_lines:
         if re.search(pattern, line):
-            yield f"adds what `{pattern}` forbids"
+            rule = _LABELS.get(pattern, pattern)
+            yield f"adds a forbidden line ({rule}); rule: sanity.forbidden_lines"

@@ -1,4 +1,4 @@
-"""The message of a state commit: a subject for people, trailers that are the event."""
+"""The message of a state commit: a subject for people, and the event as trailers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 @dataclass(frozen=True, slots=True)
 class EventRecord:
-    """One event, from the trailers of its commit; without an item it concerns the whole branch."""
+    """An event, from the trailers of its commit; without an item it concerns the whole branch."""
 
     event: str
     id: str
@@ -45,13 +45,13 @@ _FIELDS = {name: attribute for attribute, name in _NAMES.items()}
 
 
 def one_line(text: str, limit: int = 200) -> str:
-    """Return text as one line without control characters, cut at `limit` characters."""
+    """Return a text as one line without control characters, cut at `limit` characters."""
     flat = _BREAKS.sub(" ", text).strip()
     return flat if len(flat) <= limit else flat[: limit - 1].rstrip() + "…"
 
 
 def format_message(subject: str, record: EventRecord) -> str:
-    """Return the whole commit message; values are flattened, so no value can forge a trailer."""
+    """Return the whole commit message. Values become one line, so no value can forge a trailer."""
     lines = [
         f"{name}: {one_line(value)}"
         for attribute, name in _NAMES.items()
@@ -62,7 +62,7 @@ def format_message(subject: str, record: EventRecord) -> str:
 
 
 def parse_message(message: str) -> tuple[str, EventRecord | None]:
-    """Return subject and event; no event when the last paragraph names none."""
+    """Return the subject and the event, None if the last paragraph has no event."""
     subject, _, _ = message.partition("\n")
     values: dict[str, str] = {}
     extra: dict[str, str] = {}

@@ -17,7 +17,7 @@ class VerdictWord(StrEnum):
 
 
 class Severity(StrEnum):
-    """How much a finding matters."""
+    """The severity of a finding."""
 
     HIGH = "high"
     MEDIUM = "medium"
@@ -26,7 +26,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was found; `file` is text from outside, never a path to open."""
+    """One finding; `file` is untrusted text, never a path to open."""
 
     message: str
     severity: Severity = Severity.MEDIUM
@@ -45,7 +45,7 @@ class Earlier:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The outcome of an attempt, given by an agent, a check or a person."""
+    """The outcome of an attempt, from an agent, a check or a person."""
 
     word: VerdictWord
     summary: str = ""
@@ -54,17 +54,17 @@ class Verdict:
     earlier: tuple[Earlier, ...] = ()
 
 
-def complaint(verdict: Verdict, earlier: int) -> str:
-    """Return why a verdict cannot be used by a prompt with so many numbered findings, or nothing.
+def verdict_problem(verdict: Verdict, earlier: int) -> str:
+    """Return why a verdict is unusable for a prompt with `earlier` numbered findings, else empty.
 
-    Each of those findings needs an answer, and a pass needs all of them resolved.
+    A pass or a return must answer each of those findings, and a pass must resolve all of them.
     """
-    said = {one.number for one in verdict.earlier}
-    judges = verdict.word in (VerdictWord.PASS, VerdictWord.RETURN)
-    missing = [n for n in range(1, earlier + 1) if n not in said]
-    if judges and missing:
+    answered = {answer.number for answer in verdict.earlier}
+    is_review = verdict.word in (VerdictWord.PASS, VerdictWord.RETURN)
+    missing = [n for n in range(1, earlier + 1) if n not in answered]
+    if is_review and missing:
         return f"`earlier` has no answer to finding {missing[0]} of the last round"
-    still = [one.number for one in verdict.earlier if not one.resolved and one.number <= earlier]
-    if verdict.word is VerdictWord.PASS and still:
-        return f"it passes although finding {still[0]} of the last round is not resolved"
+    unresolved = [a.number for a in verdict.earlier if not a.resolved and a.number <= earlier]
+    if verdict.word is VerdictWord.PASS and unresolved:
+        return f"it passes although finding {unresolved[0]} of the last round is not resolved"
     return ""

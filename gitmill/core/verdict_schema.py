@@ -1,4 +1,4 @@
-"""Read the verdict of an agent: the schema it is asked for, and its answer validated by it."""
+"""Read an agent's verdict: the JSON Schema that the agent gets, and the validated answer."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from gitmill.core.verdict import Earlier, Finding, Severity, Verdict, VerdictWord
 
-MAX_TEXT = 1_000_000  # characters of an answer that are read, from its end
+MAX_TEXT = 1_000_000  # characters read of an answer, from its end
 MAX_FINDINGS = 100
 MAX_SUMMARY = 4_000
 MAX_MESSAGE = 4_000
-_LOOSE = frozenset({"default", "title", "minLength"})  # strict schemas have none of these
+_LOOSE = frozenset({"default", "title", "minLength"})  # not allowed in strict schemas
 _FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})[ \t]*(\w*)[ \t]*\r?")
 
 
 def _text(limit: int) -> BeforeValidator:
-    """Cut to a length and drop control characters: both reach terminals and documents."""
+    """Cut to a length and drop control characters: the text reaches terminals and documents."""
 
     def clean(value: object) -> object:
         if not isinstance(value, str):
@@ -63,7 +63,7 @@ class FindingDocument(BaseModel):
 
 
 class EarlierDocument(BaseModel):
-    """What a reviewer writes of one earlier finding."""
+    """A reviewer's answer to one earlier finding."""
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
@@ -94,9 +94,9 @@ class VerdictDocument(BaseModel):
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of a verdict in the strict form that agent CLIs take.
+    """Return the JSON Schema of a verdict in the strict form that agent CLIs accept.
 
-    Every key is required, no other is allowed, and there are no defaults and bounds in it.
+    Every key is required, no other is allowed, and the schema has no defaults and no bounds.
     """
     schema = VerdictDocument.model_json_schema(mode="serialization")
     strict: dict[str, Any] = _strict(schema, schema["$defs"])
@@ -118,16 +118,15 @@ def _strict(part: Any, definitions: dict[str, Any]) -> Any:
             "required": list(inner),
             "additionalProperties": False,
         }
-    kept = {name: value for name, value in part.items() if name not in _LOOSE}
-    return {name: _strict(value, definitions) for name, value in kept.items()}
+    return {name: _strict(value, definitions) for name, value in part.items() if name not in _LOOSE}
 
 
 def parse_verdict(text: str, *, nonce: str | None) -> Verdict | None:
-    """Return the verdict that an answer ends with, None when there is none to read.
+    """Return the verdict at the end of an answer, None if there is no readable one.
 
-    The whole text may be one JSON object, as programs and structured output give it. Else only
-    the last fenced `json` block that bears the nonce counts: what an agent quotes from a diff
-    cannot know it. Without a nonce only the whole text counts.
+    The whole text can be one JSON object, as from programs and structured output. Otherwise only
+    the last fenced `json` block with the nonce counts: text that an agent quotes from a diff
+    cannot contain it. Without a nonce only the whole text counts.
     """
     if len(text) <= MAX_TEXT and text.lstrip()[:1] == "{":
         whole = _read(text)
@@ -148,9 +147,9 @@ def _read(text: str) -> VerdictDocument | None:
 
 
 def _typed(document: VerdictDocument) -> Verdict | None:
-    says_something = document.summary or document.findings
-    if document.verdict in (VerdictWord.RETURN, VerdictWord.ASK) and not says_something:
-        return None  # it gives no reason to act on
+    has_reason = document.summary or document.findings
+    if document.verdict in (VerdictWord.RETURN, VerdictWord.ASK) and not has_reason:
+        return None
     return Verdict(
         word=document.verdict,
         summary=document.summary,
@@ -163,8 +162,8 @@ def _typed(document: VerdictDocument) -> Verdict | None:
 def _blocks(text: str) -> Iterator[str]:
     """Yield the content of each fenced `json` block.
 
-    An opening fence inside of another block begins a new one: JSON has no such line in it, and
-    one stray fence in an agent's prose must not hide the verdict behind it.
+    An opening fence inside another block begins a new block: JSON contains no such line, and a
+    stray fence in an agent's prose must not hide the verdict after it.
     """
     fence, block = "", list[str]()
     for line in text.split("\n"):

@@ -46,4 +46,4 @@ def cooling_reasons(mill: Mill | None) -> dict[str, str]:
     """Return the agents that are cooling down in this repository, each with the reason."""
     if mill is None:
         return {}
-    return {name: cooldown.told(mill.now()) for name, cooldown in cooling(mill).items()}
+    return {name: cooldown.describe(mill.now()) for name, cooldown in cooling(mill).items()}

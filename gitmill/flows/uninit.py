@@ -122,7 +122,7 @@ def uninit(mill: Mill, *, to: Path | None = None) -> Removed:
     with _exclusive(mill) as slots:
         for slot in slots:
             _save(mill, slot)
-        agent_homes.give_back_logins(mill)
+        agent_homes.return_credentials(mill)
         traces = survey(mill)
         saved = _write_bundle(mill, traces.refs, to) if traces.refs else _recorded(mill)[0]
         _remove_worktrees(mill, slots)

@@ -18,8 +18,8 @@ class Actor(Enum):
     """Who moved a ref, if its reflog shows it."""
 
     AGENT = "the code that ran"
-    OTHERS = "somebody else"
-    UNKNOWN = "nobody known"
+    OTHERS = "another program"
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)

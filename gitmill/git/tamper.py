@@ -79,7 +79,7 @@ def take_snapshot(common: Path, backend: Backend) -> GitDirSnapshot:
         head = (common / "HEAD").read_bytes()
     except OSError as error:
         raise UnusableRepositoryError(
-            f"the repository {common} is broken: it has no HEAD",
+            f"the repository {common} is damaged: it has no HEAD",
             evidence=[str(error)],
             hints=["check the rest with `git fsck`, or clone it again"],
         ) from error
@@ -149,7 +149,7 @@ def _copy_aside(path: Path, file: File, aside: Path) -> Path:
 
 def _restore(path: Path, file: File | None) -> None:
     """Restore a file completely or not at all."""
-    with chokepoint(f"put back {path.name}"):
+    with chokepoint(f"restore {path.name}"):
         if file is None:
             path.unlink(missing_ok=True)
             return

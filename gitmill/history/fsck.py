@@ -81,13 +81,13 @@ def _landing(mill: Mill, report: AuditReport, landing: Landed) -> bool:
     try:
         faults = list(landing_faults(mill, landing))
     except _ABSENT as error:
-        report.cannot(landing.commit, error.message, landing.item.id)
+        report.add_unknown(landing.commit, error.message, landing.item.id)
         return False
     except BadConfigError as error:
         what = f"the policy that it landed under: {error.message}"
-        report.cannot(landing.commit, what, landing.item.id)
+        report.add_unknown(landing.commit, what, landing.item.id)
         return False
-    report.tell(faults, landing.commit, landing.item.id)
+    report.add_faults(faults, landing.commit, landing.item.id)
     return not faults
 
 
@@ -99,12 +99,14 @@ def _on_target(mill: Mill, report: AuditReport) -> None:
             targets[landing.target].append(landing)
     for target, landings in targets.items():
         if not target or mill.store.backend.ref(target) is None:
-            report.cannot(landings[0].commit, f"there is no {target or 'target'} in this clone")
+            report.add_unknown(
+                landings[0].commit, f"there is no {target or 'target'} in this clone"
+            )
             continue
         try:
             off = not_on_target(mill, target, [landing.candidate for landing in landings])
         except GitFailedError as error:
-            report.cannot(landings[0].commit, error.message)
+            report.add_unknown(landings[0].commit, error.message)
             continue
         for landing in landings:
             if landing.candidate in off:
@@ -155,7 +157,7 @@ def _work_refs(mill: Mill, report: AuditReport, refs: dict[str, str]) -> None:
     ]
     if missing and not commits:
         what = f"this clone has no work refs, but {len(missing)} open items have work"
-        report.cannot(report.tip, what)
+        report.add_unknown(report.tip, what)
         return
     for item in missing:
         what = f"this clone has no ref for its work {item.work[:10]}"

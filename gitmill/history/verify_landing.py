@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from gitmill.core.audit.event import Fault, takes_back
+from gitmill.core.audit.event import Fault, is_revert_task
 from gitmill.core.document import Document
 from gitmill.core.plans.plan import FrozenPlan, PlannedStage, StageType
 from gitmill.core.runlog import Log, read_log
@@ -65,7 +65,7 @@ def _reviews(mill: Mill, landing: Landed, snapshot: Snapshot) -> Iterator[Fault]
             yield Fault("not-reviewed", what)
     if not item.reviewed:
         yield Fault("not-reviewed", "it has no review")
-    is_revert = takes_back(item)  # approved as a whole by the person who asked for it
+    is_revert = is_revert_task(item)  # approved as a whole by the person who asked for it
     for stage in _review_stages(plan) if plan is not None and not is_revert else ():
         count = sum(entry.stage == stage.name for entry in item.reviewed)
         required = max(1, stage.approvals)

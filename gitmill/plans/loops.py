@@ -1,4 +1,4 @@
-"""Loops and modes as files: those that come with gitmill, and a project's own laid over them."""
+"""Loops and modes as files: the shipped ones, and a project's own, which override them."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ MODES = "modes"  # the folder of shipped modes, beside the loops
 
 
 def shipped_modes() -> dict[str, Mode]:
-    """Return the modes that come with gitmill."""
+    """Return the modes that ship with gitmill."""
     modes = (read_mode(f"modes/{name}", text) for name, text in _shipped()[MODES].items())
     return {mode.name: mode for mode in modes}
 
 
 def loops_at(mill: Mill, commit: str) -> dict[str, Loop]:
-    """Return the shipped loops with those of a commit laid over them. Raises `BadDocumentError`."""
+    """Return the shipped loops, overridden by those of a commit. Raises `BadDocumentError`."""
     shipped = {name: files for name, files in _shipped().items() if name != MODES}
     own = _project_loops(mill, commit)
-    found = {}
+    loops = {}
     for name in sorted(shipped.keys() | own.keys()):
         files = merge_folders(shipped.get(name, {}), own.get(name, {}))
         folder = f"{LOOPS}/{name}" if name in own else f"loops/{name}"
-        found[name] = read_loop(name, files, folder=folder)
-    return found
+        loops[name] = read_loop(name, files, folder=folder)
+    return loops
 
 
 def _project_loops(mill: Mill, commit: str) -> dict[str, dict[str, str]]:
     """Return the loop files of a project at a commit: folder name, file name, text."""
     backend = mill.store.backend
     entry = trees.find(backend, mill.tree_of(commit), LOOPS)
-    found: dict[str, dict[str, str]] = {}
+    folders: dict[str, dict[str, str]] = {}
     if entry is None or entry.mode != TREE:
-        return found
+        return folders
     for path, file in trees.walk(backend, entry.oid):
         folder, _, name = path.partition("/")
         if name.endswith(".md") and "/" not in name:
             text = backend.read(file.oid)[1].decode("utf-8", "replace")
-            found.setdefault(folder, {})[name] = text
-    return found
+            folders.setdefault(folder, {})[name] = text
+    return folders
 
 
 def _shipped() -> Mapping[str, dict[str, str]]:
-    """Return the loops that come with gitmill: folder name, file name, text."""
+    """Return the loops that ship with gitmill: folder name, file name, text."""
     root = resources.files("gitmill") / "loops"
     return {
         folder.name: {

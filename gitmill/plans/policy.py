@@ -14,7 +14,7 @@ POLICY = ".gitmill/config.toml"
 
 
 def policy_at(mill: Mill, commit: str) -> Policy:
-    """Return the policy at a commit; the defaults when that has none. Raises `BadConfigError`."""
+    """Return the policy at a commit, the defaults if it has none. Raises `BadConfigError`."""
     from gitmill.config import Policy, parse_policy  # noqa: PLC0415  (pulls in tomllib)
 
     data = trees.read_file(mill.store.backend, mill.tree_of(commit), POLICY)

@@ -76,12 +76,7 @@ def draft_step(
     status = _next_status(item, step)
     fields = _fields(item, step, status, event_id, now)
     files = dict(step.files)
-    evidence = ""
-    if step.run is not None:
-        name, run = step.run
-        data = run.to_bytes()
-        files[layout.run_path(item_id, item.attempt + 1, name)] = data
-        evidence = backend.write("blob", data)
+    evidence = _add_run_log(backend, item_id, item.attempt + 1, step, files)
     document = item.document.update(_changed(item.document, fields))
     if step.body is not None:
         document = document.with_body(step.body)
@@ -115,6 +110,18 @@ def _fields(item: Item, step: Step, status: Status, event_id: str, now: datetime
     if step.run is not None:
         fields["attempt"] = item.attempt + 1
     return fields
+
+
+def _add_run_log(
+    backend: Backend, item_id: str, number: int, step: Step, files: dict[str, bytes | None]
+) -> str:
+    """Add the step's run log to the files; return its blob, empty if there is none."""
+    if step.run is None:
+        return ""
+    name, run = step.run
+    data = run.to_bytes()
+    files[layout.run_path(item_id, number, name)] = data
+    return backend.write("blob", data)
 
 
 def _moves(backend: Backend, step: Step) -> tuple[Move, ...]:

@@ -37,8 +37,8 @@ class Sandbox:
     `program` is bubblewrap. `hidden` files and folders appear empty; `blank` is the empty file
     shown for a hidden one. `visible` paths are readable even inside a hidden folder. `writable`
     excludes the worktree; `guarded` paths are never writable, even inside a writable folder.
-    `substitutes` are pairs of a file and the file shown in its place. Of two nested paths, the
-    longer one decides.
+    `substitutes` are pairs of a file and the file shown in its place. The longer of
+    two nested paths decides.
     """
 
     program: str
@@ -95,7 +95,7 @@ def _bind(path: Path) -> str:
 def _real(path: Path) -> Path | None:
     """Return a path without symbolic links; None if it does not exist.
 
-    Of a hundred paths that a sandbox names, few exist: this is the cheapest test.
+    Few of the hundred paths that a sandbox names exist: this is the cheapest test.
     """
     return Path(os.path.realpath(path)) if os.path.exists(path) else None  # noqa: PTH110
 

@@ -46,7 +46,7 @@ class LocalEngine:
     """Runs commands under a claim, which all their processes carry in `GITMILL_CLAIM`.
 
     `lock_fds` stay open in the supervisors, so that a `flock` on them is held until every process
-    has ended, even if this process is killed. Of each output the first and the last `half` bytes
+    has ended, even if this process is killed. The first and the last `half` bytes of each output
     are kept. Several threads can execute commands at the same time.
     """
 

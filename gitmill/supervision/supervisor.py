@@ -26,8 +26,6 @@ from gitmill.supervision.streams import Kept, read_frame, write_message
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-
-    from gitmill.supervision.command_run import Spec
 else:
     import _signal as signal  # the public module builds enumerations: 4 ms for each command
 
@@ -45,7 +43,7 @@ def main() -> None:
     except spawn.UnstartableError as error:
         reason = Kept(4096)
         reason.add(error.reason)
-        _end_stream(spec)
+        _end_stream(stream=spec["stream"])
         _report("unstartable", error.status, time.monotonic() - began, Kept(0), reason)
         return
     try:
@@ -57,7 +55,7 @@ def main() -> None:
     status = -signal.SIGKILL if run.status is None else run.status
     if ended == "exited" and status > 0 and not run.began():
         ended, status = "unstartable", 127
-    _end_stream(spec)
+    _end_stream(stream=spec["stream"])
     _report(ended, status, seconds, run.stdout, run.stderr)
 
 
@@ -85,6 +83,6 @@ def _report(ended: str, status: int, seconds: float, stdout: Kept, stderr: Kept)
     write_message(line.encode() + out + err)
 
 
-def _end_stream(spec: Spec) -> None:
-    if spec["stream"]:
+def _end_stream(*, stream: bool) -> None:
+    if stream:
         write_message(bytes(4))

@@ -36,7 +36,7 @@ def environment(home: Path) -> dict[str, str]:
     }
 
 
-def furnish(mill: Mill, home: Path) -> None:
+def prepare(mill: Mill, home: Path) -> None:
     """Create a home unless it exists: the user's git identity, and links to the user's tools.
 
     A used home is left alone: its run may have put links there.
@@ -85,7 +85,7 @@ def _quoted(value: str) -> str:
 
 
 @contextmanager
-def agents_own(
+def agent_home(
     mill: Mill, item: str, agent: str, login: tuple[Login, ...], *, keeps: bool
 ) -> Iterator[Path]:
     """Hold a home for an item's agent, with the user's credentials for it.
@@ -99,39 +99,39 @@ def agents_own(
     for number in range(1, 1000):
         name = kind if number == 1 else f"{kind}.{number}"
         lock = try_lock(folder / f"{name}.lock")
-        if lock is not None and (keeps or _cleared(folder / name)):
+        if lock is not None and (keeps or _removed(folder / name)):
             break
         if lock is not None:
             os.close(lock)
     else:
         raise GitmillError(f"no free home in {folder}")
     try:
-        furnish(mill, folder / name)
-        with credentials.lent(folder / name, login):
+        prepare(mill, folder / name)
+        with credentials.copied(folder / name, login):
             yield folder / name
     finally:
         if not keeps:
-            _cleared(folder / name)
+            _removed(folder / name)
         os.close(lock)
 
 
-def _cleared(home: Path) -> bool:
+def _removed(home: Path) -> bool:
     """Remove a home; False while it holds credentials that cannot be returned."""
     record = home.with_name(f"{home.name}{credentials.RECORD}")
-    credentials.give_back(record)
+    credentials.return_tokens(record)
     if record.exists():
         return False
     remove(home)
     return True
 
 
-def left(mill: Mill, snapshot: Snapshot) -> tuple[list[str], list[str]]:
+def leftovers(mill: Mill, snapshot: Snapshot) -> tuple[list[str], list[str]]:
     """Return the ended items that still have homes, and the homes that hold credentials."""
     folders = sorted((mill.pool.folder / FOLDER).glob("*"))
-    over = [folder.name for folder in folders if _is_over(snapshot, folder.name)]
-    lent = [record for folder in folders for record in folder.glob(f"*{credentials.RECORD}")]
-    return over, [
-        record.name.removesuffix(credentials.RECORD) for record in lent if _is_free(record)
+    ended = [folder.name for folder in folders if _has_ended(snapshot, folder.name)]
+    records = [record for folder in folders for record in folder.glob(f"*{credentials.RECORD}")]
+    return ended, [
+        record.name.removesuffix(credentials.RECORD) for record in records if _is_free(record)
     ]
 
 
@@ -142,7 +142,7 @@ def _is_free(record: Path) -> bool:
     return lock is not None
 
 
-def _is_over(snapshot: Snapshot, name: str) -> bool:
+def _has_ended(snapshot: Snapshot, name: str) -> bool:
     item = snapshot.items.get(name)
     return not snapshot.broken and (item is None or item.status in FINAL)
 
@@ -152,7 +152,7 @@ def clean_up(mill: Mill) -> list[str]:
 
     Returns one sentence for each token that was restored. Homes in use are left alone.
     """
-    done: list[str] = []
+    messages: list[str] = []
     snapshot = mill.snapshot()
     for folder in sorted((mill.pool.folder / FOLDER).glob("*")):
         locks = [try_lock(path) for path in sorted(folder.glob("*.lock"))]
@@ -160,17 +160,17 @@ def clean_up(mill: Mill) -> list[str]:
             if None in locks:
                 continue
             for record in sorted(folder.glob(f"*{credentials.RECORD}")):
-                done += credentials.give_back(record)
-            if _is_over(snapshot, folder.name) and not any(folder.glob(f"*{credentials.RECORD}")):
+                messages += credentials.return_tokens(record)
+            if _has_ended(snapshot, folder.name) and not any(folder.glob(f"*{credentials.RECORD}")):
                 remove(folder)
         finally:
             for lock in locks:
                 if lock is not None:
                     os.close(lock)
-    return done
+    return messages
 
 
-def give_back_logins(mill: Mill) -> None:
+def return_credentials(mill: Mill) -> None:
     """Return all credentials, while no worker is running."""
     for record in (mill.pool.folder / FOLDER).glob(f"*/*{credentials.RECORD}"):
-        credentials.give_back(record)
+        credentials.return_tokens(record)

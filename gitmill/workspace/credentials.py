@@ -20,20 +20,20 @@ from gitmill.failpoints import chokepoint
 from gitmill.git.worktree_entries import remove
 
 RECORD = ".login.json"
-_LIMIT = 1 << 20  # bytes; such files have some thousand
+_LIMIT = 1 << 20  # bytes; such files have a few thousand
 
 
 @contextmanager
-def lent(home: Path, logins: tuple[Login, ...]) -> Iterator[None]:
+def copied(home: Path, logins: tuple[Login, ...]) -> Iterator[None]:
     """Copy the user's credentials into a home, and remove them at the end."""
     record = home.with_name(home.name + RECORD)
-    give_back(record)
-    if record.exists():  # the one that is here is newer than the user's, which cannot be written
+    return_tokens(record)
+    if record.exists():  # a token newer than the user's is still here: the user's cannot be written
         logins = ()
     files = {login: data for login in logins if (data := _read(login.own())) is not None}
     if files:
-        told = {one.name: [str(one.own()), _digest(data)] for one, data in files.items()}
-        _replace(record, json.dumps(told).encode(), 0o600)
+        entries = {login.name: [str(login.own()), _digest(data)] for login, data in files.items()}
+        _replace(record, json.dumps(entries).encode(), 0o600)
     try:
         for login, data in files.items():
             with _folder(home, login.name) as folder:
@@ -41,45 +41,45 @@ def lent(home: Path, logins: tuple[Login, ...]) -> Iterator[None]:
                 _write(folder, Path(login.name).name, data)
         yield
     finally:
-        give_back(record)
+        return_tokens(record)
 
 
-def give_back(record: Path) -> list[str]:
-    """Return the credentials of a record; returns one sentence for each token that was restored."""
+def return_tokens(record: Path) -> list[str]:
+    """Remove the copies of a record; return a sentence for each refreshed token it restored."""
     try:
-        told = {str(name): (str(own), str(digest))
-                for name, (own, digest) in json.loads(record.read_bytes()).items()}  # fmt: skip
+        entries = {str(name): (str(own), str(digest))
+                   for name, (own, digest) in json.loads(record.read_bytes()).items()}  # fmt: skip
     except (OSError, ValueError, TypeError, AttributeError):
         record.unlink(missing_ok=True)
         return []
     home = record.with_name(record.name.removesuffix(RECORD))
-    done: list[str] = []
+    messages: list[str] = []
     failed = False
-    for name, (own, digest) in told.items():
+    for name, (own, digest) in entries.items():
         try:
             with _folder(home, name) as folder:
-                done += _give_back(Path(own), digest, home / name, folder)
+                messages += _return_token(Path(own), digest, home / name, folder)
         except FileNotFoundError:
-            continue  # a kill came before it was copied
+            continue  # the process was killed before it copied this file
         except OSError:
-            failed = True  # it stays where it is: the next one who comes tries again
+            failed = True  # the copy stays in the home: the next process tries again
     if not failed:
         record.unlink(missing_ok=True)
-    return done
+    return messages
 
 
-def _give_back(own: Path, digest: str, lent: Path, folder: int) -> Iterator[str]:
-    new, old = _read(lent.name, folder), _read(own)
+def _return_token(own: Path, digest: str, copy: Path, folder: int) -> Iterator[str]:
+    new, old = _read(copy.name, folder), _read(own)
     untouched = old is not None and _digest(old) == digest
     if new is not None and old is not None and untouched and new != old and _is_alike(new, old):
         real = own.resolve()
         with chokepoint(f"write {real.name}"):
             _replace(real, new, stat.S_IMODE(real.stat().st_mode))
-        yield f"put the refreshed {own} back"
-    if not os.path.lexists(lent):
-        raise FileNotFoundError(lent)
-    with chokepoint(f"remove {lent.name}"):
-        remove(lent)  # a run may have made a folder of it
+        yield f"restored the refreshed {own}"
+    if not os.path.lexists(copy):
+        raise FileNotFoundError(copy)
+    with chokepoint(f"remove {copy.name}"):
+        remove(copy)  # the run may have replaced it with a folder
 
 
 def _is_alike(new: bytes, old: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""Leases of this machine: create one, find its process, tell whether it has lapsed."""
+"""Leases of this machine: create one, find its process, check whether it has lapsed."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ REFUSED = re.compile(
 )
 
 
-def places() -> Iterator[Path]:
+def paths() -> Iterator[Path]:
     """Yield every existing file and folder that a sandboxed run must not see.
 
     Credentials are hidden by their whole folder: a returned token replaces its file, and a run

@@ -23,15 +23,15 @@ def keep_worktree(mill: Mill, slot: Slot, item_id: str, commit: str) -> str:
     return keep_tree(mill, item_id, secret_scan.scrub(mill, base, tree), commit)
 
 
-def keep_tree(mill: Mill, item_id: str, swept: secret_scan.ScrubbedTree, commit: str) -> str:
+def keep_tree(mill: Mill, item_id: str, scrubbed: secret_scan.ScrubbedTree, commit: str) -> str:
     """Put a tree based on `commit` under a rescue ref, as `keep_worktree` does."""
-    backend, tree = mill.store.backend, swept.tree
+    backend, tree = mill.store.backend, scrubbed.tree
     work = backend.ref(f"{layout.WORK}{item_id}")
     if tree == mill.tree_of(commit) or (work is not None and mill.tree_of(work) == tree):
         return ""
     ident = mill.repository.ident(mill.now())
-    left = [f"left out: {finding.message}" for finding in swept.findings]
-    lines = [f"rescued from a worktree of {item_id}", "", *left, *([""] if left else [])]
+    omitted = [f"left out: {finding.message}" for finding in scrubbed.findings]
+    lines = [f"rescued from a worktree of {item_id}", "", *omitted, *([""] if omitted else [])]
     message = "\n".join([*lines, f"Gitmill-Item: {item_id}", ""])
     return keep_commit(
         mill, item_id, write_commit(backend, Commit(tree, (commit,), ident, ident, message))

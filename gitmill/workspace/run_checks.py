@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from gitmill import process
 from gitmill.config import Policy
 from gitmill.core import sanity
 from gitmill.core.check_record import definition_of
@@ -20,7 +19,13 @@ from gitmill.store import layout
 from gitmill.store.events import timestamp
 from gitmill.workspace import sandbox, secret_scan
 from gitmill.workspace.trust import require_trusted
-from gitmill.workspace.workspace import Rights, open_workspace, platform_name, setup_key
+from gitmill.workspace.workspace import (
+    Rights,
+    Workspace,
+    open_workspace,
+    platform_name,
+    setup_key,
+)
 
 CRITERION_TIMEOUT = 1200.0  # seconds
 
@@ -51,7 +56,7 @@ class CheckResult:
 
     def as_json(self) -> dict[str, object]:
         """Return the form of run logs."""
-        told: dict[str, object] = {
+        record: dict[str, object] = {
             "name": self.check.name,
             "command": self.check.command,
             "definition": self.definition,
@@ -60,7 +65,7 @@ class CheckResult:
             "seconds": round(self.seconds, 2),
             "cached": self.cached,
         }
-        return told | ({"flaky": True} if self.flaky else {})
+        return record | ({"flaky": True} if self.flaky else {})
 
     @property
     def finding(self) -> Finding:
@@ -120,43 +125,45 @@ def run_checks(
     """
     tree = mill.tree_of(commit)
     snapshot = mill.snapshot()
-    named = [(check, check_definition(mill, policy, check, commit)) for check in checks]
-    known = {d for _, d in named if snapshot.read(layout.check_path(tree, d)) is not None}
-    if all(d in known for _, d in named):
-        return [_cached(check, d) for check, d in named]
+    defined = [(check, check_definition(mill, policy, check, commit)) for check in checks]
+    known = {d for _, d in defined if snapshot.read(layout.check_path(tree, d)) is not None}
+    if all(d in known for _, d in defined):
+        return [_cached(check, d) for check, d in defined]
     require_trusted(mill, {f"checks.{check.name}": check.command for check in checks})
     results: list[CheckResult] = []
     rights = Rights(network=sandbox.network(policy, stage))
-    with open_workspace(mill, policy, commit, kind="clean", claim=claim, rights=rights) as here:
-        for check, d in named:
-            if d in known:
-                results.append(_cached(check, d))
+    with open_workspace(
+        mill, policy, commit, kind="clean", claim=claim, rights=rights
+    ) as workspace:
+        for check, definition in defined:
+            if definition in known:
+                results.append(_cached(check, definition))
                 continue
             if any(not result.cached for result in results):
                 # An earlier check may have changed files, which would not land.
-                here.slot.prepare(commit, keep=policy.worktree.keep)
-            outcome = here.shell(check.command, seconds=check.timeout, name=check.name)
-            result = _result(check, d, outcome)
-            if again and not outcome.passed and outcome.ended == "exited":
-                here.slot.prepare(commit, keep=policy.worktree.keep)
-                second = here.shell(check.command, seconds=check.timeout, name=check.name)
-                result = _result(check, d, second, flaky=second.passed)
+                workspace.slot.prepare(commit, keep=policy.worktree.keep)
+            result = _run(workspace, check, definition)
+            if again and not result.passed and result.ended == "exited":
+                workspace.slot.prepare(commit, keep=policy.worktree.keep)
+                result = _run(workspace, check, definition)
+                result = replace(result, flaky=result.passed)
             results.append(result)
             if not result.passed:
                 break
     return results
 
 
-def _cached(check: Check, d: str) -> CheckResult:
+def _cached(check: Check, definition: str) -> CheckResult:
     return CheckResult(
-        check, d, passed=True, status=0, ended="exited", seconds=0, cached=True, output=""
+        check, definition, passed=True, status=0, ended="exited", seconds=0, cached=True, output=""
     )
 
 
-def _result(check: Check, d: str, outcome: process.Outcome, *, flaky: bool = False) -> CheckResult:
+def _run(workspace: Workspace, check: Check, definition: str) -> CheckResult:
+    outcome = workspace.shell(check.command, seconds=check.timeout, name=check.name)
     return CheckResult(
-        check, d, outcome.passed, outcome.status, outcome.ended, outcome.seconds,
-        cached=False, output=excerpt(outcome.tail(4000)), flaky=flaky,
+        check, definition, outcome.passed, outcome.status, outcome.ended, outcome.seconds,
+        cached=False, output=excerpt(outcome.tail(4000)),
     )  # fmt: skip
 
 

@@ -52,12 +52,14 @@ def require_sandbox(mill: Mill, policy: Policy) -> Bubblewrap | None:
     mode = wanted(mill, policy)
     if mode is Enforce.OFF:
         return None
-    here = find_sandbox(mill)
-    if mode is Enforce.REQUIRED and not here.program:
+    bwrap = find_sandbox(mill)
+    if mode is Enforce.REQUIRED and not bwrap.program:
         raise SandboxMissingError(
-            "the sandbox is required and not available here", evidence=[here.why], hints=HINTS
+            "the sandbox is required and not available on this machine",
+            evidence=[bwrap.why],
+            hints=HINTS,
         )
-    return here
+    return bwrap
 
 
 HINTS = (
@@ -73,32 +75,32 @@ def find_sandbox(mill: Mill) -> Bubblewrap:
 
 def enforcement(mill: Mill, policy: Policy) -> str:
     """Return the sandbox entry of a run log."""
-    here = require_sandbox(mill, policy)
-    return OFF if here is None else ENFORCED if here.program else NOT_ENFORCED
+    bwrap = require_sandbox(mill, policy)
+    return OFF if bwrap is None else ENFORCED if bwrap.program else NOT_ENFORCED
 
 
 def leave_note(mill: Mill, policy: Policy) -> None:
     """Write or remove the note for `status`."""
-    here = require_sandbox(mill, policy)
+    bwrap = require_sandbox(mill, policy)
     path = mill.repository.private / NOTE
     with suppress(OSError):
-        if here is not None and here.program:
+        if bwrap is not None and bwrap.program:
             path.unlink(missing_ok=True)
         else:
-            path.write_text("it is switched off" if here is None else here.why)
+            path.write_text("it is switched off" if bwrap is None else bwrap.why)
 
 
 def network(policy: Policy, stage: PlannedStage | None, *, model: bool = False) -> bool:
     """Whether commands of a stage have a network; `model`: the agent needs one for its model."""
-    said = stage.network if stage else None
-    return (said or (Network.ON if model else policy.sandbox.network)) is Network.ON
+    own = stage.network if stage else None
+    return (own or (Network.ON if model else policy.sandbox.network)) is Network.ON
 
 
 def sandbox_for(mill: Mill, policy: Policy, slot: Slot, *, network: bool) -> Sandbox | None:
     """Return the sandbox of a worktree, None where there is no sandbox."""
-    here = require_sandbox(mill, policy)
+    bwrap = require_sandbox(mill, policy)
     leave_note(mill, policy)
-    if here is None or not here.program:
+    if bwrap is None or not bwrap.program:
         return None
     pool, common = mill.pool.folder.resolve(), mill.repository.common.resolve()
     blank = pool / "blank"
@@ -106,13 +108,13 @@ def sandbox_for(mill: Mill, policy: Policy, slot: Slot, *, network: bool) -> San
     others = [path for path in pool.parent.glob("*/homes") if path.parent != pool]
     top = mill.repository.top
     return Sandbox(
-        program=here.program,
+        program=bwrap.program,
         worktree=slot.path.resolve(),
         blank=blank,
         writable=(slot.tmp, *_named(mill, "writable")),
-        visible=(*_tools(), *_linked(), *([top] if top else []), *_named(mill, "readable")),
+        visible=(*_tools(), *_link_targets(), *([top] if top else []), *_named(mill, "readable")),
         # The last one holds the agents' output before it is redacted.
-        hidden=(*private_paths.places(), pool, *others, mill.repository.private.resolve()),
+        hidden=(*private_paths.paths(), pool, *others, mill.repository.private.resolve()),
         guarded=(common, slot.path / ".git"),
         substitutes=tuple(_without_keys(common / "config", slot.side / "config")),
         network=network,
@@ -137,7 +139,7 @@ def _named(mill: Mill, name: str) -> tuple[Path, ...]:
     )
 
 
-def _linked() -> Iterator[Path]:
+def _link_targets() -> Iterator[Path]:
     """Yield the targets of a home's links: the user's home may be hidden as a whole."""
     return (path for name in private_paths.TOOLS if (path := process.home() / name).exists())
 
@@ -149,12 +151,14 @@ def _tools() -> tuple[Path, ...]:
     A folder `bin` below /tmp belongs to an environment, which stays visible as a whole.
     """
     names = [*os.environ.get("PATH", "").split(os.pathsep), sys.prefix, sys.base_prefix]
-    return tuple(dict.fromkeys(_whole(Path(name)) for name in names if name.startswith("/")))
+    return tuple(
+        dict.fromkeys(_environment_of(Path(name)) for name in names if name.startswith("/"))
+    )
 
 
-def _whole(folder: Path) -> Path:
-    whole = folder.name in ("bin", "sbin", ".bin") and folder.is_relative_to("/tmp")  # noqa: S108
-    return folder.parent if whole and len(folder.parts) > 3 else folder
+def _environment_of(folder: Path) -> Path:
+    nested = folder.name in ("bin", "sbin", ".bin") and folder.is_relative_to("/tmp")  # noqa: S108
+    return folder.parent if nested and len(folder.parts) > 3 else folder
 
 
 def refused(output: bytes) -> Iterator[str]:

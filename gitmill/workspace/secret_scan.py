@@ -51,8 +51,8 @@ def clean(text: str) -> str:
 def clean_verdict(verdict: Verdict) -> Verdict:
     """Return a verdict with every secret redacted."""
     findings = tuple(
-        replace(found, message=clean(found.message), file=clean(found.file))
-        for found in verdict.findings
+        replace(finding, message=clean(finding.message), file=clean(finding.file))
+        for finding in verdict.findings
     )
     return replace(verdict, summary=clean(verdict.summary), findings=findings)
 
@@ -62,11 +62,11 @@ def _detected(text: str) -> Iterator[Secret]:
         return
     # To the detectors a key ends at a space or a quote, not at a NUL or a colour code.
     data = text.translate(_CONTROLS).encode("utf-8", "replace")
-    for found in _scanner().scan(data):
-        at = found.location
+    for match in _scanner().scan(data):
+        at = match.location
         value = data[at["start_offset"] : at["end_offset"]].decode("utf-8", "replace")
-        if found.confidence != "low" and (found.visible or len(value) >= _HELPER):
-            yield Secret(value, _name(found.rule_id))
+        if match.confidence != "low" and (match.visible or len(value) >= _HELPER):
+            yield Secret(value, _name(match.rule_id))
 
 
 def _name(rule: str) -> str:
@@ -93,11 +93,11 @@ class ScrubbedTree:
 def scrub(mill: Mill, base: str, tree: str) -> ScrubbedTree:
     """Remove secrets from a tree: files that add one keep their content of the tree `base`."""
     changes = list(trees.changes(mill.store.backend, base, tree))
-    found = sanity.secrets_in(changed_files(mill, changes), search, allowed_now(mill))
-    undo: dict[str, Entry | bytes | None] = {c.path: c.old for c in changes if c.path in found}
+    secrets = sanity.secrets_in(changed_files(mill, changes), search, allowed_now(mill))
+    undo: dict[str, Entry | bytes | None] = {c.path: c.old for c in changes if c.path in secrets}
     if undo:
         tree = trees.edit(mill.store.backend, tree, undo)
-    return ScrubbedTree(tree, tuple(finding for told in found.values() for finding in told))
+    return ScrubbedTree(tree, tuple(finding for group in secrets.values() for finding in group))
 
 
 def allowed_now(mill: Mill) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ _NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @dataclass
 class StopFlag:
-    """Whether this process was asked to stop, and whether it may stop at once."""
+    """Whether this process was asked to stop, and whether it may stop immediately."""
 
     listening: bool = False
     stop: bool = False
@@ -52,9 +52,9 @@ def interruptible(mill: Mill) -> Iterator[None]:
         yield
         return
     # A signal that the parent process ignores stays ignored, as under `nohup` or a script's `&`.
-    heard = [n for n in _NUMBERS if signal.getsignal(n) is not signal.SIG_IGN]
+    handled = [n for n in _NUMBERS if signal.getsignal(n) is not signal.SIG_IGN]
     _flag.listening, _flag.stop, _flag.interruptible = True, False, False
-    old = {number: signal.signal(number, _flag.note) for number in heard}
+    old = {number: signal.signal(number, _flag.note) for number in handled}
     try:
         with _listed(mill):
             yield
@@ -101,7 +101,7 @@ def _listed(mill: Mill) -> Iterator[None]:
 
 def workers(mill: Mill) -> set[ProcessFacts]:
     """Return the other processes of this machine that work in this repository now."""
-    found = set()
+    others = set()
     for path in _folder(mill).glob("*.json"):
         with suppress(FileNotFoundError, ValueError, TypeError):
             facts = ProcessFacts(**json.loads(path.read_text()))
@@ -109,8 +109,8 @@ def workers(mill: Mill) -> set[ProcessFacts]:
             if alive is False:
                 path.unlink(missing_ok=True)
             elif alive and facts.pid != os.getpid():
-                found.add(facts)
-    return found
+                others.add(facts)
+    return others
 
 
 def _folder(mill: Mill) -> Path:

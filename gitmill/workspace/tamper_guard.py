@@ -47,10 +47,10 @@ class Guard:
         self._trace = trace
         self._common = mill.repository.common
         self._aside = mill.repository.private / "tampered"
-        self._undone = self._aside / "undone"  # what other guards have put back, one JSON a line
-        self._look()
+        self._undone = self._aside / "undone"  # restored changes of all guards, one JSON a line
+        self._take_baseline()
 
-    def _look(self) -> None:
+    def _take_baseline(self) -> None:
         with self._mill.store.refs_lock():
             self._position = self._mill.store.journal.position()
             self._read = self._undone.stat().st_size if self._undone.exists() else 0
@@ -63,24 +63,24 @@ class Guard:
         """
         with self._mill.store.refs_lock():
             after = tamper.take_snapshot(self._common, self._mill.store.backend)
-            found = self._seen_by_others()
+            findings = self._restored_by_others()
             if after != self._before:
-                found += self._compare(after)
-        if found or after != self._before:
-            self._mill.tampered.setdefault(self._claim, []).extend(found)
-            self._look()
+                findings += self._compare(after)
+        if findings or after != self._before:
+            self._mill.tampered.setdefault(self._claim, []).extend(findings)
+            self._take_baseline()
 
     def _compare(self, after: GitDirSnapshot) -> list[Finding]:
         before = self._before
         # Git's settings come first: the calls that follow must not run planted programs.
-        told = tamper.undo_planted(self._mill.repository.git, before, after, self._aside)
-        found = [self._undo(one.text, one.key) for one in told]
+        notes = tamper.undo_planted(self._mill.repository.git, before, after, self._aside)
+        findings = [self._restored(note.text, note.key) for note in notes]
         changes = moved_refs(self._common, before, after, _mail(self._claim))
-        found += self._own_refs([change for change in changes if layout.is_own(change.ref)])
+        findings += self._own_refs([change for change in changes if layout.is_own(change.ref)])
         for change in changes:
             if not layout.is_own(change.ref):
-                found += self._tell(change)
-        return found
+                findings += self._report(change)
+        return findings
 
     def _own_refs(self, changes: list[RefChange]) -> Iterable[Finding]:
         who = {change.ref: change.who for change in changes}
@@ -91,11 +91,11 @@ class Guard:
 
         if changes:
             for move in self._mill.store.restore_refs(seen, self._position, theirs):
-                kept = f"; what it had is {self._keep(move.old)}" if move.old else ""
-                text = f"{move.ref} was {_verb(move.new, move.old)}; it was put back{kept}"
-                yield self._undo(text, move.ref, proven=who.get(move.ref) is Actor.AGENT)
+                kept = f"; the replaced value is {self._keep(move.old)}" if move.old else ""
+                text = f"{move.ref} was {_verb(move.new, move.old)}; it was restored{kept}"
+                yield self._restored(text, move.ref, proven=who.get(move.ref) is Actor.AGENT)
 
-    def _undo(self, text: str, name: str, *, proven: bool = False) -> Finding:
+    def _restored(self, text: str, name: str, *, proven: bool = False) -> Finding:
         """Log a restored change for other guards; an attempt running by chance gets no blame."""
         self._aside.mkdir(parents=True, exist_ok=True)
         with self._undone.open("ab") as file:
@@ -103,17 +103,17 @@ class Guard:
         grave = proven or mentions(self._trace, name) or self._is_alone()
         return Finding(text, Severity.HIGH if grave else Severity.LOW)
 
-    def _seen_by_others(self) -> list[Finding]:
+    def _restored_by_others(self) -> list[Finding]:
         """Return the changes of this attempt that another guard was quicker to restore."""
         if not self._undone.exists():
             return []
         lines = self._undone.read_bytes()[self._read :].splitlines()
-        told = [json.loads(line) for line in lines]
-        named = [(one, mentions(self._trace, str(one["name"]))) for one in told]
+        entries = [json.loads(line) for line in lines]
+        named = [(entry, mentions(self._trace, str(entry["name"]))) for entry in entries]
         return [
-            Finding(str(one["text"]), Severity.HIGH if ours else Severity.LOW)
-            for one, ours in named
-            if ours or not one["name"]
+            Finding(str(entry["text"]), Severity.HIGH if ours else Severity.LOW)
+            for entry, ours in named
+            if ours or not entry["name"]
         ]
 
     def _is_alone(self) -> bool:
@@ -131,13 +131,13 @@ class Guard:
                 claims.add(entry.record.claim)
         return not claims - {self._claim}
 
-    def _tell(self, change: RefChange) -> Iterable[Finding]:
+    def _report(self, change: RefChange) -> Iterable[Finding]:
         """Report a moved ref of the user; it stays as it is, and its old commit is kept."""
         if change.who is Actor.OTHERS:
             return
         kept = ""
         if change.ref != "HEAD" and change.old is not None:
-            kept = f"; what it had is {self._keep(change.old)}"
+            kept = f"; its old value is {self._keep(change.old)}"
         severity = Severity.HIGH if self._is_tampering(change) else Severity.LOW
         yield Finding(f"{change.ref} was {_verb(change.old, change.new)}{kept}", severity)
 
@@ -165,5 +165,5 @@ def _has(item: Item, claim: str) -> bool:
 
 def _verb(old: str | None, new: str | None) -> str:
     if old is None:
-        return f"made, at {(new or '')[:12]}"
+        return f"created at {(new or '')[:12]}"
     return "removed" if new is None else f"moved from {old[:12]} to {new[:12]}"

@@ -51,7 +51,7 @@ def trust(mill: Mill, commands: Iterable[str]) -> list[str]:
         path.parent.mkdir(parents=True, exist_ok=True)
         text = "".join(f"{_digest(command)}\n" for command in new)
         with chokepoint(f"append {path.name}"), path.open("a", encoding="utf-8") as out:
-            out.write(text)  # one short write at the end of the file: others may do the same
+            out.write(text)  # one short append: another process may append at the same time
     return new
 
 
@@ -65,15 +65,15 @@ def untrusted(mill: Mill, commands: Mapping[str, str]) -> dict[str, str]:
 
 def require_trusted(mill: Mill, commands: Mapping[str, str], *, item: str = "") -> None:
     """Raise `UntrustedError`, which shows the commands, unless all of them are trusted here."""
-    strange = untrusted(mill, commands)
-    if not strange:
+    refused = untrusted(mill, commands)
+    if not refused:
         return
-    count = "a command" if len(strange) == 1 else f"{len(strange)} commands"
-    shown = [f"{key}: {_shown(command)}" for key, command in strange.items()]
+    count = "a command is" if len(refused) == 1 else f"{len(refused)} commands are"
+    shown = [f"{key}: {_shown(command)}" for key, command in refused.items()]
     raise UntrustedError(
-        f"{count} that nobody has trusted on this machine would run",
+        f"{count} not trusted on this machine",
         evidence=shown,
-        hints=[f"read what would run, then `gitmill config trust{f' {item}' if item else ''}`"],
+        hints=[f"read the shown commands, then `gitmill config trust{f' {item}' if item else ''}`"],
     )
 
 

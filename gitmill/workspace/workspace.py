@@ -67,30 +67,30 @@ class Workspace:
         worktree are noticed afterwards and in part undone; in the sandbox, refused writes are
         reported as far as the output shows them.
         """
-        agent_homes.furnish(self.mill, self.home)
-        held = self.sandbox.wrap(command) if self.sandbox else command
+        agent_homes.prepare(self.mill, self.home)
+        wrapped = self.sandbox.wrap(command) if self.sandbox else command
         try:
             with interruptible_section():
-                outcome = self.engine.execute(held)
+                outcome = self.engine.execute(wrapped)
         finally:
             if self.guard is not None:
                 self.guard.check()
         outcome = replace(outcome, stdout=_clean(outcome.stdout), stderr=_clean(outcome.stderr))
-        if held is not command:
-            self._tell_refused(outcome)
+        if wrapped is not command:
+            self._report_refused(outcome)
         return outcome
 
-    def _tell_refused(self, outcome: process.Outcome) -> None:
-        told = self.mill.tampered.setdefault(self.claim, [])
-        known = {finding.message for finding in told}
+    def _report_refused(self, outcome: process.Outcome) -> None:
+        findings = self.mill.tampered.setdefault(self.claim, [])
+        known = {finding.message for finding in findings}
         refused = sandbox.refused(outcome.stdout + b"\n" + outcome.stderr)
-        told += [Finding(text, Severity.LOW) for text in refused if text not in known]
+        findings += [Finding(text, Severity.LOW) for text in refused if text not in known]
 
 
 def _clean(output: bytes) -> bytes:
     text = output.decode("utf-8", "surrogateescape")
-    cut = secret_scan.clean(text)
-    return output if cut == text else cut.encode("utf-8", "surrogateescape")
+    redacted = secret_scan.clean(text)
+    return output if redacted == text else redacted.encode("utf-8", "surrogateescape")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,39 +123,26 @@ def open_workspace(
     under a rescue ref; otherwise it counts as recorded.
     """
     rights = rights or Rights()
-    slot = mill.pool.acquire(kind, lambda *left: keep_worktree(mill, *left))
+    slot = mill.pool.acquire(kind, lambda *args: keep_worktree(mill, *args))
     try:
         key = setup_key(mill, policy, commit)
         # Without kept paths cleaning the slot removes all products of a set-up.
         same = bool(key and policy.worktree.keep and _stamp(slot) == key)
         with interruptible_section():
             slot.prepare(commit, holder=holder, keep=policy.worktree.keep if same else ())
-        findings = slot.tmp / "findings.md"
-        findings.touch()
-        around = sandbox.sandbox_for(mill, policy, slot, network=rights.network)
-        env = _environment(policy, slot, around) | dict(variables or {})
-        env["GITMILL_FINDINGS"] = str(findings)
-        guard = None
-        if around is None or rights.full:
-            trace = slot.side / "trace"
-            trace.write_bytes(b"")
-            guard = Guard(mill, claim, trace)
-            env |= {TRACE: str(trace)} | (identity(claim) if rights.signed else {})
-        engine = LocalEngine(claim=claim, lock_fds=(slot.lock,))
-        tree, home = mill.tree_of(commit), slot.side / "home"
-        here = Workspace(mill, claim, slot, engine, env, findings, home, around, guard, tree)
-        here = here.with_home(home)
+        workspace = _workspace(mill, policy, slot, mill.tree_of(commit), claim, variables, rights)
         if key and not same:
-            _set_up(mill, here.with_network(), policy, key)
+            _set_up(mill, workspace.with_network(), policy, key)
             remove(slot.tmp)  # an agent must not see its leftovers
-            (slot.tmp / findings.name).touch()
+            (slot.tmp / workspace.findings.name).touch()
         if key and kind == "build":
-            here = replace(here, made=slot.take_tree(mill.store.backend, tree))
-        yield here
+            products = slot.take_tree(mill.store.backend, workspace.made)
+            workspace = replace(workspace, made=products)
+        yield workspace
         slot.clear_holder()
     except BaseException:
         with suppress(GitmillError, OSError):  # recovery tries again and reports it
-            slot.rescue(lambda *left: keep_worktree(mill, *left))
+            slot.rescue(lambda *args: keep_worktree(mill, *args))
         raise
     finally:
         with suppress(GitmillError, OSError):
@@ -163,18 +150,44 @@ def open_workspace(
         slot.release()
 
 
+def _workspace(
+    mill: Mill,
+    policy: Policy,
+    slot: Slot,
+    tree: str,
+    claim: str,
+    variables: Mapping[str, str] | None,
+    rights: Rights,
+) -> Workspace:
+    """Return the workspace in a prepared slot, before its set-up."""
+    findings, home = slot.tmp / "findings.md", slot.side / "home"
+    findings.touch()
+    around = sandbox.sandbox_for(mill, policy, slot, network=rights.network)
+    env = _environment(policy, slot, around) | dict(variables or {})
+    env["GITMILL_FINDINGS"] = str(findings)
+    guard = None
+    if around is None or rights.full:
+        trace = slot.side / "trace"
+        trace.write_bytes(b"")
+        guard = Guard(mill, claim, trace)
+        env |= {TRACE: str(trace)} | (identity(claim) if rights.signed else {})
+    engine = LocalEngine(claim=claim, lock_fds=(slot.lock,))
+    workspace = Workspace(mill, claim, slot, engine, env, findings, home, around, guard, tree)
+    return workspace.with_home(home)
+
+
 def _stamp(slot: Slot) -> str:
     path = slot.side / "setup"
     return path.read_text() if path.exists() else ""
 
 
-def _set_up(mill: Mill, here: Workspace, policy: Policy, key: str) -> None:
-    stamp = here.slot.side / "setup"
+def _set_up(mill: Mill, workspace: Workspace, policy: Policy, key: str) -> None:
+    stamp = workspace.slot.side / "setup"
     stamp.unlink(missing_ok=True)
-    named = enumerate(policy.worktree.setup, 1)
-    require_trusted(mill, {f"worktree.setup.{number}": line for number, line in named})
+    numbered = enumerate(policy.worktree.setup, 1)
+    require_trusted(mill, {f"worktree.setup.{number}": line for number, line in numbered})
     for number, command in enumerate(policy.worktree.setup):
-        outcome = here.shell(command, seconds=1800, name=f"setup-{number}")
+        outcome = workspace.shell(command, seconds=1800, name=f"setup-{number}")
         if not outcome.passed:
             raise SetUpError(
                 f"set-up `{command}` {outcome.ended} with status {outcome.status}",

@@ -1,4 +1,4 @@
-"""Budgets are enforced by code: nothing begins without one, and what exceeds one is ended."""
+"""Code enforces budgets: an attempt starts within its budget, and ends when it exceeds it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def shown(cast: Cast, task: str) -> dict:
     ],
 )
 def test_an_item_whose_budget_is_used_up_is_blocked(sandbox: Sandbox, bound: str, told: str):
-    """Builder and judge take turns; the judge does not say what it costs."""
+    """Builder and judge take turns; the judge reports no cost."""
     made = cast(sandbox, f"[budget.item]\n{bound}\n")
     task = new_task(made.repo.path, "One", "")
     said = gitmill(made.repo.path, "run")
@@ -79,10 +79,10 @@ def test_retry_gives_an_item_a_new_budget_and_unblock_does_not(sandbox: Sandbox)
         ("[budget.attempt]\ncost = 0.2\n", USED, "the budget of the attempt: $0.25 of $0.20"),
         ("[budget.item]\ntokens = 999\n", USED, "the budget of the item: 1,000 of 999 tokens"),
         ("[budget.day]\ncost = 0.2\n", USED, "the budget of the day: $0.25 of $0.20"),
-        ("[budget.attempt]\ntime = '1s'\n", {"progress": "x"}, "the budget: N s of 1 s that were left"),
+        ("[budget.attempt]\ntime = '1s'\n", {"progress": "x"}, "the time budget is used up: N s of the remaining 1 s"),
     ],
 )  # fmt: skip
-def test_what_exceeds_a_budget_is_ended_in_the_middle(sandbox: Sandbox, policy, news, told):
+def test_an_attempt_that_exceeds_a_budget_is_ended(sandbox: Sandbox, policy, news, told):
     made = cast(sandbox, f"[limits]\nattempts = 1\n{policy}")
     made.plays("coder", PASS | {"news": [news], "sleep": 60})
     task = new_task(made.repo.path, "One", "")
@@ -97,7 +97,7 @@ def test_what_exceeds_a_budget_is_ended_in_the_middle(sandbox: Sandbox, policy, 
         assert attempt["cost"] == 0.25
 
 
-def test_a_day_whose_budget_is_used_up_waits_and_status_says_so(sandbox: Sandbox):
+def test_work_waits_while_the_budget_of_the_day_is_used_up_and_status_shows_it(sandbox: Sandbox):
     made = cast(sandbox, "[budget.day]\ntokens = 1000\nattempts = 50\n")
     made.plays("judge", PASS)
     for title in ("One", "Two"):
@@ -106,7 +106,7 @@ def test_a_day_whose_budget_is_used_up_waits_and_status_says_so(sandbox: Sandbox
     assert said.code == 4
     assert said.err.partition("error")[2] == (
         "[day-budget]: the budget of the day is used up: 1,000 of 1,000 tokens\n"
-        "hint: go on after midnight UTC with `gitmill run`\n"
+        "hint: continue after midnight UTC with `gitmill run`\n"
         "hint: or commit a larger `[budget.day]` to .gitmill/config.toml\n"
         "next: `gitmill status`\n"
     )
@@ -122,7 +122,7 @@ def test_a_day_whose_budget_is_used_up_waits_and_status_says_so(sandbox: Sandbox
     assert gitmill(made.repo.path, "run").code == 0
 
 
-def test_the_sum_of_a_day_is_the_same_with_and_without_what_was_kept(sandbox: Sandbox):
+def test_the_sum_of_a_day_is_the_same_with_and_without_the_stored_one(sandbox: Sandbox):
     made = cast(sandbox, "")
     made.plays("judge", RETURN, PASS)
     new_task(made.repo.path, "One", "")
@@ -168,12 +168,12 @@ def test_stats_add_everything_up(sandbox: Sandbox):
     out = re.sub(r"\b\d[\dhm.]*s\b", "TIME", out)
     assert out == (
         "landed 1\n"
-        "lead time  median TIME  9 of 10 within TIME  (1 landed)\n"
+        "lead time  median TIME  90% within TIME  (1 landed)\n"
         "\n"
         "stage  agent  passed  returned  failed  else  back  time  tokens  cost\n"
         "build  coder  2  TIME  2,000  $0.50\n"
         "review  judge  1  1  TIME  unknown\n"
-        "in all  TIME  2,000  $0.50 + 2 unknown\n"
+        "total  TIME  2,000  $0.50 + 2 unknown\n"
         "budget today: $0.50 of $9.00 and 2 attempts of unknown cost\n"
     )
     told = gitmill(made.repo.path, "stats", "--json").json
@@ -190,8 +190,8 @@ def test_stats_of_nothing(sandbox: Sandbox):
     assert gitmill(repo.path, "stats").plain() == (0, "no items yet\n", "")
 
 
-def test_what_an_agent_has_started_ends_with_it_also_in_a_session_of_its_own(sandbox: Sandbox):
-    """It is ended for what it spends, says that all is well, and has left a process behind."""
+def test_processes_of_an_agent_end_with_it_even_in_a_session_of_their_own(sandbox: Sandbox):
+    """The budget ends it; it reports success, and leaves a process behind."""
     token = f"token-{os.urandom(8).hex()}"
     agent = sandbox.root / "agent.py"
     agent.write_text(

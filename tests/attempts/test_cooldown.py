@@ -35,7 +35,7 @@ cast = fixture({"builder": "coder"})
 two = fixture({"builder": ["coder", "spare"]})
 
 
-def test_a_limit_costs_no_attempt_and_the_screens_say_until_when(cast: Cast):
+def test_a_limit_costs_no_attempt_and_the_screens_show_its_end(cast: Cast):
     cast.plays("coder", LIMIT | {"news": [{"retry_after": 3600}]}, BUILDS)
     tasks = [new_task(cast.repo.path, title, "") for title in ("One", "Two")]
     code, out, err = gitmill(cast.repo.path, "run").plain()
@@ -43,9 +43,9 @@ def test_a_limit_costs_no_attempt_and_the_screens_say_until_when(cast: Cast):
     assert when(err) == (
         'T1  build ..................... rate-limited coder TIME   "the agent did not finish, rate-limited: 429 too many requests"\n'
         "ready T1 (1 attempt)\n"
-        "error[agent-cools]: build waits for coder, which cools down until THEN\n"
+        "error[agent-cools]: build waits for coder, which is cooling down until THEN\n"
         "    coder      rate-limited, until THEN: 429 too many requests\n"
-        "hint: go on then with `gitmill run`\n"
+        "hint: continue then with `gitmill run`\n"
         "hint: name another agent for its role in `[modes.NAME] roles` of .gitmill/config.toml\n"
         "next: `gitmill status`\n"
     )
@@ -59,7 +59,7 @@ def test_a_limit_costs_no_attempt_and_the_screens_say_until_when(cast: Cast):
     assert len(cast.calls("coder")) == 1
 
 
-def test_status_and_agent_list_say_who_cools_down_and_why(cast: Cast):
+def test_status_and_agent_list_show_cooling_agents_and_the_reason(cast: Cast):
     cast.plays("coder", LIMIT | {"news": [{"retry_after": 3600}]})
     new_task(cast.repo.path, "One", "")
     gitmill(cast.repo.path, "run")
@@ -91,7 +91,7 @@ def test_the_next_agent_of_the_role_takes_over_at_once(two: Cast):
     assert shown["item"]["builder"] == "spare"
 
 
-def test_an_agent_that_is_not_here_is_passed_over(sandbox: Sandbox):
+def test_an_agent_that_is_not_installed_is_skipped(sandbox: Sandbox):
     cast = Cast(sandbox, {}, {"builder": ["nobody", "coder"], "reviewer": "judge"})
     config = cast.repo.path / ".gitmill/config.toml"
     text = re.sub(r'(\[agents\.nobody\]\ncommand = \[)"[^"]+"', r'\1"/no/x"', config.read_text())
@@ -103,7 +103,7 @@ def test_an_agent_that_is_not_here_is_passed_over(sandbox: Sandbox):
     assert cast.calls("nobody") == []
 
 
-def test_items_of_other_agents_go_on_while_one_cools(cast: Cast):
+def test_items_of_other_agents_continue_during_a_cooldown(cast: Cast):
     """The judge is out; both tasks are still built."""
     cast.plays("coder", BUILDS, PASS | {"write": {"c.txt": "c\n"}})
     cast.plays("judge", {"exit": 69, "error": "service unavailable"})
@@ -130,7 +130,7 @@ def test_a_short_wait_is_waited_for(sandbox: Sandbox):
     )
 
 
-def test_who_is_signed_out_needs_a_person(cast: Cast):
+def test_a_signed_out_agent_needs_a_person(cast: Cast):
     cast.plays("coder", {"exit": 77, "error": "not logged in"})
     new_task(cast.repo.path, "One", "")
     code, _, err = gitmill(cast.repo.path, "run").plain()
@@ -149,14 +149,14 @@ def test_who_is_signed_out_needs_a_person(cast: Cast):
     assert gitmill(cast.repo.path, "run").code == 0, "who has answered is asked again at once"
 
 
-def test_to_try_an_agent_that_is_limited_does_not_wait_for_it(cast: Cast):
+def test_agent_try_does_not_wait_for_a_limited_agent(cast: Cast):
     cast.plays("coder", LIMIT | {"news": [{"retry_after": 20}]})
     began = time.monotonic()
     assert gitmill(cast.repo.path, "agent", "try", "coder").code == 1
     assert time.monotonic() - began < 20
 
 
-def test_a_cooling_file_that_is_broken_or_gone_stops_nobody(cast: Cast):
+def test_a_broken_or_missing_cooling_file_stops_no_agent(cast: Cast):
     cast.plays("coder", LIMIT, BUILDS)
     new_task(cast.repo.path, "One", "")
     assert gitmill(cast.repo.path, "run").code == 4

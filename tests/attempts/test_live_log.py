@@ -1,4 +1,4 @@
-"""What agents do is shown while they do it; what they print is kept, and no key with it."""
+"""The live log shows an agent's actions; transcripts store its output, without keys."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def start(folder: Path, *args: str) -> subprocess.Popen[str]:
 
 
 def script_of(cast: Cast, *lines: str) -> dict:
-    """A builder that says these lines and stays until it is told to go on."""
+    """A builder that prints these lines and waits until the test lets it continue."""
     go = cast.folder / "go"
     step = PASS | {"write": {"a.txt": "b\n"}, "news": list(lines)}
     source = (cast.folder / "agent.py").read_text()
@@ -102,7 +102,7 @@ def test_log_follows_an_agent_from_another_process(cast: Cast):
     assert (followed.returncode, err) == (0, "")
 
 
-def test_log_follows_everything_as_json_until_nobody_works(cast: Cast):
+def test_log_follows_everything_as_json_until_no_worker_is_left(cast: Cast):
     cast.plays("coder", script_of(cast, "at work"))
     tasks = [new_task(cast.repo.path, "One", "")]
     run = start(cast.repo.path, "run", "--json")
@@ -136,7 +136,7 @@ def test_log_ends_with_130_when_interrupted_and_when_the_run_is_killed(cast: Cas
     run.kill()
     run.communicate()
     out, _ = second.communicate(timeout=20)
-    assert (second.returncode, out) == (0, f"{task}  its process is gone\n")
+    assert (second.returncode, out) == (0, f"{task}  its process has died\n")
     assert gitmill(cast.repo.path, "recover").code == 0
     kept = transcripts.read(Mill.open(cast.repo.path), task)
     [(name, text)] = kept.items()
@@ -144,10 +144,10 @@ def test_log_ends_with_130_when_interrupted_and_when_the_run_is_killed(cast: Cas
     assert "at work" in text
 
 
-def test_log_of_what_nobody_works_on_says_so(cast: Cast):
+def test_log_of_an_idle_item_reports_that(cast: Cast):
     task = new_task(cast.repo.path, "One", "")
     assert gitmill(cast.repo.path, "log", "-f", task).plain() == (
-        5, "", "error[nothing-to-do]: nobody works on T1 here\nhint: begin with `gitmill run T1`\n",
+        5, "", "error[nothing-to-do]: no attempt at T1 is running here\nhint: start one with `gitmill run T1`\n",
     )  # fmt: skip
     assert gitmill(cast.repo.path, "log", "-f").plain() == (
         5, "", "error[nothing-to-do]: nothing is running here\nhint: begin with `gitmill run`\n",
@@ -252,7 +252,7 @@ def test_transcripts_are_bounded_and_dropped_by_gc(cast: Cast):
 
 
 @pytest.mark.forges
-def test_transcripts_of_what_goes_on_or_cannot_be_told_are_kept(cast: Cast):
+def test_transcripts_of_open_or_unreadable_items_are_kept(cast: Cast):
     cast.plays("coder", {"exit": 9, "news": ["hello"]}, PASS | {"write": {"a.txt": "b\n"}})
     task = new_task(cast.repo.path, "One", "")
     assert gitmill(cast.repo.path, "run", "--through", "approved").code == 0
@@ -267,7 +267,7 @@ def test_transcripts_of_what_goes_on_or_cannot_be_told_are_kept(cast: Cast):
     assert gitmill(cast.repo.path, *gc).json["transcripts"] == [task]
 
 
-def test_transcripts_are_gone_with_uninit(cast: Cast):
+def test_uninit_removes_transcripts(cast: Cast):
     cast.plays("coder", PASS | {"write": {"a.txt": "b\n"}, "news": ["hello there"]})
     new_task(cast.repo.path, "One", "")
     assert gitmill(cast.repo.path, "run").code == 0
@@ -276,7 +276,7 @@ def test_transcripts_are_gone_with_uninit(cast: Cast):
     assert cast.repo.git("for-each-ref", "refs/gitmill") == ""
 
 
-def test_attempts_are_listed_and_shown_with_what_was_printed(cast: Cast):
+def test_attempts_are_listed_and_shown_with_their_output(cast: Cast):
     cast.plays("coder", PASS | {"write": {"a.txt": "b\n"}, "news": ["hello there"]})
     task = new_task(cast.repo.path, "One", "")
     assert gitmill(cast.repo.path, "run").code == 0
@@ -287,7 +287,7 @@ def test_attempts_are_listed_and_shown_with_what_was_printed(cast: Cast):
     ]  # fmt: skip
     assert gitmill(cast.repo.path, "attempt").plain()[1] == out
     shown = gitmill(cast.repo.path, "attempt", "show", task, "1")
-    assert f"what the agent printed (refs/gitmill/transcript/{task}:001-build.txt)" in shown.out
+    assert f"output of the agent (refs/gitmill/transcript/{task}:001-build.txt)" in shown.out
     assert "hello there" in shown.out
     told = gitmill(cast.repo.path, "attempt", "show", task, "--json").json
     assert (told["attempt"]["number"], told["attempt"]["stage"]) == (2, "review")
@@ -297,7 +297,7 @@ def test_attempts_are_listed_and_shown_with_what_was_printed(cast: Cast):
 
 
 def test_a_hostile_agent_cannot_have_its_transcript_written_elsewhere(cast: Cast):
-    """The agent puts a link where the next attempt's output would go: names are not to be guessed."""
+    """The agent puts a link where the next attempt's output would go: names cannot be guessed."""
     victim = cast.folder / "victim"
     victim.write_text("mine\n")
     cast.plays("coder", PASS | {"write": {"a.txt": "b\n"}})
@@ -330,7 +330,7 @@ def test_memory_stays_flat_while_an_agent_prints_400_mb(sandbox: Sandbox, prints
     assert max(peaks.values()) < 150_000, peaks
 
 
-def test_an_agent_in_the_sandbox_sees_nothing_of_what_others_print(sandbox: Sandbox):
+def test_an_agent_in_the_sandbox_cannot_see_the_output_of_others(sandbox: Sandbox):
     repo = sandbox.repo()
     gitmill(repo.path, "init")
     other = repo.git_dir / "gitmill/transcripts/other.raw"

@@ -1,4 +1,4 @@
-"""Rounds with agents that have sessions: who is told what, and who may judge."""
+"""Rounds with agents that have sessions: their prompts, and which agents may review."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_findings_go_back_to_the_session_that_built_and_the_reviewer_answers_for
     assert (judged["session"], again["session"]) == ("", "")
     assert "1. [medium] a.txt: write 2" in again["prompt"]
     assert repaired["session"] == "s-talker-reviewer-1"
-    assert "says nothing of finding 1" in repaired["prompt"]
+    assert "has no answer to finding 1" in repaired["prompt"]
     logs = cli(repo.path, "task", "show", task, "--json").json["attempts"]
     assert [(log["stage"], log["verdict"]) for log in logs] == [
         ("build", "pass"), ("review", "return"), ("build", "pass"), ("review", "pass"),
@@ -130,7 +130,7 @@ def test_approvals_by_different_agents_none_of_them_the_author(sandbox: Sandbox,
     assert not asked(agents, "talker-reviewer")
 
 
-def test_a_failed_build_is_looked_into_and_the_advice_goes_to_the_next(sandbox: Sandbox, agents):
+def test_a_failed_build_is_examined_and_the_next_builder_gets_the_advice(sandbox: Sandbox, agents):
     agents()
     repo = start(sandbox, EVERYBODY)
     plays(agents, "talker-builder", {"verdict": {"verdict": "fail", "summary": "no compiler"}},
@@ -147,7 +147,7 @@ def test_a_failed_build_is_looked_into_and_the_advice_goes_to_the_next(sandbox: 
     assert cli(repo.path, "fsck").code == 0
 
 
-def test_what_nobody_can_mend_ends_with_the_consultant(sandbox: Sandbox, agents):
+def test_an_impossible_task_ends_with_the_consultant(sandbox: Sandbox, agents):
     agents()
     repo = start(sandbox, EVERYBODY)
     fail = {"verdict": {"verdict": "fail", "summary": "no"}}
@@ -162,7 +162,7 @@ def test_what_nobody_can_mend_ends_with_the_consultant(sandbox: Sandbox, agents)
     assert cli(repo.path, "fsck").code == 0
 
 
-def test_a_dry_run_prints_what_is_sent_and_moves_nothing(sandbox: Sandbox):
+def test_a_dry_run_prints_the_prompt_and_moves_nothing(sandbox: Sandbox):
     repo = sandbox.repo(files={
         ".gitmill/config.toml": 'mode = "ours"\n[checks]\ntest = "true"\n[modes.ours]\n'
         'roles = {builder = "coder", reviewer = "rules"}\n[agents.coder]\ncommand = ["coder"]\n'
@@ -194,10 +194,8 @@ def test_a_dry_run_prints_what_is_sent_and_moves_nothing(sandbox: Sandbox):
     assert (nothing.code, nothing.out) == (5, "")
 
 
-def test_a_race_that_is_lost_after_the_claim_is_told_and_not_passed_over(
-    sandbox: Sandbox, monkeypatch
-):
-    """Only before the claim does a lost race mean that somebody else has the item."""
+def test_a_race_lost_after_the_claim_is_reported_and_not_skipped(sandbox: Sandbox, monkeypatch):
+    """A lost race means that another worker has the item only before the claim."""
     repo = sandbox.repo(files={".gitmill/config.toml": '[checks]\ntest = "true"\n', "a.txt": "a\n"})
     assert cli(repo.path, "init").code == 0
     task = new_task(repo.path, "One", "echo 1 > a.txt")

@@ -24,11 +24,11 @@ RULES = {
     r"holds a secret: (.+?)(?: \(digest .*)?$": "secret: {}",
     r"is a kind of file that holds secrets$": "secret file",
     r"is a conflict marker$": "conflict marker",
-    r"adds what `(.*)` forbids$": "forbidden line: {}",
-    r"bytes, at most \d+ may be added$": "large file",
-    r"lines changed, at most": "too many lines",
-    r"files changed, at most": "too many files",
-    r"only a person may change this": "protected path",
+    r"adds a forbidden line \((.*)\); rule: ": "forbidden line: {}",
+    r"limit .* \(sanity\.max_file_size\)$": "large file",
+    r"lines changed; limit": "too many lines",
+    r"files changed; limit": "too many files",
+    r"needs your approval": "protected path",
     r"nothing was changed": "nothing changed",
 }
 

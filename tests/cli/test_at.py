@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import shutil
 from hashlib import sha1
 from itertools import count
 from pathlib import Path
@@ -14,13 +14,12 @@ from gitmill.cli.dispatch import NOUNS, READS, VERBS
 from tests.support.cli import Said, plain
 from tests.support.crash_cases import Server
 from tests.support.repos import Repo, Sandbox
+from tests.support.templates import copied
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.close()
+def server() -> Server:
+    return Server.shared()
 
 
 class Told:
@@ -44,15 +43,19 @@ class Told:
 
 @pytest.fixture
 def told(sandbox: Sandbox, server: Server) -> Told:
-    repo = sandbox.repo(files={"a.txt": "a\n"})
-    told = Told(repo, server)
-    assert told("init").code == 0
-    repo.commit({".gitmill/config.toml": "[checks]\ntest = 'true'\n"})
-    server.new_task(repo.path, "First", "echo one >> a.txt")
-    assert told("run").code == 0
-    repo.commit({".gitmill/config.toml": "[checks]\ntest = 'echo later'\n"})
-    server.new_task(repo.path, "Second", "true")
-    return told
+    def make(folder: Path) -> None:
+        repo = Sandbox(folder.parent).repo(folder.name, files={"a.txt": "a\n"})
+        told = Told(repo, server)
+        assert told("init").code == 0
+        repo.commit({".gitmill/config.toml": "[checks]\ntest = 'true'\n"})
+        server.new_task(repo.path, "First", "echo one >> a.txt")
+        assert told("run").code == 0
+        repo.commit({".gitmill/config.toml": "[checks]\ntest = 'echo later'\n"})
+        server.new_task(repo.path, "Second", "true")
+        shutil.rmtree(repo.git_dir / "worktrees")  # they know where they were made
+
+    copied("a landed task and one to come", make, sandbox.root / "repo")
+    return Told(Repo(sandbox.root / "repo"), server)
 
 
 def test_status_of_another_time(told: Told):
@@ -181,7 +184,7 @@ def test_everything_else_is_about_the_present(told: Told):
         said = told(*line, "--at", "gitmill/state~2")
         assert said.code == 2, line
         assert said.err == (
-            f"error[usage]: gitmill {' '.join(line[:2])} is about the present, so it takes no --at\n"
+            f"error[usage]: gitmill {' '.join(line[:2])} works on the present, so it takes no --at\n"
             f"hint: without it: `gitmill {' '.join(line)}`\n"
         )
     assert told.repo.git("for-each-ref") == refs
@@ -195,4 +198,4 @@ def test_work_that_is_gone_is_said_to_be_gone(told: Told):
     Path(told.repo.git_dir, "objects", work[:2], work[2:]).unlink()
     said = told("task", "diff", task, "--at", "gitmill/state")
     assert (said.code, said.out) == (1, "")
-    assert f"the work that {task} had is not in this repository any more" in said.err
+    assert f"the work of {task} is no longer in this repository" in said.err

@@ -14,12 +14,11 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.cli import Said, gitmill
+from tests.support.cli import Said, begun, gitmill
 from tests.support.crash_cases import Server
 from tests.support.repos import Repo, Sandbox
 
@@ -35,18 +34,13 @@ VERBS = [*READS, *WRITES]
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.close()
+def server() -> Server:
+    return Server.shared()
 
 
 @pytest.fixture
-def repo(sandbox: Sandbox, server: Server) -> Repo:
-    repo = sandbox.repo(files={"a.txt": "1\n", "b.txt": "2\n"})
-    assert server.gitmill(repo.path, "init").code == 0
-    (repo.path / ".gitmill/config.toml").unlink()
-    return repo
+def repo(sandbox: Sandbox) -> Repo:
+    return begun(sandbox, files={"a.txt": "1\n", "b.txt": "2\n"})
 
 
 def said_by(server: Server, folder: Path, verb: str, task: str) -> tuple[str, Said]:
@@ -319,12 +313,18 @@ def test_what_no_document_could_hold_is_refused(
 ):
     task = ready(server, repo, "true")
     before = repo.git("rev-parse", "gitmill/state")
-    words = [os.fsencode(task if arg == "T" else arg) for arg in args]
-    done = subprocess.run([os.fsencode(sys.executable), b"-m", b"gitmill", *words],
-                          cwd=repo.path, capture_output=True, check=False)  # fmt: skip
-    assert (done.returncode, done.stdout) == (code, b"")
-    assert said in done.stderr.decode()
+    told = server.gitmill(repo.path, *(task if arg == "T" else arg for arg in args))
+    assert (told.code, told.out) == (code, "")
+    assert said in told.err
     assert repo.git("rev-parse", "gitmill/state") == before
+
+
+def test_bytes_that_are_no_text_are_refused(repo: Repo):
+    """As a shell hands them over, which nothing but a process of its own receives."""
+    argv = [os.fsencode(sys.executable), b"-m", b"gitmill", b"task", b"new", b"a\xff"]
+    done = subprocess.run(argv, cwd=repo.path, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"the argument 'a\\udcff' is not UTF-8 text" in done.stderr
 
 
 def test_dependencies_in_a_circle(repo: Repo, server: Server):
@@ -367,10 +367,12 @@ def test_the_agent_shell_without_a_script_is_refused_before_it_asks_for_ever(
 # -- what agents and scripts do --------------------------------------------------------------------
 
 
-def test_a_hundred_megabytes_of_output(repo: Repo, server: Server):
+@pytest.mark.parametrize("megabytes", [1, pytest.param(100, marks=pytest.mark.slow)])
+def test_megabytes_of_output(repo: Repo, server: Server, megabytes: int):
     """Of what it prints the ends are kept: in one line, in many, with what is no text in them."""
-    one = "head -c 100000000 /dev/zero | tr '\\0' a"
-    many = "yes '\x1b[2J 0123456789' | head -c 100000000; printf '\\377\\376 end\\n'; exit 1"
+    size = megabytes * 10**6  # each line costs more than each byte
+    one = f"head -c {size} /dev/zero | tr '\\0' a"
+    many = f"yes '\x1b[2J 0123456789' | head -c {size // 10}; printf '\\377\\376 end\\n'; exit 1"
     began = time.monotonic()
     first = ready(server, repo, f"{one}; echo x > x.txt")
     second = ready(server, repo, many)

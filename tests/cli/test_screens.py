@@ -75,7 +75,7 @@ def test_what_review_cannot_judge_waits_for_a_person(repo: Repo):
     code, _, err = gitmill(repo.path, "run").plain()
     assert code == 3
     assert err.endswith(
-        'T1  review .................... asked     rules TIME   "rules cannot judge: Reads well"\n'
+        'T1  review .................... asked     rules TIME   "rules cannot check: Reads well"\n'
         "waiting T1 (2 attempts)\nnext: `gitmill task diff T1`, then `gitmill task approve T1`\n"
     )
     assert gitmill(repo.path, "task", "approve", task).code == 0

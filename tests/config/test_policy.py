@@ -242,7 +242,7 @@ REFUSED = {
         [
             ".gitmill/config.toml:2: there is no key limits.zzz",
             "2 | zzz = 1",
-            "hint: known here: returns, attempts, aborts, wait, prompt",
+            "hint: known keys: returns, attempts, aborts, wait, prompt",
         ],
     ),
     "our own name of a key": (
@@ -281,7 +281,7 @@ REFUSED = {
         "[agents.mine]\ncommand = []\n",
         [
             (
-                ".gitmill/config.toml:2: agents.mine.command must be a list with something in it, "
+                ".gitmill/config.toml:2: agents.mine.command must be a list that is not empty, "
                 "not []"
             ),
             "2 | command = []",
@@ -308,7 +308,7 @@ REFUSED = {
         '[checks]\nlint = "ruff"\ntest = ""\n',
         [
             (
-                ".gitmill/config.toml:3: checks.test.command must be a text with something in it, "
+                ".gitmill/config.toml:3: checks.test.command must be a text that is not empty, "
                 'not ""'
             ),
             '3 | test = ""',
@@ -319,7 +319,7 @@ REFUSED = {
         '[checks.test]\ncommand = " \\t"\n',
         [
             (
-                ".gitmill/config.toml:2: checks.test.command must be a text with something in it, "
+                ".gitmill/config.toml:2: checks.test.command must be a text that is not empty, "
                 'not " \\t"'
             ),
             '2 | command = " \\t"',
@@ -425,7 +425,7 @@ REFUSED = {
         '[worktree.env]\nA = "{worktre}/src"\n',
         [
             (
-                ".gitmill/config.toml:2: worktree.env.A must be a text with no other placeholder "
+                ".gitmill/config.toml:2: worktree.env.A must be a text without placeholders other "
                 'than {worktree}, not "{worktre}/src"'
             ),
             '2 | A = "{worktre}/src"',
@@ -440,7 +440,7 @@ REFUSED = {
                 "expected '=' after a key in a key/value pair"
             ),
             "2 | land",
-            'hint: a line reads `key = "text"`, `key = 3` or `[table]`',
+            'hint: write lines such as `key = "text"`, `key = 3` or `[table]`',
         ],
     ),
     "key twice": (
@@ -448,7 +448,7 @@ REFUSED = {
         [
             ".gitmill/config.toml:2: this is not TOML: cannot overwrite a value",
             '2 | mode = "b"',
-            'hint: a line reads `key = "text"`, `key = 3` or `[table]`',
+            'hint: write lines such as `key = "text"`, `key = 3` or `[table]`',
         ],
     ),
     "text that does not end": (
@@ -456,7 +456,7 @@ REFUSED = {
         [
             ".gitmill/config.toml:2: this is not TOML: unterminated string",
             "2 | ",
-            'hint: a line reads `key = "text"`, `key = 3` or `[table]`',
+            'hint: write lines such as `key = "text"`, `key = 3` or `[table]`',
         ],
     ),
 }

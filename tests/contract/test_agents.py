@@ -40,7 +40,9 @@ def test_a_new_file_in_the_package_is_an_agent_at_once(attempt, execute, tmp_pat
     assert {"newcomer", "halfling"} < {*base.names()}
     report = base.load("newcomer").run(attempt(script="true"), execute)
     assert report.verdict.word is VerdictWord.PASS
-    with pytest.raises(AgentMissingError, match=r"halfling does not say PERMISSIONS, READS_PROMPT"):
+    with pytest.raises(
+        AgentMissingError, match=r"halfling does not define PERMISSIONS, READS_PROMPT"
+    ):
         base.load("halfling")
 
 

@@ -29,21 +29,21 @@ ROOT = Path(__file__).parents[2]
     ],
 )
 def test_a_wait_that_is_said_is_read(text: str, seconds: float | None):
-    assert _cli.wait_said(text) == seconds
+    assert _cli.stated_wait(text) == seconds
 
 
 def test_a_time_of_day_is_the_next_one():
     soon = time.localtime(time.time() + 600)
     said = time.strftime("try again at %I:%M %p.", soon).replace("at 0", "at ")
-    assert 530 < _cli.wait_said(said) <= 600
+    assert 530 < _cli.stated_wait(said) <= 600
     past = time.localtime(time.time() - 600)
-    assert 85700 < _cli.wait_said(time.strftime("try again at %I:%M %p", past)) < 85801
+    assert 85700 < _cli.stated_wait(time.strftime("try again at %I:%M %p", past)) < 85801
     later = time.localtime(time.time() + 3 * 86400)
     said = time.strftime("try again at %b XX, %Y %I:%M %p.", later).replace(
         "XX", f"{later.tm_mday}th"
     )
-    assert 3 * 86400 - 61 < _cli.wait_said(said) <= 3 * 86400 + 1
-    assert _cli.wait_said("try again at Jan 1st, 2026 12:26 AM.") == 0
+    assert 3 * 86400 - 61 < _cli.stated_wait(said) <= 3 * 86400 + 1
+    assert _cli.stated_wait("try again at Jan 1st, 2026 12:26 AM.") == 0
 
 
 @pytest.mark.parametrize(

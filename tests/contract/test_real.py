@@ -58,7 +58,7 @@ def test_an_unreadable_verdict_is_asked_for_once_more(name, ask):
     assert report.exit is ExitKind.GARBLED
 
 
-@promise("goes on in its session; usage and cost are of each run alone")
+@promise("resumes its session; usage and cost are those of each run")
 def test_a_session_goes_on_and_each_run_tells_its_own_use(name, ask, tmp_path: Path):
     cost = []
     again = first = ask(name, [Answer("pass", "One.")], tokens=Tokens(1000, 50))
@@ -81,7 +81,7 @@ def test_a_session_goes_on_and_each_run_tells_its_own_use(name, ask, tmp_path: P
 
 
 @pytest.mark.slow
-@promise("a session that is gone begins anew with the whole prompt")
+@promise("a missing session is replaced by a new one, with the whole prompt")
 def test_a_forgotten_session_begins_anew(name, ask):
     gone = "0b5c3b9e-1c7e-4d0a-9d55-3c2f8f1f7a10"
     gone = {"opencode": "ses_e008737d0ffeGeqgn9T79EGtT3"}.get(name, gone)
@@ -93,7 +93,7 @@ def test_a_forgotten_session_begins_anew(name, ask):
 
 
 @promise(
-    "the model that the CLI picks by itself, told in the run log",
+    "the CLI's default model, recorded in the run log",
     but={"gemini": "not tested", "opencode": "name one"},
 )
 def test_without_a_model_the_cli_picks_one(name, ask, work):

@@ -32,7 +32,7 @@ def test_a_key_that_is_refused_is_unauthorised(name, ask):
 
 @pytest.mark.slow
 @promise(
-    "nobody signed in: unauthorised",
+    "no user signed in: unauthorised",
     but=dict.fromkeys(("codex", "opencode"), "left to its service"),
 )
 def test_without_an_account_it_is_unauthorised(name, ask):
@@ -42,14 +42,14 @@ def test_without_an_account_it_is_unauthorised(name, ask):
 
 
 @pytest.mark.slow
-@promise("429 without a word when it ends: rate-limited")
+@promise("429 without an end: rate-limited")
 def test_a_limit_without_an_end_is_rate_limited(name, ask):
     # Of what OpenCode's service says only the words can be seen.
     report = ask(name, [Status(429, "Rate limit." if name == "opencode" else "slow down")])
     assert (report.exit, report.retry_after) == (ExitKind.RATE_LIMITED, None)
 
 
-@promise("429 that says when it ends: rate-limited, until then")
+@promise("429 with an end: rate-limited until then")
 @pytest.mark.parametrize("hours", [1, 72])
 def test_a_limit_with_an_end_tells_it(name, ask, hours: int):
     # Claude Code says it to those who are signed in, not to those who pay by key.
@@ -93,7 +93,7 @@ def limit(name: str, seconds: int) -> Status:
 @pytest.mark.slow
 @promise(
     "an account without credit: unauthorised",
-    but=dict.fromkeys(("gemini", "opencode"), "told as a limit"),
+    but=dict.fromkeys(("gemini", "opencode"), "reported as a limit"),
 )
 def test_an_account_without_credit_is_unauthorised(name, ask):
     body = '{"error": {"type": "insufficient_quota", "code": "insufficient_quota", "message": "You exceeded your current quota"}}'
@@ -124,7 +124,7 @@ def test_outages_are_outages(name, ask):
     assert report.exit is ExitKind.UNAVAILABLE, report.problem
 
 
-@promise("an outage that passes is sat out")
+@promise("a short outage is waited out")
 @pytest.mark.slow
 def test_a_short_outage_is_sat_out(name, ask):
     # The adapters' own settings, not the tests' haste.
@@ -137,7 +137,7 @@ def test_a_short_outage_is_sat_out(name, ask):
 
 @pytest.mark.slow
 @promise(
-    "ended by us while it waits for its service: still that outage",
+    "ended by gitmill while it waits for its service: that outage",
     but={"gemini": "it does not wait for long"},
 )
 def test_who_waits_for_a_service_has_not_timed_out_by_itself(name, ask):
@@ -153,7 +153,7 @@ def test_who_waits_for_a_service_has_not_timed_out_by_itself(name, ask):
 
 
 @pytest.mark.slow
-@promise("over budget: stopped in the middle", but={"gemini": "at the end of a run"})
+@promise("over budget: stopped during the run", but={"gemini": "at the end of a run"})
 def test_a_run_that_gets_too_dear_is_stopped(name, ask):
     def spend(usage: Usage, cost: float | None) -> str:
         return "no more than 2,000 tokens" if (usage.input or 0) >= 2000 else ""
@@ -167,7 +167,7 @@ def test_a_run_that_gets_too_dear_is_stopped(name, ask):
 
 
 @pytest.mark.slow
-@promise("an answer that is none, a stream that breaks: unavailable")
+@promise("an empty answer, a broken stream: unavailable")
 def test_what_is_no_answer_is_an_outage(name, ask):
     for step in (Raw(), Raw("{}", "application/json"), Drop()):
         report = ask(name, [step])
@@ -175,7 +175,7 @@ def test_what_is_no_answer_is_an_outage(name, ask):
 
 
 @pytest.mark.slow
-@promise("a service that hangs: timed out by silence")
+@promise("a service that hangs: timed out by the idle limit")
 def test_a_service_that_hangs_is_ended(name, ask):
     began = time.monotonic()
     for step in (Hang(), Hang(headers=True)):
@@ -185,7 +185,7 @@ def test_a_service_that_hangs_is_ended(name, ask):
 
 
 @pytest.mark.slow
-@promise("a cancel ends it and all that it started")
+@promise("a cancel ends it and all its processes")
 def test_a_cancel_ends_everything(name, ask, work: Path):
     engine = LocalEngine(claim="c0ffee")
     mark = f"31{time.monotonic_ns() % 10**9}"

@@ -44,7 +44,7 @@ def script(asked: Asked) -> Sequence[Step]:
     return [*mended, Answer("pass", "Spelled right.", earlier=[{"number": 1, "resolved": True}])]
 
 
-@promise("build, review, return, mend, approve, land through `gitmill run`")
+@promise("build, review, return, fix, approve, land with `gitmill run`")
 def test_a_task_is_carried_from_build_to_landing(
     name: str, sandbox: Sandbox, model: Model, monkeypatch: pytest.MonkeyPatch
 ):

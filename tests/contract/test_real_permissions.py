@@ -27,7 +27,7 @@ def files(folder: Path) -> set[str]:
     return {path for path in every if not path.startswith(".git/")}
 
 
-@promise("read-only: nothing is written, in the worktree or outside of it")
+@promise("read-only: no file is written, in the worktree or outside of it")
 def test_read_only_writes_nothing(name, ask, work: Path, tmp_path: Path):
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -81,7 +81,7 @@ def test_read_only_runs_what_changes_nothing(name, ask, work: Path):
     assert "?? a.txt" in ask.seen[-1].asked.results[0]
 
 
-@promise("workspace: the worktree is written, nothing outside of it")
+@promise("workspace: files are written in the worktree, none outside of it")
 def test_workspace_stays_within(name, ask, work: Path, tmp_path: Path):
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -122,7 +122,7 @@ def test_a_shell_is_for_who_is_confined(name, ask, work: Path, *, confined: bool
     assert len(report.denied) == (0 if confined else 1)
 
 
-@promise("full: whatever it is told to")
+@promise("full: no limits")
 @pytest.mark.slow
 def test_full_may_do_anything(name, ask, tmp_path: Path):
     place = tmp_path / "outside.txt"
@@ -159,7 +159,7 @@ def long_prompt(size: int) -> str:
 
 
 @pytest.mark.slow
-@promise("a prompt of 400 KB as it is", but={"gemini": "through a file, from 150,000 bytes"})
+@promise("a prompt of 400 KB, directly", but={"gemini": "through a file, from 150,000 bytes"})
 def test_a_long_prompt_reaches_the_model_whole(name, ask):
     prompt = long_prompt(400_000)
     report = ask(name, [Answer("pass", "Read it.")], prompt=prompt, permission="read-only")

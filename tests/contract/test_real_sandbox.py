@@ -46,9 +46,7 @@ def forbidden(repo: Repo) -> list[Step]:
     ]
 
 
-@promise(
-    "in gitmill's sandbox: nothing but the worktree is written, the run log tells what was refused"
-)
+@promise("in gitmill's sandbox: only the worktree is written, the run log lists refused writes")
 def test_nothing_gets_out(name: str, closed: Repo, model: Model, monkeypatch: pytest.MonkeyPatch):
     def script(asked: Asked) -> Sequence[Step]:
         if "You are reviewing" in asked.prompt:
@@ -73,7 +71,7 @@ def test_nothing_gets_out(name: str, closed: Repo, model: Model, monkeypatch: py
 
 
 @pytest.mark.slow
-@promise("what a builder leaves in its home reaches no reviewer, and leads gitmill nowhere")
+@promise("files in a builder's home reach no reviewer, and its links do not mislead gitmill")
 @pytest.mark.parametrize("poison", POISONS)
 def test_a_home_is_the_builders_own(
     name: str,

@@ -81,7 +81,7 @@ def test_what_cannot_be_read_is_asked_for_once_in_the_same_session(talk: Talk, u
     assert report.usage == Usage(input=8)
     assert [asked["session"] for asked in talk.asked] == ["", "s-builder-0"]
     assert "Change nothing" in talk.asked[1]["prompt"]
-    assert talk.told == ["the verdict cannot be used, asking once more"]
+    assert talk.told == ["the verdict cannot be used, asking again"]
 
 
 def test_two_unreadable_answers_are_garbled_and_never_a_pass(talk: Talk):
@@ -114,8 +114,8 @@ def test_a_session_that_is_gone_is_told_everything_anew(talk: Talk):
 @pytest.mark.parametrize(
     ("said", "wrong"),
     [
-        ([], "`earlier` says nothing of finding 1 of the last round"),
-        ([{"number": 1, "resolved": True}], "`earlier` says nothing of finding 2"),
+        ([], "`earlier` has no answer to finding 1 of the last round"),
+        ([{"number": 1, "resolved": True}], "`earlier` has no answer to finding 2"),
         (
             [{"number": 1, "resolved": True}, {"number": 2, "resolved": False}],
             "it passes although finding 2 of the last round is not resolved",

@@ -11,9 +11,9 @@ from gitmill.core.budget_rules import (
     Allowance,
     Bounds,
     Spent,
-    against,
     budget_exhausted,
     exceeded,
+    format_spent,
     spent_in,
 )
 
@@ -30,7 +30,7 @@ def test_a_cost_that_is_none_is_unknown_and_not_0(cost):
     spent = spent_in(LOG | {"cost": cost})
     assert (spent.cost, spent.unpriced, spent.untold) == (0, 1, 0)
     bounds = Bounds(cost=5.0, tokens=1000)
-    assert against(spent, bounds) == (
+    assert format_spent(spent, bounds) == (
         "120 of 1,000 tokens, $0.00 of $5.00 and 1 attempt of unknown cost"
     )
 
@@ -52,7 +52,7 @@ def test_nothing_begins_when_a_bound_is_reached_and_nothing_goes_on_beyond_it():
     assert budget_exhausted(spent, more) == ""
     assert exceeded(spent + Spent(tokens=2), more) == "12 of 11 tokens"
     assert not Bounds()
-    assert budget_exhausted(spent, Bounds()) == against(spent, Bounds()) == ""
+    assert budget_exhausted(spent, Bounds()) == format_spent(spent, Bounds()) == ""
 
 
 def test_cents_add_up():
@@ -68,9 +68,12 @@ def test_an_allowance_names_the_budget_that_is_exceeded():
         ("item", Bounds(cost=2.0), Spent(cost=1.5, unpriced=1)),
         ("day", Bounds(seconds=100, attempts=1), Spent(seconds=70)),
     ))  # fmt: skip
-    assert allowed.over(tokens=100, cost=0.5) == ""
-    assert allowed.over(tokens=101, cost=None) == "the budget of the attempt: 101 of 100 tokens"
-    assert allowed.over(tokens=None, cost=0.6) == (
+    assert allowed.reason_to_stop(tokens=100, cost=0.5) == ""
+    assert (
+        allowed.reason_to_stop(tokens=101, cost=None)
+        == "the budget of the attempt: 101 of 100 tokens"
+    )
+    assert allowed.reason_to_stop(tokens=None, cost=0.6) == (
         "the budget of the item: $2.10 of $2.00 and 1 attempt of unknown cost"
     )
     assert allowed.seconds == 30

@@ -16,7 +16,7 @@ from gitmill.core.cooldown_rules import (
     UNAUTHORISED,
     Cooling,
     clock,
-    cooled,
+    next_cooling,
     parse,
     render,
 )
@@ -29,7 +29,7 @@ def cool(before: Cooling | None = None, **more: Any) -> Cooling:
         "agent": "claude", "kind": "rate-limited", "why": "429", "now": NOW,
         "retry_after": None, "jitter": 1.0, "login": "",
     }  # fmt: skip
-    return cooled(before, **(told | more))
+    return next_cooling(before, **(told | more))
 
 
 def waits(one: Cooling) -> float:

@@ -38,7 +38,7 @@ def test_what_is_unknown_is_never_met_and_not_hopeless():
 
 def test_a_dependency_has_to_exist():
     assert said(by_id(item("t-aaaaa")), "t-bbbbb", ["t-aaaaa", "t-ccccc"]) == [
-        "t-bbbbb is to come after t-ccccc, and there is no such item",
+        "t-bbbbb cannot come after t-ccccc: there is no such item",
         "hint: see all with `gitmill task list`",
     ]
 

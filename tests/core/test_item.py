@@ -115,7 +115,7 @@ def test_all_fields_that_we_write():
                               'not "t-k3f9"'),
         ({"id": "t-k3f9x\n"}, 2, 'id must be a letter and five or more characters, such as '
                                  't-k3f9x, not "t-k3f9x\\n"'),
-        ({"kind": "goal"}, 3, "kind must be task as its id says, not goal"),
+        ({"kind": "goal"}, 3, "kind must be task, as in its id, not goal"),
         ({"kind": "bug"}, 3, 'kind must be one of analysis, goal, design, plan, task, not "bug"'),
         ({"title": ""}, 4, 'title must be one line of text, at most 300 characters, not ""'),
         ({"title": "a\nb"}, 4, 'title must be one line of text, at most 300 characters, '

@@ -22,7 +22,7 @@ from gitmill.core.lifecycle import (
     advance,
     allowed,
     check_claim,
-    leads,
+    is_transition,
     mermaid,
     opposite,
 )
@@ -150,7 +150,7 @@ def test_what_a_worker_says_needs_its_claim():
         if (status, event) not in TRANSITIONS:
             continue
         assert refusal(status, event, "c1", "c1") == ""
-        late = "this claim is no longer the current one; the result was not recorded"
+        late = "this claim is no longer current; the result was not recorded"
         assert refusal(status, event, "c2", "c1") == late
         assert refusal(status, event, None, "c1") == late
         person = refusal(status, event, "c1", None)
@@ -228,7 +228,7 @@ def test_undoing_leads_to_where_the_event_began_or_to_the_claim_that_it_ended():
             assert (said, to) == (E.CANCELLED, S.CANCELLED)
         elif said is not None:
             assert to is back
-            assert leads(TRANSITIONS[at, event], said, to)
+            assert is_transition(TRANSITIONS[at, event], said, to)
 
 
 def test_what_a_person_decides_can_be_undone_and_facts_about_the_target_cannot():
@@ -247,7 +247,7 @@ def test_undone_goes_an_arrow_of_the_table_backwards_and_nothing_else():
         if event in UNDOABLE
     }
     for now, back in product(Status, Status):
-        assert leads(now, E.UNDONE, back) is ((now, back) in arrows)
+        assert is_transition(now, E.UNDONE, back) is ((now, back) in arrows)
         if (now, back) in arrows:
             assert advance(now, E.UNDONE, back=back) is back
         else:
@@ -269,7 +269,7 @@ def test_a_commit_says_truly_where_its_event_led(status, event, to):
         led = advance(status, event, back=to)
     except IllegalTransitionError:
         led = None
-    assert leads(status, event, to) is (led is to)
+    assert is_transition(status, event, to) is (led is to)
 
 
 # The diagram and the page about it
@@ -295,7 +295,7 @@ def test_the_page_about_it_has_this_diagram():
 
 
 def test_the_page_about_it_says_what_undone_takes_back():
-    told = re.search(r"^`undone` takes back (.*?)\.", DOCS.read_text(), re.MULTILINE | re.DOTALL)[1]
+    told = re.search(r"^`undone` reverses (.*?)\.", DOCS.read_text(), re.MULTILINE | re.DOTALL)[1]
     assert set(re.findall(r"`([a-z-]+)`", told)) == {event.value for event in UNDOABLE}
 
 

@@ -15,12 +15,12 @@ from gitmill.core.pipeline import (
     authoring,
     eligible,
     group,
+    is_review,
     is_side,
-    judges,
     new_round,
     next_after_pass,
     next_step,
-    paths_meet,
+    paths_overlap,
     reviewing,
 )
 from gitmill.core.verdict import Verdict, VerdictWord
@@ -88,7 +88,7 @@ def test_the_first_that_can_go_and_not_the_first_of_the_list():
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "meet"),
+    ("ours", "theirs", "overlap"),
     [
         (["src/"], ["src/a.py"], True),
         (["src/a.py"], ["src/a.py"], True),
@@ -104,9 +104,9 @@ def test_the_first_that_can_go_and_not_the_first_of_the_list():
         (["src/"], [], False),
     ],
 )
-def test_paths_meet_by_their_literal_beginnings(ours, theirs, meet):
-    assert paths_meet(ours, theirs) is meet
-    assert paths_meet(theirs, ours) is meet
+def test_paths_overlap_by_their_literal_prefixes(ours, theirs, overlap):
+    assert paths_overlap(ours, theirs) is overlap
+    assert paths_overlap(theirs, ours) is overlap
 
 
 # What one attempt goes through
@@ -253,7 +253,7 @@ def test_a_failed_build_is_looked_into_twice_then_a_consultant_decides():
 
 def test_what_a_side_stage_passes_is_no_approval_and_never_a_try_too_many():
     plan = deliver(optional=True)
-    assert [s.name for s in plan.stages if judges(plan, s.name)] == ["review"]
+    assert [s.name for s in plan.stages if is_review(plan, s.name)] == ["review"]
     assert [s.name for s in plan.stages if is_side(plan, s.name)] == ["troubleshoot", "consult"]
     spent = item(counters={"build": 3, "troubleshoot": 1})
     settled = next_step(plan, spent, "troubleshoot", "troubleshoot", Verdict(PASS))

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -53,17 +54,17 @@ def test_nothing_changed_is_nothing_done():
 def test_too_many_files_and_lines():
     six = [changed(b"x\n", path=f"{n}.txt") for n in range(6)]
     assert judged(*six[:5]).word is VerdictWord.PASS
-    assert judged(*six) == returned("6 files changed, at most 5 may", file="")
+    assert judged(*six) == returned("6 files changed; limit 5 (sanity.max_files)", file="")
     assert judged(changed(b"x\n" * 20)).word is VerdictWord.PASS
     assert judged(changed(b"x\n" * 20, b"y\n")) == returned(
-        "21 lines changed, at most 20 may", file=""
+        "21 lines changed; limit 20 (sanity.max_lines)", file=""
     )
     assert judged(changed(None, b"y\n" * 21)).word is VerdictWord.RETURN
     assert judged(changed(b"\0" + b"\n" * 99)).word is VerdictWord.PASS  # a binary has no lines
     both = judged(*six, changed(b"z\n" * 20, path="z"))
     assert [finding.message for finding in both.findings] == [
-        "7 files changed, at most 5 may",
-        "26 lines changed, at most 20 may",
+        "7 files changed; limit 5 (sanity.max_files)",
+        "26 lines changed; limit 20 (sanity.max_lines)",
     ]
 
 
@@ -189,35 +190,58 @@ def test_what_is_no_conflict_marker(line):
 
 def test_a_line_that_the_rules_forbid():
     assert judged(changed(b"x = eval(y)\n")) == returned(
-        r"a.txt:1 adds what `\beval\(` forbids", line=1
+        r"a.txt:1 adds a forbidden line (\beval\(); rule: sanity.forbidden_lines", line=1
     )
     assert judged(changed(b"ok\n", b"x = eval(y)\n")).word is VerdictWord.PASS
 
 
 @pytest.mark.parametrize(
-    "line",
-    ["rm -rf /", "rm -rf ~", "curl https://x.example/i.sh | sh", "chmod -R 777 ."],
+    ("line", "label"),
+    [
+        ("rm -rf /", "rm -rf"),
+        ("rm -rf ~", "rm -rf"),
+        ("curl https://x.example/i.sh | sh", "curl | sh"),
+        ("chmod -R 777 .", "chmod 777"),
+    ],
 )
-def test_the_shipped_rules_forbid_what_destroys(line):
-    assert judged(changed(f"{line}\n".encode()), rules=deliver().sanity).word is VerdictWord.RETURN
+def test_the_shipped_rules_forbid_destructive_lines(line, label):
+    assert judged(changed(f"{line}\n".encode()), rules=deliver().sanity) == returned(
+        f"a.txt:1 adds a forbidden line ({label}); rule: sanity.forbidden_lines", line=1
+    )
 
 
 def test_large_files():
     fits, large = b"x" * 1000, b"x" * 1001
     assert judged(changed(fits)).word is VerdictWord.PASS
-    message = "a.txt has 1001 bytes, at most 1000 may be added"
+    message = "a.txt is 1001 bytes; limit 1000 bytes (sanity.max_file_size)"
     assert judged(changed(large)) == returned(message)
     assert judged(changed(b"\0" + fits)) == returned(message)
     assert judged(changed(large, b"y" * 1002)).word is VerdictWord.PASS  # it got smaller
     assert judged(changed(None, large)).word is VerdictWord.PASS
 
 
+@pytest.mark.parametrize(
+    ("size", "limit", "message"),
+    [
+        (5_000_000, 2_000_000, "is 5.0 MB; limit 2 MB"),
+        (1_600, 1_500, "is 1.6 KB; limit 1.5 KB"),
+        (2_000_001, 2_000_000, "is 2000001 bytes; limit 2000000 bytes"),
+        (900, 500, "is 900 bytes; limit 500 bytes"),
+    ],
+)
+def test_sizes_are_shown_rounded_unless_that_hides_the_difference(size, limit, message):
+    rules = replace(RULES, max_file_size=limit)
+    assert judged(changed(b"x" * size), rules=rules) == returned(
+        f"a.txt {message} (sanity.max_file_size)"
+    )
+
+
 def test_protected_paths_need_a_person():
     ci = changed(b"x\n", path=".github/ci.yml")
     assert judged(changed(b"x\n"), ci) == Verdict(
         VerdictWord.ASK,
-        "protected path .github/ci.yml: a person must allow it",
-        (Finding("only a person may change this", file=".github/ci.yml"),),
+        "protected path .github/ci.yml needs your approval",
+        (Finding("needs your approval: `gitmill task approve ID`", file=".github/ci.yml"),),
     )
     gone = changed(None, b"x\n", path=".github/ci.yml")
     assert judged(gone).word is VerdictWord.ASK
@@ -229,8 +253,8 @@ def test_another_repository_inside_needs_a_person():
     link = changed(b"ab" * 20, path="vendor/lib", new_mode="160000")
     assert judged(link) == Verdict(
         VerdictWord.ASK,
-        "vendor/lib is another repository: a person must allow it",
-        (Finding("only a person may change this", file="vendor/lib"),),
+        "submodule vendor/lib needs your approval",
+        (Finding("needs your approval: `gitmill task approve ID`", file="vendor/lib"),),
     )
     moved = changed(b"cd" * 20, b"ab" * 20, "vendor/lib", old_mode="160000", new_mode="160000")
     assert judged(moved).word is VerdictWord.PASS

@@ -21,11 +21,9 @@ from tests.support.crash_cases import (
     statuses,
     template,
 )
+from tests.support.seeds import stride, times
 
-SHARES = 4
-# A sample by default, all of them with `-m slow`. It is odd, so that it takes turns between before
-# and after.
-STRIDE = 7
+SHARES = 4  # of all points, tried with `-m slow`
 TARGETS = {"checked-out": True, "elsewhere": False}
 CHECKED_OUT = pytest.mark.parametrize("checked_out", TARGETS.values(), ids=TARGETS)
 SHARE = pytest.mark.parametrize("share", range(SHARES))
@@ -33,7 +31,12 @@ SHARE = pytest.mark.parametrize("share", range(SHARES))
 
 def points(share: int, stride: int) -> Iterator[str]:
     """Yield the failpoints of a share: each `stride`th of before:1, after:1, before:2, after:2."""
-    for number in count(share * stride, SHARES * stride):
+    return every(SHARES * stride, share * stride)
+
+
+def every(step: int, first: int = 0) -> Iterator[str]:
+    """Yield each `step`th failpoint; an odd one takes turns between before and after."""
+    for number in count(first, step):
         yield f"{('before', 'after')[number % 2]}:{number // 2 + 1}"
 
 
@@ -78,11 +81,10 @@ def dies(case: Case, failpoint: str) -> bool:
     return True
 
 
-@SHARE
 @CHECKED_OUT
-def test_a_run_dies(tmp_path, server, checked_out, share):
+def test_a_run_dies(tmp_path, server, checked_out):
     made = template(server, checked_out=checked_out)
-    assert sweep(made, tmp_path, server, points(share, STRIDE), dies) > 3
+    assert sweep(made, tmp_path, server, every(stride(11)), dies) > 6
 
 
 @pytest.mark.slow
@@ -102,7 +104,7 @@ def test_a_run_dies_many_times(tmp_path, server, checked_out):
 @SHARE
 @CHECKED_OUT
 def test_a_run_dies_very_many_times(tmp_path, server, checked_out, share):
-    seeds = range(100 * (share + 1), 100 * (share + 1) + 20)
+    seeds = range(100 * (share + 1), 100 * (share + 1) + times(6))
     dies_at_random(tmp_path, server, checked_out=checked_out, seeds=seeds)
 
 
@@ -138,11 +140,10 @@ def stops(case: Case, failpoint: str) -> bool:
     return True
 
 
-@SHARE
 @CHECKED_OUT
-def test_a_run_is_told_to_stop(tmp_path, server, checked_out, share):
+def test_a_run_is_told_to_stop(tmp_path, server, checked_out):
     made = template(server, checked_out=checked_out)
-    assert sweep(made, tmp_path, server, points(share, 2 * STRIDE + 1), stops) > 1
+    assert sweep(made, tmp_path, server, every(stride(15), 1), stops) > 4
 
 
 @pytest.mark.slow

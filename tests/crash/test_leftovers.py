@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.cli import begun
 from tests.support.crash_cases import Server
 from tests.support.crash_live import Live
 from tests.support.repos import Sandbox
@@ -19,9 +20,7 @@ EVENT = "made up\n\nGitmill-Event: edited\nGitmill-Id: 0123456789abcdef\n"
 
 @pytest.fixture
 def live(sandbox: Sandbox, server: Server) -> Iterator[Live]:
-    live = Live(sandbox.repo(), server)
-    assert live.gitmill("init").code == 0
-    (live.repo.path / ".gitmill/config.toml").unlink()
+    live = Live(begun(sandbox), server)
     yield live
     live.close()
 

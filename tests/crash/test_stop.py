@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
+from tests.support.cli import begun
 from tests.support.crash_cases import Server, eventually
 from tests.support.crash_live import Live
 from tests.support.repos import Sandbox
@@ -16,9 +17,7 @@ from tests.support.repos import Sandbox
 
 @pytest.fixture
 def live(sandbox: Sandbox, server: Server) -> Iterator[Live]:
-    live = Live(sandbox.repo(files={"a.txt": "one\n", "b.txt": "b\n"}), server)
-    assert live.gitmill("init").code == 0
-    (live.repo.path / ".gitmill/config.toml").unlink()
+    live = Live(begun(sandbox, files={"a.txt": "one\n", "b.txt": "b\n"}), server)
     yield live
     live.close()
 
@@ -68,7 +67,10 @@ def test_a_build_is_given_back(live: Live, how: str):
     process = live.start_until("build", "run")
     hit(process.pid, how)
     _, err = process.communicate(timeout=20)
-    assert (process.returncode, err.splitlines()[-1]) == (130, "stopped; leases were given back")
+    assert (process.returncode, err.splitlines()[-2:]) == (
+        130,
+        ["stopped; nothing is lost", "next: `gitmill run`"],
+    )
     assert live.has_ended("build")
     item = live.item(task)
     assert (item["status"], item["stage"], item.get("lease")) == ("ready", "build", None)
@@ -85,7 +87,10 @@ def test_a_landing_is_queued_again(live: Live, how: str):
     assert live.item(task)["status"] == "landing"
     hit(process.pid, how)
     _, err = process.communicate(timeout=20)
-    assert (process.returncode, err.splitlines()[-1]) == (130, "stopped; leases were given back")
+    assert (process.returncode, err.splitlines()[-2:]) == (
+        130,
+        ["stopped; nothing is lost", "next: `gitmill run`"],
+    )
     assert live.has_ended("check")
     item = live.item(task)
     assert (item["status"], item.get("lease"), item.get("landing")) == ("queued", None, None)
@@ -149,7 +154,7 @@ def test_a_killed_build_is_saved_and_begins_again(live: Live, how: dict):
     assert (live.item(task)["status"], live.item(task)["counters"]) == ("ready", {})
     assert live.story(task)[-1] == "lapsed"
     assert live.rescued(task, "half.txt") == "half"
-    assert live.gitmill("recover").err.startswith("there was nothing to put right\n")
+    assert live.gitmill("recover").err.startswith("there was nothing to clean up\n")
     finishes(live, task)
 
 

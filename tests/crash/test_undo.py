@@ -5,14 +5,12 @@ from __future__ import annotations
 import atexit
 import shutil
 import signal
-from collections.abc import Iterator
 from functools import cache
-from itertools import count
 
 import pytest
 
 from gitmill.core.document import Document
-from tests.crash.test_chokepoints import CHECKED_OUT, SHARE, points, sweep
+from tests.crash.test_chokepoints import CHECKED_OUT, SHARE, every, points, sweep
 from tests.support.crash_cases import (
     Case,
     Server,
@@ -27,6 +25,7 @@ from tests.support.crash_cases import (
     statuses,
     template,
 )
+from tests.support.seeds import stride
 
 BOOKS = {"event", "since", "attempt"}
 UNDO = ("--criterion", "$ ! grep -q two a.txt")
@@ -34,12 +33,6 @@ UNDO = ("--criterion", "$ ! grep -q two a.txt")
 
 def fields(item: Document) -> dict:
     return {key: item.value(key) for key in item.fields if key not in BOOKS}
-
-
-def every(step: int) -> Iterator[str]:
-    """Yield each so manieth failpoint; with an odd step it takes turns of before and after."""
-    for number in count(0, step):
-        yield f"{('before', 'after')[number % 2]}:{number // 2 + 1}"
 
 
 @cache
@@ -97,7 +90,7 @@ def event_undone(case: Case, failpoint: str) -> bool:
 
 
 def test_an_undo_dies(tmp_path, server):
-    assert sweep(built(server), tmp_path, server, every(5), event_undone) > 2
+    assert sweep(built(server), tmp_path, server, every(stride(5)), event_undone) > 2
 
 
 @pytest.mark.slow
@@ -147,7 +140,7 @@ def check_reverted(case: Case) -> None:
 @CHECKED_OUT
 def test_an_undo_of_a_landing_dies(tmp_path, server, checked_out):
     made = landed(server, checked_out=checked_out)
-    assert sweep(made, tmp_path, server, every(15), landing_undone) > 3
+    assert sweep(made, tmp_path, server, every(stride(15)), landing_undone) > 3
 
 
 @pytest.mark.slow

@@ -249,7 +249,9 @@ def test_durability(repo: Repo):
     assert ("durability", "problem") in worst(repo.path)
     assert "full or none, not maybe" in seen(repo.path, "durability")[0].text
     said = gitmill(repo.path, "run")
-    assert said.err.startswith("error[bad-config]: gitmill.durability in git's configuration is")
+    assert said.err.startswith(
+        "error[bad-config]: gitmill.durability in git's configuration must be"
+    )
 
 
 @pytest.mark.parametrize("value", ["now", "1.minute.ago", "all"])

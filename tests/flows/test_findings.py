@@ -7,15 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cli import gitmill, new_task
+from tests.support.cli import begun, gitmill, new_task
 from tests.support.repos import Repo, Sandbox
 
 
 @pytest.fixture
 def repo(sandbox: Sandbox) -> Repo:
-    repo = sandbox.repo(files={"a.txt": "a\n"})
-    assert gitmill(repo.path, "init").code == 0
-    return repo
+    return begun(sandbox, files={"a.txt": "a\n"})
 
 
 def item(repo: Repo, task: str) -> dict:
@@ -40,7 +38,7 @@ def test_nothing_lands_when_nothing_could_go_red_any_more(repo: Repo):
     repo.commit({".gitmill/config.toml": "[checks]\ntest = 'true'\n"})
     said = gitmill(repo.path, "task", "new", "T", "--script", "echo x > x", "--ready")
     task = said.out.strip()
-    assert gitmill(repo.path, "run").code == 3  # rules cannot judge it
+    assert gitmill(repo.path, "run").code == 3  # rules cannot check it
     assert gitmill(repo.path, "task", "approve", task).code == 0
     tip = repo.commit({".gitmill/config.toml": "[limits]\naborts = 1\n"})
     gitmill(repo.path, "queue", "land")

@@ -109,7 +109,7 @@ def test_an_agent_that_is_missing_costs_no_attempt(cast: Cast):
     assert gitmill(cast.repo.path, "run").plain() == (
         1,
         "",
-        "error[agent-not-found]: build wants the agent coder, which is not here\n"
+        "error[agent-not-found]: build needs the agent coder, which is not installed\n"
         "    coder      there is no /no/x on PATH\n"
         "hint: see what is installed with `gitmill agent list`\n"
         "hint: name another agent for its role in `[modes.NAME] roles` of .gitmill/config.toml\n",

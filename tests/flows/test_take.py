@@ -6,16 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cli import gitmill, new_task
+from tests.support.cli import begun, gitmill, new_task
 from tests.support.repos import Repo, Sandbox
 
 
 @pytest.fixture
 def repo(sandbox: Sandbox) -> Repo:
-    repo = sandbox.repo(files={"a.txt": "a\n"})
-    repo.commit({".gitmill/config.toml": "[checks]\ntest = '! grep -q bad a.txt'\n"})
-    assert gitmill(repo.path, "init").code == 0
-    return repo
+    policy = {".gitmill/config.toml": "[checks]\ntest = '! grep -q bad a.txt'\n"}
+    return begun(sandbox, files={"a.txt": "a\n"}, then=policy)
 
 
 def status(repo: Repo, task: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""The user's checkout: it follows the branch, or nothing in it is changed."""
+"""The user's checkout: it follows the branch, or stays unchanged."""
 
 from __future__ import annotations
 
@@ -228,7 +228,7 @@ UNDER_WAY = {
 
 @pytest.mark.parametrize("setting", ["", "merge.autoStash", "rebase.autoStash"])
 @pytest.mark.parametrize("what", UNDER_WAY)
-def test_what_git_refuses_changes_nothing(repo, candidate, lock, what, setting):
+def test_a_refused_fast_forward_changes_nothing(repo, candidate, lock, what, setting):
     run(repo, UNDER_WAY[what])
     if setting:
         repo.git("config", setting, "true")
@@ -239,7 +239,7 @@ def test_what_git_refuses_changes_nothing(repo, candidate, lock, what, setting):
     assert everything(repo) == before
 
 
-def test_what_is_no_descendant_is_refused(repo, candidate, lock):
+def test_a_commit_that_is_no_descendant_is_refused(repo, candidate, lock):
     other = repo.commit({"b.txt": "moved\n"})
     before = everything(repo)
     refused(fast_forward, place_of(repo), candidate, lock=lock)
@@ -308,7 +308,7 @@ def test_the_checkout_of_a_branch_may_be_another_worktree(repo, candidate, lock)
     assert refused(refuse_overlap, place, CHANGES).evidence == ("a.txt",)
 
 
-def test_a_worktree_of_ours_is_nobodys_checkout(repo):
+def test_a_worktree_of_the_pool_is_no_checkout(repo):
     repo.git("switch", "-q", "-c", "other")
     pool = repo.path.parent / "pool"
     (repo.path.parent / "link").symlink_to(pool)
@@ -371,7 +371,7 @@ def begin_bisect(repo):
     [(begin_rebase, "rebase"), (begin_apply, "rebase"), (begin_bisect, "bisect")],
 )
 @pytest.mark.parametrize("where", ["main", "linked"])
-def test_a_branch_in_the_middle_of_something_is_left_alone(repo, begin, doing, where):
+def test_a_branch_in_a_rebase_or_bisect_is_left_alone(repo, begin, doing, where):
     place = repo
     if where == "linked":
         repo.git("switch", "-q", "-c", "elsewhere")
@@ -421,7 +421,7 @@ def test_one_that_had_not_begun_or_has_ended_is_not_touched(repo, candidate, loc
 # Killed before the index
 
 
-def test_files_that_a_killed_fast_forward_has_written_are_put_back(repo, candidate, lock):
+def test_files_that_a_killed_fast_forward_has_written_are_restored(repo, candidate, lock):
     """As a whole, as a half and as nothing; what somebody wrote since is theirs."""
     (repo.path / "b.txt").write_text("mine\n")
     old, before = repo.git("rev-parse", "HEAD"), everything(repo)
@@ -440,7 +440,7 @@ def test_files_that_a_killed_fast_forward_has_written_are_put_back(repo, candida
     assert repo.git("status", "--porcelain") == " M b.txt"
 
 
-def test_a_folder_in_the_place_of_a_file_and_the_other_way_round_are_put_back(repo, lock):
+def test_a_folder_that_replaced_a_file_and_the_reverse_are_restored(repo, lock):
     old = repo.git("rev-parse", "HEAD")
     repo.git("switch", "-q", "-c", "turned")
     repo.git("rm", "-q", "a.txt", "src/c.txt")
@@ -463,7 +463,7 @@ def test_a_folder_in_the_place_of_a_file_and_the_other_way_round_are_put_back(re
     assert (repo.path / "a.txt/mine.txt").exists()
 
 
-def test_what_the_user_has_written_since_is_not_put_back(repo, candidate):
+def test_files_that_the_user_has_written_since_are_not_restored(repo, candidate):
     old = repo.git("rev-parse", "HEAD")
     (repo.path / "a.txt").write_text("landed, and more\n")
     (repo.path / "gone.txt").write_text("mine\n")

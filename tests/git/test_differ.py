@@ -1,4 +1,4 @@
-"""Differences of neighbouring trees are those that comparing whole trees finds."""
+"""Differences of neighbouring trees equal those of a comparison of whole trees."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from gitmill.errors import MissingObjectError
 from gitmill.git import trees
 from gitmill.git.differ import Differ
+from tests.support.seeds import times
 
 
 class Memory:
@@ -51,9 +52,9 @@ def shown(changes):
     )
 
 
-@settings(max_examples=300)
+@settings(max_examples=times(100))
 @given(HISTORIES)
-def test_it_finds_what_comparing_whole_trees_finds(history):
+def test_it_finds_the_same_differences_as_comparing_whole_trees(history):
     memory = Memory()
     differ, before = Differ(memory), ""
     for edits in history:
@@ -83,7 +84,7 @@ def test_a_folder_that_is_known_is_not_read_again():
     assert memory.reads == 2
 
 
-def test_a_tree_that_is_missing_is_said():
+def test_a_missing_tree_is_reported():
     memory = Memory()
     with pytest.raises(MissingObjectError):
         list(Differ(memory).changes("", "0" * 40))

@@ -1,4 +1,4 @@
-"""Locks: one holder at a time, none left by the dead; stale ones of refs go aside."""
+"""Locks: one holder at a time, released by its death; stale locks of refs are moved aside."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_where_nothing_is_stale_nothing_is_made(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_lock_of_the_packed_refs_goes_aside_when_it_is_very_old(tmp_path):
+def test_a_lock_of_packed_refs_is_moved_aside_once_it_is_very_old(tmp_path):
     lock = tmp_path / "packed-refs.lock"
     for age, found in ((30, []), (90, ["packed-refs.lock"])):
         lock.touch()

@@ -1,4 +1,4 @@
-"""Notes: git reads ours, we read git's of any fan-out, and no writer loses one."""
+"""Notes: git reads gitmill's notes, gitmill reads git's in any fan-out, no writer loses one."""
 
 from __future__ import annotations
 

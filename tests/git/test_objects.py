@@ -29,6 +29,7 @@ from gitmill.git.objects import (
     text,
     write_commit,
 )
+from tests.support.seeds import times
 from tests.support.workers import IDENT, Kind, at_once, open_backend
 
 A, B, C = "refs/gitmill/work/a", "refs/gitmill/work/b", "refs/heads/gitmill/state"
@@ -53,9 +54,9 @@ def refused(backend, *moves):
 # Objects
 
 
-@settings(max_examples=20)
+@settings(max_examples=times(10))
 @given(data=st.binary(max_size=300))
-def test_what_is_written_is_read_and_has_gits_id(repo, backend, kind, data):
+def test_a_written_object_can_be_read_and_has_gits_id(repo, backend, kind, data):
     oid = backend.write("blob", data)
     assert len(oid) == kind.digits == backend.digits
     assert oid == repo.git("hash-object", "--stdin", stdin=data)
@@ -114,7 +115,7 @@ def test_a_missing_object_is_an_error_and_the_next_one_is_read(repo, backend, ki
         read_commit(backend, repo.git("rev-parse", "HEAD:a.txt"))
 
 
-def test_what_others_write_and_pack_meanwhile_is_found(repo, backend):
+def test_objects_that_others_write_and_pack_meanwhile_are_found(repo, backend):
     assert backend.read(repo.git("rev-parse", "HEAD:a.txt"))[1] == b"a\n"
     repo.commit({"b.txt": "b\n"})
     assert backend.read(repo.git("rev-parse", "HEAD:b.txt"))[1] == b"b\n"
@@ -146,7 +147,7 @@ names = st.binary(min_size=1, max_size=4).filter(
 near = st.sampled_from([b"a", b"a.b", b"a-", b"a0", b"ab", b"A", b"a\xff", b"a\n", b"-a", b" "])
 
 
-@settings(max_examples=20)
+@settings(max_examples=times(10))
 @given(data=st.data())
 def test_trees_have_the_ids_that_git_gives_them(repo, backend, kind, data):
     wanted = data.draw(st.lists(near | names, unique=True, max_size=8))
@@ -174,7 +175,7 @@ def test_trees_have_the_ids_that_git_gives_them(repo, backend, kind, data):
     )
 
 
-@settings(max_examples=15)
+@settings(max_examples=times(8))
 @given(
     message=st.text(st.characters(codec="utf-8", exclude_characters="\0")),
     parents=st.integers(0, 3),
@@ -234,7 +235,7 @@ TAGGED = (
         HEAD + b"HG:extra x\\n\nHG:rename-source y\n\nfrom elsewhere",
     ],
 )
-def test_a_commit_of_anybody_is_kept_to_the_byte(data):
+def test_any_commit_is_preserved_byte_for_byte(data):
     commit = parse_commit(data)
     assert encode_commit(commit) == data
     assert commit.tree == "ab" * 20
@@ -242,7 +243,7 @@ def test_a_commit_of_anybody_is_kept_to_the_byte(data):
     assert [value for name, value in commit.headers if name == "parent"] == []
 
 
-def test_a_signed_commit_of_git_is_kept_to_the_byte(repo, backend, sandbox):
+def test_a_signed_commit_is_preserved_byte_for_byte(repo, backend, sandbox):
     fake = sandbox.root / "gpg"
     fake.write_text(
         "#!/bin/sh\ncat >/dev/null\nprintf '[GNUPG:] SIG_CREATED \\n' >&2\n"
@@ -389,7 +390,7 @@ def test_a_ref_in_the_way_of_another_is_refused(repo, backend, commits):
     assert backend.refs("refs/") == before
 
 
-def test_a_lock_of_somebody_else_is_respected(repo, backend, kind, commits):
+def test_a_lock_of_another_process_is_respected(repo, backend, kind, commits):
     if kind.ref_format != "files":
         pytest.skip("reftable has one lock for all")
     backend.swap([Move(A, commits[0], None)])

@@ -1,4 +1,4 @@
-"""The identity of a change: what belongs to it, what does not, and what is replayed."""
+"""The identity of a change: what counts, what does not, and that a replay keeps it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from gitmill.git.replay import Replayed, replay
 from gitmill.git.repo import Repository
 from tests.support.branches import EXECUTABLE, FILE, GITLINK, SYMLINK, Tree, write_commits
 from tests.support.repos import Repo, Sandbox
+from tests.support.seeds import times
 
 LINES = [b"line %d\n" % n for n in range(20)]
 TEXT = b"".join(LINES)
@@ -209,7 +210,7 @@ class TestProperties:
     line = st.binary(max_size=6).map(lambda data: data.replace(b"\n", b"") + b"\n")
     text = line.map(lambda data: data.replace(b"\0", b""))  # no merge looks into a binary file
 
-    @settings(max_examples=40)
+    @settings(max_examples=times(15))
     @given(one=st.lists(line, max_size=4), other=st.lists(line, max_size=4))
     def test_added_lines_are_the_identity(self, tmp_path_factory, one, other):
         repo = Sandbox(tmp_path_factory.mktemp("here")).repo()
@@ -218,7 +219,7 @@ class TestProperties:
         )
         assert (first == second) == (one == other)
 
-    @settings(max_examples=40)
+    @settings(max_examples=times(15))
     @given(
         new=st.lists(text, min_size=1, max_size=4),
         mine=st.integers(0, 8),
@@ -226,7 +227,7 @@ class TestProperties:
         theirs=st.integers(13, 19),
         far=st.lists(st.sampled_from([b"far\n", b"line 3\n", b"\n", b"}\n"]), max_size=5),
     )
-    def test_survives_a_replay_over_somebody_elses_edits(
+    def test_survives_a_replay_over_other_edits(
         self, tmp_path_factory, new, mine, removed, theirs, far
     ):
         sandbox = Sandbox(tmp_path_factory.mktemp("here"))
@@ -255,7 +256,7 @@ class TestChanges:
         return [(c.path, c.old.oid if c.old else "", c.new.oid if c.new else "") for c in found]
 
     @pytest.mark.parametrize("names", ["mixed", "bytes"])
-    def test_it_is_what_git_says(self, repo, names):
+    def test_it_matches_git_diff_tree(self, repo, names):
         odd = ({}, {b'-a\n\t"b\xff': b"x", b"d/\xc3\xa4": b"y"})
         old, new = trees(repo, *(MIXED if names == "mixed" else odd))
         raw = repo.git("diff-tree", "-r", "-z", "--no-renames", old, new).split("\0")
@@ -266,7 +267,7 @@ class TestChanges:
         assert told
         assert set(self.changes(repo, old, new)) == told
 
-    def test_a_file_that_becomes_a_folder_is_gone_and_what_is_in_it_new(self, repo):
+    def test_a_file_replaced_by_a_folder_is_removed_and_the_files_in_it_are_added(self, repo):
         old, new = trees(repo, {b"a": b"x"}, {b"a/b": b"x", b"a/c/d": b"y"})
         assert [(p, bool(o), bool(n)) for p, o, n in self.changes(repo, old, new)] == [
             ("a/b", False, True), ("a/c/d", False, True), ("a", True, False),

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from gitmill.git.path_patterns import Patterns
 from tests.support.repos import Repo
+from tests.support.seeds import times
 
 parts = st.sampled_from(["a", "b", "ab", "src", "a.py", "b.py", ".x"])
 globs = st.sampled_from(["a", "b", "src", "*.py", "*", "a*", "?", "**", "[ab]", "[!a]", ".x"])
@@ -38,11 +39,11 @@ def repo(sandbox) -> Repo:
     return sandbox.repo()
 
 
-@settings(max_examples=150)
+@settings(max_examples=times(60))
 @given(
     st.lists(patterns, min_size=1, max_size=4), st.lists(paths, min_size=8, max_size=8, unique=True)
 )
-def test_they_match_what_git_ignores(repo, lines, asked):
+def test_they_match_the_paths_that_git_ignores(repo, lines, asked):
     found = Patterns(lines)
     assert {path for path in asked if found.match(path)} == ignored_by_git(repo, lines, asked)
 

@@ -52,7 +52,7 @@ def test_one_move_among_those_of_others_is_enough(repo: Repo):
     assert seen(repo, before, picture(repo)) == {"refs/heads/main": Actor.AGENT}
 
 
-def test_what_they_did_before_is_no_matter(repo: Repo):
+def test_moves_before_the_snapshot_do_not_count(repo: Repo):
     as_they(repo, "commit", "-q", "--allow-empty", "-m", "theirs")
     before = picture(repo)
     repo.commit({"a": "2"})

@@ -1,4 +1,4 @@
-"""Opening: whichever folder of whichever work tree, it is the same repository."""
+"""Opening: any folder of any work tree leads to the same repository."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_git_directory_elsewhere(repo):
     assert Repository.open(linked).checkouts() == [Checkout(linked, "")]
 
 
-def test_worktrees_that_are_gone_are_no_checkouts(repo):
+def test_missing_worktrees_are_no_checkouts(repo):
     linked = repo.path.parent / "linked"
     repo.git("worktree", "add", "-q", "-b", "topic", str(linked))
     repo.git("worktree", "lock", str(linked))
@@ -134,7 +134,7 @@ def test_no_repository_is_an_error_with_a_way_on(tmp_path):
     assert refused.value.hints == ("make one with `git init`, or name one with `gitmill -C DIR …`",)
 
 
-def test_without_git_it_says_so(repo, monkeypatch):
+def test_without_git_there_is_a_clear_error(repo, monkeypatch):
     opened = Repository.open(repo.path)
     monkeypatch.setenv("PATH", "/nowhere")
     for call in (lambda: Repository.open(repo.path), lambda: opened.git.out("version")):
@@ -212,7 +212,7 @@ def test_the_user_is_the_one_that_git_would_name(repo, monkeypatch):
     assert Repository.open(repo.path).person == "Cy <cy@example.com>"
 
 
-def test_without_a_user_it_says_what_to_set(repo, monkeypatch):
+def test_without_a_user_the_hint_names_the_settings(repo, monkeypatch):
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     repo.git("config", "user.useConfigOnly", "true")
     opened = Repository.open(repo.path)
@@ -228,7 +228,7 @@ def test_without_a_user_it_says_what_to_set(repo, monkeypatch):
         )
 
 
-def test_preferences_are_what_git_config_says(repo):
+def test_preferences_come_from_git_config(repo):
     repo.git("config", "gitmill.worktreeRoot", "/a b/=\nc")
     repo.git("config", "--add", "gitmill.durability", "full")
     append(repo.git_dir / "config", "[gitmill]\n\tquiet\n[gitmillish]\n\tx = 1\n")
@@ -241,7 +241,7 @@ def test_preferences_are_what_git_config_says(repo):
     }
 
 
-def test_a_name_tells_two_repositories_of_one_name_apart(sandbox):
+def test_two_repositories_with_the_same_folder_name_get_different_names(sandbox):
     one, other = sandbox.repo("x/my repo"), sandbox.repo("y/my repo")
     names = [Repository.open(repo.path).name for repo in (one, other)]
     assert all(name.startswith("my-repo-") and len(name) == 16 for name in names)
@@ -275,7 +275,7 @@ def test_libgit2_serves_where_it_can(sandbox, repo):
         '[remote "a]b"]\n\tpromisor=1\n',
     ],
 )
-def test_git_serves_what_libgit2_does_not_know(repo, config):
+def test_git_serves_repositories_that_libgit2_does_not_support(repo, config):
     append(repo.git_dir / "config", config)
     opened = Repository(repo.git_dir, digits=40, bare=False, top=repo.path)
     assert type(opened.objects) is Plumbing

@@ -1,4 +1,4 @@
-"""Worktrees: exactly one commit before, exactly what stands there after, whoever died between."""
+"""Worktrees: prepared to exactly one commit, read back exactly, even after a kill in between."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_a_slot_of_another_process_is_left_alone(repo, pool):
     assert acquire(pool).path.name == "build-1"
 
 
-def test_a_slot_with_a_name_is_given_to_nobody_else(repo, pool):
+def test_a_named_slot_is_never_acquired_by_kind(repo, pool):
     own = pool.acquire_named("take-t-k3f9x")
     own.prepare(repo.git("rev-parse", "HEAD"))
     own.release()
@@ -181,7 +181,7 @@ MESS = {
 
 
 @pytest.mark.parametrize("mess", MESS)
-def test_whatever_was_left_there_is_gone(repo, pool, mess):
+def test_all_leftovers_of_the_last_use_are_removed(repo, pool, mess):
     (repo.path.parent / "precious").write_text("precious\n")
     head, other = repo.git("rev-parse", "HEAD"), repo.commit({"a.txt": "2\n", "new": "n\n"})
     slot = acquire(pool)
@@ -229,7 +229,7 @@ def test_a_link_in_place_of_the_worktree_is_not_followed(repo, pool):
         assert (theirs / "work.txt").read_text() == "precious\n"
 
 
-def test_what_a_set_up_made_can_stay(repo, slot):
+def test_files_made_by_a_setup_can_stay(repo, slot):
     run(slot, "mkdir .venv; echo 1 > .venv/x; mkdir -p -- -dash; echo 2 > -dash/y; echo 3 > x.log")
     slot.prepare(repo.git("rev-parse", "HEAD"), keep=[".venv/", "-dash/"])
     assert all_files(slot.path) == sorted([*FILES, ".git", ".venv/x", "-dash/y"])
@@ -347,7 +347,7 @@ def test_the_work_of_a_killed_process_is_handed_over_once(repo, pool, backend):
     assert len(saved) == 1
 
 
-def test_settled_work_is_handed_to_nobody(repo, pool):
+def test_work_of_a_slot_without_holder_is_not_rescued(repo, pool):
     slot = acquire(pool)
     slot.prepare(repo.git("rev-parse", "HEAD"), holder="t-k3f9x")
     slot.clear_holder()
@@ -355,7 +355,7 @@ def test_settled_work_is_handed_to_nobody(repo, pool):
     acquire(pool).release()
 
 
-def test_a_slot_that_could_not_be_saved_is_kept_for_later(repo, pool, backend):
+def test_a_slot_whose_rescue_failed_stays_for_later(repo, pool, backend):
     slot = acquire(pool)
     slot.prepare(repo.git("rev-parse", "HEAD"), holder="t-k3f9x")
     run(slot, "echo mine > a.txt")
@@ -472,7 +472,7 @@ DONE = {
 
 
 @pytest.mark.parametrize("done", DONE)
-def test_the_tree_that_stands_there_is_taken(repo, slot, backend, done):
+def test_the_tree_of_the_worktree_is_returned(repo, slot, backend, done):
     script, changes = DONE[done]
     before = repo.git("status", "--porcelain", "--branch")
     run(slot, script)
@@ -493,7 +493,7 @@ def test_a_repository_inside_is_one_entry(repo, slot, backend):
 @pytest.mark.parametrize(
     "name", ["-dash", "new\nline", "tab\t", 'quo"te', "ä ö", " ", "a\\b", ":x", "*"]
 )
-def test_any_name_is_taken(repo, slot, backend, name):
+def test_files_of_any_name_are_included(repo, slot, backend, name):
     (slot.path / name).write_text("x")
     (slot.path / "src" / name).mkdir()
     (slot.path / "src" / name / name).write_text("y")
@@ -501,13 +501,13 @@ def test_any_name_is_taken(repo, slot, backend, name):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are UTF-8 there")
-def test_a_name_that_is_not_utf_8_is_taken(repo, slot, backend):
+def test_a_file_whose_name_is_not_utf_8_is_included(repo, slot, backend):
     (slot.path / "latin\udce9").write_text("x")
     repo.write({"latin\udcff": "y"})
     assert take(slot, repo, backend) == standing(**{"latin\udce9": "x"})
 
 
-def test_products_of_tools_are_left_out_and_what_is_tracked_is_not(repo, pool, backend):
+def test_build_products_are_left_out_unless_tracked(repo, pool, backend):
     head = repo.commit({"node_modules/kept.js": "1\n", "gen/kept": "1\n"})
     slot = acquire(pool)
     slot.prepare(head)
@@ -541,7 +541,7 @@ def test_a_change_of_the_same_size_and_time_is_seen(repo, slot, backend):
     assert take(slot, repo, backend) == standing(**{"a.txt": "b\n"})
 
 
-def test_the_tree_is_relative_to_what_was_checked_out(repo, slot, backend):
+def test_the_tree_is_relative_to_the_commit_checked_out(repo, slot, backend):
     """What moved on the target meanwhile is no change of the agent's."""
     old = repo.tree()
     repo.commit({"a.txt": "moved\n"})
@@ -565,7 +565,7 @@ def test_a_file_that_cannot_be_read_is_an_error(repo, slot, backend):
         slot.take_tree(backend, repo.tree())
 
 
-def test_where_the_users_checkout_is_sparse_all_new_files_are_taken(repo, pool, backend):
+def test_in_a_sparse_checkout_all_new_files_are_included(repo, pool, backend):
     repo.git("sparse-checkout", "set", "src")
     slot = acquire(pool)
     slot.prepare(repo.git("rev-parse", "HEAD"))
@@ -597,7 +597,7 @@ def test_hooks_and_filters_of_the_agent_do_not_run(repo, slot, backend):
     assert not (repo.path.parent / "ran").exists()
 
 
-def test_a_lock_goes_with_its_last_holder(repo, pool):
+def test_a_lock_ends_with_its_last_holder(repo, pool):
     slot = acquire(pool)
     path = pool.folder / "build-1.lock"
     child = subprocess.Popen(["sleep", "60"], pass_fds=(slot.lock,))
@@ -636,7 +636,7 @@ def test_a_users_prune_at_any_time_costs_a_worktree_and_no_more(repo, pool):
         prune.stdout.close()
 
 
-def test_entries_that_come_and_go_are_in_nobodys_way(repo, pool):
+def test_entries_that_appear_and_disappear_cause_no_error(repo, pool):
     """Other processes add and remove worktrees of their own meanwhile."""
     code = (
         "import os, shutil, sys\n"

@@ -18,7 +18,7 @@ def errors_page() -> str:
     lines = [
         "# Errors",
         "",
-        "Each error has a slug that does not change; `gitmill explain SLUG` says the same as here.",
+        "Each error has a stable slug; `gitmill explain SLUG` prints the same text as this page.",
         "With `--json` an error is one JSON object on standard error: `error`, `message`,",
         "`evidence`, `hints`, `exit`.",
         "",

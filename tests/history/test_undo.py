@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gitmill.core.document import Document
-from tests.support.cli import gitmill, new_task
+from tests.support.cli import begun, gitmill, new_task
 from tests.support.repos import Repo, Sandbox
 
 BOOKS = {"event", "since", "attempt"}
@@ -19,10 +19,9 @@ BOOKS = {"event", "since", "attempt"}
 
 @pytest.fixture
 def repo(sandbox: Sandbox) -> Repo:
-    repo = sandbox.repo(files={"a.txt": "1\n2\n3\n4\n5\n6\n7\n8\n9\n", "b.txt": "b\n"})
-    repo.commit({".gitmill/config.toml": "[checks]\ntest = '! grep -q bad a.txt b.txt'\n"})
-    assert gitmill(repo.path, "init").code == 0
-    return repo
+    files: dict = {"a.txt": "1\n2\n3\n4\n5\n6\n7\n8\n9\n", "b.txt": "b\n"}
+    policy = {".gitmill/config.toml": "[checks]\ntest = '! grep -q bad a.txt b.txt'\n"}
+    return begun(sandbox, files=files, then=policy)
 
 
 def item(repo: Repo, task: str) -> dict:
@@ -387,7 +386,7 @@ def test_a_landing_is_undone_by_landing_its_reverse(repo: Repo):
     result = gitmill(repo.path, "undo", task)
     assert result.plain() == (
         0, "T1\n",
-        "undoing T1: landed as HASH\nT2 takes T1 back and lands now\n"
+        "undoing T1: landed as HASH\nT2 reverts T1; landing\n"
         "T2  land ................. landed    Revert: Change\n"
         "T2 is landed as HASH; T1 is waiting\n"
         "next: `gitmill task reopen T1`, then `gitmill task cancel T1`\n",

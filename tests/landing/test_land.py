@@ -12,16 +12,13 @@ from gitmill.core.document import Document
 from gitmill.landing.evidence import verify_landed
 from gitmill.landing.publish import LandLock
 from gitmill.mill import Mill
-from tests.support.cli import gitmill, new_task
+from tests.support.cli import begun, gitmill, new_task
 from tests.support.repos import Repo, Sandbox
 
 
 @pytest.fixture
 def repo(sandbox: Sandbox) -> Repo:
-    repo = sandbox.repo(files={"a.txt": "1\n2\n3\n4\n5\n6\n7\n8\n9\n", "b.txt": "b\n"})
-    assert gitmill(repo.path, "init").code == 0
-    (repo.path / ".gitmill/config.toml").unlink()
-    return repo
+    return begun(sandbox, files={"a.txt": "1\n2\n3\n4\n5\n6\n7\n8\n9\n", "b.txt": "b\n"})
 
 
 def checks(repo: Repo, **commands: str) -> None:

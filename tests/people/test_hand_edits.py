@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.cli import gitmill, new_task
+from tests.support.cli import begun, gitmill, new_task
 from tests.support.hands import STATE, by_hand
 from tests.support.repos import Repo, Sandbox
 
 
 @pytest.fixture
 def repo(sandbox: Sandbox) -> Repo:
-    repo = sandbox.repo()
-    assert gitmill(repo.path, "init").code == 0
-    return repo
+    return begun(sandbox)
 
 
 def path_of(task: str) -> str:
@@ -59,7 +57,7 @@ def test_edits_of_free_fields_and_text_become_an_event_by_their_author(repo: Rep
     assert "title: After  # better\n" in text_of(repo, task)
     assert "mine: [kept, too]\n" in text_of(repo, task)
     assert history(repo, task)[-1] == ("edited", "Bob")
-    assert recover(repo).startswith("there was nothing to put right")
+    assert recover(repo).startswith("there was nothing to clean up")
 
 
 @pytest.mark.parametrize("key", ["event", "stage", "work", "attempt", "counters", "lease", "id"])

@@ -136,7 +136,7 @@ def test_unknown_keys_and_comments_of_a_persons_file_stay(repo: Repo, mill: Mill
     assert b"\n" not in after.replace(b"\r\n", b"")
 
 
-def test_a_value_that_a_person_wrote_in_another_way_is_left_as_it_is(mill: Mill, task: str):
+def test_an_equal_value_in_a_different_notation_is_left_alone(mill: Mill, task: str):
     mine = "priority:   2\nlabels:\n- one\n- two\nreason: 'it is late'\n"
     by_hand(mill, task, lambda text: text.replace("priority: 2\n", mine))
     same = {"priority": 2, "labels": ["one", "two"], "reason": "it is late"}
@@ -183,7 +183,7 @@ def test_each_event_of_a_life_changes_only_its_own_lines(repo: Repo, mill: Mill,
         assert (item.lease is not None) == (item.status in WORKING)
 
 
-def test_the_lease_stays_while_a_worker_is_at_it_and_goes_with_its_event(mill: Mill, task: str):
+def test_the_lease_stays_during_work_and_ends_with_the_next_event(mill: Mill, task: str):
     claim(mill, task)
     mill.apply(task, step(Event.EDITED, fields={"priority": 0}))
     mill.apply(task, step(Event.EDITED, claim="c1", fields={"priority": 1}))
@@ -240,7 +240,7 @@ def test_a_new_body_and_files_and_refs_come_in_the_same_commit(repo: Repo, mill:
     assert mill.snapshot().read("note.md") is None
 
 
-def test_two_events_that_were_decided_at_once_are_not_both_taken(mill: Mill, task: str):
+def test_of_two_events_decided_on_the_same_state_only_one_is_committed(mill: Mill, task: str):
     """Each names the event that it was decided on; the second one is told that it came late."""
     last = mill.snapshot().item(task).event
     mill.apply(task, step(Event.EDITED, after=last, fields={"priority": 0}))

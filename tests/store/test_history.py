@@ -1,4 +1,4 @@
-"""The story of the state branch, with the commits that people made by hand."""
+"""The history of the state branch, including commits made by hand."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def story(mill: Mill, item: str = "") -> list[tuple[str, str]]:
     return [(e.record.event if e.record else "-", e.subject) for e in entries]
 
 
-def test_the_story_is_told_newest_first_and_by_item(mill: Mill):
+def test_the_history_is_newest_first_and_can_be_filtered_by_item(mill: Mill):
     one = new_task(mill, NewTask(title="One", script="true", criteria=["$ true"]), ready=True).id
     two = new_task(mill, NewTask(title="Two")).id
     assert story(mill) == [
@@ -72,7 +72,7 @@ def test_a_commit_by_hand_is_a_persons(mill: Mill):
     assert story(mill, task) == [("created", f"{task}: created, One")]
 
 
-def test_a_merge_is_told_along_its_first_parent(mill: Mill, repo: Repo):
+def test_a_merge_is_followed_along_its_first_parent(mill: Mill, repo: Repo):
     base = mill.snapshot().commit
     side = repo.git("commit-tree", f"{base}^{{tree}}", "-p", base, "-m", "their side")
     task = new_task(mill, NewTask(title="One")).id
@@ -97,7 +97,7 @@ def test_each_event_names_the_one_before_it(mill: Mill, repo: Repo):
     assert entries[1].seconds > entries[2].seconds >= NOW.timestamp()
 
 
-def test_a_commit_with_a_message_that_is_not_utf_8_is_told(mill: Mill, repo: Repo):
+def test_a_commit_with_a_message_that_is_not_utf_8_is_included(mill: Mill, repo: Repo):
     tip = mill.snapshot().commit
     head, _, message = mill.store.backend.read(tip)[1].partition(b"\n\n")
     data = head + b"\nencoding ISO-8859-1\n\nGr\xfc\xdfe " + message

@@ -1,4 +1,4 @@
-"""Which events still count after some were undone."""
+"""The events still in effect after some were undone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def counted(history: list[Entry]) -> list[str]:
     return [entry.commit for entry in in_effect(reversed(history))][::-1]
 
 
-def test_what_was_undone_and_the_undoing_do_not_count():
+def test_an_undone_event_and_its_undoing_are_not_in_effect():
     history = [entry("a"), entry("b"), entry("u", "b")]
     assert counted(history) == ["a"]
     assert counted([*history, entry("v", "a")]) == []

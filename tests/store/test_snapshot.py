@@ -95,7 +95,7 @@ def test_a_file_must_have_the_name_of_its_id(mill: Mill):
     assert snapshot.item("t-12346").title == "Two"
 
 
-def test_a_damaged_file_is_told_to_whoever_asks_for_it(mill: Mill):
+def test_reading_a_damaged_item_raises_its_error(mill: Mill):
     write(mill, "tasks/zz/t-zzzzz.md", "---\nid: t-zzzzz\n---\n")
     snapshot = mill.snapshot()
     for typed in ("t-zzzzz", "zzzzz", "t-z", "z"):
@@ -122,7 +122,7 @@ ITEM = (
         ("goals/zz/t-zzzzz.md", ITEM.format(id="t-zzzzz", kind="task"),
          ":2: id must be the file's own name, not t-zzzzz"),
         ("tasks/zz/t-zzzzz.md", ITEM.format(id="t-zzzzz", kind="goal"),
-         ":3: kind must be task as its id says, not goal"),
+         ":3: kind must be task, as in its id, not goal"),
         ("tasks/zz/t-zzzzz.md", ITEM.format(id="t-zzzzz", kind="task").replace("Z\n", "\n"),
          ':7: created must be a time such as 2026-01-02T03:04:05Z, not "2026-01-02T03:04:05"'),
         ("tasks/zz/t-zzzzz.md", ITEM.format(id="t-zzzzz", kind="task\ndue: 2026-99-99"),
@@ -181,7 +181,7 @@ def control(mill: Mill, text: str) -> Control:
     return mill.snapshot().control
 
 
-def test_control_is_what_a_person_wrote(mill: Mill):
+def test_control_reads_the_committed_document(mill: Mill):
     read = control(
         mill,
         "---\n# stop!\ntarget: 1.10\npaused: yes\nqueue_paused: on  # red\nreason: no\n---\n",

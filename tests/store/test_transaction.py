@@ -1,4 +1,4 @@
-"""The one writer: races are decided again, nothing is lost, refusals leave no commit."""
+"""The only writer: after a lost race it decides again, nothing is lost, refusals commit nothing."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_root_is_the_same_in_every_clone(sandbox: Sandbox):
     assert one.git("ls-tree", "gitmill/state") == ""
 
 
-def test_a_branch_whose_lock_is_held_is_not_taken_for_one_that_is_there(sandbox: Sandbox):
+def test_a_missing_branch_with_a_held_lock_does_not_count_as_begun(sandbox: Sandbox):
     repo = sandbox.repo()
     lock = repo.git_dir / f"{layout.STATE}.lock"
     lock.parent.mkdir(parents=True)
@@ -120,7 +120,7 @@ def test_a_commit_is_by_the_user_at_the_time_of_the_clock(repo: Repo):
     )
 
 
-def test_what_build_refuses_leaves_nothing_behind(repo: Repo):
+def test_a_refusal_by_build_leaves_nothing_behind(repo: Repo):
     before = repo.git("for-each-ref"), repo.git("count-objects")
 
     def build(_: Snapshot) -> StateCommit:
@@ -149,7 +149,7 @@ def test_without_a_branch_or_with_another_format_nothing_is_read_or_written(sand
 
 def overtake(store: Store, snapshot: Snapshot, draft: StateCommit) -> str:
     """Commit past the lock that is only politeness."""
-    new = store._object(snapshot, draft)
+    new = store._write(snapshot, draft)
     store._publish(new, snapshot.commit, draft.moves)
     return new
 
@@ -213,7 +213,7 @@ def test_the_past_is_read_and_never_written(repo: Repo):
     assert repo.git("show", "gitmill/state:count") == "2"
 
 
-def test_a_move_that_was_made_and_said_to_have_failed_is_not_made_again(repo: Repo):
+def test_a_move_reported_as_failed_but_made_is_not_repeated(repo: Repo):
     """As when git takes the folder of a reflog away behind the move of its ref."""
     store, made = open_store(repo.path), list[int]()
     swap = store.backend.swap

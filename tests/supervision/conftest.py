@@ -1,4 +1,4 @@
-"""Every test here gets a token of its own, and leaves no process behind that bears it."""
+"""Each test gets a token of its own, and must leave no process behind that carries it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real programs to be supervised, and questions about real processes."""
+"""Real programs to supervise, and queries about real processes."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from gitmill.supervision import procfs
 
 ROOT = Path(__file__).parents[2]
 
-# Becomes a daemon in every way there is, says so in a file, and stays; only SIGKILL ends it. The
-# first process waits for that file, and then does as `then` tells: `exit` or `stay`.
+# Becomes a daemon as thoroughly as possible, creates a file and stays; only SIGKILL ends it. The
+# first process waits for that file, and then exits or stays, depending on `then`.
 DAEMON = r"""
 import os, signal, sys, time
 ready, how, then, token = sys.argv[1:]
@@ -41,20 +41,20 @@ argv = [sys.executable, "-I", "-S", "-c", stay, ready, token]
 os.execve(sys.executable, argv, {} if how == "cleared" else dict(os.environ))
 """
 
-# A gitmill in small: executes a command under a lock, prints how it ended. The command's arguments
-# come in the environment, so that `running` does not take this process for it.
+# A small gitmill: executes a command under a lock and prints how it ended. The command's arguments
+# are in the environment, so that `running` does not mistake this process for the command.
 MILL = r"""
 import fcntl, json, os, signal, sys
 from pathlib import Path
 from gitmill.supervision.local import LocalEngine
 from gitmill.process import Command
-marker, lock, cwd, grace = sys.argv[1:]
+claim, lock, cwd, grace = sys.argv[1:]
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` has it ignored
 argv = json.loads(os.environ.pop("MILL_ARGV"))
 fd = os.open(lock, os.O_CREAT | os.O_RDWR)
 fcntl.flock(fd, fcntl.LOCK_EX)
 print("locked", flush=True)
-engine = LocalEngine(claim=marker, lock_fds=[fd])
+engine = LocalEngine(claim=claim, lock_fds=[fd])
 command = Command(tuple(argv), Path(cwd), dict(os.environ), grace=float(grace))
 try:
     print(engine.execute(command).ended, flush=True)
@@ -81,14 +81,14 @@ def daemon(folder: Path, token: str, *, how: str = "plain", then: str = "exit") 
 
 
 def running(token: str) -> list[int]:
-    """Return the live processes that have `token` among their arguments; zombies have none."""
-    found = []
+    """Return the live processes with `token` in their arguments; zombies have none."""
+    pids = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             with suppress(OSError):
                 if token.encode() in (entry / "cmdline").read_bytes():
-                    found.append(int(entry.name))
-    return found
+                    pids.append(int(entry.name))
+    return pids
 
 
 def alive(pid: int) -> bool:
@@ -102,7 +102,7 @@ def child_of(parent: int) -> int | None:
 
 
 def supervisor_of(token: str) -> int:
-    """Return the process above those that bear the token."""
+    """Return the parent of the processes that carry the token."""
     ours = running(token)
     parents = {facts[1] for facts in map(procfs.stat, ours) if facts is not None}
     [supervisor] = parents - set(ours)
@@ -110,7 +110,7 @@ def supervisor_of(token: str) -> int:
 
 
 def eventually(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
-    """Return the condition's first true value, or its last false one when time is over."""
+    """Return the condition's first true value, or its last false one after the time limit."""
     deadline = time.monotonic() + seconds
     while not (value := condition()) and time.monotonic() < deadline:
         time.sleep(0.003)
@@ -129,11 +129,11 @@ def lock_is_free(path: Path) -> bool:
 
 
 def mill(
-    folder: Path, argv: tuple[str, ...], *, marker: str = "m", grace: float = 2.0
+    folder: Path, argv: tuple[str, ...], *, claim: str = "m", grace: float = 2.0
 ) -> subprocess.Popen[bytes]:
-    """Start a process that executes `argv` under the lock `folder/lock`; it holds it already."""
+    """Start a process that executes `argv` while it holds the lock `folder/lock`."""
     process = subprocess.Popen(
-        [sys.executable, "-c", MILL, marker, folder / "lock", folder, str(grace)],
+        [sys.executable, "-c", MILL, claim, folder / "lock", folder, str(grace)],
         cwd=ROOT,
         env=os.environ | {"MILL_ARGV": json.dumps(argv)},
         stdout=subprocess.PIPE,
@@ -144,7 +144,7 @@ def mill(
     return process
 
 
-def said(process: subprocess.Popen[bytes]) -> bytes:
-    """Return what else a mill prints, after its end."""
+def remaining_output(process: subprocess.Popen[bytes]) -> bytes:
+    """Return the rest of a mill's output, after its end."""
     out, _ = process.communicate(timeout=60)
     return out

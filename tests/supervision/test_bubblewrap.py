@@ -1,4 +1,4 @@
-"""The sandbox as commands meet it: what they see, write and reach, and how they end in it.
+"""The sandbox from inside: the files and network that commands can use, and how they end in it.
 
 These tests fail where there is no sandbox; they do not skip.
 """
@@ -77,7 +77,7 @@ def test_a_reader_can_write_only_what_is_its_own(engine: LocalEngine, sandbox: S
     assert [path.name for path in sandbox.worktree.iterdir()] == [".git"]
 
 
-def test_what_is_hidden_is_empty_but_for_what_is_shown(
+def test_a_hidden_folder_is_empty_except_for_visible_paths(
     engine: LocalEngine, sandbox: Sandbox, tmp_path: Path
 ):
     here = replace(
@@ -102,7 +102,7 @@ def test_a_hidden_file_is_an_empty_one(engine: LocalEngine, sandbox: Sandbox, tm
     assert b"Read-only file system" in outcome.stderr
 
 
-def test_tmp_is_its_own(engine: LocalEngine, sandbox: Sandbox):
+def test_tmp_is_private_to_the_command(engine: LocalEngine, sandbox: Sandbox):
     name = Path("/tmp") / f"gitmill-{os.getpid()}"
     name.touch()
     try:
@@ -187,7 +187,9 @@ def test_an_interrupt_reaches_the_command_and_not_the_sandbox(
     assert not running(token)
 
 
-def test_what_is_deaf_is_killed_after_its_grace(engine: LocalEngine, sandbox: Sandbox, token: str):
+def test_a_command_that_ignores_sigint_is_killed_after_its_grace(
+    engine: LocalEngine, sandbox: Sandbox, token: str
+):
     began = time.monotonic()
     outcome = run(engine, sandbox, f"trap '' INT TERM; sleep 60; : {token}", wall=0.3, grace=0.3)
     assert (outcome.ended, outcome.status) == ("timed-out", -9)
@@ -205,7 +207,7 @@ def test_no_daemon_survives(engine: LocalEngine, sandbox: Sandbox, token: str, h
 
 @pytest.mark.parametrize("access", ["workspace", "full"])
 @pytest.mark.parametrize("who", ["gitmill", "supervisor", "bubblewrap"])
-def test_nothing_outlives_a_kill_of_whoever_stands_around_it(
+def test_no_process_outlives_a_kill_of_gitmill_or_the_supervisor(
     sandbox: Sandbox, token: str, who: str, access: str
 ):
     inside = command(daemon(sandbox.writable[0], token, then="stay"), cwd=sandbox.worktree)
@@ -231,7 +233,7 @@ def test_statuses_are_those_of_the_command(engine: LocalEngine, sandbox: Sandbox
     assert run(engine, sandbox, "kill -9 $$").status == 137
 
 
-def test_what_cannot_be_started_is_told(engine: LocalEngine, sandbox: Sandbox):
+def test_a_command_that_cannot_start_is_reported(engine: LocalEngine, sandbox: Sandbox):
     missing = engine.execute(sandbox.wrap(command(("no-such-program",), cwd=sandbox.worktree)))
     assert (missing.ended, missing.status) == ("unstartable", 127)
     assert b"no-such-program" in missing.stderr
@@ -239,7 +241,7 @@ def test_what_cannot_be_started_is_told(engine: LocalEngine, sandbox: Sandbox):
     assert gone.ended == "unstartable"
 
 
-def test_one_that_works_is_found_and_one_that_does_not_says_why(tmp_path: Path):
+def test_a_working_bubblewrap_is_found_and_a_broken_one_gives_its_reason(tmp_path: Path):
     broken = tmp_path / "bwrap"
     broken.write_text(
         "#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2; exit 1\n"

@@ -1,4 +1,4 @@
-"""However a command ends, and whatever it started: nothing of it runs on."""
+"""However a command ends, and whatever it started, no process of it survives."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_daemon_that_fills_the_output_does_not_delay_the_end(engine, token):
     assert running(token) == []
 
 
-def test_what_a_command_leaves_in_the_pipe_is_read(engine):
+def test_output_still_in_the_pipe_at_the_end_is_read(engine):
     """A last writer that is a moment behind is still heard."""
     outcome = engine.execute(shell("(sleep 0.05; echo late) & echo early"))
     assert outcome.stdout == b"early\nlate\n"
@@ -107,7 +107,7 @@ LocalEngine(claim="inner").execute(Command(tuple(sys.argv[2:]), Path("/"), dict(
     assert running(token) == []
 
 
-def test_what_others_start_in_the_commands_name_is_ended_too(engine, tmp_path, token):
+def test_processes_started_by_a_daemon_for_the_command_are_ended_too(engine, tmp_path, token):
     """A server that was there before forks for the command: no descendant, but it has the mark."""
     started = []
 

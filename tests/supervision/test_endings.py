@@ -1,4 +1,4 @@
-"""Limits, cancelling and interrupts: the command is asked, then made to end."""
+"""Limits, cancellation and interrupts: the command gets SIGINT, then SIGKILL."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.supervision.processes import (
     eventually,
     mill,
     python,
+    remaining_output,
     running,
-    said,
     shell,
     supervisor_of,
 )
@@ -140,7 +140,7 @@ def test_an_interrupt_ends_everything_before_it_is_raised_again(tmp_path, token)
     os.kill(process.pid, signal.SIGINT)
     assert process.stdout.readline() == b"interrupted\n"
     assert running(token) == []
-    assert said(process) == b""
+    assert remaining_output(process) == b""
 
 
 def test_a_second_interrupt_does_not_wait_for_the_grace(tmp_path, token):
@@ -151,7 +151,7 @@ def test_a_second_interrupt_does_not_wait_for_the_grace(tmp_path, token):
     assert eventually((tmp_path / "ready.asked").exists)
     supervisor = child_of(process.pid)
     os.kill(process.pid, signal.SIGINT)
-    assert b"interrupted" in said(process)
+    assert b"interrupted" in remaining_output(process)
     assert running(token) == []
     assert not alive(supervisor)
 
@@ -163,7 +163,7 @@ def test_an_interrupt_at_the_terminal_does_not_reach_the_command(tmp_path, token
     everyone = [process.pid, child_of(process.pid), *running(token)]
     assert len({os.getsid(pid) for pid in everyone}) == len(everyone) == 4
     os.kill(process.pid, signal.SIGINT)
-    assert said(process) == b"interrupted\n"
+    assert remaining_output(process) == b"interrupted\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -176,7 +176,7 @@ def test_a_signal_to_the_supervisor_ends_everything(tmp_path, token, number):
     process.communicate()
 
 
-def test_a_supervisor_that_is_stuck_is_killed_and_swept_up_after(tmp_path, token, monkeypatch):
+def test_a_stuck_supervisor_is_killed_with_its_processes(tmp_path, token, monkeypatch):
     monkeypatch.setattr(local, "_SLACK", 0.3)
     engine = LocalEngine(claim=token)
 

@@ -1,7 +1,7 @@
-"""SIGKILL to gitmill, to the supervisor, to both, at any time: what is left, and for how long.
+"""SIGKILL to gitmill, to the supervisor, or to both, at any time: which processes are left when.
 
-The lock tells when a supervisor is gone without looking at it: mill and supervisor hold it, the
-command does not. From the moment it is free nothing of the command may be running.
+The lock shows when a supervisor has ended: gitmill and the supervisor hold it, the command does
+not. Once the lock is free, no process of the command may be running.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from tests.supervision.processes import (
     running,
     supervisor_of,
 )
+from tests.support.seeds import times
 
 # Ignores the polite signal, starts what lives in other sessions, and never ends.
 FAMILY = r"""
@@ -75,7 +76,7 @@ def test_the_lock_is_free_after_an_ordinary_end(tmp_path):
     assert lock_is_free(tmp_path / "lock")
 
 
-def test_a_killed_supervisor_is_noticed_and_swept_up_after(tmp_path, token):
+def test_the_processes_of_a_killed_supervisor_are_ended(tmp_path, token):
     engine = LocalEngine(claim=token)
 
     def kill_supervisor():
@@ -92,8 +93,8 @@ def test_a_killed_supervisor_is_noticed_and_swept_up_after(tmp_path, token):
 
 
 def test_the_command_dies_with_its_supervisor_and_the_rest_bears_the_mark(tmp_path, token):
-    """Both killed at once: nobody is left to end anything but who reads the marker later."""
-    process = mill(tmp_path, daemon(tmp_path, token, then="stay"), marker=token)
+    """Both killed together: only a later search for the claim can end the command."""
+    process = mill(tmp_path, daemon(tmp_path, token, then="stay"), claim=token)
     assert eventually((tmp_path / "ready").exists)
     supervisor = child_of(process.pid)
     direct = child_of(supervisor)
@@ -110,7 +111,7 @@ def test_the_command_dies_with_its_supervisor_and_the_rest_bears_the_mark(tmp_pa
     assert processes.end_claimed(token) == 0
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(times(8)))
 def test_killed_at_any_time_nothing_runs_once_the_lock_is_free(tmp_path, token, seed):
     process = mill(tmp_path, python(FAMILY, tmp_path / "ready", token), grace=0.05)
     time.sleep(random.Random(seed).uniform(0, 0.12))
@@ -120,10 +121,10 @@ def test_killed_at_any_time_nothing_runs_once_the_lock_is_free(tmp_path, token, 
     assert running(token) == []
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_both_killed_at_any_time_the_marker_finds_the_rest(tmp_path, token, seed):
+@pytest.mark.parametrize("seed", range(times(5)))
+def test_both_killed_at_any_time_the_claim_finds_the_remaining_processes(tmp_path, token, seed):
     chance = random.Random(seed)
-    process = mill(tmp_path, python(FAMILY, tmp_path / "ready", token), marker=token)
+    process = mill(tmp_path, python(FAMILY, tmp_path / "ready", token), claim=token)
     time.sleep(chance.uniform(0, 0.12))
     os.kill(process.pid, signal.SIGSTOP)
     supervisor = child_of(process.pid)

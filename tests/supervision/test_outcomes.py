@@ -1,4 +1,4 @@
-"""What a command says, gets, and how it ends by itself."""
+"""A command's input and output, and its own ways to end."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_death_by_a_signal_is_a_negative_status(engine, number):
     assert not outcome.passed
 
 
-def test_outputs_are_bytes_and_kept_apart(engine):
+def test_outputs_are_bytes_and_separate(engine):
     every_byte = bytes(range(256))
     outcome = engine.execute(
         command(
@@ -59,7 +59,7 @@ def test_the_environment_is_the_given_one_and_the_claim(token):
     assert f"GITMILL_CLAIM={token}".encode() in outcome.stdout.splitlines()
 
 
-def test_the_command_runs_where_it_is_told(engine, tmp_path):
+def test_the_command_runs_in_its_directory(engine, tmp_path):
     assert engine.execute(shell("pwd -P", cwd=tmp_path)).stdout == f"{tmp_path}\n".encode()
 
 
@@ -192,7 +192,7 @@ def test_a_full_disk_ends_the_transcript_and_not_the_command(engine):
         (("true", "x" * 300_000), 126, b"cannot start true: Argument list too long\n"),
     ],
 )
-def test_what_cannot_start_says_why(engine, argv, status, reason):
+def test_a_command_that_cannot_start_gives_its_reason(engine, argv, status, reason):
     outcome = engine.execute(command(argv, stdin=b"input"))
     assert (outcome.ended, outcome.status, outcome.stderr) == ("unstartable", status, reason)
 
@@ -237,7 +237,7 @@ def test_a_watch_sees_lines_as_they_come_and_can_end_the_command(engine, tmp_pat
     assert outcome.seconds < 30
 
 
-def test_a_watch_does_not_change_what_is_kept(engine):
+def test_a_watch_does_not_change_the_recorded_output(engine):
     script = "seq 1 5; seq 6 9 >&2; printf end"
     seen: list[bytes] = []
     watched = engine.execute(replace(shell(script), watch=lambda line: seen.append(line) or ""))

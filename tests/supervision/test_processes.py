@@ -1,4 +1,4 @@
-"""Which process holds a lease, whether it lives, and ending what bears a claim's mark."""
+"""The identity of processes, whether they are alive, and ending those of a claim."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_pid_that_is_used_again_is_another_process(system):
     "elsewhere",
     [{"host": "other"}, {"boot": "other"}, {"pidns": "pid:[1]"}, {"pid": 0}, {"started": ""}],
 )
-def test_what_cannot_be_known_from_here_is_neither_dead_nor_alive(system, elsewhere):
+def test_a_process_of_another_system_is_neither_dead_nor_alive(system, elsewhere):
     assert is_same_and_alive(replace(this_process(), **elsewhere)) is None
 
 

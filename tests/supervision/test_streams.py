@@ -1,4 +1,4 @@
-"""What is kept of a stream, however it is cut into pieces."""
+"""The kept part of a stream does not depend on how the stream is cut into pieces."""
 
 from __future__ import annotations
 

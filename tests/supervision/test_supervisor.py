@@ -1,4 +1,4 @@
-"""The supervisor as a program: what it costs to start, and that it is not to be meddled with."""
+"""The supervisor as a program: the cost of its start, and its protection from tampering."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def test_it_imports_nothing_that_every_command_would_have_to_pay_for():
 
 
 @pytest.mark.parametrize("told", [b"", b"\0\0\0", b"\0" * 7 + b"\x50" + b"half of it"])
-def test_an_end_of_file_before_it_knows_what_to_do_ends_it(told):
+def test_an_end_of_file_before_the_whole_frame_ends_it(told):
     done = subprocess.run(local._SUPERVISOR, input=told, capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
-def test_what_lies_in_the_current_folder_is_not_imported(engine, tmp_path, monkeypatch):
+def test_modules_in_the_current_folder_are_not_imported(engine, tmp_path, monkeypatch):
     for name in ("os", "select", "ctypes", "gitmill", "marshal", "struct"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('planted')")
     monkeypatch.chdir(tmp_path)
@@ -54,7 +54,7 @@ def test_a_command_cannot_open_its_supervisors_pipes(engine):
 
 
 @pytest.mark.parametrize(
-    "said",
+    "answer",
     [
         b"",
         b"\n",
@@ -66,5 +66,5 @@ def test_a_command_cannot_open_its_supervisors_pipes(engine):
         b"\xff\n",
     ],
 )
-def test_an_answer_that_is_cut_off_or_none_is_not_believed(said):
-    assert local._outcome(said) is None
+def test_an_answer_that_is_cut_off_or_none_is_not_believed(answer):
+    assert local._outcome(answer) is None

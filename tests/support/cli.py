@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
 import re
 import subprocess
 import sys
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tests.support.repos import Repo, Sandbox
 from tests.support.server import Server
+from tests.support.templates import copied
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def plain(text: str) -> str:
 def gitmill(folder: Path, *args: str, stdin: str = "", env: dict[str, str] | None = None) -> Said:
     """Run `gitmill ARGS` in a folder; without an input in a child of a process that is kept."""
     if not stdin:
-        return Said(*_server().said(folder, args, os.environ | (env or {})))
+        return Said(*Server.shared().said(folder, args, os.environ | (env or {})))
     done = subprocess.run(
         [sys.executable, "-m", "gitmill", *args],
         cwd=folder,
@@ -67,11 +67,30 @@ def gitmill(folder: Path, *args: str, stdin: str = "", env: dict[str, str] | Non
     return Said(done.returncode, done.stdout, done.stderr)
 
 
-@cache
-def _server() -> Server:
-    server = Server()
-    atexit.register(server.close)
-    return server
+def begun(
+    sandbox: Sandbox,
+    name: str = "repo",
+    *,
+    files: dict[str, str | bytes | None] | None = None,
+    then: dict[str, str | bytes | None] | None = None,
+) -> Repo:
+    """Return a repository with these files, a commit of those `then`, and `gitmill init` done.
+
+    The policy that it proposes is not there: it counts only where it is committed.
+    """
+    place = sandbox.root / name
+
+    def make(folder: Path) -> None:
+        repo = Sandbox(folder.parent).repo(folder.name, files=files)
+        if then:
+            repo.commit(then)
+        said = gitmill(repo.path, "init")
+        assert said.code == 0, said.err
+        if ".gitmill/config.toml" not in {**(files or {}), **(then or {})}:
+            (repo.path / ".gitmill/config.toml").unlink()
+
+    copied(("begun", *(files or {}).items(), "then", *(then or {}).items()), make, place)
+    return Repo(place)
 
 
 def new_task(folder: Path, title: str, script: str, *more: str) -> str:

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from gitmill.core.document import Document
-from gitmill.core.lifecycle import Event, Status, leads
+from gitmill.core.lifecycle import Event, Status, is_transition
 from gitmill.core.trailers import EventRecord, parse_message
 from gitmill.failpoints import VARIABLE
 from gitmill.git.executable import Git
@@ -235,7 +235,7 @@ def check_history(case: Case, *, also: Collection[str] = ()) -> None:
         assert record.after == (before.id if before else "")
         assert record.status_before == (before.to if before else "")
         at = Status(record.status_before) if record.status_before else None
-        assert leads(at, Event(record.event), Status(record.to))
+        assert is_transition(at, Event(record.event), Status(record.to))
         assert record.to == document.text_value("status")
         assert document.text_value("event") == record.id
         last[record.item] = record

@@ -13,6 +13,7 @@ from typing import Any
 from tests.support.cli import Said
 from tests.support.crash_cases import Server, eventually
 from tests.support.repos import Repo
+from tests.support.server import Beside
 
 # A shell that starts a script in the background has it ignore Ctrl-C, and so may whoever tests.
 _GITMILL = (
@@ -26,11 +27,16 @@ _GITMILL = (
 
 @dataclass
 class Live:
-    """A repository, and the folder beside it in which its scripts leave word."""
+    """A repository, and the folder beside it in which its scripts leave word.
+
+    With `forks` what is started is a child of the server, as good as a process of its own where
+    neither its start nor a terminal is what is tested.
+    """
 
     repo: Repo
     server: Server
-    runs: list[subprocess.Popen[str]] = field(default_factory=list)
+    forks: bool = False
+    runs: list[subprocess.Popen[str] | Beside] = field(default_factory=list)
 
     @property
     def word(self) -> Path:
@@ -47,8 +53,13 @@ class Live:
             f" touch {word}/{name}; until test -e {word}/go; do sleep 0.05; done; }}"
         )
 
-    def start(self, *argv: str, under: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    def start(self, *argv: str, under: tuple[str, ...] = ()) -> subprocess.Popen[str] | Beside:
         """Start gitmill in a session of its own, as a terminal would, or `under` something else."""
+        if self.forks and not under:
+            to = self.repo.path.parent / f"said-{len(self.runs)}"
+            to.mkdir()
+            self.runs.append(self.server.start(self.repo.path, argv, dict(os.environ), to))
+            return self.runs[-1]
         how = (*under, sys.executable, "-m", "gitmill") if under else _GITMILL
         process = subprocess.Popen(
             [*how, *argv],
@@ -62,7 +73,7 @@ class Live:
         self.runs.append(process)
         return process
 
-    def start_until(self, name: str, *argv: str) -> subprocess.Popen[str]:
+    def start_until(self, name: str, *argv: str) -> subprocess.Popen[str] | Beside:
         """Start gitmill and return once it is in the middle of what lasts by that name."""
         process = self.start(*argv)
         began = eventually((self.word / name).exists, seconds=60.0)

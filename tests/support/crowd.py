@@ -1,7 +1,8 @@
-"""Many processes on one repository: `python -m tests.support.crowd ROLE REPO SECONDS ARGS…`.
+"""Many processes on one repository: `python -m tests.support.crowd REPO SECONDS CALLS`.
 
-Each says `ready`, waits for a line, does its part for some seconds and prints what it did: one JSON
-object a line.
+Each call is a role and its arguments, and becomes a process forked from one that has imported all.
+It says that it is ready, waits for the others, does its part for some seconds and prints what it
+did: one JSON object a line.
 """
 
 from __future__ import annotations
@@ -9,13 +10,17 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from gitmill.core.lifecycle import Event, Status
 from gitmill.errors import IllegalTransitionError, LeasedError, RefMovedError
@@ -31,6 +36,7 @@ from gitmill.workspace.leases import new_lease
 ROOT = Path(__file__).parents[2]
 IDENT = "Ada <ada@example.com> 0 +0000"
 ENOUGH = ".git/enough"
+ENOUGH_EDITS = 2  # each makes as many, however little time a busy machine leaves it
 MINE = 3  # items of one's own that a member makes at most, so that all meet on the same ones
 
 
@@ -104,7 +110,7 @@ def member(repo: Path, seconds: float, number: str) -> None:
     mill = Mill.open(repo)
     who, dice = Member(mill, int(number)), random.Random(int(number))
     end = begin() + seconds
-    while time.monotonic() < end:
+    while time.monotonic() < end or who.count < ENOUGH_EDITS:
         who.act(dice)
     for held in who.held:
         who.finish(*held)
@@ -164,10 +170,9 @@ def command(repo: Path, seconds: float, *argv: str) -> None:
 
 
 def begin() -> float:
-    """Say that imports are done and wait for the others; return the time."""
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
-    sys.stdin.readline()
+    """Say that all is open and wait for the others; return the time."""
+    os.write(_READY[1], b"x")
+    os.read(_GO[0], 1)
     return time.monotonic()
 
 
@@ -179,35 +184,54 @@ ROLES: dict[str, Callable[..., None]] = {
 @contextmanager
 def crowd(repo: Path, seconds: float, calls: list[tuple[str, ...]]) -> Iterator[list[dict]]:
     """Start all calls, each a role and its arguments, at once; yield what they did in the end."""
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.support.crowd", role, str(repo), str(seconds), *args],
-            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )
-        for role, *args in calls
-    ]  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.support.crowd", str(repo), str(seconds), json.dumps(calls)],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
     try:
-        for process in started:
-            assert process.stdout.readline() == b"ready\n", process.stderr.read().decode()
-        for process in started:
-            process.stdin.write(b"go\n")
-            process.stdin.flush()
-        did: list[dict] = []
-        for process in started:
-            out, errors = process.communicate(timeout=seconds + 120)
-            assert process.returncode == 0, errors.decode()
-            did += [json.loads(line) for line in out.splitlines()]
-        yield did
+        out, errors = process.communicate(timeout=seconds + 120)
+        assert process.returncode == 0, errors.decode()
+        yield [json.loads(line) for line in out.splitlines()]
     finally:
-        for process in started:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
+_READY, _GO = os.pipe(), os.pipe()
 
 
 def main() -> None:
-    role, repo, seconds, *args = sys.argv[1:]
-    ROLES[role](Path(repo), float(seconds), *args)
+    repo, seconds, calls = sys.argv[1:]
+    with tempfile.TemporaryDirectory(prefix="gitmill-crowd-") as place:
+        told = [Path(place, str(number)) for number in range(len(json.loads(calls)))]
+        pids = [
+            _fork(out, role, Path(repo), float(seconds), *args)
+            for out, (role, *args) in zip(told, json.loads(calls), strict=True)
+        ]
+        for _ in pids:
+            os.read(_READY[0], 1)
+        os.close(_GO[1])  # whoever reads there goes on
+        failed = [pid for pid in pids if os.waitpid(pid, 0)[1]]
+        for out in told:
+            sys.stdout.write(out.read_text())
+    sys.exit(bool(failed))
+
+
+def _fork(out: Path, role: str, *args: Any) -> int:
+    """Return the process that plays a role and prints to a file."""
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        os.close(_GO[1])
+        with out.open("w") as sys.stdout:
+            ROLES[role](*args)
+    except BaseException:  # noqa: BLE001  (the child ends here, whatever it was)
+        traceback.print_exc()
+        os.write(_READY[1], b"x")  # nobody waits for it
+        os._exit(1)
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.templates import copied
+
 
 @dataclass(frozen=True)
 class Repo:
@@ -50,7 +52,7 @@ class Repo:
 
 
 class Sandbox:
-    """Makes repositories below one temporary folder."""
+    """Makes repositories below one temporary folder, or copies those that were made before."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -64,11 +66,19 @@ class Sandbox:
         files: dict[str, str | bytes | None] | None = None,
     ) -> Repo:
         path = self.root / name
-        path.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         formats = [f"--object-format={object_format}"]
         if ref_format != "files":  # older versions of git do not know the option
             formats.append(f"--ref-format={ref_format}")
-        subprocess.run(["git", "init", "-q", *formats, os.fspath(path)], check=True)
-        repo = Repo(path)
-        repo.commit(files if files is not None else {"README.md": "hello\n"}, "first")
-        return repo
+        content = files if files is not None else {"README.md": "hello\n"}
+
+        def make(folder: Path) -> None:
+            subprocess.run(["git", "init", "-q", *formats, os.fspath(folder)], check=True)
+            Repo(folder).commit(content, "first")
+
+        key = (*formats, *content.items())
+        if str(self.root) in str(key):  # nobody else has the same
+            make(path)
+        else:
+            copied(key, make, path)
+        return Repo(path)

@@ -1,4 +1,4 @@
-"""Every test here has to leave a history that `fsck` finds nothing wrong with."""
+"""Every test here must leave a history without `fsck` findings."""
 
 from __future__ import annotations
 

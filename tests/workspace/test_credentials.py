@@ -73,7 +73,7 @@ def goes(repo: Repo, do: str = "") -> str:
 
 
 def left(repo: Repo) -> list[str]:
-    """What of a login is still below the pool."""
+    """Return the login files that are still below the pool."""
     pool = Mill.open(repo.path).pool.folder
     return sorted(
         path.name for path in pool.rglob("*") if "auth" in path.name or "login" in path.name
@@ -88,7 +88,7 @@ REFRESH = f"auth.write_text(json.dumps({NEW!r}))"
 REPLACE = f"new = auth.with_suffix('.new'); new.write_text(json.dumps({NEW!r})); new.replace(auth)"
 
 
-def test_the_login_is_there_for_the_run_and_gone_after_it(repo: Repo, sealed: Path):
+def test_the_login_exists_during_the_run_and_not_after_it(repo: Repo, sealed: Path):
     goes(repo)
     assert (word(repo) / "saw").read_text() == f"0o600 {json.dumps(OLD)}"
     assert own(sealed) == OLD
@@ -96,15 +96,15 @@ def test_the_login_is_there_for_the_run_and_gone_after_it(repo: Repo, sealed: Pa
 
 
 @pytest.mark.parametrize("how", [REFRESH, REPLACE], ids=["in place", "renamed"])
-def test_a_refreshed_token_finds_its_way_back(repo: Repo, sealed: Path, how: str):
+def test_a_refreshed_token_is_restored_to_the_user(repo: Repo, sealed: Path, how: str):
     goes(repo, how)
     assert own(sealed) == NEW
     assert (sealed / LOGIN).stat().st_mode & 0o777 == 0o640
     assert left(repo) == []
 
 
-def test_what_the_user_has_renewed_meanwhile_is_never_overwritten(repo: Repo, sealed: Path):
-    """They signed in again while the agent ran: here the agent's code plays that, unfenced."""
+def test_a_token_that_the_user_renewed_meanwhile_is_never_overwritten(repo: Repo, sealed: Path):
+    """The user signs in again while the agent runs; its code plays that here, unsandboxed."""
     repo.unfence()
     mine = {"access": "mine", "refresh": "mine"}
     goes(repo, f"{REFRESH}; Path({str(sealed / LOGIN)!r}).write_text(json.dumps({mine!r}))")
@@ -112,7 +112,7 @@ def test_what_the_user_has_renewed_meanwhile_is_never_overwritten(repo: Repo, se
     assert left(repo) == []
 
 
-def test_a_login_that_is_kept_elsewhere_is_lent_and_hidden_too(
+def test_a_login_in_another_folder_is_copied_and_hidden_too(
     repo: Repo, sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     elsewhere = tmp_path / "elsewhere"
@@ -140,15 +140,15 @@ def test_a_login_that_is_kept_elsewhere_is_lent_and_hidden_too(
         "auth.unlink(); auth.parent.rmdir(); auth.parent.symlink_to('/etc')",
     ],
 )
-def test_what_is_no_token_is_not_taken(repo: Repo, sealed: Path, do: str):
+def test_a_file_that_is_no_token_is_not_restored(repo: Repo, sealed: Path, do: str):
     goes(repo, do)
     assert own(sealed) == OLD
     assert not (sealed / LOGIN).is_symlink()
     assert left(repo) == []
 
 
-def test_a_link_that_one_run_leaves_does_not_lead_the_next_login_astray(repo: Repo, sealed: Path):
-    """The first attempt fails and leaves a link to a folder outside; the second is lent a login."""
+def test_a_link_of_one_run_does_not_redirect_the_next_login(repo: Repo, sealed: Path):
+    """The first attempt fails and leaves a link to a folder outside; the second gets a login."""
     outside = word(repo) / "outside"
     outside.mkdir()
     plant = f"auth.unlink(); auth.parent.rmdir(); auth.parent.symlink_to({str(outside)!r})"
@@ -159,10 +159,10 @@ def test_a_link_that_one_run_leaves_does_not_lead_the_next_login_astray(repo: Re
 
 
 @pytest.mark.parametrize("keeps", [True, False])
-def test_a_token_that_cannot_be_given_back_stays_until_it_can(
+def test_a_token_that_cannot_be_restored_is_kept_until_it_can(
     repo: Repo, sealed: Path, monkeypatch: pytest.MonkeyPatch, *, keeps: bool
 ):
-    """The disk is full, and the next run comes before it is not any more."""
+    """The disk is full, and still full when the next run starts."""
     mill, real = Mill.open(repo.path), credentials._replace
 
     def full(path: Path, data: bytes, mode: int) -> None:
@@ -171,19 +171,19 @@ def test_a_token_that_cannot_be_given_back_stays_until_it_can(
         real(path, data, mode)
 
     monkeypatch.setattr(credentials, "_replace", full)
-    with agent_homes.agents_own(mill, "t-1", "tool", (Login(LOGIN),), keeps=keeps) as home:
+    with agent_homes.agent_home(mill, "t-1", "tool", (Login(LOGIN),), keeps=keeps) as home:
         (home / LOGIN).write_text(json.dumps(NEW))
-    with agent_homes.agents_own(mill, "t-1", "tool", (Login(LOGIN),), keeps=keeps) as again:
+    with agent_homes.agent_home(mill, "t-1", "tool", (Login(LOGIN),), keeps=keeps) as again:
         assert json.loads((again / LOGIN).read_text()) == (NEW if keeps else OLD)
     assert (again == home) is keeps
     monkeypatch.setattr(credentials, "_replace", real)
-    assert agent_homes.clean_up(mill) == [f"put the refreshed {sealed / LOGIN} back"]
+    assert agent_homes.clean_up(mill) == [f"restored the refreshed {sealed / LOGIN}"]
     assert own(sealed) == NEW
     assert left(repo) == []
 
 
-def test_a_token_that_is_given_back_is_seen_by_no_other_run(repo: Repo, sealed: Path):
-    """It takes the place of the file, and what hid only that file would be gone."""
+def test_a_restored_token_is_hidden_from_other_runs(repo: Repo, sealed: Path):
+    """It replaces the file: a mount that hid only the old file would no longer hide it."""
     path = sealed / LOGIN
 
     def renew() -> None:
@@ -200,15 +200,15 @@ def test_a_token_that_is_given_back_is_seen_by_no_other_run(repo: Repo, sealed: 
     assert (word(repo) / "seen").read_text() == "False"
 
 
-def test_nothing_is_lent_where_nobody_is_signed_in(repo: Repo, sealed: Path):
+def test_no_login_is_copied_if_the_user_is_not_signed_in(repo: Repo, sealed: Path):
     (sealed / LOGIN).unlink()
     (word(repo) / "cli.py").write_text(CLI.replace('(word / "saw")', "#"))
     goes(repo, REFRESH.replace("auth.", "auth.parent.mkdir(exist_ok=True); auth."))
     assert not (sealed / LOGIN).exists()
 
 
-def test_other_runs_do_not_see_it(repo: Repo, sealed: Path):
-    """Neither in the user's home nor in the homes beside."""
+def test_other_runs_cannot_see_the_login(repo: Repo, sealed: Path):
+    """Neither in the user's home nor in other agents' homes."""
     pool = Mill.open(repo.path).pool.folder
     other = pool / agent_homes.FOLDER / "t-other" / "tool" / ".tool"
     other.mkdir(parents=True)
@@ -222,7 +222,7 @@ STEPS = 2  # the user's file is replaced, the copy removed
 
 
 @pytest.mark.parametrize("point", range(1, 2 * STEPS + 2))
-def test_a_kill_at_any_point_of_giving_back_loses_no_token(
+def test_a_kill_at_any_point_of_the_return_loses_no_token(
     tmp_path: Path, sealed: Path, monkeypatch: pytest.MonkeyPatch, point: int
 ):
     """The run has refreshed its token, and then gitmill dies at a chokepoint, before and after."""
@@ -232,14 +232,14 @@ def test_a_kill_at_any_point_of_giving_back_loses_no_token(
     home.mkdir(parents=True)
 
     def lend_and_die() -> None:
-        with credentials.lent(home, (Login(LOGIN),)):
+        with credentials.copied(home, (Login(LOGIN),)):
             (home / LOGIN).write_text(json.dumps(NEW))
             os.environ[VARIABLE] = f"{'before' if point % 2 else 'after'}:{(point + 1) // 2}"
 
     status = in_a_child(lend_and_die)
     assert (status == -9) is (point <= 2 * STEPS)
     record = home.with_name(f"tool{credentials.RECORD}")
-    credentials.give_back(record)
+    credentials.return_tokens(record)
     assert json.loads(user.read_text()) == NEW
     assert not (home / LOGIN).exists()
     assert not record.exists()
@@ -257,9 +257,7 @@ def in_a_child(what: Callable[[], None]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def test_a_token_refreshed_by_a_run_that_was_killed_is_put_back_by_recover(
-    repo: Repo, sealed: Path
-):
+def test_recover_restores_a_token_refreshed_by_a_killed_run(repo: Repo, sealed: Path):
     do = f"{REFRESH}; (word / 'refreshed').touch(); import time; time.sleep(60)"
 
     def kill_when_refreshed() -> None:
@@ -277,12 +275,12 @@ def test_a_token_refreshed_by_a_run_that_was_killed_is_put_back_by_recover(
     diagnosis = next(o for o in examine(repo.path) if o.name == "homes").diagnosis
     assert "the credentials of tool are still in the home of a killed run" in diagnosis.text
     said = gitmill(repo.path, "recover")
-    assert f"put the refreshed {sealed / LOGIN} back" in said.out
+    assert f"restored the refreshed {sealed / LOGIN}" in said.out
     assert own(sealed) == NEW
     assert left(repo) == []
 
 
-def test_homes_go_when_their_item_has_ended(repo: Repo, sealed: Path):
+def test_homes_are_removed_when_their_item_has_ended(repo: Repo, sealed: Path):
     root = Mill.open(repo.path).pool.folder / agent_homes.FOLDER
     task = goes(repo, "Path.home().joinpath('session').touch(); sys.exit(3)")
     assert (root / task / "tool/session").exists()  # it is blocked, and may go on

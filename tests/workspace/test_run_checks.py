@@ -1,4 +1,4 @@
-"""Checks judge exactly the commit, each of them."""
+"""Every check runs on exactly the commit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from tests.support.cli import gitmill, new_task
 from tests.support.repos import Sandbox
 
 
-def test_a_check_that_mends_what_it_finds_does_not_mend_it_for_the_next_one(sandbox: Sandbox):
+def test_files_that_a_check_changes_are_reset_before_the_next_check(sandbox: Sandbox):
     seen = sandbox.root / "seen"
     repo = sandbox.repo()
     assert gitmill(repo.path, "init").code == 0

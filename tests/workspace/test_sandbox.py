@@ -1,4 +1,4 @@
-"""The sandbox as users meet it: what holds, what it says, and what they can choose.
+"""The sandbox for users: its limits, its messages and its settings.
 
 Run where it cannot be had, these tests fail: nobody is to think that it was tested.
 """
@@ -58,7 +58,7 @@ def test_agents_and_checks_reach_nothing_but_their_worktree(repo: Repo, sealed: 
     assert "cannot create /etc/gitmill-evil: Read-only file system" in log_of(repo, task)
 
 
-def test_what_the_user_allows_can_be_written_and_nothing_around_it(repo: Repo):
+def test_only_folders_that_the_user_allows_can_be_written(repo: Repo):
     (word(repo) / "cache").mkdir()
     new_task(repo.path, "T", f"echo x > {word(repo)}/cache/x; echo x > x.txt")
     assert gitmill(repo.path, "run").code == 0
@@ -70,7 +70,7 @@ def test_what_the_user_allows_can_be_written_and_nothing_around_it(repo: Repo):
     assert ".git/config: Read-only file system" in log_of(repo, task)
 
 
-def test_keys_are_hidden_unless_a_person_shows_them(repo: Repo, sealed: Path):
+def test_keys_are_hidden_unless_the_user_makes_them_readable(repo: Repo, sealed: Path):
     """The real home of this user, whatever HOME says, so that no test's /tmp hides it."""
     real = Path(pwd.getpwuid(os.getuid()).pw_dir)
     key = real / ".boto"
@@ -89,7 +89,7 @@ def test_keys_are_hidden_unless_a_person_shows_them(repo: Repo, sealed: Path):
         key.unlink()
 
 
-def test_tokens_in_gits_configuration_are_not_shown(repo: Repo):
+def test_tokens_in_gits_configuration_are_hidden(repo: Repo):
     """As the checkout action of GitHub leaves one, and as some write them into an address."""
     header = "http.https://github.com/.extraheader"
     repo.git("config", header, "AUTHORIZATION: basic c2VjcmV0LTE=")
@@ -106,7 +106,7 @@ def test_tokens_in_gits_configuration_are_not_shown(repo: Repo):
     repo.git("config", "remote.origin.url", "https://example.com/a.git")
 
 
-def test_sockets_that_lead_out_are_not_told_of(repo: Repo):
+def test_variables_of_sockets_outside_are_removed(repo: Repo):
     task = new_task(repo.path, "T", "env > env.txt; ls /run/user 2>/dev/null | wc -l >> env.txt")
     env = {"SSH_AUTH_SOCK": "/tmp/agent", "XDG_RUNTIME_DIR": "/run/user/0", "PLAIN": "1"}
     assert gitmill(repo.path, "run", task, env=env).code == 0
@@ -135,7 +135,7 @@ def test_a_script_has_a_home_of_its_own_in_which_git_knows_the_user(repo: Repo, 
 
 
 @pytest.mark.parametrize("where", ["policy", "git config"])
-def test_required_where_it_cannot_be_had_is_one_clear_error(repo: Repo, where: str):
+def test_a_required_sandbox_that_is_not_available_is_one_clear_error(repo: Repo, where: str):
     repo.git("config", "gitmill.bubblewrap", NO_SUCH)
     task = new_task(repo.path, "T", "echo x > x.txt")
     if where == "policy":
@@ -145,7 +145,9 @@ def test_required_where_it_cannot_be_had_is_one_clear_error(repo: Repo, where: s
         repo.git("config", "gitmill.sandbox", "required")
     said = gitmill(repo.path, "run")
     assert said.code == 1
-    assert said.err.splitlines()[0].endswith("the sandbox is required and cannot be had here")
+    assert said.err.splitlines()[0].endswith(
+        "the sandbox is required and not available on this machine"
+    )
     assert said.err.splitlines()[1].strip() == f"{NO_SUCH}: No such file or directory"
     assert "hint: install it" in said.err
     shown = gitmill(repo.path, "task", "show", task, "--json").json
@@ -167,7 +169,7 @@ def test_approved_work_stays_queued_where_the_sandbox_is_missing(repo: Repo):
     assert gitmill(repo.path, "queue", "land").code == 0
 
 
-def test_where_it_cannot_be_had_everybody_is_told(repo: Repo):
+def test_a_missing_sandbox_is_reported_everywhere(repo: Repo):
     repo.git("config", "gitmill.bubblewrap", NO_SUCH)
     task = new_task(repo.path, "T", f"echo x > x.txt; echo x > {repo.path.parent}/outside")
     assert gitmill(repo.path, "run").code == 0
@@ -185,7 +187,7 @@ def test_where_it_cannot_be_had_everybody_is_told(repo: Repo):
     assert gitmill(repo.path, "status", "--json").json["not_enforced"] is None
 
 
-def test_it_can_be_switched_off_here_or_in_the_policy(repo: Repo):
+def test_it_can_be_switched_off_in_the_clone_or_in_the_policy(repo: Repo):
     outside = repo.path.parent / "outside"
     policy(repo, '[sandbox]\nenforce = "off"\n')
     task = new_task(repo.path, "T", f"echo x > x.txt; echo x > {outside}")
@@ -199,7 +201,7 @@ def test_it_can_be_switched_off_here_or_in_the_policy(repo: Repo):
     assert gitmill(repo.path, "run").code == 1
 
 
-def test_another_word_for_it_is_an_error(repo: Repo):
+def test_an_unknown_setting_is_an_error(repo: Repo):
     repo.git("config", "gitmill.sandbox", "maybe")
     new_task(repo.path, "T", "true")
     said = gitmill(repo.path, "run")
@@ -211,7 +213,7 @@ def test_another_word_for_it_is_an_error(repo: Repo):
     ("said", "stage", "reaches"),
     [("on", "", True), ("off", "", False), ("on", "off", False), ("off", "on", True)],
 )
-def test_checks_have_the_network_that_policy_and_stage_say(
+def test_checks_have_the_network_of_policy_and_stage(
     repo: Repo, said: str, stage: str, *, reaches: bool
 ):
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -239,7 +241,7 @@ def test_full_permission_has_no_limits_and_still_a_process_namespace(repo: Repo)
     assert repo.git("show", f"refs/gitmill/work/{task}:x.txt") == "1"
     # It can reach the repository, so that is compared as without a sandbox.
     item = gitmill(repo.path, "task", "show", task, "--json").json["item"]
-    assert (item["status"], "refs/tags/v1 was made" in item["reason"]) == ("waiting", True)
+    assert (item["status"], "refs/tags/v1 was created" in item["reason"]) == ("waiting", True)
 
 
 def test_the_scripts_that_gitmill_writes_follow_no_link(repo: Repo):

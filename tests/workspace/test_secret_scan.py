@@ -65,7 +65,7 @@ def test_a_secret_of_any_kind_anywhere(kind: str, place: str):
     assert value not in secret_scan.clean(content)
 
 
-def test_what_was_encoded_is_found():
+def test_encoded_secrets_are_found():
     for kind in ("github", "stripe", "npm"):
         data = base64.b64encode(f"token={MADE[kind][0]}".encode()).decode()
         assert findings(f"data:\n  key: {data}\n")
@@ -100,7 +100,7 @@ def test_values_of_the_environment_however_they_are_written(monkeypatch):
         assert written not in secret_scan.clean(written)
 
 
-def test_the_detectors_are_loaded_only_when_there_is_something_for_them():
+def test_the_detectors_are_loaded_only_for_text_that_could_hold_a_secret():
     code = (
         "import sys\n"
         "from gitmill.workspace import secret_scan\n"
@@ -118,12 +118,12 @@ def test_the_detectors_are_loaded_only_when_there_is_something_for_them():
     assert done.stdout == "False\nTrue\n"
 
 
-def test_a_text_made_to_take_long_takes_no_time():
+def test_a_text_made_to_be_slow_is_searched_quickly():
     for text in ("eyJ_" * 100_000, "sk-" * 100_000, "://a:" * 100_000, "-----BEGIN A" * 50_000):
         list(secret_scan.search(text))
 
 
-def test_what_a_verdict_says_is_cleaned_to_the_name_of_a_file():
+def test_every_text_of_a_verdict_is_redacted_even_file_names():
     key = MADE["github"][0]
     said = Verdict(VerdictWord.RETURN, f"uses {key}", (Finding(f"{key} here", file=f"{key}.txt"),))
     cut = "[redacted]"
@@ -178,7 +178,7 @@ def holds_none(repo: Repo, *values: str) -> None:
 @pytest.mark.parametrize(
     "end", ["true", "exit 3", "git add -A; git commit -q -m mine", "kill -9 $PPID"]
 )
-def test_no_ref_ever_holds_what_an_agent_planted(repo: Repo, planted: Path, end: str):
+def test_no_ref_ever_holds_a_secret_that_an_agent_planted(repo: Repo, planted: Path, end: str):
     script = (
         f"echo good > good.txt; cp {planted}/github conf.txt; cat {planted}/npm >> a.txt; {end}"
     )
@@ -197,17 +197,17 @@ def test_no_ref_ever_holds_what_an_agent_planted(repo: Repo, planted: Path, end:
     assert "left out: conf.txt:1 holds a secret: github token" in repo.git("log", "-1", kept)
 
 
-def test_the_builder_is_told_what_was_found_and_where_the_rest_is(repo: Repo, planted: Path):
+def test_the_builder_gets_the_finding_and_the_ref_of_the_rest(repo: Repo, planted: Path):
     task = new_task(repo.path, "T", f"echo good > good.txt; cp {planted}/stripe conf.txt")
     assert gitmill(repo.path, "run").code == 1
     told = item(repo, task)
     assert told["status"] == "blocked"
     log = repo.git("show", f"gitmill/state:runs/{task[2:4]}/{task}/001-build.md")
     assert "- high: conf.txt:1 holds a secret: stripe key (digest " in log
-    assert f"without those files the work is kept as refs/gitmill/rescue/{task}/1" in log
+    assert f"the work without those files is kept as refs/gitmill/rescue/{task}/1" in log
 
 
-def test_a_secret_comes_in_by_no_other_way(repo: Repo, planted: Path):
+def test_a_secret_gets_in_by_no_other_way(repo: Repo, planted: Path):
     """By a name, with a rename, under a comment that allows it, in an executable, in a link."""
     old = repo.commit({"old.txt": FILLER * 9, "tests/t.py": FILLER})
     ways = {
@@ -255,7 +255,7 @@ def test_a_person_may_allow_a_value_on_the_target_and_an_agent_may_not(repo: Rep
     assert repo.git("show", "main:conf.txt") == MADE["slack"][0]
 
 
-def test_a_person_is_told_before_anything_is_recorded(repo: Repo):
+def test_a_person_gets_an_error_before_anything_is_recorded(repo: Repo):
     task = new_task(repo.path, "Mine", "true")
     folder = Path(gitmill(repo.path, "task", "take", task).out.strip())
     (folder / "conf.txt").write_text(f"KEY={MADE['anthropic'][0]}\n")
@@ -275,7 +275,7 @@ def test_a_person_is_told_before_anything_is_recorded(repo: Repo):
 
 
 def test_run_logs_notes_and_messages_are_free_of_secrets(repo: Repo, planted: Path, monkeypatch):
-    """Said by an agent in its summary and findings, printed by script, check and criterion."""
+    """In an agent's summary and findings, and in the output of script, check and criterion."""
     monkeypatch.setenv("MY_PASSWORD", "opensesame77")
     agent = (
         f"cat {planted}/*; echo done > done.txt; cat > /dev/null; "
@@ -311,7 +311,7 @@ def test_run_logs_notes_and_messages_are_free_of_secrets(repo: Repo, planted: Pa
     assert len(runs.splitlines()) >= 3
 
 
-def test_a_file_that_is_made_for_secrets_is_kept_by_no_ref_either(repo: Repo):
+def test_a_file_whose_name_marks_it_as_secret_is_in_no_ref_either(repo: Repo):
     task = new_task(repo.path, "T", "echo PIN=1''234 > .env; echo good > good.txt")
     assert gitmill(repo.path, "run").code == 1
     assert item(repo, task)["reason"].endswith(".env is a kind of file that holds secrets")

@@ -1,4 +1,4 @@
-"""Commands run only when somebody has typed, read or approved them on this machine."""
+"""A command runs only if a person has typed, read or approved it on this machine."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def status(repo: Repo, task: str) -> str:
     return gitmill(repo.path, "task", "show", task, "--json").json["item"]["status"]
 
 
-def test_what_the_repository_brings_runs_only_after_it_was_trusted(repo: Repo):
+def test_commands_of_the_repository_run_only_when_trusted(repo: Repo):
     task = new_task(repo.path, "One", "echo 1 > a.txt", "--criterion", "$ test -s a.txt")
     said = gitmill(repo.path, "run")
     assert (said.code, said.err) == (
         3,
-        "error[untrusted]: a command that nobody has trusted on this machine would run\n"
+        "error[untrusted]: a command is not trusted on this machine\n"
         "    checks.test: touch /tmp/never; true\n"
-        "hint: read what would run, then `gitmill config trust`\n",
+        "hint: read the shown commands, then `gitmill config trust`\n",
     )
     assert status(repo, task) == "ready"
     trusted = gitmill(repo.path, "config", "trust")
@@ -46,7 +46,7 @@ def test_what_the_repository_brings_runs_only_after_it_was_trusted(repo: Repo):
     assert status(repo, task) == "landed"
 
 
-def test_what_is_typed_here_is_trusted_and_what_comes_by_other_ways_is_not(repo: Repo):
+def test_typed_commands_are_trusted_and_others_are_not(repo: Repo):
     assert gitmill(repo.path, "config", "trust").code == 0
     mine = new_task(repo.path, "Mine", "echo 1 > b.txt")
     theirs = new_task(repo.path, "Theirs", "echo 1 > c.txt")
@@ -66,7 +66,7 @@ def test_what_is_typed_here_is_trusted_and_what_comes_by_other_ways_is_not(repo:
     assert gitmill(repo.path, "run").code == 0
 
 
-def test_a_landing_checks_with_what_the_target_says_by_then(repo: Repo):
+def test_a_landing_runs_the_checks_of_the_target_at_that_time(repo: Repo):
     assert gitmill(repo.path, "config", "trust").code == 0
     task = new_task(repo.path, "One", "echo 1 > b.txt")
     assert gitmill(repo.path, "run", "--through", "approved").code == 0
@@ -94,13 +94,13 @@ def test_a_set_up_and_the_command_of_an_agent_are_commands_too(repo: Repo):
         assert shown in said.err
 
 
-def test_a_job_that_knows_what_it_does_trusts_all(repo: Repo):
+def test_the_variable_of_a_ci_job_trusts_every_command(repo: Repo):
     task = new_task(repo.path, "One", "echo 1 > a.txt")
     assert gitmill(repo.path, "run", env={"GITMILL_TRUST": "1"}).code == 0
     assert status(repo, task) == "landed"
 
 
-def test_what_init_proposes_is_trusted(sandbox: Sandbox):
+def test_commands_that_init_proposes_are_trusted(sandbox: Sandbox):
     repo = sandbox.repo(files={"pyproject.toml": "[tool.ruff]\n", "a.py": "a = 1\n"})
     assert gitmill(repo.path, "init").code == 0
     repo.git("add", CONFIG)
@@ -108,7 +108,7 @@ def test_what_init_proposes_is_trusted(sandbox: Sandbox):
     assert gitmill(repo.path, "config", "trust").out.startswith("was trusted  checks.lint")
 
 
-def test_who_approves_a_change_of_the_policy_trusts_what_it_names(repo: Repo):
+def test_approving_a_change_of_the_policy_trusts_its_commands(repo: Repo):
     assert gitmill(repo.path, "config", "trust").code == 0
     script = f"printf '[checks]\\ntest = \"echo two\"\\n' > {CONFIG}"
     task = new_task(repo.path, "Policy", script)

@@ -1,4 +1,4 @@
-"""What runs in a worktree sees that worktree, and nothing of the user's that it must not."""
+"""A command in a worktree sees that worktree, and nothing private of the user."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_scripts_see_no_secrets_no_git_variables_and_their_own_claim(sandbox: Sa
     assert f"GITMILL_ITEM={task}" in seen
 
 
-def test_without_the_sandbox_reflogs_and_a_trace_tell_what_a_script_does(sandbox: Sandbox):
+def test_without_the_sandbox_reflogs_and_a_trace_record_a_scripts_actions(sandbox: Sandbox):
     repo = sandbox.repo()
     repo.unfence()
     assert gitmill(repo.path, "init").code == 0
@@ -105,7 +105,7 @@ def test_a_setup_runs_once_for_the_same_lock_files_and_its_products_stay(sandbox
     assert "tools" not in repo.git("ls-tree", "--name-only", "main")
 
 
-def test_what_a_setup_leaves_among_temporary_files_meets_nobody(sandbox: Sandbox):
+def test_temporary_files_of_a_setup_are_removed(sandbox: Sandbox):
     setup = 'mkdir -p "$TMPDIR/opencode/plugin"; mkdir "$TMPDIR/verdict-schema.json"; rm "$GITMILL_FINDINGS"'
     repo = sandbox.repo(files={".gitmill/config.toml": f"[worktree]\nsetup = ['{setup}']\n"})
     assert gitmill(repo.path, "init").code == 0
@@ -115,7 +115,7 @@ def test_what_a_setup_leaves_among_temporary_files_meets_nobody(sandbox: Sandbox
     assert repo.git("show", "main:seen.txt").split() == ["findings.md", "script.sh"]
 
 
-def test_a_setup_that_fails_is_told_and_costs_an_attempt(sandbox: Sandbox):
+def test_a_failed_setup_is_reported_with_its_output(sandbox: Sandbox):
     repo = sandbox.repo()
     repo.commit({".gitmill/config.toml": "[worktree]\nsetup = ['echo no such package; exit 4']\n"})
     assert gitmill(repo.path, "init").code == 0

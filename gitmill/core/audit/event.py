@@ -1,6 +1,6 @@
-"""Whether one event of an item was legal, from the history alone.
+"""Check that one event of an item was legal, from the history alone.
 
-`judge` is the whole judgement; what an attempt's evidence must have led to is in `core.outcome`.
+`check_event` checks all but the evidence and its outcome; those are in `core.audit.outcome`.
 """
 
 from __future__ import annotations
@@ -19,39 +19,39 @@ from gitmill.errors import IllegalTransitionError, LeasedError
 
 # The rules of fsck; docs/verify.md has the same table.
 RULES = {
-    "root": "the first commit is the one that every clone begins with",
-    "bad-trailers": "trailers of gitmill can be read and name one event",
+    "root": "the first commit is the fixed one that all clones share",
+    "bad-trailers": "gitmill's trailers are readable and name one event",
     "hand-edit": "a hand edit was applied before the next event",
-    "unknown-event": "an event is one that gitmill knows",
+    "unknown-event": "gitmill knows the event",
     "duplicate-event": "no two commits carry the same event",
     "broken-chain": "an event names the item's event before it",
-    "illegal-event": "the lifecycle has this event from where the item stood",
-    "wrong-status": "statuses in the trailers, in the document and by the lifecycle are the same",
-    "disagrees": "event, stage and plan in the document are those of the trailers",
-    "wrong-claim": "a worker's event carries the claim of the lease, a claim is never used twice",
-    "wrong-lease": "an item has a lease while it is being worked on, and only then",
+    "illegal-event": "the lifecycle allows the event in the item's status",
+    "wrong-status": "trailers, document and lifecycle agree on the statuses",
+    "disagrees": "trailers and document agree on event, stage and plan",
+    "wrong-claim": "a worker's event carries the claim of the lease, and no claim is used twice",
+    "wrong-lease": "an item has a lease while work or a landing runs, and only then",
     "wrong-files": "a commit changes only what its event may change",
     "wrong-fields": "an event changes only the fields that it may change",
-    "document": "documents can be read",
+    "document": "documents are readable",
     "criteria-changed": "criteria, script and paths stay as they were at the claim",
     "evidence": "an attempt has one run log, named by its hash, of this item and this claim",
     "run-log-changed": "a run log is never rewritten or removed",
     "outcome": "the verdict of an attempt led to the stage that the frozen plan names",
-    "counters": "counters grow as the frozen plan counts",
-    "wrong-review": "an approval is a passed review of exactly the work that the item has",
+    "counters": "counters change as the frozen plan requires",
+    "wrong-review": "an approval is a passed review of exactly the item's work",
     "wrong-work": "the work is the commit that the attempt made",
     "missing-check": "every required check passed on exactly that tree",
     "frozen-plan": "a frozen plan is named by the hash of its content and never changes",
     "pass-changed": "the record of a passed check agrees with its name and never changes",
     "pass-without-run": "a passed check was recorded by the attempt or landing that ran it",
-    "wrong-candidate": "what landed is the candidate that was to land, on the commit below it",
+    "wrong-candidate": "the landed commit is the recorded candidate, on the recorded target tip",
     "landed-twice": "a commit lands once",
-    "not-on-target": "what landed is on the target, unless it was reverted",
-    "wrong-patch": "what landed is the patch that was reviewed",
-    "not-reviewed": "every review that the frozen plan asks for was passed by the landed patch",
+    "not-on-target": "a landed commit is on the target, unless it was reverted",
+    "wrong-patch": "the landed patch is the reviewed patch",
+    "not-reviewed": "the landed patch passed every review that the frozen plan requires",
     "wrong-undo": "an undo reverses the last effective events and restores the state before them",
     "note": "every landed commit, and no other, has a note that agrees with the state",
-    "work-ref": "the ref of an item's work is at the item's work",
+    "work-ref": "an item's work ref points to the item's work",
 }
 
 REVERT = "revert:"  # prefix of the source of a task that reverts a landing
@@ -62,7 +62,8 @@ _MAKES_WORK = frozenset({
     E.ADVANCED, E.APPROVAL_COUNTED, E.APPROVED, E.RETURNED, E.FAILED, E.ASKED, E.BLOCKED,
     E.FINISHED, E.RE_REVIEW, E.HELD,
 })  # fmt: skip
-# The events that may change each field; those that restart an item may only empty the fields below.
+# The events that may change each field. Events that restart an item may only empty fields, those
+# of `_EMPTIES`.
 _MAY = {
     "id": frozenset[Event](), "kind": frozenset[Event](), "created": frozenset[Event](),
     "by": frozenset[Event](), "parent": frozenset[Event](), "source": frozenset[Event](),
@@ -91,7 +92,7 @@ _EARNED = (
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One rule that is broken, and how."""
+    """A broken rule, and how it is broken."""
 
     rule: str
     what: str
@@ -99,11 +100,11 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditedEvent:
-    """One event of an item as a commit has it.
+    """One event of an item, as recorded in a commit.
 
-    `claimed` is the item as it was when the lease of `before` was taken, `plan` the frozen plan
-    that it runs under, `run` the run log that the commit adds and `run_oid` that log's blob. For an
-    undo `undone` is the item as it was before what is taken back, None when that is not the last.
+    `claimed` is the item at the time when the lease of `before` was taken, `plan` its frozen plan,
+    `run` the run log that the commit adds and `run_oid` that log's blob. For an undo, `undone` is
+    the item before the undone events, None if those were not the last effective ones.
     """
 
     record: EventRecord
@@ -117,25 +118,25 @@ class AuditedEvent:
 
     @property
     def is_undo(self) -> bool:
-        """Whether it takes events back."""
+        """Whether it undoes events."""
         return "Undoes" in self.record.extra
 
     @property
     def event(self) -> Event | None:
-        """The event, None when the lifecycle knows none of that name."""
+        """The event, None if the lifecycle has none of that name."""
         return _EVENTS.get(self.record.event)
 
 
-def judge(turn: AuditedEvent) -> Iterator[Fault]:
+def check_event(turn: AuditedEvent) -> Iterator[Fault]:
     """Yield the faults of an event, except those of its evidence."""
     event, before = turn.event, turn.before
     if event is None:
         yield Fault("unknown-event", f"there is no event {turn.record.event}")
         return
-    was = before.event if before else ""
-    if turn.record.after != was:
-        named = turn.record.after or "none"
-        yield Fault("broken-chain", f"it names {named} as the event before it, not {was or 'none'}")
+    previous = before.event if before else ""
+    if turn.record.after != previous:
+        named, expected = turn.record.after or "none", previous or "none"
+        yield Fault("broken-chain", f"it names {named} as the event before it, not {expected}")
     yield from _status(turn, event)
     yield from _agreement(turn)
     yield from _claim(turn, event)
@@ -150,36 +151,34 @@ def judge(turn: AuditedEvent) -> Iterator[Fault]:
 
 def _status(turn: AuditedEvent, event: Event) -> Iterator[Fault]:
     before = turn.before.status if turn.before else None
-    told, stands = turn.record.status_before, before.value if before else ""
-    if told != stands:
-        yield Fault(
-            "wrong-status", f"it records from {told or 'nothing'}, but it was {stands or '-'}"
-        )
+    recorded, actual = turn.record.status_before, before.value if before else ""
+    if recorded != actual:
+        what = f"it records the status before as {recorded or 'none'}, not {actual or 'none'}"
+        yield Fault("wrong-status", what)
     if turn.record.to != turn.after.status.value:
-        yield Fault(
-            "wrong-status", f"it records to {turn.record.to}, but it is {turn.after.status.value}"
-        )
+        what = f"it records the status after as {turn.record.to}, not {turn.after.status.value}"
+        yield Fault("wrong-status", what)
     try:
         leads = advance(before, event, back=turn.after.status)
     except IllegalTransitionError as error:
         yield Fault("illegal-event", error.message)
         return
     if leads is not turn.after.status:
-        what = f"{event.value} leads to {leads.value}, and it is {turn.after.status.value}"
+        what = f"{event.value} leads to {leads.value}, but the item is {turn.after.status.value}"
         yield Fault("wrong-status", what)
 
 
 def _agreement(turn: AuditedEvent) -> Iterator[Fault]:
     record, after = turn.record, turn.after
     plan = after.plan or (turn.before.plan if turn.before else "")
-    for name, told, stands in (
+    for name, recorded, stored in (
         ("event", record.id, after.event),
         ("stage", record.stage, after.stage),
         ("plan", record.plan, plan),
     ):
-        if told != stands:
-            what = f"the trailers have {name} {told or 'none'}, the document has {stands}"
-            yield Fault("disagrees", what if stands else f"{what}none")
+        if recorded != stored:
+            what = f"the trailers have {name} {recorded or 'none'}, the document {stored or 'none'}"
+            yield Fault("disagrees", what)
 
 
 def _claim(turn: AuditedEvent, event: Event) -> Iterator[Fault]:
@@ -190,11 +189,11 @@ def _claim(turn: AuditedEvent, event: Event) -> Iterator[Fault]:
         check_claim(status, event, holder=held.claim if held else None, claim=claim)
     except LeasedError as error:
         carried = f"claim {claim}" if claim else "no claim"
-        lent = f"the lease is {held.claim}" if held else "there is no lease"
-        yield Fault("wrong-claim", f"it carries {carried}, {lent}: {error.message}")
+        leased = f"the lease has claim {held.claim}" if held else "there is no lease"
+        yield Fault("wrong-claim", f"it carries {carried}, {leased}: {error.message}")
     if (lease is not None) != (turn.after.status in WORKING):
-        has = "a lease" if lease else "no lease"
-        yield Fault("wrong-lease", f"it is {turn.after.status.value} with {has}")
+        what = f"the item is {turn.after.status.value} with {'a' if lease else 'no'} lease"
+        yield Fault("wrong-lease", what)
     elif lease is not None and event in (E.CLAIMED, E.LAND_STARTED):
         if lease.claim != claim:
             yield Fault("wrong-claim", f"it carries {claim or 'no claim'}, not {lease.claim}")
@@ -208,8 +207,8 @@ def _fields(before: Item, after: Item, event: Event) -> Iterator[Fault]:
         value: Any = getattr(after, name)
         if value == getattr(before, name) or event in events:
             continue
-        if event is E.CLAIMED and takes_back(before) and (name == "criteria" or not value):
-            continue  # it is set again, whatever its value was
+        if event is E.CLAIMED and is_revert_task(before) and (name == "criteria" or not value):
+            continue  # the claim sets it again, whatever its value was
         if name not in empties or value:
             yield Fault("wrong-fields", f"{event.value} does not change {name}")
     again = event in (E.REOPENED, E.REVERTED) or (
@@ -226,8 +225,8 @@ def _fields(before: Item, after: Item, event: Event) -> Iterator[Fault]:
         yield Fault("counters", what)
 
 
-def takes_back(item: Item) -> bool:
-    """Whether an item is the one task that takes a certain landing back."""
+def is_revert_task(item: Item) -> bool:
+    """Whether an item is the one task that reverts a certain landing."""
     return item.source.startswith(REVERT) and item.id == derived_id(Kind.TASK, item.source)
 
 
@@ -247,23 +246,24 @@ def _newborn(item: Item) -> Iterator[Fault]:
     """Refuse a new item with fields that only an attempt can set."""
     for name in _EARNED:
         if getattr(item, name):
-            yield Fault("wrong-fields", f"it was created with {name}")
+            yield Fault("wrong-fields", f"the item was created with {name}")
 
 
 def _frozen(turn: AuditedEvent, event: Event) -> Iterator[Fault]:
-    """Compare the item with the hash that its claim froze; it may change only between attempts."""
+    """Compare the item with the hash frozen at its claim; it may change only between attempts."""
     before, after = turn.before, turn.after
     if not after.frozen:
-        rests = before is None or before.status in (Status.DRAFT, Status.READY, Status.BLOCKED)
-        taken = event is E.EDITED and not turn.is_undo
-        if taken and before is not None and before.frozen and not rests:
-            yield Fault("criteria-changed", f"edited while it was {before.status.value}")
+        editable = before is None or before.status in (Status.DRAFT, Status.READY, Status.BLOCKED)
+        is_edit = event is E.EDITED and not turn.is_undo
+        if is_edit and before is not None and before.frozen and not editable:
+            yield Fault("criteria-changed", f"edited while the item was {before.status.value}")
         return
-    if before is not None and before.frozen == after.frozen and _asked(before) == _asked(after):
+    if before is not None and before.frozen == after.frozen and _terms(before) == _terms(after):
         return  # reported at the event that caused it
-    if after.frozen != frozen_hash(*_asked(after)):
+    if after.frozen != frozen_hash(*_terms(after)):
         yield Fault("criteria-changed", f"the claim froze {after.frozen}, the item now differs")
 
 
-def _asked(item: Item) -> tuple[tuple[str, ...], str, tuple[str, ...]]:
+def _terms(item: Item) -> tuple[tuple[str, ...], str, tuple[str, ...]]:
+    """Return the fields that a claim freezes."""
     return item.criteria, item.script, item.paths

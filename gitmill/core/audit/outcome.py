@@ -1,6 +1,6 @@
-"""Whether an event is what its evidence leads to under the frozen plan.
+"""Check that an event is the one that its evidence leads to under the frozen plan.
 
-The rules that took the step, `core.pipeline`, are asked again with the same facts.
+`core.pipeline`, which chose the step, is applied again to the same facts.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from gitmill.core import pipeline
-from gitmill.core.audit.event import AuditedEvent, Fault, takes_back
+from gitmill.core.audit.event import AuditedEvent, Fault, is_revert_task
 from gitmill.core.item import Item, Reviewed
 from gitmill.core.lifecycle import Event, Status
 from gitmill.core.plans.plan import APPROVED, FrozenPlan, PlannedStage, StageType
@@ -28,7 +28,7 @@ _PASS = VerdictWord.PASS
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """Where an event leaves the item: the event that it has to be, stage, counters, approvals."""
+    """The expected event, and the stage, counters and approvals of the item after it."""
 
     event: Event
     stage: str
@@ -36,18 +36,18 @@ class Expected:
     reviewed: tuple[Reviewed, ...]
 
 
-def judge_outcome(turn: AuditedEvent) -> Iterator[Fault]:
-    """Yield the faults of an event's evidence, and of the outcome drawn from it."""
+def check_outcome(turn: AuditedEvent) -> Iterator[Fault]:
+    """Yield the faults of an event's evidence, and of the outcome derived from it."""
     event, before, run = turn.event, turn.before, turn.run
     if event is None or before is None:
         return
     yield from _evidence(turn, event, before)
     if event is E.FINISHED and run is not None:
-        return  # of what lands nothing, the loop alone knows
+        return  # finished without landing: only the loop can judge it
     if turn.plan is None and (run is not None or event is E.CLAIMED):
         return  # reported where the plan is missing
     if turn.is_undo:
-        return  # `judge` has checked the status
+        return  # `check_event` has checked the status
     if "Reverts" in turn.record.extra:
         yield from _work(turn, event, before)
         yield from _compare(turn, event, _opposite(turn, before))
@@ -59,7 +59,7 @@ def judge_outcome(turn: AuditedEvent) -> Iterator[Fault]:
         yield from _passed_through(turn.plan, turn.claimed or before, run)
     yield from _work(turn, event, before)
     try:
-        expected = list(_settled(turn, before) if worked else _decided(turn, event, before))
+        expected = list(_after_attempt(turn, before) if worked else _decided(turn, event, before))
     except (KeyError, IndexError):
         yield Fault("outcome", "the frozen plan has no such stage")
         return
@@ -67,19 +67,20 @@ def judge_outcome(turn: AuditedEvent) -> Iterator[Fault]:
 
 
 def _evidence(turn: AuditedEvent, event: Event, before: Item) -> Iterator[Fault]:
-    run, after, told = turn.run, turn.after, turn.record.evidence
-    if told != turn.run_oid:
-        what = f"the run log of this commit is {turn.run_oid[:12] or 'none'}"
-        yield Fault("evidence", f"it names {told[:12] or 'no run log'}, {what}")
+    run, after, named = turn.run, turn.after, turn.record.evidence
+    if named != turn.run_oid:
+        added = turn.run_oid[:12] or "none"
+        what = f"it names the run log {named[:12] or 'none'}, but the commit adds {added}"
+        yield Fault("evidence", what)
     if run is None:
         if event in _PROVEN or (event is E.BLOCKED and turn.record.claim):
             yield Fault("evidence", f"{event.value} without a run log")
         if after.attempt != before.attempt:
-            yield Fault("evidence", f"attempt went to {after.attempt} without a run log")
+            yield Fault("evidence", f"attempt changed to {after.attempt} without a run log")
         return
     yield from _exit(run, event)
     if event is E.RELEASED and run.exit == "completed":
-        yield Fault("outcome", "it was released although the agent had completed")
+        yield Fault("outcome", "the item was released although the agent had completed")
     if (run.item, run.number) != (after.id, after.attempt) or run.number != before.attempt + 1:
         yield Fault("evidence", f"its run log is number {run.number} of {run.item}")
     if run.claim != turn.record.claim:
@@ -89,14 +90,14 @@ def _evidence(turn: AuditedEvent, event: Event, before: Item) -> Iterator[Fault]
 
 
 def _exit(run: Log, event: Event) -> Iterator[Fault]:
-    """Refuse an end that agents do not have, a pass without a verdict, and what costs less than 0.
+    """Refuse an unknown exit, a pass without a completed agent, and a negative cost.
 
-    What was spent adds up to budgets, so it must be a number or absent.
+    Budgets add up usage and cost, so each must be a number or absent.
     """
     if run.exit not in EXITS:
         yield Fault("evidence", f"the run log names no known exit: {run.exit or 'none'}")
     elif run.exit != COMPLETED and run.verdict is _PASS and event is not E.RELEASED:
-        yield Fault("outcome", f"it passed although the agent ended {run.exit}")
+        yield Fault("outcome", f"the attempt passed although the agent's exit is {run.exit}")
     for used in run.spent:
         number = isinstance(used, int | float) and not isinstance(used, bool)
         if used is not None and not (number and isinstance(used, int | float) and used >= 0):
@@ -104,17 +105,17 @@ def _exit(run: Log, event: Event) -> Iterator[Fault]:
 
 
 def _passed_through(plan: FrozenPlan, item: Item, run: Log) -> Iterator[Fault]:
-    """Refuse an attempt that left stages of its group out, or went on after a red one."""
+    """Refuse an attempt that skipped stages of its group, or continued after a red one."""
     group = _group(plan, run)
     names = [stage.name for stage in group]
-    gone = [stage for stage, _ in run.stage_results]
-    if run.stage != item.stage or gone not in (names[: len(gone)], names[1 : len(gone) + 1]):
-        yield Fault("outcome", f"it went through {', '.join(gone)} from {item.stage}")
+    done = [stage for stage, _ in run.stage_results]
+    if run.stage != item.stage or done not in (names[: len(done)], names[1 : len(done) + 1]):
+        yield Fault("outcome", f"the attempt ran {', '.join(done)} from {item.stage}")
         return
-    if run.verdict is _PASS and len(names) > 1 and gone[-1:] != names[-1:]:
-        yield Fault("outcome", f"it passed without {names[-1]}")
+    if run.verdict is _PASS and len(names) > 1 and done[-1:] != names[-1:]:
+        yield Fault("outcome", f"the attempt passed without {names[-1]}")
     if any(verdict != _PASS for _, verdict in run.stage_results[:-1]):
-        yield Fault("outcome", "it went on after a stage that did not pass")
+        yield Fault("outcome", "the attempt continued after a stage that did not pass")
     checked = any(
         verdict == _PASS and plan.stage(name).type is StageType.CHECKS
         for name, verdict in run.stage_results
@@ -123,7 +124,7 @@ def _passed_through(plan: FrozenPlan, item: Item, run: Log) -> Iterator[Fault]:
     passed = {command for command, _ in run.passed}
     for command in wanted if checked else ():
         if command not in passed:
-            yield Fault("missing-check", f"its run log has no pass of `{command}`")
+            yield Fault("missing-check", f"its run log has no passed check `{command}`")
 
 
 def _group(plan: FrozenPlan, run: Log) -> list[PlannedStage]:
@@ -135,42 +136,44 @@ def _work(turn: AuditedEvent, event: Event, before: Item) -> Iterator[Fault]:
     if not after.work or (after.work, after.base) == (before.work, before.base):
         return
     if event is E.RE_REVIEW and before.landing is not None:
-        made = (before.landing.candidate, before.landing.onto)
+        work, base = before.landing.candidate, before.landing.onto
     else:
-        made = (run.work, run.base) if run is not None else ("", "")
-    if (after.work, after.base) != made:
-        yield Fault("wrong-work", f"the work is {after.work[:10]}, made was {made[0][:10] or '-'}")
+        work, base = (run.work, run.base) if run is not None else ("", "")
+    if (after.work, after.base) != (work, base):
+        what = f"the work is {after.work[:10]}, the attempt made {work[:10] or 'none'}"
+        yield Fault("wrong-work", what)
 
 
-# -- what an event has to leave in the item --------------------------------------------------------
+# -- the expected item after an event --------------------------------------------------------------
 
 
-def _settled(turn: AuditedEvent, before: Item) -> Iterator[Expected]:
-    """Yield what `pipeline.settle` makes of the run log, at each stage it may have ended at."""
+def _after_attempt(turn: AuditedEvent, before: Item) -> Iterator[Expected]:
+    """Yield the step that `pipeline.next_step` derives, for each stage the attempt can end at."""
     plan, run, item = turn.plan, turn.run, turn.claimed or before
     assert plan is not None
     assert run is not None
     verdict = Verdict(run.verdict, "")
     for stage in _ended_at(plan, run):
-        settled = pipeline.next_step(plan, item, run.stage, stage.name, verdict)
-        event = settled.event
+        step = pipeline.next_step(plan, item, run.stage, stage.name, verdict)
+        event = step.event
         if event is E.RETURNED and run.tree and run.tree == item.returned:
             event = E.BLOCKED  # the same work again is no progress
         if turn.event is E.HELD:
             yield from _held(turn, run, item, stage)
             continue
         reviewed = before.reviewed
-        if pipeline.judges(plan, stage.name) and run.verdict is _PASS:
+        if pipeline.is_review(plan, stage.name) and run.verdict is _PASS:
             reviewed = (*reviewed, _approval(run, run.work, stage.name))
         if turn.after.work != before.work:
             reviewed = ()
-        yield Expected(event, settled.stage, settled.counters, reviewed)
-        if plan.stage(run.stage).is_authoring:  # the same work, made again within the same second
-            yield Expected(event, settled.stage, settled.counters, ())
+        yield Expected(event, step.stage, step.counters, reviewed)
+        # An author that makes the same work within the same second makes the same commit.
+        if plan.stage(run.stage).is_authoring:
+            yield Expected(event, step.stage, step.counters, ())
 
 
 def _held(turn: AuditedEvent, run: Log, item: Item, stage: PlannedStage) -> Iterator[Expected]:
-    """Yield what tampering leaves, whatever the verdict was: a try is spent, nothing approved."""
+    """Yield the results of tampering, whatever the verdict: an attempt counts, no approval does."""
     counters = dict(item.counters) | {item.stage: item.count(item.stage) + 1}
     to = stage.name if run.verdict is _PASS else item.stage
     yield Expected(E.HELD, to, counters, item.reviewed)
@@ -179,16 +182,16 @@ def _held(turn: AuditedEvent, run: Log, item: Item, stage: PlannedStage) -> Iter
 
 
 def _opposite(turn: AuditedEvent, before: Item) -> list[Expected]:
-    """Return what making the opposite of a landing leaves: approved by who asked for it."""
+    """Return the result of making the revert of a landing: approved by the person who asked."""
     run, landed = turn.run, turn.record.extra["Reverts"]
-    if run is None or not takes_back(before) or not before.source.endswith(f":{landed}"):
+    if run is None or not is_revert_task(before) or not before.source.endswith(f":{landed}"):
         return []
     reviewed = (_approval(run, run.work, run.stage),)
     return [Expected(E.APPROVED, run.stage, before.counters, reviewed)]
 
 
 def _ended_at(plan: FrozenPlan, run: Log) -> list[PlannedStage]:
-    """Return the stages that may have given the verdict: one that broke left no passage."""
+    """Return the stages that can have given the verdict: a stage that broke left no result."""
     group = _group(plan, run)
     if not run.stage_results:
         return group if run.verdict is not _PASS else group[:1]
@@ -199,20 +202,20 @@ def _ended_at(plan: FrozenPlan, run: Log) -> list[PlannedStage]:
 
 
 def _decided(turn: AuditedEvent, event: Event, before: Item) -> Iterator[Expected]:
-    """Yield the results that a decision, a landing or a claim may have."""
+    """Yield the possible results of a decision, a landing or a claim."""
     plan, run = turn.plan, turn.run
     stage, counters, reviewed = before.stage, before.counters, before.reviewed
     if event in (E.REOPENED, E.REVERTED):
-        again = event is E.REOPENED
-        yield Expected(event, "" if again else stage, {} if again else counters, ())
+        restarts = event is E.REOPENED
+        yield Expected(event, "" if restarts else stage, {} if restarts else counters, ())
         return
     if event in (E.APPROVED, E.ADVANCED) and plan is not None and run is not None:
-        leads = pipeline.next_after_pass(plan, before, stage)
-        done = leads == APPROVED
+        after = pipeline.next_after_pass(plan, before, stage)
         reviewed = (*reviewed, _approval(run, before.work, stage))
-        yield Expected(
-            E.APPROVED if done else E.ADVANCED, stage if done else leads, counters, reviewed
-        )
+        if after == APPROVED:
+            yield Expected(E.APPROVED, stage, counters, reviewed)
+        else:
+            yield Expected(E.ADVANCED, after, counters, reviewed)
         return
     if event is E.RETURNED and plan is not None:
         yield Expected(event, pipeline.authoring(plan, stage), pipeline.new_round(counters), ())
@@ -229,13 +232,13 @@ def _decided(turn: AuditedEvent, event: Event, before: Item) -> Iterator[Expecte
 
 
 def _alternatives(turn: AuditedEvent, event: Event, before: Item) -> Iterator[Expected]:
-    """Yield what else an event may leave than the item as it stood."""
+    """Yield the results of an event that changes more than the item's status."""
     plan, stage, counters, reviewed = turn.plan, before.stage, before.counters, before.reviewed
-    if event is E.CLAIMED and plan is not None and takes_back(before):
+    if event is E.CLAIMED and plan is not None and is_revert_task(before):
         yield Expected(event, plan.first.name, {}, ())
     if event is E.LAND_ABORTED:
-        more = dict(counters) | {"aborts": before.count("aborts") + 1}
-        yield Expected(event, stage, more, reviewed)
+        counted = dict(counters) | {"aborts": before.count("aborts") + 1}
+        yield Expected(event, stage, counted, reviewed)
     if event is E.UNBLOCKED:
         yield Expected(event, stage, {}, reviewed)
     if event is E.EDITED and before.frozen and not turn.after.frozen:
@@ -247,30 +250,30 @@ def _approval(run: Log, work: str, stage: str) -> Reviewed:
 
 
 def _compare(turn: AuditedEvent, event: Event, expected: list[Expected]) -> Iterator[Fault]:
-    """Yield nothing when one of the expectations is met, else how the nearest is missed."""
+    """Yield nothing if one of the expectations is met, else the difference to the nearest."""
     after = turn.after
-    here = [e for e in expected if (e.event, e.stage) == (event, after.stage)]
-    if not here:
-        for one in expected[:1]:
-            stands = f"{event.value} at {after.stage or 'no stage'}"
-            what = f"{one.event.value} at {one.stage or 'no stage'}"
-            yield Fault("outcome", f"it is {stands}, but the frozen plan leads to {what}")
+    matching = [e for e in expected if (e.event, e.stage) == (event, after.stage)]
+    if not matching:
+        for first in expected[:1]:
+            actual = f"{event.value} at {after.stage or 'no stage'}"
+            planned = f"{first.event.value} at {first.stage or 'no stage'}"
+            yield Fault("outcome", f"it is {actual}, but the frozen plan leads to {planned}")
         if not expected:
-            yield Fault("outcome", "its run log leads nowhere in the frozen plan")
+            yield Fault("outcome", "no stage of the frozen plan can have given this verdict")
         return
-    if all(dict(e.counters) != dict(after.counters) for e in here):
-        what = f"{_shown(after.counters)}, and they should be {_shown(here[0].counters)}"
+    if all(dict(e.counters) != dict(after.counters) for e in matching):
+        what = f"{_shown(after.counters)}, not {_shown(matching[0].counters)}"
         yield Fault("counters", f"the counters are {what}")
-    if not any(_same(e.reviewed, after.reviewed) for e in here):
+    if not any(_same(e.reviewed, after.reviewed) for e in matching):
         yield Fault("wrong-review", "its approvals are not those of passed reviews of its work")
-    more = turn.before is None or len(after.reviewed) > len(turn.before.reviewed)
-    if turn.run is not None and more and turn.run.work != after.work:
-        judged = turn.run.work[:10] or "nothing"
-        yield Fault("wrong-review", f"reviewed was {judged}, the work is {after.work[:10]}")
+    has_more = turn.before is None or len(after.reviewed) > len(turn.before.reviewed)
+    if turn.run is not None and has_more and turn.run.work != after.work:
+        reviewed = turn.run.work[:10] or "nothing"
+        yield Fault("wrong-review", f"the review was of {reviewed}, the work is {after.work[:10]}")
 
 
 def _same(wanted: tuple[Reviewed, ...], found: tuple[Reviewed, ...]) -> bool:
-    """Whether approvals are the same; a person's log has no patch, the landing looks at it."""
+    """Whether approvals are equal. A person's run log has no patch; the landing checks that one."""
     return len(wanted) == len(found) and all(
         (a.commit, a.by, a.run, a.stage) == (b.commit, b.by, b.run, b.stage)
         and (not a.patch or a.patch == b.patch)

@@ -1,4 +1,4 @@
-"""Compiling: mode, loop, policy and agents become one frozen plan, or all reasons why not."""
+"""Compile mode, loop, policy and agents to a frozen plan, or report every reason why not."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ AUTHOR = "author"  # in `distinct_from`: the agent that wrote the work, at any s
 
 @dataclass(frozen=True)
 class AgentFacts:
-    """What an agent can do; `roles` is None for one that can serve any role."""
+    """The abilities of an agent; `roles` is None if it can serve any role."""
 
     name: str
     permissions: frozenset[Permission]
@@ -50,7 +50,7 @@ def compile_plan(
 ) -> FrozenPlan:
     """Return the plan for the loop that serves a kind of item. The same input gives equal plans.
 
-    Raises `CannotCompileError` with every problem, each with its file, and hints.
+    Raises `CannotCompileError` with every problem, its file, and hints.
     """
     loop = _serving(loops, kind)
     drafts = tuple(_draft(stage, mode, policy) for stage in _staffed(loop, mode))
@@ -79,12 +79,12 @@ def _serving(loops: Mapping[str, Loop], kind: Kind) -> Loop:
 
 
 def _staffed(loop: Loop, mode: Mode) -> list[Stage]:
-    """Return the stages without optional ones that have no agent, which nothing leads to then."""
-    out = {s.name for s in loop.stages if s.optional and s.is_side and s.role not in mode.roles}
+    """Return the stages except optional ones without an agent, and drop the edges to those."""
+    dropped = {s.name for s in loop.stages if s.optional and s.is_side and s.role not in mode.roles}
     return [
-        replace(stage, on={word: to for word, to in stage.on.items() if to not in out})
+        replace(stage, on={word: to for word, to in stage.on.items() if to not in dropped})
         for stage in loop.stages
-        if stage.name not in out
+        if stage.name not in dropped
     ]
 
 
@@ -101,13 +101,13 @@ def _draft(stage: Stage, mode: Mode, policy: Policy) -> StageDraft:
     agents = mode.roles.get(stage.role, ()) if stage.type is StageType.AGENT else ()
     default = Permission.WORKSPACE if stage.role == "builder" else Permission.READ_ONLY
     own = next((policy.agents[name].permission for name in agents if name in policy.agents), None)
-    said = next((level for level in Permission if level == stage.permission), None)
-    asked = replace(
+    written = next((level for level in Permission if level == stage.permission), None)
+    required = replace(
         stage,
         approvals=mode.approvals.get(stage.name, stage.approvals),
         distinct_from=mode.distinct_from.get(stage.name, stage.distinct_from),
     )
-    return StageDraft(asked, said or own or default, agents)
+    return StageDraft(required, written or own or default, agents)
 
 
 def _guess(word: str, known: Sequence[str], label: str) -> str:
@@ -121,7 +121,7 @@ def _loop_problems(loop: Loop, drafts: Sequence[StageDraft], policy: Policy) -> 
         yield Problem(loop.path, "the loop has no stage to begin with", hint)
     elif not any(draft.is_authoring for draft in drafts if not draft.stage.is_side):
         hint = "give a stage of type agent `permission: workspace`"
-        yield Problem(loop.path, "no stage of the loop writes anything", hint)
+        yield Problem(loop.path, "no stage of the loop can change files", hint)
     for stage in loop.stages:
         if stage.type is StageType.CHECKS and policy.checks is not None and not policy.checks:
             what = f"[checks] names no command, so the stage {stage.name} would pass everything"
@@ -132,7 +132,7 @@ def _loop_problems(loop: Loop, drafts: Sequence[StageDraft], policy: Policy) -> 
 def _mode_problems(
     mode: Mode, loops: Mapping[str, Loop], agents: Mapping[str, AgentFacts]
 ) -> Iterator[Problem]:
-    """Find names in a mode that no loop has. All loops share the mode."""
+    """Yield the names in a mode that no loop has. All loops share the mode."""
     stages = [stage for loop in loops.values() for stage in loop.stages]
     roles = sorted({stage.role for stage in stages if stage.role})
     gates = sorted({stage.name for stage in stages if stage.type is StageType.PERSON})
@@ -143,7 +143,7 @@ def _mode_problems(
         for agent in served:
             if agent not in agents:
                 hint = _guess(agent, sorted(agents), "the agents are")
-                what = f"the role {role} goes to {agent}, which is no agent"
+                what = f"the role {role} names {agent}, which is not an agent"
                 yield Problem(mode.path, what, hint)
     acting = {s.name for s in stages if s.type is StageType.AGENT}
     for name in sorted({*mode.approvals, *mode.distinct_from} - acting):
@@ -167,7 +167,7 @@ def _bounds(stage: Stage) -> Iterator[Problem]:
         what = f"attempts must be 1 to {MAX_ATTEMPTS}, not {stage.attempts}"
         yield Problem(stage.where("attempts"), what, "for example `attempts: 3`")
     if stage.optional and not stage.is_side:
-        what = f"{stage.name} is not a side stage, so no mode can do without it"
+        what = f"{stage.name} is not a side stage, so it cannot be optional"
         yield Problem(stage.where("optional"), what, "give its file a number from 80 on")
     if not 1 <= stage.approvals <= MAX_APPROVALS:
         what = f"approvals must be 1 to {MAX_APPROVALS}, not {stage.approvals}"
@@ -187,7 +187,9 @@ def _role_problems(draft: StageDraft, mode: Mode) -> Iterator[Problem]:
         yield Problem(stage.where("role"), what, hint)
     if draft.is_authoring and stage.approvals > 1:
         what = f"{stage.name} writes, so there is nothing to approve {stage.approvals} times"
-        yield Problem(stage.where("approvals"), what, "ask for approvals where it is reviewed")
+        yield Problem(
+            stage.where("approvals"), what, "set `approvals` at the stage that reviews it"
+        )
 
 
 def _agent_problems(draft: StageDraft, agents: Mapping[str, AgentFacts]) -> Iterator[Problem]:
@@ -204,11 +206,11 @@ def _agent_problems(draft: StageDraft, agents: Mapping[str, AgentFacts]) -> Iter
 
 
 def _distinct(draft: StageDraft, drafts: Sequence[StageDraft], mode: Mode) -> Iterator[Problem]:
-    """Find requirements that a mode cannot meet, whichever of its agents did the other stage."""
+    """Yield the requirements that a mode cannot meet, whichever agent ran the other stage."""
     where, own = draft.stage.where("distinct_from"), set(draft.agents)
     acting = {d.name: [d] for d in drafts if d.is_agent or d.stage.type is StageType.PERSON}
     acting.setdefault(AUTHOR, [d for d in drafts if d.is_authoring])
-    more = f"give the roles more agents in `[modes.{mode.name}]`"
+    hint_more = f"give the roles more agents in `[modes.{mode.name}]`"
     for name in draft.stage.distinct_from:
         others = [other for other in acting if other != draft.name]
         if name != draft.name and name not in others:
@@ -217,13 +219,13 @@ def _distinct(draft: StageDraft, drafts: Sequence[StageDraft], mode: Mode) -> It
             yield Problem(where, what, hint)
         elif name == draft.name and len(own) < draft.stage.approvals:
             what = f"{name} needs {draft.stage.approvals} different agents and has {len(own)}"
-            yield Problem(where, what, more)
+            yield Problem(where, what, hint_more)
     needed = draft.stage.approvals if draft.name in draft.stage.distinct_from else 1
     for name in sorted({*draft.stage.distinct_from} & {*acting} - {draft.name}):
         for agent in dict.fromkeys(agent for other in acting[name] for agent in other.agents):
             if own and len(own - {agent}) < needed:
-                what = f"{draft.name} must not have the agent of {name}, and {agent} serves both"
-                yield Problem(where, what, more)
+                what = f"{draft.name} must not have the agent of {name}, but {agent} serves both"
+                yield Problem(where, what, hint_more)
 
 
 def _prompt_problems(stage: Stage) -> Iterator[Problem]:

@@ -1,7 +1,7 @@
-"""Loops: a folder whose stages are files in order, read from the text of those files.
+"""Loops: a folder with one file per stage, in order, read from the text of those files.
 
-`loop.md` says which kind of item the loop serves. `NN-name.md` is a stage: front matter and, for
-agents, a prompt. A number from 80 on makes a side stage, which is reached only through `on:`.
+`loop.md` names the kind of item that the loop serves. `NN-name.md` is a stage: front matter and,
+for agents, a prompt. A number from 80 on makes a side stage, which is reached only through `on:`.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ _TYPED = {
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage as written in its file. Keys that the file omits are None; compiling fills them in.
+    """A stage as written in its file. Omitted keys are None until the loop is compiled.
 
-    `role`, `permission` and `on` are kept as they were written: only compiling knows what exists.
-    A mode without an agent for the role of an `optional` side stage does without the stage.
+    `role`, `permission` and `on` stay as written, because only compiling can check them. A mode
+    without an agent for the role of an `optional` side stage omits the stage.
     """
 
     name: str
@@ -64,18 +64,18 @@ class Stage:
 
     @property
     def is_side(self) -> bool:
-        """Whether it is reached only through `on:`."""
+        """Whether the stage is reached only through `on:`."""
         return self.number >= SIDE
 
     def where(self, *key: str) -> str:
-        """Return file and line of a key, for the error that is about it."""
+        """Return the file and line of a key, for an error about it."""
         lines = (self.lines.get(key[:length]) for length in range(len(key), 0, -1))
         return f"{self.path}:{next((line for line in lines if line), 1)}"
 
 
 @dataclass(frozen=True)
 class Loop:
-    """A loop: its stages in the order of their files."""
+    """A loop, with its stages in the order of their files."""
 
     name: str
     path: str
@@ -85,7 +85,7 @@ class Loop:
 
     @property
     def main(self) -> tuple[Stage, ...]:
-        """The stages that follow each other."""
+        """The stages of the main path, without side stages."""
         return tuple(stage for stage in self.stages if not stage.is_side)
 
 
@@ -125,13 +125,13 @@ class _StageDocument(_Strict):
 
 
 def merge_folders(shipped: Mapping[str, str], project: Mapping[str, str]) -> dict[str, str]:
-    """Lay a project's folder over the shipped one: the same stage is replaced, others are added.
+    """Return the shipped folder with a project's stages replaced or added.
 
     The stage's name decides, not its number: `45-review.md` replaces and moves `40-review.md`.
     """
-    replaced = {_stage_name(file) for file in project}
-    kept = {file: text for file, text in shipped.items() if _stage_name(file) not in replaced}
-    return kept | dict(project)
+    names = {_stage_name(file) for file in project}
+    remaining = {file: text for file, text in shipped.items() if _stage_name(file) not in names}
+    return remaining | dict(project)
 
 
 def _stage_name(file: str) -> str:
@@ -142,7 +142,7 @@ def _stage_name(file: str) -> str:
 def read_loop(name: str, files: Mapping[str, str], *, folder: str | None = None) -> Loop:
     """Read a loop from the files of its folder, name to text; `README.md` is ignored.
 
-    Raises `BadDocumentError` naming file, line, key and what was expected.
+    Raises `BadDocumentError` with file, line, key and the expected value.
     """
     folder = folder or f"loops/{name}"
     if LOOP_FILE not in files:
@@ -155,7 +155,7 @@ def read_loop(name: str, files: Mapping[str, str], *, folder: str | None = None)
         stage = _read_stage(folder, file, files[file])
         if stage.name in stages:
             other = stages[stage.name].path
-            raise BadDocumentError(f"{stage.path}: {other} is the stage {stage.name} already")
+            raise BadDocumentError(f"{stage.path}: {other} already is the stage {stage.name}")
         stages[stage.name] = stage
     limits = loop.limits.model_dump(exclude_none=True)
     return Loop(name, path, loop.serves, tuple(stages.values()), limits)
@@ -164,10 +164,10 @@ def read_loop(name: str, files: Mapping[str, str], *, folder: str | None = None)
 def _read_stage(folder: str, file: str, text: str) -> Stage:
     path, match = f"{folder}/{file}", _STAGE_FILE.fullmatch(file)
     if not match:
-        what = f"{path}: the file of a stage is called NN-name.md"
+        what = f"{path}: the file name of a stage must be NN-name.md"
         raise BadDocumentError(what, hints=["for example `35-security.md`"])
     if match[2] in ENDS:
-        raise BadDocumentError(f"{path}: {match[2]} is where a loop ends, not a stage")
+        raise BadDocumentError(f"{path}: {match[2]} is an end of every loop, not a stage")
     written = read_handwritten(path, text)
     document = written.read(_StageDocument)
     _check_type(written, document.type)
@@ -184,7 +184,7 @@ def _read_stage(folder: str, file: str, text: str) -> Stage:
 
 
 def _check_type(written: Handwritten, kind: StageType) -> None:
-    """Refuse a key that stages of this type do not have: nothing would read it."""
+    """Refuse keys that stages of this type do not have, because they would have no effect."""
     allowed = sorted(_TYPED[kind])
     for key in written.fields:
         if key != "type" and key not in allowed:

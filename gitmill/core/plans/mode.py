@@ -15,10 +15,10 @@ from gitmill.errors import CannotCompileError
 
 @dataclass(frozen=True)
 class Mode:
-    """The agents of each role, in order of preference, and the mode's requirements by stage name.
+    """The agents of each role in order of preference, and the mode's requirements by stage name.
 
-    That is when a gate asks a person, how many approvals there must be, and whose agents must not
-    do it.
+    The requirements are when a gate asks a person, the number of approvals, and the other stages
+    whose agents must not run the stage.
     """
 
     name: str
@@ -30,16 +30,16 @@ class Mode:
 
 
 def read_mode(path: str, text: str) -> Mode:
-    """Read a shipped mode; it has the name of its file.
+    """Read a shipped mode; its name is that of its file.
 
-    Raises `BadDocumentError` naming file, line, key and what was expected.
+    Raises `BadDocumentError` with file, line, key and the expected value.
     """
     document = read_handwritten(path, text).read(ModePolicy)
     return _over(Mode(PurePosixPath(path).stem, path, {}), path, document)
 
 
 def all_modes(shipped: Mapping[str, Mode], policy: Policy) -> dict[str, Mode]:
-    """Return the modes by name. One of the policy lies over the shipped one of the same name."""
+    """Return the modes by name. A mode of the policy changes the shipped one of the same name."""
     modes = dict(shipped)
     for name, own in policy.modes.items():
         modes[name] = _over(shipped.get(name, Mode(name, "", {})), POLICY_FILE, own)

@@ -1,4 +1,4 @@
-"""Frozen plans: all that the engine runs by, in one document that its content addresses."""
+"""Frozen plans: all rules of an attempt in one content-addressed document."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from gitmill.errors import BadDocumentError
 
 FORMAT = 1
 APPROVED, WAITING, BLOCKED = "approved", "waiting", "blocked"
-ENDS = (APPROVED, WAITING, BLOCKED)  # where an edge leads that does not lead to a stage
+ENDS = (APPROVED, WAITING, BLOCKED)  # the targets of edges that do not lead to a stage
 
 
 class StageType(StrEnum):
-    """What carries a stage out."""
+    """The type of a stage: who or what runs it."""
 
     AGENT = "agent"
     SANITY = "sanity"
@@ -34,7 +34,7 @@ class StageType(StrEnum):
 
 @dataclass(frozen=True)
 class PlannedAgent:
-    """An agent that may serve a stage; with a `command` it is a program of the policy."""
+    """An agent that can serve a stage; with a `command` it is a program named in the policy."""
 
     name: str
     command: tuple[str, ...] = ()
@@ -49,17 +49,17 @@ class PlannedAgent:
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """One stage with everything decided.
+    """One stage with all settings resolved.
 
-    `agents` are in the order in which they are asked: the first that can go does it. None of them
-    may have done a stage named by `distinct_from` for the same work.
+    `agents` are in order of preference: the first available one runs the stage. It must not have
+    run a stage named in `distinct_from` for the same work.
 
-    `attempts` is how many tries a round has; a round ends when the item is returned, and
-    `returns` of the limits bounds the rounds. An item that a verdict other than pass sends to a
-    stage whose tries are used up is blocked; passes never lead in a circle. A stage of type person
-    has no tries (0). Times are in seconds, 0 is none.
-    `edges` has every verdict that the stage can give: a stage's name or one of `ENDS`.
-    `network` is None when the stage does not set it.
+    `attempts` is the number of attempts per round; a round ends when the item is returned, and
+    `returns` of the limits bounds the rounds. If a verdict other than pass leads to a stage without
+    attempts left, the item is blocked; passes never form a cycle. A stage of type person has no
+    attempts (0). Times are in seconds, 0 is none.
+    `edges` has every verdict that the stage can give, with a stage's name or one of `ENDS`.
+    `network` is None if the stage does not set it.
     """
 
     name: str
@@ -78,12 +78,12 @@ class PlannedStage:
 
     @property
     def agent(self) -> str:
-        """The name of the agent that is asked first, empty where none is."""
+        """The name of the preferred agent, empty if the stage has none."""
         return self.agents[0].name if self.agents else ""
 
     @property
     def is_authoring(self) -> bool:
-        """Whether it is an agent that changes files."""
+        """Whether an agent runs the stage and can change files."""
         return self.type is StageType.AGENT and self.permission is not Permission.READ_ONLY
 
 
@@ -99,7 +99,7 @@ class PlannedCheck:
 
 @dataclass(frozen=True)
 class PlannedSanity:
-    """The limits that every change is held to; patterns as in `.gitignore`."""
+    """The limits for every change; patterns are as in `.gitignore`."""
 
     max_files: int
     max_lines: int
@@ -119,7 +119,7 @@ class PlannedLimits:
 
 @dataclass(frozen=True)
 class FrozenPlan:
-    """A compiled loop. With `item_criteria` a checks stage has only the item's own commands."""
+    """A compiled loop. With `item_criteria`, a checks stage runs only the item's own commands."""
 
     mode: str
     loop: str
@@ -138,17 +138,17 @@ class FrozenPlan:
         return self.stages[0]
 
     def stage(self, name: str) -> PlannedStage:
-        """Return the stage of that name; raises `KeyError` when the plan has none."""
+        """Return the stage of that name. Raises `KeyError` if the plan has none."""
         return {stage.name: stage for stage in self.stages}[name]
 
     def asks(self, stage: str, risk: Risk) -> bool:
-        """Whether the gate of this person stage asks for an item of this risk."""
+        """Whether the gate of this person stage asks a person about an item of this risk."""
         when = self.gates[stage]
         return when is When.ALWAYS or (when is When.HIGH_RISK and risk is Risk.HIGH)
 
     @cached_property
     def hash12(self) -> str:
-        """First 12 hex digits of the SHA-256 of the document, by which it is found again."""
+        """The plan's name: the first 12 hexadecimal digits of the document's SHA-256."""
         return hashlib.sha256(self.render().encode()).hexdigest()[:12]
 
     def render(self) -> str:
@@ -169,12 +169,12 @@ class FrozenPlan:
     def parse(cls, text: str, *, path: str = "plan") -> FrozenPlan:
         """Read a rendered plan.
 
-        Raises `BadDocumentError` unless rendering the result gives the text back, so a plan that
-        somebody changed is refused as a whole.
+        Raises `BadDocumentError` unless rendering the result reproduces the text, so an edited
+        plan is refused as a whole.
         """
         document = Document(text, path)
         refusal = BadDocumentError(
-            f"{path}: this is not a plan as gitmill compiled it",
+            f"{path}: this is not a plan that gitmill compiled",
             hints=["compile it again with `gitmill compile`"],
         )
         try:
@@ -215,7 +215,7 @@ class FrozenPlan:
         return f"\n# Plan of the loop {self.loop} in mode {self.mode}\n\n{table}{prompts}"
 
     def mermaid(self) -> str:
-        """Draw stages and edges as a Mermaid flow chart."""
+        """Return stages and edges as a Mermaid flow chart."""
         shapes = {StageType.AGENT: "[{}]", StageType.PERSON: "{{{{{}}}}}"}
         lines = ["flowchart TD"]
         lines += [

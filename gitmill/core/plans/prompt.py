@@ -1,7 +1,7 @@
-"""The prompt of a stage: what it may name, and the rendering.
+"""The prompt of a stage: its variables and its rendering.
 
-Text from trackers, people and agents is data. What may have more than one line is handed to the
-template inside of a fence that it cannot close, the rest is kept on one line.
+Text from trackers, people and agents is data. Multi-line text reaches the template inside a fence
+that it cannot close; all other text is reduced to one line.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gitmill.errors import AttemptError
 if TYPE_CHECKING:
     from jinja2.sandbox import SandboxedEnvironment
 
-# Every name that a prompt may use. `[]` is one entry of a list.
+# Every variable of a prompt. `[]` is one entry of a list.
 VARIABLES: Mapping[str, str] = {
     "item.id": "id of the item, such as t-k3f9x",
     "item.title": "its title, one line",
@@ -31,40 +31,40 @@ VARIABLES: Mapping[str, str] = {
     "item.priority": "0 (first) to 4",
     "item.paths": "list of paths that it declares to change",
     "item.criteria": "list of criteria; one that begins with `$` is a command that must exit 0",
-    "attempt.number": "which try at this stage this is in the round, from 1",
-    "attempt.of": "how many tries the round has",
-    "findings": "list of what earlier rounds found; the newest round only",
-    "findings[].number": "its number from 1; a review says of each whether it is resolved",
+    "attempt.number": "number of this attempt at the stage in the round, from 1",
+    "attempt.of": "number of attempts that the round allows",
+    "findings": "list of the findings of the last round",
+    "findings[].number": "its number from 1; a review must state for each whether it is resolved",
     "findings[].severity": "high, medium or low",
-    "findings[].file": "path of the file, empty if it is about none",
+    "findings[].file": "path of the file, empty if none",
     "findings[].line": "line in that file, or none",
     "findings[].message": "what is wrong; fenced when it has more than one line",
     "checks": "list of the checks and criteria that failed",
     "checks[].name": "name of the check",
     "checks[].command": "its command",
-    "checks[].output": "the end of what it printed, fenced",
+    "checks[].output": "the end of its output, fenced",
     "diff": "the change under review, fenced; empty before there is one, and cut if it is too long",
-    "changed": "list of the paths that the change is about, also where the diff is cut",
-    "conventions": "list of the documents in the repository that say how to work in it",
+    "changed": "list of all changed paths, even if the diff is cut",
+    "conventions": "list of the documents in the repository that explain how to work in it",
     "conventions[].path": "path of the document, such as AGENTS.md",
     "conventions[].text": "its text, fenced and cut if it is too long",
     "last": "the attempt that failed or returned the work, or none",
-    "last.stage": "stage that it ended at",
-    "last.exit": "how the agent ended: completed, timed-out, crashed, garbled …",
+    "last.stage": "stage at which it ended",
+    "last.exit": "exit of the agent: completed, timed-out, crashed, garbled …",
     "last.by": "the agent or person",
     "last.summary": "its summary, one line",
-    "last.output": "the end of what it printed, fenced",
-    "resumed": "whether the agent goes on with the session of its last attempt",
+    "last.output": "the end of its output, fenced",
+    "resumed": "whether the agent continues the session of its last attempt",
     "target": "branch that the work will land on",
     "verdict_schema": "JSON Schema of a verdict, fenced",
-    "nonce": "random text of this attempt that its verdict has to bear",
-    "answer": "what a person answered to the question of this stage, fenced; else empty",
+    "nonce": "random text of this attempt, which its verdict must contain",
+    "answer": "a person's answer to the question of this stage, fenced; else empty",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class FailedCheck:
-    """A check or criterion that did not pass, for the agent that has to fix it."""
+    """A check or criterion that failed, for the agent that must fix it."""
 
     name: str
     command: str
@@ -73,7 +73,7 @@ class FailedCheck:
 
 @dataclass(frozen=True, slots=True)
 class Convention:
-    """A document of the repository that says how to work in it."""
+    """A document of the repository that explains how to work in it."""
 
     path: str
     text: str
@@ -81,7 +81,7 @@ class Convention:
 
 @dataclass(frozen=True, slots=True)
 class LastRun:
-    """The attempt that led here."""
+    """The attempt that led to this stage."""
 
     stage: str
     exit: str
@@ -92,7 +92,7 @@ class LastRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptValues:
-    """All that a prompt is made from, as it is: quoting is done when it is rendered."""
+    """The values for a prompt, unquoted: rendering quotes them."""
 
     item: Item
     attempt: int
@@ -110,7 +110,7 @@ class PromptValues:
 
 
 def quote(text: str, info: str = "") -> str:
-    """Fence a text so that nothing in it can close the fence. Empty text stays empty."""
+    """Return a text in a fence that nothing in it can close. Empty text stays empty."""
     if not text.strip():
         return ""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
@@ -124,20 +124,20 @@ def one_line(text: str) -> str:
 
 
 def render_prompt(template: str, values: PromptValues) -> str:
-    """Return the prompt. Raises `AttemptError` when the template fails on these values."""
+    """Return the prompt. Raises `AttemptError` if the template fails with these values."""
     try:
         text = environment().from_string(template).render(_context(values))
-    except Exception as error:  # a template may fail in any way that an expression can
+    except Exception as error:  # an expression of a template can raise anything
         raise AttemptError(
             f"the prompt could not be rendered: {one_line(str(error))}",
-            hints=["what a prompt may name: `gitmill explain prompt`"],
+            hints=["list the variables of a prompt with `gitmill explain prompt`"],
         ) from error
     return text.encode("utf-8", "replace").decode().rstrip("\n") + "\n"
 
 
 @lru_cache(maxsize=1)
 def environment() -> SandboxedEnvironment:
-    """Return the sandbox that templates are read and rendered in."""
+    """Return the sandbox in which templates are parsed and rendered."""
     import jinja2  # noqa: PLC0415
     from jinja2.sandbox import SandboxedEnvironment  # noqa: PLC0415
 
@@ -149,33 +149,17 @@ def environment() -> SandboxedEnvironment:
 
 
 def _context(values: PromptValues) -> dict[str, Any]:
-    item = values.item
+    """Return the quoted value of each variable."""
     return {
-        "item": {
-            "id": item.id,
-            "title": one_line(item.title),
-            "body": quote(item.document.body.strip("\n")),
-            "kind": item.kind.value,
-            "risk": item.risk.value,
-            "priority": item.priority,
-            "paths": [one_line(path) for path in item.paths],
-            "criteria": [one_line(criterion) for criterion in item.criteria],
-        },
+        "item": _item(values.item),
         "attempt": {"number": values.attempt, "of": values.of},
         "findings": [_finding(n, finding) for n, finding in enumerate(values.findings, 1)],
-        "checks": [
-            {
-                "name": one_line(check.name),
-                "command": one_line(check.command),
-                "output": quote(check.output),
-            }
-            for check in values.checks
-        ],
+        "checks": [_check(check) for check in values.checks],
         "diff": quote(values.diff, "diff"),
         "changed": [one_line(path) for path in values.changed],
         "conventions": [
-            {"path": one_line(found.path), "text": quote(found.text)}
-            for found in values.conventions
+            {"path": one_line(convention.path), "text": quote(convention.text)}
+            for convention in values.conventions
         ],
         "last": _last(values.last),
         "resumed": values.resumed,
@@ -186,11 +170,32 @@ def _context(values: PromptValues) -> dict[str, Any]:
     }
 
 
+def _item(item: Item) -> dict[str, Any]:
+    return {
+        "id": item.id,
+        "title": one_line(item.title),
+        "body": quote(item.document.body.strip("\n")),
+        "kind": item.kind.value,
+        "risk": item.risk.value,
+        "priority": item.priority,
+        "paths": [one_line(path) for path in item.paths],
+        "criteria": [one_line(criterion) for criterion in item.criteria],
+    }
+
+
+def _check(check: FailedCheck) -> dict[str, str]:
+    return {
+        "name": one_line(check.name),
+        "command": one_line(check.command),
+        "output": quote(check.output),
+    }
+
+
 def _last(last: LastRun | None) -> dict[str, str] | None:
     if last is None:
         return None
-    told = {key: one_line(getattr(last, key)) for key in ("stage", "exit", "by", "summary")}
-    return told | {"output": quote(last.output)}
+    lines = {key: one_line(getattr(last, key)) for key in ("stage", "exit", "by", "summary")}
+    return lines | {"output": quote(last.output)}
 
 
 def _finding(number: int, finding: Finding) -> dict[str, Any]:

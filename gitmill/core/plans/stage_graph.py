@@ -1,4 +1,4 @@
-"""The edges of a loop: where each verdict leads, and whether every path continues and ends."""
+"""The edges of a loop: the target of each verdict, and whether every path continues and ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gitmill.core.verdict import VerdictWord
 
 V = VerdictWord
 Edges = Mapping[str, Mapping[VerdictWord, str]]
-_SAYS = {
+_VERDICTS = {
     StageType.SANITY: (V.PASS, V.RETURN, V.ASK, V.FAIL),
     StageType.CHECKS: (V.PASS, V.RETURN, V.FAIL),
     StageType.PERSON: (V.PASS, V.RETURN),
@@ -24,7 +24,7 @@ _SAYS = {
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One reason why a loop does not compile."""
+    """A reason why a loop does not compile."""
 
     where: str
     what: str
@@ -46,35 +46,35 @@ class StageDraft:
 
     @property
     def is_agent(self) -> bool:
-        """Whether an agent carries it out."""
+        """Whether an agent runs the stage."""
         return self.stage.type is StageType.AGENT
 
     @property
     def is_authoring(self) -> bool:
-        """Whether it is an agent that changes files."""
+        """Whether an agent runs the stage and can change files."""
         return self.is_agent and self.permission is not Permission.READ_ONLY
 
     @property
-    def says(self) -> tuple[VerdictWord, ...]:
-        """The verdicts it can give; an author returns work only if its stage allows it."""
+    def verdicts(self) -> tuple[VerdictWord, ...]:
+        """The verdicts of the stage; an author can return work only if its `on` has `return`."""
         if self.is_authoring:
             return tuple(word for word in V if word is not V.RETURN or word in self.stage.on)
-        return _SAYS.get(self.stage.type, tuple(V))
+        return _VERDICTS.get(self.stage.type, tuple(V))
 
 
 def resolve_edges(drafts: Sequence[StageDraft]) -> tuple[Edges, list[Problem]]:
-    """Return where each verdict of each stage leads, and all that is wrong with that."""
+    """Return the target of each verdict of each stage, and all problems with them."""
     problems = [problem for draft in drafts for problem in _declared(draft, drafts)]
     edges: dict[str, dict[VerdictWord, str]] = {}
     for draft in drafts:
         edges[draft.name] = {}
-        for word in draft.says:
+        for word in draft.verdicts:
             to = draft.stage.on.get(word) or _default(word, draft, drafts)
             if to is None:
                 problems.append(_no_way(word, draft))
             else:
                 edges[draft.name][word] = to
-    if not problems:  # a graph with wrong edges would be blamed for them again
+    if not problems:  # wrong edges would cause further, misleading problems
         problems += [*_circles(drafts, edges), *_unreachable(drafts, edges)]
     return edges, problems
 
@@ -91,8 +91,8 @@ def _wrong_verdict(word: str, draft: StageDraft) -> tuple[str, str] | None:
         close = nearest(word, list(V))
         hint = f"did you mean `{close}`?" if close else f"the verdicts are {', '.join(V)}"
         return f"there is no verdict {word}", hint
-    if word not in draft.says:
-        hint = f"its verdicts are {', '.join(draft.says)}"
+    if word not in draft.verdicts:
+        hint = f"its verdicts are {', '.join(draft.verdicts)}"
         return f"a stage of type {draft.stage.type} never gives the verdict {word}", hint
     return None
 
@@ -100,11 +100,11 @@ def _wrong_verdict(word: str, draft: StageDraft) -> tuple[str, str] | None:
 def _wrong_end(
     word: VerdictWord, to: str, draft: StageDraft, drafts: Sequence[StageDraft]
 ) -> tuple[str, str] | None:
-    """Return why a verdict may not lead there: a gate that lets `fail` through would be none."""
+    """Return why a verdict cannot lead there; only a pass may get past a gate."""
     stages = [other.name for other in drafts]
     if to not in stages and (to not in ENDS or to == APPROVED or word is V.PASS):
         close = nearest(to, stages)
-        ends = "" if word is V.PASS else f"; {word} may also lead to {BLOCKED} or {WAITING}"
+        ends = "" if word is V.PASS else f"; {word} can also lead to {BLOCKED} or {WAITING}"
         hint = f"did you mean `{close}`?" if close else f"the stages are {', '.join(stages)}"
         return f"{word} leads to {to}, which is not a stage of this loop", hint + ends
     if word is V.ASK and to != WAITING:
@@ -128,10 +128,10 @@ def _default(word: VerdictWord, draft: StageDraft, drafts: Sequence[StageDraft])
 
 
 def _no_way(word: VerdictWord, draft: StageDraft) -> Problem:
-    why = "no earlier stage writes anything"
+    why = "no earlier stage can change files"
     if draft.stage.is_side:
-        why = "a side stage has to say where it leads"
-    what = f"the verdict {word} of {draft.name} has no way on: {why}"
+        why = "a side stage has no default for it"
+    what = f"the verdict {word} of {draft.name} leads to no stage: {why}"
     return Problem(draft.stage.where("on"), what, f"add `on: {{{word}: STAGE}}`")
 
 
@@ -150,14 +150,14 @@ def _unreachable(drafts: Sequence[StageDraft], edges: Edges) -> Iterator[Problem
 
 
 def _circles(drafts: Sequence[StageDraft], edges: Edges) -> Iterator[Problem]:
-    """Find cycles that no counter bounds.
+    """Yield the cycles that no counter bounds.
 
-    Passing is not counted, so passes must lead to the end. Every other way round is bounded by the
-    tries of its stages, but without an agent in it nothing changes from one time to the next. A
-    stage's own repetition after `fail` is left out.
+    Passes are not counted, so they must lead to an end. Every other cycle is bounded by the
+    attempts of its stages, but without an agent in it each repetition has the same result. A stage
+    that repeats itself after `fail` is allowed.
     """
     passes = {name: {ways[V.PASS]} for name, ways in edges.items()}
-    still = {
+    unchanging = {
         draft.name: {
             to for word, to in edges[draft.name].items() if (to, word) != (draft.name, V.FAIL)
         }
@@ -165,21 +165,21 @@ def _circles(drafts: Sequence[StageDraft], edges: Edges) -> Iterator[Problem]:
         if not draft.is_agent
     }
     for arrows, why, hint in (
-        (passes, "passing never comes to an end", "let `pass` lead on to a later stage"),
-        (still, "no agent is part of it", "lead back to a stage that changes something"),
+        (passes, "passes never reach an end", "let `pass` lead to a later stage"),
+        (unchanging, "no agent is part of it", "lead back to a stage that changes files"),
     ):
         if cycle := _cycle(arrows):
             stages = {draft.name: draft.stage for draft in drafts}
-            closing = [one for one, to in pairwise(cycle) if to in stages[one].on.values()]
+            closing = [name for name, to in pairwise(cycle) if to in stages[name].on.values()]
             where = stages[(closing or cycle)[0]].where("on")
             yield Problem(where, f"nothing bounds the cycle {' -> '.join(cycle)}: {why}", hint)
 
 
 def _cycle(arrows: Mapping[str, set[str]]) -> list[str]:
-    """Return the stages of a cycle in order, the first one again at the end; empty if none."""
-    before = {name: [one for one in arrows if name in arrows[one]] for name in arrows}
+    """Return the stages of a cycle in order, with the first repeated at the end; empty if none."""
+    predecessors = {name: [other for other in arrows if name in arrows[other]] for name in arrows}
     try:
-        TopologicalSorter(before).prepare()
+        TopologicalSorter(predecessors).prepare()
     except CycleError as error:
         cycle: list[str] = error.args[1]
         return cycle

@@ -1,4 +1,4 @@
-"""Whether the prompt of a stage can be used: found out when a loop compiles, not when it runs."""
+"""Check the prompt of a stage when its loop compiles, not when it runs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PromptProblem:
-    """Why a prompt cannot be used; `line` counts from 1 within its text."""
+    """A reason why a prompt cannot be used; `line` counts from 1 within the prompt."""
 
     line: int
     what: str
@@ -40,10 +40,10 @@ class PromptProblem:
 
 
 def check_prompt(template: str) -> list[PromptProblem]:
-    """Return why a prompt cannot be used, nothing when it can.
+    """Return the reasons why a prompt cannot be used, none if it can.
 
-    Names are checked in all branches; then it is rendered as for a first try and as for a later
-    one, so that what only fails at run time fails here.
+    This checks the names in all branches, then renders the prompt as for a first attempt and as
+    for a later one, so that errors of a run show when the loop compiles.
     """
     import jinja2  # noqa: PLC0415  (50 ms that only compiling and rendering should cost)
 
@@ -52,9 +52,9 @@ def check_prompt(template: str) -> list[PromptProblem]:
         environment().compile(template)
     except jinja2.TemplateSyntaxError as error:
         what = one_line(error.message or "it cannot be read").rstrip(".")
-        hint = "a brace pair that is text is written `{{ '{{' }}`"
+        hint = "write a literal brace pair as `{{ '{{' }}`"
         if isinstance(error, jinja2.TemplateAssertionError):
-            hint = "there are the filters of Jinja and `quote`"
+            hint = "the filters are those of Jinja and `quote`"
         return [PromptProblem(error.lineno, f"{what[:1].lower()}{what[1:]}", hint)]
     problems = sorted([*_foreign(tree), *_unknown(tree)], key=lambda problem: problem.line)
     return problems or _trial(template)
@@ -65,12 +65,12 @@ def _foreign(tree: nodes.Template) -> Iterator[PromptProblem]:
 
     for node in tree.find_all((nodes.Extends, nodes.Include, nodes.Import, nodes.FromImport)):
         word = type(node).__name__.lower().removeprefix("from")
-        hint = f"copy what it would {word} into the prompt"
-        yield PromptProblem(node.lineno, f"a prompt stands alone; it cannot {word}", hint)
+        hint = "copy the text of the other template into the prompt"
+        yield PromptProblem(node.lineno, f"a prompt cannot {word} another template", hint)
 
 
 def _unknown(tree: nodes.Template) -> Iterator[PromptProblem]:
-    """Find variables, and attributes of known ones, that do not exist."""
+    """Yield variables, and attributes of known variables, that do not exist."""
     from jinja2 import meta, nodes  # noqa: PLC0415  (as above)
 
     roots = {re.split(r"\.|\[", name)[0] for name in VARIABLES}
@@ -101,7 +101,7 @@ def _accesses(tree: nodes.Template) -> Iterator[tuple[str, str, int]]:
 
 
 def _bound(tree: nodes.Template) -> dict[str, str]:
-    """Return the variable behind each name of the template: `f` in `for f in findings`."""
+    """Return the variable that each name of the template stands for: `f` in `for f in findings`."""
     from jinja2 import nodes  # noqa: PLC0415  (as above)
 
     lists = {name.partition("[")[0] for name in VARIABLES if "[]" in name}
@@ -121,7 +121,7 @@ def _missing(line: int, name: str, known: list[str]) -> PromptProblem:
     leaf = name.rpartition(".")[2]
     close = nearest(leaf, known)
     prefix = name.removesuffix(leaf)
-    hint = f"did you mean `{prefix}{close}`?" if close else f"known here: {', '.join(known)}"
+    hint = f"did you mean `{prefix}{close}`?" if close else f"known names: {', '.join(known)}"
     return PromptProblem(line, f"there is no variable {name}", hint)
 
 
@@ -130,7 +130,8 @@ def _trial(template: str) -> list[PromptProblem]:
         try:
             render_prompt(template, values)
         except AttemptError as error:
-            return [PromptProblem(1, error.message, "make it hold for a first try and a later one")]
+            hint = "make it work for a first attempt and for a later one"
+            return [PromptProblem(1, error.message, hint)]
     return []
 
 

@@ -78,7 +78,7 @@ def worktree_entries(mill: Mill, now: Snapshot) -> Diagnoses:
 
 def agents_homes(mill: Mill, now: Snapshot) -> Diagnoses:
     """Diagnose homes of ended items, and credentials that a killed run left in a home."""
-    ended, credentials = agent_homes.left(mill, now)
+    ended, credentials = agent_homes.leftovers(mill, now)
 
     def fix() -> str:
         return "; ".join(["removed them", *agent_homes.clean_up(mill)])

@@ -1,1 +1,1 @@
-"""The audit of a state branch: every commit replayed and judged by the rules of core."""
+"""The audit of a state branch: every commit is replayed and checked against the rules of core."""

@@ -1,4 +1,4 @@
-"""What the history keeps for ever: run logs, frozen plans, passed checks; each is written once."""
+"""The permanent records of the history, written once: run logs, frozen plans, passed checks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from gitmill.core.audit.event import Fault
-from gitmill.core.check_record import CheckRecord, read_pass
+from gitmill.core.check_record import CheckRecord, read_check_record
 from gitmill.core.document import Document
 from gitmill.core.plans.plan import FrozenPlan
 from gitmill.core.runlog import Log, read_log
@@ -23,7 +23,7 @@ _CHANGED = {RUNS: "run-log-changed", FROZEN: "frozen-plan", CHECKS: "pass-change
 
 @dataclass(frozen=True, slots=True)
 class NewLog:
-    """A run log that a commit adds; `log` is None when it cannot be read."""
+    """A run log that a commit adds; `log` is None if it cannot be read."""
 
     path: str
     oid: str
@@ -41,19 +41,19 @@ class Records:
     )  # by tree and definition
 
     def passed(self, tree: str) -> tuple[CheckRecord, ...]:
-        """Return the checks that have passed on a tree so far."""
+        """Return the checks recorded so far as passed on a tree."""
         return tuple(self.passes.get(tree, {}).values())
 
     def changed(self, changes: Mapping[str, Change]) -> Iterator[Fault]:
-        """Yield which records a commit rewrites or removes."""
+        """Yield a fault for each record that a commit rewrites or removes."""
         for change in changes.values():
             kind = next((kind for kind in KEPT if change.path.startswith(kind)), "")
             if kind and change.old is not None:
-                done = "rewrote" if change.new else "removed"
-                yield Fault(_CHANGED[kind], f"it {done} {change.path}")
+                action = "rewrote" if change.new else "removed"
+                yield Fault(_CHANGED[kind], f"it {action} {change.path}")
 
     def new_plans(self, changes: Iterable[Change]) -> Iterator[Fault]:
-        """Take up the frozen plans that a commit adds or rewrites; yield those that are none."""
+        """Add the frozen plans that a commit adds or rewrites; yield faults for invalid ones."""
         for change in changes:
             if not change.path.startswith(FROZEN) or change.new is None:
                 continue
@@ -65,26 +65,28 @@ class Records:
             try:
                 self.plans[hash12] = FrozenPlan.parse(data.decode(), path=change.path)
             except (BadDocumentError, ValueError):
-                yield Fault("frozen-plan", f"{change.path} is not a plan as gitmill compiled it")
+                yield Fault("frozen-plan", f"{change.path} is not a plan that gitmill compiled")
 
     def new_passes(
         self, changes: Iterable[Change], ran: Callable[[CheckRecord], bool]
     ) -> Iterator[Fault]:
-        """Take up the passes that a commit adds; `ran` says whether the commit proves one."""
+        """Add the passes that a commit adds; yield a fault if `ran` finds no proof of a run."""
         for change in changes:
             if not change.path.startswith(CHECKS) or change.new is None or change.old is not None:
                 continue
             try:
-                found = read_pass(Document.from_bytes(self._read(change), change.path))
+                check = read_check_record(Document.from_bytes(self._read(change), change.path))
             except BadDocumentError as error:
                 yield Fault("pass-changed", error.message)
                 continue
-            if layout.check_path(found.tree, found.definition) != change.path:
-                yield Fault("pass-changed", f"{change.path} is the place of another pass")
+            if layout.check_path(check.tree, check.definition) != change.path:
+                yield Fault("pass-changed", f"{change.path} is the path of another pass")
                 continue
-            self.passes.setdefault(found.tree, {})[found.definition] = found
-            if not ran(found):
-                what = f"nothing here ran {found.name} (`{found.command}`) on {found.tree[:10]}"
+            self.passes.setdefault(check.tree, {})[check.definition] = check
+            if not ran(check):
+                what = (
+                    f"no run of {check.name} (`{check.command}`) on {check.tree[:10]} is recorded"
+                )
                 yield Fault("pass-without-run", what)
 
     def new_logs(self, changes: Iterable[Change]) -> list[NewLog]:

@@ -1,6 +1,6 @@
-"""The history replayed from its root: every commit is judged, the first bad one ends nothing.
+"""The replay of the history from its root: every commit is checked, even after a bad one.
 
-After a fault the history is taken as it stands, so that one forged commit is told once.
+After a fault the state is accepted as committed, so that one forged commit is reported once.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ from gitmill.store.transaction import root_commit
 
 EVALS = "evals/"
 _TRAILER = re.compile(r"^(Gitmill-[A-Za-z-]+): ", re.MULTILINE)
-# What gitmill has to take up or put back when it was changed by hand. It takes up `control.md` as
-# well; but that holds at once, whoever wrote it.
+# Files whose hand edits gitmill has to apply or undo. It also applies edits of `control.md`, but
+# those take effect immediately, regardless of their author.
 _OURS = (*FOLDERS, *KEPT, EVALS)
 
 
 def is_hand_edit(message: str, record: EventRecord | None) -> bool:
-    """Whether a commit is a person's: no trailer of gitmill is in it."""
+    """Whether a commit is a person's: it has none of gitmill's trailers."""
     return record is None and not _TRAILER.search(message)
 
 
 def audit(backend: Backend, tip: str) -> AuditReport:
-    """Judge every commit of a state branch, from the root to the tip along first parents."""
+    """Check every commit of a state branch, from the root to the tip along first parents."""
     out = AuditReport(tip)
     replay = _Replay(backend, out)
     line, missing = _line(backend, tip)
     if missing:
-        out.cannot(missing, "this commit of the state and all below it are not in this clone")
+        out.add_unknown(missing, "this state commit and all its ancestors are not in this clone")
     for number, oid in enumerate(line):
         try:
             replay.commit(oid, first=number == 0, whole=not missing)
         except (MissingObjectError, GitFailedError) as error:
-            out.cannot(oid, f"{error.message}; nothing after it was checked")
+            out.add_unknown(oid, f"{error.message}; nothing after it was checked")
             break
     replay.end(line)
     return out
 
 
 def _line(backend: Backend, tip: str) -> tuple[list[str], str]:
-    """Return the commits from the oldest that is there, and the one below it that is not."""
+    """Return the available commits, oldest first, and the parent at which a commit is missing."""
     line: list[str] = []
     at = tip
     while at:
@@ -68,71 +68,73 @@ def _line(backend: Backend, tip: str) -> tuple[list[str], str]:
 
 
 class _Replay:
-    """Walks the commits; what events say is judged by `EventAudit`, what hands did is kept here."""
+    """Walks the commits: `EventAudit` checks events, this class tracks hand edits."""
 
     def __init__(self, backend: Backend, out: AuditReport) -> None:
         self._backend = backend
         self._out = out
-        self._turns = EventAudit(backend, out)
+        self._events = EventAudit(backend, out)
         self._differ = Differ(backend)
         self._tree = ""
-        self._hand: dict[str, tuple[str, Entry | None]] = {}  # by path: who, and what stood there
-        self._since = ""  # the last commit that is gitmill's
+        # by path: the last commit that edited it by hand, and the entry before all hand edits
+        self._hand: dict[str, tuple[str, Entry | None]] = {}
+        self._last_event = ""  # gitmill's last commit
 
     def commit(self, oid: str, *, first: bool, whole: bool) -> None:
-        """Judge the next commit; the `first` of a `whole` history is the root of all clones."""
+        """Check the next commit; the `first` of a `whole` history is the root of all clones."""
         commit = read_commit(self._backend, oid)
         changes = {c.path: c for c in self._differ.changes(self._tree, commit.tree)}
-        self._tree, self._turns.at = commit.tree, oid
+        self._tree, self._events.at = commit.tree, oid
         self._out.commits += 1
         record = parse_message(commit.message)[1]
         if first:
             if whole and (commit != root_commit(commit.tree) or changes):
-                self._out.fault("root", oid, "this is not the commit that every clone begins with")
-            self._turns.take_as_it_is(changes)
+                self._out.fault("root", oid, "this is not the root commit that every clone shares")
+            self._events.accept(changes)
         elif is_hand_edit(commit.message, record):
             self._by_hand(oid, changes)
         elif record is None or not _clear(commit.message, record):
             self._out.fault("bad-trailers", oid, "its trailers do not name one event of one item")
-            self._turns.take_as_it_is(changes)
+            self._events.accept(changes)
         else:
-            self._turns.event(record, self._put_back(changes))
-            self._since = oid
+            self._events.event(record, self._without_hand_edits(changes))
+            self._last_event = oid
 
     def _by_hand(self, oid: str, changes: Mapping[str, Change]) -> None:
         for path, change in changes.items():
             if path == layout.FORMAT_FILE or path.startswith(_OURS):
-                _, stood = self._hand.get(path, ("", change.old))
-                self._hand[path] = (oid, stood)
+                _, original = self._hand.get(path, ("", change.old))
+                self._hand[path] = (oid, original)
 
-    def _put_back(self, changes: Mapping[str, Change]) -> dict[str, Change]:
-        """Return a commit's changes against what stood before hands touched it.
+    def _without_hand_edits(self, changes: Mapping[str, Change]) -> dict[str, Change]:
+        """Return a commit's changes relative to the state before hand edits of those files.
 
-        So an event that takes an edit up is judged as if it had made it, and one that puts a file
-        back has not touched it.
+        An event that applies an edit is then checked as if it had made the edit, and one that
+        restores a file has not touched it.
         """
-        left = dict(changes)
+        own = dict(changes)
         for path in changes.keys() & self._hand.keys():
-            _, stood = self._hand.pop(path)
-            change = replace(left.pop(path), old=stood)
+            _, original = self._hand.pop(path)
+            change = replace(own.pop(path), old=original)
             if change.old != change.new:
-                left[path] = change
-        return left
+                own[path] = change
+        return own
 
     def end(self, line: list[str]) -> None:
-        """Tell what hands changed and nobody took up; before gitmill has gone on, as a notice.
+        """Report hand edits never applied: a notice if no event followed, otherwise a fault.
 
-        A document that cannot be read stays as it is, and gitmill goes on around it.
+        An edit that makes a document unreadable is always a notice: gitmill cannot apply it, and
+        leaves the document alone.
         """
         by_commit: dict[str, list[str]] = {}
         for path, (commit, _) in self._hand.items():
             by_commit.setdefault(commit, []).append(path)
-        after = line.index(self._since) if self._since else 0
+        last_event = line.index(self._last_event) if self._last_event else 0
         for commit, paths in by_commit.items():
-            late = line.index(commit) > after or all(map(self._is_broken, paths))
-            what = f"changed by hand and not taken up: {', '.join(sorted(paths)[:4])}"
-            found = Violation("hand-edit", commit, "", what)
-            (self._out.notices if late else self._out.faults).append(found)
+            pending = line.index(commit) > last_event or all(map(self._is_broken, paths))
+            what = f"changed by hand and not applied: {', '.join(sorted(paths)[:4])}"
+            violation = Violation("hand-edit", commit, "", what)
+            (self._out.notices if pending else self._out.faults).append(violation)
 
     def _is_broken(self, path: str) -> bool:
         data = trees.read_file(self._backend, self._tree, path)
@@ -146,6 +148,6 @@ class _Replay:
 
 
 def _clear(message: str, record: EventRecord) -> bool:
-    """Whether trailers stand once each, and the item is an id."""
+    """Whether no trailer is repeated, and the item is an id."""
     names = _TRAILER.findall(message.rstrip("\n").rpartition("\n\n")[2])
     return len(set(names)) == len(names) and (not record.item or bool(PATTERN.match(record.item)))

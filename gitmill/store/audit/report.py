@@ -1,4 +1,4 @@
-"""What the replay of a history came to."""
+"""The result of replaying a history."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gitmill.core.item import Item
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """Something to tell of a commit: by which rule, of which item, what."""
+    """A finding about a commit, with its rule and item."""
 
     rule: str
     commit: str
@@ -22,7 +22,7 @@ class Violation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Landed:
-    """A landing as the history has it: the item before and after, what had passed by then."""
+    """A landing in the history: the item before and after, and the checks passed by then."""
 
     commit: str
     before: Item
@@ -35,12 +35,12 @@ class Landed:
 
 @dataclass
 class AuditReport:
-    """Faults break a rule; `unknown` is what cannot be checked here; notices are no faults."""
+    """Faults break a rule, `unknown` findings cannot be checked in this clone, notices are fine."""
 
     tip: str
     commits: int = 0
     items: dict[str, Item] = field(default_factory=dict)
-    works: dict[str, set[str]] = field(default_factory=dict)  # all that an item's work ever was
+    works: dict[str, set[str]] = field(default_factory=dict)  # all work commits an item ever had
     landings: list[Landed] = field(default_factory=list)
     reverted: set[str] = field(default_factory=set)  # landed commits
     faults: list[Violation] = field(default_factory=list)
@@ -51,16 +51,16 @@ class AuditReport:
         """Add a fault."""
         self.faults.append(Violation(rule, commit, item, what))
 
-    def stands(self, item: Item) -> None:
-        """Take an item as it stands now."""
+    def update(self, item: Item) -> None:
+        """Record the current version of an item."""
         self.items[item.id] = item
         if item.work:
             self.works.setdefault(item.id, set()).add(item.work)
 
-    def tell(self, faults: Iterable[Fault], commit: str, item: str = "") -> None:
-        """Add what the rules found in one commit."""
+    def add_faults(self, faults: Iterable[Fault], commit: str, item: str = "") -> None:
+        """Add the faults of one commit."""
         self.faults += [Violation(fault.rule, commit, item, fault.what) for fault in faults]
 
-    def cannot(self, commit: str, what: str, item: str = "") -> None:
-        """Add what cannot be checked here, which is not the same as fine."""
+    def add_unknown(self, commit: str, what: str, item: str = "") -> None:
+        """Add something that cannot be checked in this clone, which does not mean it is fine."""
         self.unknown.append(Violation("cannot-check", commit, item, what))

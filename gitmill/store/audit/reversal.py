@@ -1,4 +1,4 @@
-"""Which events of an item still count, and how it was before each: what an undo is held against."""
+"""The events of an item still in effect, and the item before each, for checking an undo."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from gitmill.store.history import UNDOES
 
 
 class Past:
-    """The events of a history so far, by item; documents are kept as ids only."""
+    """The events of a history so far, by item; documents are stored as blob ids only."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._standing: dict[str, list[EventRecord]] = {}
+        self._in_effect: dict[str, list[EventRecord]] = {}
         self._before: dict[str, str] = {}  # by event: the blob of the document before it
 
     def event(self, record: EventRecord, before: Entry | None) -> Item | None:
-        """Take up an event; of an undo return the item as it was before what is taken back.
+        """Add an event; for an undo return the item as it was before the undone events.
 
-        None when what is named are not the last events that still count.
+        None if the undone events are not the last ones in effect.
         """
-        told = self._standing.setdefault(record.item, [])
+        records = self._in_effect.setdefault(record.item, [])
         if UNDOES not in record.extra:
-            told.append(record)
+            records.append(record)
             self._before[record.id] = before.oid if before is not None else ""
             return None
         ids = record.extra[UNDOES].split()
-        known = {one.id: one for one in told}
-        if not ids or not told or ids[0] != told[-1].id or not known.keys() >= set(ids):
+        known = {each.id: each for each in records}
+        if not ids or not records or ids[0] != records[-1].id or not known.keys() >= set(ids):
             return None
-        self._standing[record.item] = [one for one in told if one.id not in ids]
+        self._in_effect[record.item] = [each for each in records if each.id not in ids]
         last = known[ids[0]]
-        begun = last.event == Event.CREATED.value or "Reverts" in last.extra
-        # what was created is cancelled as it stands
-        oid = before.oid if begun and before is not None else self._before[ids[-1]]
+        creation = last.event == Event.CREATED.value or "Reverts" in last.extra
+        # the undo of a creation cancels the item and leaves its document as it is
+        oid = before.oid if creation and before is not None else self._before[ids[-1]]
         return self._item(record.item, oid)
 
     def _item(self, name: str, oid: str) -> Item | None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from gitmill.core.audit.event import AuditedEvent, judge
-from gitmill.core.audit.outcome import judge_outcome
+from gitmill.core.audit.event import AuditedEvent, check_event
+from gitmill.core.audit.outcome import check_outcome
 from gitmill.core.ids import Kind, derived_id
 from gitmill.core.item import Item, frozen_hash
 from gitmill.core.runlog import Log
@@ -54,7 +54,7 @@ def log(**fields: Any) -> Log:
 
 
 def rules(one: AuditedEvent) -> list[str]:
-    return [fault.rule for fault in (*judge(one), *judge_outcome(one))]
+    return [fault.rule for fault in (*check_event(one), *check_outcome(one))]
 
 
 def event(name: str, before: dict[str, Any], after: dict[str, Any], **more: Any) -> list[str]:

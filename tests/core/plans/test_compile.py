@@ -255,8 +255,8 @@ def test_an_unknown_stage():
         f"{D}/20-review.md:4: return leads to biuld, which is not a stage of this loop",
         f"{D}/20-review.md:4: fail leads to approved, which is not a stage of this loop",
         "hint: the stages are build, review",
-        "hint: did you mean `build`?; return may also lead to blocked or waiting",
-        "hint: the stages are build, review; fail may also lead to blocked or waiting",
+        "hint: did you mean `build`?; return can also lead to blocked or waiting",
+        "hint: the stages are build, review; fail can also lead to blocked or waiting",
     )
 
 
@@ -274,7 +274,7 @@ def test_an_unknown_role():
 def test_an_unknown_agent_in_the_mode_and_in_the_policy():
     refused(
         {"10-build.md": BUILD},
-        "modes/test.md: the role builder goes to shel, which is no agent",
+        "modes/test.md: the role builder names shel, which is not an agent",
         ".gitmill/config.toml: agents.zzz: there is no such agent",
         "hint: did you mean `shell`?",
         "hint: the agents are any, rules, shell",
@@ -319,12 +319,12 @@ def test_a_verdict_with_no_way_on():
             "20-build.md": on(BUILD, "fail: fix"),
             "80-fix.md": REVIEW,
         },
-        f"{D}/10-sanity.md:1: the verdict return of sanity has no way on: "
-        "no earlier stage writes anything",
-        f"{D}/80-fix.md:1: the verdict pass of fix has no way on: "
-        "a side stage has to say where it leads",
-        f"{D}/80-fix.md:1: the verdict return of fix has no way on: "
-        "a side stage has to say where it leads",
+        f"{D}/10-sanity.md:1: the verdict return of sanity leads to no stage: "
+        "no earlier stage can change files",
+        f"{D}/80-fix.md:1: the verdict pass of fix leads to no stage: "
+        "a side stage has no default for it",
+        f"{D}/80-fix.md:1: the verdict return of fix leads to no stage: "
+        "a side stage has no default for it",
         "hint: add `on: {return: STAGE}`",
         "hint: add `on: {pass: STAGE}`",
     )
@@ -350,8 +350,8 @@ def test_passes_that_lead_in_a_circle_are_unbounded():
     refused(
         {"10-build.md": BUILD, "20-review.md": on(REVIEW, "pass: build")},
         f"{D}/20-review.md:4: nothing bounds the cycle build -> review -> build: "
-        "passing never comes to an end",
-        "hint: let `pass` lead on to a later stage",
+        "passes never reach an end",
+        "hint: let `pass` lead to a later stage",
     )
     refused(
         {
@@ -359,9 +359,8 @@ def test_passes_that_lead_in_a_circle_are_unbounded():
             "80-one.md": on(BUILD, "pass: two"),
             "81-two.md": on(BUILD, "pass: one, fail: build"),
         },
-        f"{D}/80-one.md:4: nothing bounds the cycle one -> two -> one: "
-        "passing never comes to an end",
-        "hint: let `pass` lead on to a later stage",
+        f"{D}/80-one.md:4: nothing bounds the cycle one -> two -> one: passes never reach an end",
+        "hint: let `pass` lead to a later stage",
     )
 
 
@@ -390,7 +389,7 @@ def test_a_cycle_without_an_agent_is_unbounded(word):
         {"10-build.md": BUILD, "20-sanity.md": SANITY, "30-checks.md": checks},
         f"{D}/30-checks.md:3: nothing bounds the cycle sanity -> checks -> sanity: "
         "no agent is part of it",
-        "hint: lead back to a stage that changes something",
+        "hint: lead back to a stage that changes files",
     )
 
 
@@ -398,7 +397,7 @@ def test_a_stage_that_returns_to_itself_without_an_agent_is_unbounded():
     refused(
         {"10-build.md": BUILD, "20-approve.md": on(PERSON, "return: approve")},
         f"{D}/20-approve.md:3: nothing bounds the cycle approve -> approve: no agent is part of it",
-        "hint: lead back to a stage that changes something",
+        "hint: lead back to a stage that changes files",
     )
 
 
@@ -419,7 +418,7 @@ def test_approvals_out_of_range_or_of_an_author():
         },
         f"{D}/10-build.md:4: build writes, so there is nothing to approve 2 times",
         f"{D}/20-review.md:4: approvals must be 1 to 10, not 0",
-        "hint: ask for approvals where it is reviewed",
+        "hint: set `approvals` at the stage that reviews it",
         "hint: for example `approvals: 2`",
     )
 
@@ -434,9 +433,9 @@ def test_a_prompt_variable_that_does_not_exist_and_a_prompt_that_is_none():
         f"{D}/10-build.md:9: there is no variable secret",
         f"{D}/20-review.md:7: expected an expression, got 'end of statement block'",
         "hint: did you mean `item.title`?",
-        "hint: known here: answer, attempt, changed, checks, conventions, diff, findings, item, last, "
+        "hint: known names: answer, attempt, changed, checks, conventions, diff, findings, item, last, "
         "nonce, resumed, target, verdict_schema",
-        "hint: a brace pair that is text is written `{{ '{{' }}`",
+        "hint: write a literal brace pair as `{{ '{{' }}`",
     )
 
 
@@ -465,7 +464,7 @@ def test_a_loop_without_a_stage():
 def test_a_loop_without_an_author():
     refused(
         {"10-review.md": on(REVIEW, "return: review")},
-        f"{D}/loop.md: no stage of the loop writes anything",
+        f"{D}/loop.md: no stage of the loop can change files",
         "hint: give a stage of type agent `permission: workspace`",
     )
 
@@ -479,7 +478,7 @@ def test_distinct_agents_that_the_mode_does_not_have():
         },
         f"{D}/30-review.md:4: review cannot be distinct from sanity: it has no other agent",
         f"{D}/30-review.md:4: review cannot be distinct from biuld: it has no other agent",
-        f"{D}/30-review.md:4: review must not have the agent of build, and any serves both",
+        f"{D}/30-review.md:4: review must not have the agent of build, but any serves both",
         "hint: the stages with an agent or a person are build, author",
         "hint: did you mean `build`?",
         "hint: give the roles more agents in `[modes.test]`",
@@ -500,8 +499,8 @@ def test_more_agents_for_a_role_are_asked_in_their_order():
     ("reviewers", "approvals", "why"),
     [
         (["rules", "any"], 1, ""),
-        (["any"], 1, "review must not have the agent of author, and any serves both"),
-        (["rules", "any"], 2, "review must not have the agent of author, and any serves both"),
+        (["any"], 1, "review must not have the agent of author, but any serves both"),
+        (["rules", "any"], 2, "review must not have the agent of author, but any serves both"),
         (["rules"], 2, "review needs 2 different agents and has 1"),
     ],
 )
@@ -704,7 +703,7 @@ def test_a_plan_that_was_changed_by_hand_is_refused(change):
     assert text != DOCUMENT
     with pytest.raises(BadDocumentError) as caught:
         FrozenPlan.parse(text, path="frozen/x.md")
-    assert caught.value.message == "frozen/x.md: this is not a plan as gitmill compiled it"
+    assert caught.value.message == "frozen/x.md: this is not a plan that gitmill compiled"
     assert caught.value.hints == ("compile it again with `gitmill compile`",)
 
 

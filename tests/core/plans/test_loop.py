@@ -168,7 +168,7 @@ REFUSED = {
     ),
     "an alias": (
         "---\ntype: &a agent\nrole: *a\n---\nA\n",
-        [f"{P}:3: aliases are not read here; write it out", "3 | role: *a"],
+        [f"{P}:3: aliases are not supported; write the value out", "3 | role: *a"],
     ),
     "a key that is no word": (
         "---\n[a]: b\n---\n",
@@ -260,7 +260,7 @@ REFUSED = {
 def test_refusals_of_a_stage_name_file_line_key_and_what_was_expected(case):
     text, expected = REFUSED[case]
     if expected is None:
-        assert said(text)[0] == f"{P}:1: it is nested too deeply"
+        assert said(text)[0] == f"{P}:1: the front matter is nested too deeply"
     else:
         assert said(text) == expected
 
@@ -289,17 +289,17 @@ def test_refusals_of_a_loop():
 )
 def test_a_file_that_is_no_stage_is_not_passed_over(file):
     assert said({"loop.md": LOOP, file: BUILD}) == [
-        f"loops/deliver/{file}: the file of a stage is called NN-name.md",
+        f"loops/deliver/{file}: the file name of a stage must be NN-name.md",
         "hint: for example `35-security.md`",
     ]
 
 
 def test_a_stage_has_one_file_and_a_name_of_its_own():
     assert said(folder(_10_build=BUILD, _20_build=BUILD)) == [
-        "loops/deliver/20-build.md: loops/deliver/10-build.md is the stage build already"
+        "loops/deliver/20-build.md: loops/deliver/10-build.md already is the stage build"
     ]
     assert said(folder(_10_blocked=BUILD)) == [
-        "loops/deliver/10-blocked.md: blocked is where a loop ends, not a stage"
+        "loops/deliver/10-blocked.md: blocked is an end of every loop, not a stage"
     ]
 
 

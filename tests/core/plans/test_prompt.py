@@ -169,10 +169,10 @@ def test_a_template_reaches_nothing_but_its_variables():
 
 
 KNOWN = (
-    "known here: answer, attempt, changed, checks, conventions, diff, findings, item, last, nonce, "
+    "known names: answer, attempt, changed, checks, conventions, diff, findings, item, last, nonce, "
     "resumed, target, verdict_schema"
 )
-BRACES = "a brace pair that is text is written `{{ '{{' }}`"
+BRACES = "write a literal brace pair as `{{ '{{' }}`"
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ BRACES = "a brace pair that is text is written `{{ '{{' }}`"
         ),
         (
             "{{ attempt['count'] }}",
-            [PromptProblem(1, "there is no variable attempt.count", "known here: number, of")],
+            [PromptProblem(1, "there is no variable attempt.count", "known names: number, of")],
         ),
         (
             "{% for f in findings %}\n\n{{ f.mesage }}{% endfor %}",
@@ -244,7 +244,7 @@ BRACES = "a brace pair that is text is written `{{ '{{' }}`"
                 PromptProblem(
                     2,
                     "no filter named 'shorten'",
-                    "there are the filters of Jinja and `quote`",
+                    "the filters are those of Jinja and `quote`",
                 )
             ],
         ),
@@ -253,8 +253,8 @@ BRACES = "a brace pair that is text is written `{{ '{{' }}`"
             [
                 PromptProblem(
                     1,
-                    "a prompt stands alone; it cannot include",
-                    "copy what it would include into the prompt",
+                    "a prompt cannot include another template",
+                    "copy the text of the other template into the prompt",
                 )
             ],
         ),
@@ -264,7 +264,7 @@ BRACES = "a brace pair that is text is written `{{ '{{' }}`"
                 PromptProblem(
                     1,
                     ("the prompt could not be rendered: list object has no element 0"),
-                    "make it hold for a first try and a later one",
+                    "make it work for a first attempt and for a later one",
                 )
             ],
         ),
@@ -277,7 +277,7 @@ BRACES = "a brace pair that is text is written `{{ '{{' }}`"
                         "the prompt could not be rendered: "
                         "unsupported operand type(s) for +: 'int' and 'str'"
                     ),
-                    "make it hold for a first try and a later one",
+                    "make it work for a first attempt and for a later one",
                 )
             ],
         ),
