@@ -135,7 +135,7 @@ def test_json_is_one_document_with_the_same_exit_code(repo: Repo):
          "hint: see all with `gitmill task list`\n"),
         (["queue", "land"], 5,
          "error[nothing-to-do]: nothing is approved or queued\n"
-         "hint: see what is with `gitmill status`\n"),
+         "hint: see all items with `gitmill status`\n"),
         (["loop", "show", "nope"], 2,
          "error[usage]: there is no loop nope\nhint: known: deliver\n"),
         (["-C"], 2, "error[usage]: -C needs a value\nhint: see `gitmill --help`\n"),
@@ -198,7 +198,7 @@ def test_pause_stops_new_work_and_says_why(repo: Repo):
     assert gitmill(repo.path, "run").plain() == (
         3,
         "",
-        "error[paused]: work is paused\n    release day\nhint: go on with `gitmill resume`\n",
+        "error[paused]: work is paused\n    release day\nhint: resume with `gitmill resume`\n",
     )
     assert gitmill(repo.path, "resume").code == 0
     assert gitmill(repo.path, "run").code == 0

@@ -308,7 +308,7 @@ def test_worktrees_that_cannot_be_made(repo: Repo):
     repo.git("config", "gitmill.worktreeRoot", str(repo.path / "a.txt/below"))
     sign = the(repo.path, "worktrees", Level.PROBLEM)
     assert "cannot be written" in sign.text
-    assert sign.hints == ("name another: `git config gitmill.worktreeRoot DIR`",)
+    assert sign.hints == ("choose another folder: `git config gitmill.worktreeRoot DIR`",)
 
 
 def test_worktrees_in_the_repository(repo: Repo):

@@ -129,7 +129,7 @@ def test_it_asks_first(repo: Repo, sealed: Path):
         assert (
             "uninit asks before it removes anything, and there is no terminal to ask on" in said.err
         )
-        assert "say `--yes` when you mean it" in said.err
+        assert "confirm with `gitmill uninit --yes`" in said.err
     code, told = on_a_terminal(repo, "n\n")
     assert (code, "nothing was removed" in told) == (0, True)
     assert traces(repo, sealed) == before
