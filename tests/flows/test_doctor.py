@@ -298,10 +298,10 @@ def test_configuration_that_git_runs(repo: Repo, key: str, value: str):
 
 def test_a_file_system_that_takes_upper_case_for_lower(repo: Repo):
     os.link(repo.git_dir / "config", repo.git_dir / "CONFIG")
-    assert "names that differ in case" in the(repo.path, "file system", Level.NOTE).text
+    assert "names that differ only in case" in the(repo.path, "file system", Level.NOTE).text
     (repo.git_dir / "CONFIG").unlink()
     repo.git("config", "core.ignoreCase", "true")
-    assert "names that differ in case" in the(repo.path, "file system", Level.NOTE).text
+    assert "names that differ only in case" in the(repo.path, "file system", Level.NOTE).text
 
 
 def test_worktrees_that_cannot_be_made(repo: Repo):
@@ -468,7 +468,7 @@ def test_a_policy_that_does_not_count(sandbox: Sandbox):
     repo.commit({".gitmill/config.toml": "[checks]\nt = 'true'\n"})
     assert worst(repo.path) == set()
     policy.write_text("[checks]\n")
-    assert "differs from the one on main" in the(repo.path, "policy", Level.NOTE).text
+    assert "differs from the one in force, on main" in the(repo.path, "policy", Level.NOTE).text
     repo.commit({".gitmill/config.toml": "[check]\nt = 'true'\n"})
     assert "there is no key check" in seen(repo.path, "policy")[0].text
     assert ("policy", "problem") in worst(repo.path)
@@ -599,7 +599,7 @@ def test_an_entry_of_gits_for_a_worktree_that_is_gone(repo: Repo):
     for place in (slot.path, repo.path.parent / "mine"):
         subprocess.run(["mv", str(place), f"{place}-away"], check=True)
     sign = the(repo.path, "entries", Level.WARNING)
-    assert sign.text.endswith(f"gone: {slot.path.name}")
+    assert sign.text.endswith(f"missing worktrees of gitmill: {slot.path.name}")
     assert sign.fix is not None
     assert sign.fix() == f"removed {slot.path.name}"
     assert worst(repo.path) == set()
@@ -641,4 +641,4 @@ def test_work_of_items_that_are_not_in_the_state_is_told(repo: Repo):
 def test_reports_of_bugs_are_told(repo: Repo):
     (repo.git_dir / "gitmill").mkdir(exist_ok=True)
     (repo.git_dir / "gitmill/bug-20260102-030405.md").write_text("# x\n")
-    assert the(repo.path, "bugs", Level.NOTE).text.startswith("1 reports of bugs")
+    assert the(repo.path, "bugs", Level.NOTE).text.startswith("bug reports: 1,")

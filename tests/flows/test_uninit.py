@@ -134,7 +134,7 @@ def test_it_asks_first(repo: Repo, sealed: Path):
     assert (code, "nothing was removed" in told) == (0, True)
     assert traces(repo, sealed) == before
     code, told = on_a_terminal(repo, "y\n")
-    assert (code, "everything is in that bundle" in told) == (0, True)
+    assert (code, "the bundle holds everything" in told) == (0, True)
     assert refs(repo) == ""
 
 
