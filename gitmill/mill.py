@@ -111,7 +111,7 @@ class Mill:
     @cached_property
     def user(self) -> str:
         """The user and host, for leases."""
-        import getpass  # noqa: PLC0415  (reads name nobody)
+        import getpass  # noqa: PLC0415  (reads need no user name)
 
         return f"{getpass.getuser()}@{self.host}"
 

@@ -155,7 +155,7 @@ def script(folder: Path, name: str, text: str) -> tuple[str, ...]:
     The script is a file because arguments have a size limit and show in the process list.
     """
     path = folder / f"{name}.sh"
-    write_anew(path, (text + "\n").encode("utf-8", "surrogateescape"))
+    replace_file(path, (text + "\n").encode("utf-8", "surrogateescape"))
     return "/bin/sh", "-e", str(path)
 
 
@@ -164,7 +164,7 @@ def home() -> Path:
     return Path(os.environ.get("HOME") or "~").expanduser()
 
 
-def write_anew(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes) -> None:
     """Replace whatever is at a path with a new file, without following a link.
 
     Other people's code may have put a link or a folder there.

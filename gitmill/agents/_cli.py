@@ -122,7 +122,7 @@ def message(attempt: Attempt, prompt: str, longest: int = _LONGEST) -> bytes:
     if len(json.dumps(prompt, ensure_ascii=False).encode("utf-8", "replace")) > longest:
         shown = longest // 10
         path = attempt.scratch / "prompt.md"
-        process.write_anew(path, prompt.encode("utf-8", "replace"))
+        process.replace_file(path, prompt.encode("utf-8", "replace"))
         prompt = (
             f"Your instructions are too long for one message. All of them are in the file\n{path}\n"
             "Read the file to its end, part by part, before you do anything. Here are its beginning"
@@ -210,7 +210,7 @@ class Totals:
         known = {key: value for key, value in sums.items() if value is not None}
         sessions = self._read() | {session: self.before(session) | known}
         half = self._path.with_name(f"{self._path.name}.half")
-        process.write_anew(half, json.dumps(sessions).encode())
+        process.replace_file(half, json.dumps(sessions).encode())
         half.replace(self._path)
 
     def _read(self) -> dict[str, Any]:

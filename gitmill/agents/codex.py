@@ -68,7 +68,7 @@ _SIGNATURES = (
 def run(attempt: Attempt, execute: Execute) -> Report:
     """Carry out one attempt."""
     schema = attempt.scratch / "verdict-schema.json"
-    process.write_anew(schema, json.dumps(json_schema()).encode())
+    process.replace_file(schema, json.dumps(json_schema()).encode())
     home = _cli.folder(attempt.home, ".codex")
     env = {
         name: value

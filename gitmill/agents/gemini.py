@@ -67,9 +67,9 @@ _REFUSED = re.compile(r"[Nn]ot in workspace|requires user confirmation|denied")
 def run(attempt: Attempt, execute: Execute) -> Report:
     """Carry out one attempt."""
     settings = _cli.folder(attempt.home, ".gemini") / "settings.json"
-    process.write_anew(settings, json.dumps(_settings(attempt)).encode())
+    process.replace_file(settings, json.dumps(_settings(attempt)).encode())
     policy = attempt.scratch / "gemini-policy.toml"
-    process.write_anew(policy, _policy(attempt).encode())
+    process.replace_file(policy, _policy(attempt).encode())
 
     def begin(prompt: str, session: str) -> tuple[Command, _Reader]:
         argv = (

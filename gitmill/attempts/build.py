@@ -77,7 +77,7 @@ def build(mill: Mill, state: AttemptState) -> Built:
         variables=state.variables, rights=state.rights,
     ) as workspace:  # fmt: skip
         text = findings_text(start.findings) + "\n" if start.findings else ""
-        process.write_anew(workspace.findings, text.encode("utf-8", "surrogateescape"))
+        process.replace_file(workspace.findings, text.encode("utf-8", "surrogateescape"))
         report = ask(mill, state, workspace, start.findings)
         if report.verdict is None or report.verdict.word is not VerdictWord.PASS:
             keep_worktree(mill, workspace.slot, item.id, start.commit)

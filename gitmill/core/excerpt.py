@@ -21,19 +21,19 @@ def excerpt(output: str, *, lines: int = 60) -> str:
     every = [_short(line) for line in output.rstrip().splitlines()]
     if len(every) <= lines:
         return "\n".join(every)
-    kept = set(range(len(every) - lines // 2, len(every)))
+    chosen = set(range(len(every) - lines // 2, len(every)))
     for number, line in enumerate(every):
         if _FAILURE.search(line):
             around = range(max(0, number - _AROUND), min(len(every), number + _AROUND + 1))
-            if len(kept | set(around)) > lines:
+            if len(chosen | set(around)) > lines:
                 break
-            kept |= set(around)
-    return "\n".join(_with_gaps(every, sorted(kept)))
+            chosen |= set(around)
+    return "\n".join(_with_gaps(every, sorted(chosen)))
 
 
-def _with_gaps(every: list[str], kept: list[int]) -> list[str]:
+def _with_gaps(every: list[str], chosen: list[int]) -> list[str]:
     shown, after = list[str](), 0
-    for number in kept:
+    for number in chosen:
         if number > after:
             shown.append(f"[{number - after} lines left out]")
         shown.append(every[number])

@@ -79,11 +79,11 @@ class VerdictDocument(BaseModel):
 
     verdict: Annotated[VerdictWord, BeforeValidator(_lower)]
     summary: Annotated[str, _text(MAX_SUMMARY)] = Field(
-        "", description="what was done or found, in a few sentences; the question for `ask`"
+        "", description="the work or the findings in a few sentences; the question for `ask`"
     )
     findings: Annotated[
         tuple[Annotated[FindingDocument, BeforeValidator(_finding)], ...], BeforeValidator(_many)
-    ] = Field((), description="what has to change; at least one for `return`")
+    ] = Field((), description="the required changes; at least one for `return`")
     evidence: Annotated[tuple[Annotated[str, _text(MAX_MESSAGE)], ...], BeforeValidator(_many)] = (
         Field((), description="commands that were run and files that were read")
     )

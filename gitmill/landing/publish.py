@@ -98,7 +98,7 @@ def move_target(
 def _move_marker(mill: Mill, candidate: str) -> Iterator[None]:
     """Mark on disk that a checkout is being moved, so that recovery can finish it after a kill."""
     marker = mill.repository.private / MOVING
-    process.write_anew(marker, candidate.encode())
+    process.replace_file(marker, candidate.encode())
     try:
         yield
     finally:

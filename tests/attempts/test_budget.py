@@ -170,7 +170,7 @@ def test_stats_add_everything_up(sandbox: Sandbox):
         "landed 1\n"
         "lead time  median TIME  90% within TIME  (1 landed)\n"
         "\n"
-        "stage  agent  passed  returned  failed  else  back  time  tokens  cost\n"
+        "stage  agent  passed  returned  failed  other  released  time  tokens  cost\n"
         "build  coder  2  TIME  2,000  $0.50\n"
         "review  judge  1  1  TIME  unknown\n"
         "total  TIME  2,000  $0.50 + 2 unknown\n"

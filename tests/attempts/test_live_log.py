@@ -150,7 +150,7 @@ def test_log_of_an_idle_item_reports_that(cast: Cast):
         5, "", "error[nothing-to-do]: no attempt at T1 is running here\nhint: start one with `gitmill run T1`\n",
     )  # fmt: skip
     assert gitmill(cast.repo.path, "log", "-f").plain() == (
-        5, "", "error[nothing-to-do]: nothing is running here\nhint: begin with `gitmill run`\n",
+        5, "", "error[nothing-to-do]: nothing is running here\nhint: start with `gitmill run`\n",
     )  # fmt: skip
 
 

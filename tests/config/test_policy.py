@@ -1,4 +1,4 @@
-"""The policy: what it reads, what it refuses and in which words, and that its page cannot drift."""
+"""The policy: reading it, the messages of refusals, and the settings page."""
 
 import tomllib
 from pathlib import Path
@@ -107,8 +107,8 @@ network = "off"
 """
 
 
-def said(text, **kwargs):
-    """Return what `parse_policy` says: message, evidence and hints, a line each."""
+def error_lines(text, **kwargs):
+    """Return message, evidence and hints of the error of `parse_policy`, a line each."""
     with pytest.raises(BadConfigError) as caught:
         parse_policy(text, **kwargs)
     error = caught.value
@@ -188,7 +188,7 @@ def test_all_commands_that_need_trust_are_listed_by_their_key():
     }
 
 
-def test_the_worktree_stands_in_for_its_placeholder_only():
+def test_only_the_worktree_placeholder_is_replaced():
     policy = parse_policy('[worktree.env]\nA = "{worktree}/x:${HOME}"\nB = \'{"k": 1}\'\n')
     assert policy.worktree.environment("/w") == {"A": "/w/x:${HOME}", "B": '{"k": 1}'}
 
@@ -463,14 +463,14 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_refusals_name_file_line_key_and_what_was_expected(case):
+def test_refusals_name_file_line_key_and_expected_value(case):
     text, expected = REFUSED[case]
-    assert said(text) == expected
+    assert error_lines(text) == expected
 
 
 def test_errors_come_in_the_order_of_their_lines_with_the_file_that_was_named():
     text = '[worktree]\nkeep = "x"\n[land]\nauto = 1\n[checks]\ntest = 1\n'
-    assert said(text, source="main:.gitmill/config.toml") == [
+    assert error_lines(text, source="main:.gitmill/config.toml") == [
         'main:.gitmill/config.toml:2: worktree.keep must be a list, not "x"',
         '2 | keep = "x"',
         "main:.gitmill/config.toml:4: land.auto must be true or false, not 1",
@@ -492,7 +492,7 @@ def test_durations(text, seconds):
 @pytest.mark.parametrize(
     "text", ["", "0s", "20", "-5m", "1.5h", "30m1h", "8d", "20 m", "20M", "٣m", 20, None]
 )
-def test_what_is_no_duration(text):
+def test_invalid_durations(text):
     with pytest.raises(ValueError, match='a duration from "1s" to "7d"'):
         parse_duration(text)
 
@@ -510,7 +510,7 @@ def test_sizes(text, size):
 
 
 @pytest.mark.parametrize("text", ["", "0MB", "2", "2 MB", "2TB", "-2MB", "1.5MB", "1iB", 5])
-def test_what_is_no_size(text):
+def test_invalid_sizes(text):
     with pytest.raises(ValueError, match="a size such as"):
         parse_size(text)
 

@@ -1,4 +1,4 @@
-"""The board: what needs attention first, on one line each, whatever the texts hold."""
+"""The board: urgent items first, on one line each, whatever their texts contain."""
 
 import json
 import re
@@ -54,7 +54,7 @@ def test_open_items_come_in_the_order_of_attention():
     )  # fmt: skip
 
 
-def test_what_landed_comes_newest_first_and_is_counted_by_the_day():
+def test_landed_items_are_newest_first_and_counted_by_day():
     board = build_board(ITEMS)
     assert [row.id for row in board.landed] == ["t-hhhhh", "t-ggggg", "t-jjjjj"]
     assert board.landed_today(NOW) == 2
@@ -126,7 +126,7 @@ def test_a_kept_board_is_the_same_board():
 
 
 @pytest.mark.parametrize("broken", [{}, {"counts": []}, {"counts": {"open": 1}}])
-def test_what_is_no_kept_board_is_refused(broken):
+def test_an_invalid_stored_board_is_refused(broken):
     with pytest.raises((KeyError, TypeError, ValueError, AttributeError)):
         from_json(broken)
 

@@ -1,4 +1,4 @@
-"""Budgets: what is counted, what is over, what is left; the unknown is said and never 0."""
+"""Budgets: counts, exceeded bounds and remainders; an unknown cost is reported, never 0."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from gitmill.core.budget_rules import (
 LOG = {"agent": "claude", "usage": {"input": 100, "output": 20, "cached": 50}, "cost": 0.5}
 
 
-def test_a_run_log_says_what_was_spent():
+def test_the_cost_is_read_from_a_run_log():
     assert spent_in(LOG | {"seconds": 3.5}) == Spent(tokens=120, cost=0.5, attempts=1, seconds=3.5)
     assert spent_in({"agent": "", "seconds": 9}) == NOTHING, "a person's decision costs nothing"
 
 
 @pytest.mark.parametrize("cost", [None, "1.0", True, -1, float("nan"), float("inf")])
-def test_a_cost_that_is_none_is_unknown_and_not_0(cost):
+def test_an_invalid_cost_is_unknown_and_not_0(cost):
     spent = spent_in(LOG | {"cost": cost})
     assert (spent.cost, spent.unpriced, spent.untold) == (0, 1, 0)
     bounds = Bounds(cost=5.0, tokens=1000)
@@ -36,11 +36,11 @@ def test_a_cost_that_is_none_is_unknown_and_not_0(cost):
 
 
 @pytest.mark.parametrize("usage", [None, {}, [], "many", {"input": None}, {"cached": 5}])
-def test_a_usage_that_says_nothing_is_unknown(usage):
+def test_a_usage_without_counts_is_unknown(usage):
     assert spent_in(LOG | {"usage": usage}).untold == 1
 
 
-def test_nothing_begins_when_a_bound_is_reached_and_nothing_goes_on_beyond_it():
+def test_no_attempt_starts_at_a_bound_or_continues_beyond_it():
     spent = Spent(tokens=10, cost=1.0, attempts=2, seconds=60)
     for bounds, told in (
         (Bounds(tokens=10), "10 of 10 tokens"), (Bounds(cost=1.0), "$1.00 of $1.00"),

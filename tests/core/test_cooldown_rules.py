@@ -1,4 +1,4 @@
-"""How long an agent is left alone after an outage."""
+"""The cool-down of an agent after an outage."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def waits(one: Cooling) -> float:
     return (one.until - one.since).total_seconds()
 
 
-def test_without_a_reset_time_each_wait_is_twice_the_one_before_up_to_a_bound():
+def test_without_a_reset_time_the_wait_doubles_up_to_a_bound():
     seen, one, now = [], None, NOW
     for _ in range(9):
         one = cool(one, now=now)
@@ -66,14 +66,14 @@ def test_a_reset_time_is_neither_nothing_nor_for_ever():
     assert waits(cool(retry_after=1e12)) == BELIEVED
 
 
-def test_attempts_side_by_side_that_meet_one_outage_count_once():
+def test_parallel_attempts_that_meet_one_outage_count_once():
     first = cool()
     other = cool(first, now=NOW + timedelta(seconds=1), jitter=0.0)
     assert other.streak == 1
     assert other.until == first.until
 
 
-def test_an_outage_of_yesterday_is_not_one_of_a_row():
+def test_yesterdays_outage_does_not_extend_the_streak():
     first = cool()
     assert cool(first, now=first.until + timedelta(days=2)).streak == 1
 
@@ -92,7 +92,7 @@ def test_a_clock_that_was_set_back_does_not_keep_an_agent_cold():
     assert cool().is_over(NOW - timedelta(seconds=1), "")
 
 
-def test_what_is_written_is_read_back_and_anything_else_is_nothing():
+def test_cool_downs_survive_the_round_trip_and_other_text_gives_none():
     one = cool(why='it said "no" é', login="12345678")
     assert parse(render({"claude": one})) == {"claude": one}
     for text in ("", "{", "[]", '{"agents": 3}', '{"agents": {"a": {"until": "x"}}}'):

@@ -1,4 +1,4 @@
-"""Dependencies: what is met, what never can be, and that no circle is let in."""
+"""Dependencies: met, unmet and never met ones, and the refusal of cycles."""
 
 from itertools import pairwise
 
@@ -14,7 +14,7 @@ from tests.support.items import by_id, item
 IDS = [f"t-{letter * 5}" for letter in "abcdefgh"]
 
 
-def said(*args):
+def error_lines(*args):
     with pytest.raises(BadDependencyError) as refused:
         check_after(*args)
     error = refused.value
@@ -30,14 +30,14 @@ def test_a_dependency_is_met_by_landed_or_done(status):
     assert list(never_met(items, b)) == (["t-aaaaa"] if status is Status.CANCELLED else [])
 
 
-def test_what_is_unknown_is_never_met_and_not_hopeless():
+def test_an_unknown_dependency_is_unmet_but_not_hopeless():
     alone = item("t-bbbbb", after=["t-aaaaa"])
     assert list(unmet(by_id(alone), alone)) == ["t-aaaaa"]
     assert list(never_met(by_id(alone), alone)) == []
 
 
 def test_a_dependency_has_to_exist():
-    assert said(by_id(item("t-aaaaa")), "t-bbbbb", ["t-aaaaa", "t-ccccc"]) == [
+    assert error_lines(by_id(item("t-aaaaa")), "t-bbbbb", ["t-aaaaa", "t-ccccc"]) == [
         "t-bbbbb cannot come after t-ccccc: there is no such item",
         "hint: see all with `gitmill task list`",
     ]
@@ -50,19 +50,19 @@ def test_a_circle_is_shown():
         item("t-ccccc", after=["t-bbbbb"]),
     )
     check_after(items, "t-ccccc", ["t-bbbbb", "t-aaaaa"])
-    assert said(items, "t-aaaaa", ["t-ccccc"]) == [
+    assert error_lines(items, "t-aaaaa", ["t-ccccc"]) == [
         "t-aaaaa cannot come after t-ccccc: they would wait for each other",
         "t-aaaaa after t-ccccc after t-bbbbb after t-aaaaa",
         "hint: see `gitmill task show t-ccccc`",
     ]
-    assert said(items, "t-aaaaa", ["t-aaaaa"])[1] == "t-aaaaa after t-aaaaa"
+    assert error_lines(items, "t-aaaaa", ["t-aaaaa"])[1] == "t-aaaaa after t-aaaaa"
 
 
 edges = st.lists(st.tuples(st.sampled_from(IDS), st.sampled_from(IDS)), max_size=20)
 
 
 @given(edges)
-def test_whatever_is_let_in_everything_can_be_done_in_some_order(wanted):
+def test_accepted_dependencies_always_leave_some_order(wanted):
     after = {name: [] for name in IDS}
     for one, other in wanted:
         items = by_id(*(item(name, after=before) for name, before in after.items()))

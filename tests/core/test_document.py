@@ -1,4 +1,4 @@
-"""Documents: kept to the byte, one field's lines at a time, readable by everybody else."""
+"""Documents: preserved to the byte, changed one field at a time, readable by other programs."""
 
 import json
 import re
@@ -32,7 +32,7 @@ def front(*lines, body="", end="\n"):
     return Document(end.join(["---", *lines, "---", body]), "tasks/a.md")
 
 
-def said(call, *args):
+def error_lines(call, *args):
     with pytest.raises(BadDocumentError) as refused:
         call(*args)
     return [refused.value.message, *refused.value.evidence]
@@ -59,7 +59,7 @@ PIECES = st.lists(
 
 
 @given(PIECES, st.sampled_from(["\n", "\r\n"]), st.sampled_from(["", "body", "body\n---\n"]))
-def test_what_is_not_set_is_kept_whatever_it_is(lines, end, body):
+def test_fields_that_are_not_set_keep_their_text(lines, end, body):
     document = front(*lines, body=body, end=end)
     assert document.text == end.join(["---", *lines, "---", body])
     try:
@@ -204,7 +204,7 @@ def test_without_front_matter_all_is_body(text):
     assert document.fields == {}
     assert document.body == text
     assert document.with_body("new\n").text == "new\n"
-    message, *evidence = said(document.set, "a", 1)
+    message, *evidence = error_lines(document.set, "a", 1)
     assert message == "a.md:1: there is no front matter; the first line must be `---`"
     assert evidence == [f"1 | {text.partition(chr(10))[0]}"]
 
@@ -218,7 +218,7 @@ def test_a_body_never_runs_into_the_fence():
 
 @given(texts)
 @example(BREAKS + ODD)
-def test_a_text_is_on_one_line_for_everybody(text):
+def test_a_text_is_on_one_line_for_every_reader(text):
     document = Document.new({"before": 1, "text": text, "after": 2}, "body\n")
     lines = document.text.splitlines()
     assert len(lines) == 6
@@ -231,7 +231,7 @@ def test_a_text_is_on_one_line_for_everybody(text):
 
 @given(st.dictionaries(keys, values, max_size=4))
 @example({"cost": 1e-05, "big": 1e22, "text": '1e5 "1e5', "both": [-2.5e-09, {"x": 1e16}]})
-def test_what_we_write_is_json_and_yaml(fields):
+def test_written_values_are_json_and_yaml(fields):
     told = {key: value for key, value in fields.items() if value is not None}
     document = Document.new(fields, "x")
     assert {key: document.value(key) for key in document.fields} == told
@@ -257,7 +257,7 @@ def test_non_ascii_stays_readable():
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_what_json_does_not_have_is_not_written(value):
+def test_values_that_json_lacks_are_not_written(value):
     with pytest.raises(ValueError, match="not JSON compliant"):
         to_json([value])
 
@@ -265,7 +265,7 @@ def test_what_json_does_not_have_is_not_written(value):
 @pytest.mark.parametrize(
     "typed", ["1.10", "on", "007", "1e3", "no", "0x1F", "2026-01-02", "1_000", "=", "1:30"]
 )
-def test_texts_stay_what_was_typed(typed):
+def test_texts_stay_as_typed(typed):
     document = front(f"a: {typed}", f"b: [{typed}, {typed}]", "c:", f"- {typed}", f"d: '{typed}'")
     assert document.text_value("a") == typed
     assert document.text_value("b") == [typed, typed]
@@ -324,19 +324,19 @@ def test_all_that_a_yaml_library_writes_is_read_field_by_field(fields, flow, sty
 # Errors
 
 
-def test_errors_name_file_line_and_what_is_there():
+def test_errors_name_file_and_line_and_show_the_line():
     fields = lambda document: document.fields  # noqa: E731  (it is handed over)
-    assert said(fields, front("a: 1", "b: 2", "a: 3")) == [
+    assert error_lines(fields, front("a: 1", "b: 2", "a: 3")) == [
         "tasks/a.md:4: duplicate key a",
         "4 | a: 3",
     ]
-    assert said(fields, front("a: 1", "'a': 3"))[0] == "tasks/a.md:3: duplicate key a"
-    assert said(fields, front("a: 1", "<<<<<<< ours", "b: 1")) == [
+    assert error_lines(fields, front("a: 1", "'a': 3"))[0] == "tasks/a.md:3: duplicate key a"
+    assert error_lines(fields, front("a: 1", "<<<<<<< ours", "b: 1")) == [
         "tasks/a.md:3: expected `key: value`",
         "3 | <<<<<<< ours",
     ]
-    assert said(fields, front("  - a"))[0] == "tasks/a.md:2: expected `key: value`"
-    assert said(fields, Document("---\nx\n---\n"))[0] == "document:2: expected `key: value`"
+    assert error_lines(fields, front("  - a"))[0] == "tasks/a.md:2: expected `key: value`"
+    assert error_lines(fields, Document("---\nx\n---\n"))[0] == "document:2: expected `key: value`"
 
 
 @pytest.mark.parametrize(
@@ -359,7 +359,7 @@ def test_errors_name_file_line_and_what_is_there():
 )
 def test_a_malformed_value_is_an_error_of_its_field(lines, line, problem):
     document = front(*lines, "b: 1")
-    message, evidence = said(document.value, "a")
+    message, evidence = error_lines(document.value, "a")
     assert message == f"tasks/a.md:{line}: a: {problem}"
     assert evidence == f"{line} | {document.text.split(chr(10))[line - 1]}"
     assert document.value("b") == 1
@@ -385,7 +385,7 @@ def test_python_frontmatter_reads_and_writes_with_our_handler():
     st.dictionaries(texts.filter(lambda text: text not in {"content", "handler"}), values),
     st.text(string.printable),
 )
-def test_what_our_handler_writes_it_reads(metadata, content):
+def test_the_handler_reads_its_own_output(metadata, content):
     post = frontmatter.Post(content)
     post.metadata = metadata
     again = frontmatter.loads(frontmatter.dumps(post, handler=Handler()), handler=Handler())

@@ -1,4 +1,4 @@
-"""Of a long output what matters is kept, in its order, and what is left out is said."""
+"""An excerpt keeps the relevant lines of a long output in order and marks omissions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_an_endless_line_is_cut():
 
 
 @given(st.lists(st.sampled_from(["error: a", "fine", "", "assert x"]), max_size=200))
-def test_it_is_bounded_and_counts_what_it_leaves_out(lines):
+def test_an_excerpt_is_bounded_and_counts_omitted_lines(lines):
     shown = excerpt("\n".join(lines), lines=20).splitlines()
     gaps = [int(line[1:].split()[0]) for line in shown if line.endswith("lines left out]")]
     whole = "\n".join(lines).rstrip().splitlines()
@@ -33,7 +33,7 @@ def test_it_is_bounded_and_counts_what_it_leaves_out(lines):
     assert len(shown) - len(gaps) <= 20
 
 
-def test_a_cut_says_how_much_is_missing():
+def test_a_cut_states_how_much_is_missing():
     assert cut("abcdef", 4, where="look there") == (
         "abcd\n[2 more characters were cut; look there]"
     )

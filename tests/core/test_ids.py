@@ -1,4 +1,4 @@
-"""Ids: their form, that none is given twice, what a user has to type of one."""
+"""Ids: their form, their uniqueness, and the prefix that a user can type."""
 
 import string
 
@@ -12,7 +12,7 @@ kinds = st.sampled_from(Kind)
 sixteen = st.binary(min_size=16, max_size=16)
 
 
-def test_a_kind_is_told_by_its_letter_and_has_a_folder():
+def test_a_kind_has_a_letter_and_a_folder():
     assert {kind: (kind.letter, kind.folder) for kind in Kind} == {
         Kind.ANALYSIS: ("a", "analyses"),
         Kind.GOAL: ("g", "goals"),
@@ -71,7 +71,7 @@ def test_two_sources_have_two_ids(kind, one, other):
     ["", "t-", "t-k3f9", "k3f9x", "x-k3f9x", "T-k3f9x", "t-K3F9X", "t-k3f9i", "t-k3f9l", "t-k3f9o",
      "t-k3f9u", "t-k3f9x\n", "\nt-k3f9x", "t-k3f9x ", "t-k3/9x", "t-k3f9é", "t-k3f9٣"],
 )  # fmt: skip
-def test_what_is_not_an_id(text):
+def test_invalid_ids(text):
     assert not PATTERN.fullmatch(text)
 
 

@@ -1,4 +1,4 @@
-"""Items: what a document says, and how one that breaks the format is refused."""
+"""Items: reading a document, and refusing one that breaks the format."""
 
 import subprocess
 import sys
@@ -155,7 +155,7 @@ def test_all_fields_that_we_write():
                                  r'not "\ud800"'),
     ],
 )  # fmt: skip
-def test_an_error_names_file_line_key_and_what_was_expected(fields, line, said):
+def test_an_error_names_file_line_key_and_expected_value(fields, line, said):
     broken = document(**fields)
     with pytest.raises(BadDocumentError) as refused:
         read_item(broken)
@@ -181,7 +181,7 @@ def test_an_error_names_file_line_key_and_what_was_expected(fields, line, said):
          "priority must be a whole number from 0 (first) to 4, not 2026-01-02"),
     ],
 )  # fmt: skip
-def test_what_is_no_item_at_all_is_named_too(text, line, said):
+def test_a_document_that_is_not_an_item_is_reported(text, line, said):
     with pytest.raises(BadDocumentError) as refused:
         read_item(Document(text, "tasks/k3/t-k3f9x.md"))
     assert refused.value.message == f"tasks/k3/t-k3f9x.md:{line}: {said}"
@@ -242,7 +242,7 @@ def test_the_plain_tier_reads_what_the_schema_reads_or_leaves_it_to_the_schema(f
         assert as_json(plain) == as_json(validated(read, values))
 
 
-def test_what_gitmill_writes_needs_no_schema():
+def test_items_written_by_gitmill_need_no_schema():
     code = (
         "import sys; from gitmill.core.document import Document;"
         "from gitmill.core.item_reader import read_item;"
@@ -270,7 +270,7 @@ def test_a_criterion_is_a_command_or_prose(one, other):
 
 
 @given(*[st.lists(st.text(), max_size=3), st.text(), st.lists(st.text(), max_size=3)] * 2)
-def test_what_a_claim_freezes_has_one_hash(one, script, paths, other, script2, paths2):
+def test_different_frozen_fields_have_different_hashes(one, script, paths, other, script2, paths2):
     same = (one, script, paths) == (other, script2, paths2)
     assert (frozen_hash(one, script, paths) == frozen_hash(other, script2, paths2)) is same
 

@@ -1,4 +1,4 @@
-"""The lifecycle: the table row by row, and what must hold of it as a whole."""
+"""The lifecycle: the table row by row, and the properties of the whole table."""
 
 import re
 from itertools import product
@@ -75,7 +75,7 @@ ROWS = {
 
 
 @pytest.mark.parametrize("event", Event)
-def test_each_event_leads_where_its_row_says_and_is_refused_elsewhere(event):
+def test_each_event_follows_its_row_and_is_refused_elsewhere(event):
     places, to = ROWS[event]
     for status in [None, *Status]:
         if status in places:
@@ -145,7 +145,7 @@ def refusal(status, event, holder, claim):
     return ""
 
 
-def test_what_a_worker_says_needs_its_claim():
+def test_a_workers_event_needs_its_claim():
     for status, event in product(WORKING, Event):
         if (status, event) not in TRANSITIONS:
             continue
@@ -173,7 +173,7 @@ def test_a_person_may_take_running_work_away_and_cannot_touch_a_landing():
 
 
 @given(statuses.filter(lambda status: status not in WORKING), events)
-def test_a_claim_that_nobody_holds_any_more_is_refused(status, event):
+def test_a_claim_that_is_no_longer_current_is_refused(status, event):
     begins = event in (E.CLAIMED, E.LAND_STARTED)
     assert bool(refusal(status, event, None, "c1")) is not begins
 
@@ -184,7 +184,7 @@ def test_a_person_never_speaks_for_a_worker(status, event):
     assert refusal(status, event, None, None) == expected
 
 
-def test_what_only_workers_say_happens_only_under_a_lease():
+def test_workers_events_happen_only_under_a_lease():
     assert {at for at, event in TRANSITIONS if event in WORKERS} == WORKING
 
 
@@ -231,7 +231,7 @@ def test_undoing_leads_to_where_the_event_began_or_to_the_claim_that_it_ended():
             assert is_transition(TRANSITIONS[at, event], said, to)
 
 
-def test_what_a_person_decides_can_be_undone_and_facts_about_the_target_cannot():
+def test_decisions_of_people_can_be_undone_and_facts_about_the_target_cannot():
     can = {event for at, event in TRANSITIONS if undone(at, event)[0]}
     assert set(Event) - can == {
         E.SPLIT, E.LAPSED, E.RELEASED, E.HELD, E.EXPANDED, E.FINISHED, E.LAND_STARTED,
@@ -240,7 +240,7 @@ def test_what_a_person_decides_can_be_undone_and_facts_about_the_target_cannot()
     assert can >= UNDOABLE
 
 
-def test_undone_goes_an_arrow_of_the_table_backwards_and_nothing_else():
+def test_undone_only_reverses_an_arrow_of_the_table():
     arrows = {
         (to, S.READY if at is S.RUNNING else at)
         for (at, event), to in TRANSITIONS.items()
@@ -255,7 +255,7 @@ def test_undone_goes_an_arrow_of_the_table_backwards_and_nothing_else():
                 advance(now, E.UNDONE, back=back)
 
 
-def test_undone_never_makes_a_lease_or_lands_what_was_not_landed():
+def test_undone_never_creates_a_lease_or_a_landing():
     """Into `landed` and `done` it leads only from what was reopened; never out of them."""
     assert not {back for _, back in UNDOES} & WORKING
     assert not {now for now, _ in UNDOES} & (WORKING | MET)
@@ -264,7 +264,7 @@ def test_undone_never_makes_a_lease_or_lands_what_was_not_landed():
 
 
 @given(statuses, events, statuses)
-def test_a_commit_says_truly_where_its_event_led(status, event, to):
+def test_a_transition_is_legal_exactly_if_the_table_has_it(status, event, to):
     try:
         led = advance(status, event, back=to)
     except IllegalTransitionError:
@@ -294,7 +294,7 @@ def test_the_page_about_it_has_this_diagram():
     assert f"\n```mermaid\n{mermaid()}```\n" in DOCS.read_text()
 
 
-def test_the_page_about_it_says_what_undone_takes_back():
+def test_the_lifecycle_page_lists_the_events_that_can_be_undone():
     told = re.search(r"^`undone` reverses (.*?)\.", DOCS.read_text(), re.MULTILINE | re.DOTALL)[1]
     assert set(re.findall(r"`([a-z-]+)`", told)) == {event.value for event in UNDOABLE}
 

@@ -1,4 +1,4 @@
-"""Pipeline: who goes next, where each verdict leads, and that every way round comes to an end."""
+"""Pipeline: the next item, the effect of each verdict, and the end of every cycle."""
 
 import random
 
@@ -70,7 +70,7 @@ def test_priority_comes_before_age():
 
 
 @pytest.mark.parametrize("status", Status)
-def test_only_what_is_ready_goes(status):
+def test_only_ready_items_are_eligible(status):
     items = by_id(item("t-aaaaa", status=status.value))
     assert bool(eligible(items)) is (status is Status.READY)
 
@@ -251,7 +251,7 @@ def test_a_failed_build_is_looked_into_twice_then_a_consultant_decides():
     ]
 
 
-def test_what_a_side_stage_passes_is_no_approval_and_never_a_try_too_many():
+def test_a_pass_of_a_side_stage_is_no_approval_and_respects_the_attempts():
     plan = deliver(optional=True)
     assert [s.name for s in plan.stages if is_review(plan, s.name)] == ["review"]
     assert [s.name for s in plan.stages if is_side(plan, s.name)] == ["troubleshoot", "consult"]
@@ -291,7 +291,7 @@ def test_several_approvals_are_counted_and_cost_no_attempt():
     assert no == NextStep(Event.RETURNED, "build", {"returns": 1}, "bad")
 
 
-def test_failures_go_where_the_loop_says_and_no_further():
+def test_failures_follow_the_edges_of_the_loop():
     plan, counters, way = deliver(more=TROUBLE), {}, []
     stage = "build"
     for _ in range(20):
@@ -313,7 +313,7 @@ def test_failures_go_where_the_loop_says_and_no_further():
     st.integers(0, 2**32),
     st.sampled_from([(5, 1, 1, 5, 1), (1, 9, 0, 1, 0), (1, 0, 0, 9, 0), (3, 3, 0, 3, 0)]),
 )
-def test_a_random_walk_always_comes_to_an_end(plan, risk, seed, weights):
+def test_a_random_walk_always_ends(plan, risk, seed, weights):
     """Without a person nothing goes round for ever, and no counter leaves its bound."""
     dice = random.Random(seed)
     now = item(status="ready", risk=risk)
@@ -344,7 +344,7 @@ def test_a_random_walk_always_comes_to_an_end(plan, risk, seed, weights):
 # Where work goes back to
 
 
-def test_work_goes_back_to_its_author_and_a_changed_patch_to_its_judge():
+def test_work_returns_to_its_author_and_a_changed_patch_to_its_reviewer():
     plan = deliver()
     assert {stage.name: authoring(plan, stage.name) for stage in plan.stages} == dict.fromkeys(
         ["build", "sanity", "checks", "review", "approve"], "build"

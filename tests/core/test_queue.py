@@ -1,4 +1,4 @@
-"""The queue: priority, then age, dependencies first; only what may land now comes next."""
+"""The queue: priority, then age, dependencies first; the next item can land now."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,7 +41,7 @@ def test_a_dependency_lands_first_whatever_its_priority():
     assert names(order(items)) == ["t-ccccc", "t-aaaaa", "t-bbbbb"]
 
 
-def test_what_waits_for_something_outside_stands_behind_and_is_passed_over():
+def test_items_waiting_for_an_item_outside_the_queue_are_last_and_skipped():
     items = by_id(
         item("t-aaaaa", status="running"),
         item("t-bbbbb", status="queued", priority=1, after=["t-aaaaa"]),

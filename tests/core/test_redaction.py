@@ -1,4 +1,4 @@
-"""Redaction: no secret value and no key of a known shape is left in what is recorded."""
+"""Redaction: records contain no secret value and no key of a known shape."""
 
 import pytest
 from hypothesis import given
@@ -36,7 +36,7 @@ def test_a_private_key_that_was_cut_off():
 @pytest.mark.parametrize(
     "text", ["sk-short", "task-k3f9x", "AKIA", "eyJ.a.b", "-----BEGIN CERTIFICATE-----", "0" * 40]
 )
-def test_what_is_no_key(text):
+def test_texts_that_are_not_keys(text):
     assert redact(text, []) == text
 
 
@@ -56,7 +56,7 @@ def test_no_known_secret_is_left(parts, known, between, data):
     assert redact(cut, known) == cut
 
 
-def test_the_longer_of_two_secrets_goes_whole():
+def test_the_longer_of_two_secrets_is_redacted_whole():
     assert redact("password1234", ["password", "password1234"]) == MARK
 
 

@@ -87,7 +87,7 @@ def test_a_run_log_is_a_document():
     )
 
 
-def test_what_is_not_known_is_left_out():
+def test_unknown_fields_are_omitted():
     document = log(verdict=Verdict(VerdictWord.PASS)).document(1)
     assert list(document.fields) == [
         "item", "number", "stage", "verdict", "exit", "by", "started", "seconds", "summary",
@@ -158,7 +158,7 @@ def test_of_long_output_the_end_is_kept():
 
 
 @given(findings)
-def test_a_finding_says_only_what_it_knows(found):
+def test_a_finding_omits_empty_fields(found):
     told = finding_json(found)
     assert set(told) <= {"severity", "file", "line", "message"}
     assert ("file" in told, "line" in told) == (bool(found.file), found.line is not None)

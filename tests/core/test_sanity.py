@@ -1,4 +1,4 @@
-"""Sanity: what no change may bring, whoever reviews it."""
+"""Sanity: the rules that every change must pass, whoever reviews it."""
 
 import subprocess
 import sys
@@ -156,7 +156,7 @@ def test_a_secret_that_only_moved_is_not_brought_by_the_change():
     assert judged(changed(b"", b"x", "old.txt"), new).word is VerdictWord.RETURN
 
 
-def test_a_secret_in_a_name_is_told_without_the_name():
+def test_a_secret_in_a_name_is_reported_without_the_name():
     verdict = judged(changed(b"x\n", path=f"keys/{KEY.decode()}.txt"))
     assert verdict.findings == (Finding(f"the name of a file {KEY_ID}", Severity.HIGH),)
     assert judged(changed(b"x\n", b"y\n", f"{KEY.decode()}.txt")).word is VerdictWord.PASS
@@ -170,7 +170,7 @@ def test_a_value_that_people_allow_is_no_secret():
     assert len(judged(other, allowed=[DIGEST]).findings) == 1
 
 
-def test_every_secret_is_told_once_and_not_without_end():
+def test_each_secret_is_reported_once_up_to_a_limit():
     told = secrets_in([changed((KEY + b"\n") * 5)], search)["a.txt"]
     assert len(told) == 1
     many = b"".join(b"AKIA%016d\n" % number for number in range(1000))
@@ -184,11 +184,11 @@ def test_conflict_markers(marker):
 
 
 @pytest.mark.parametrize("line", ["Heading\n=======", "<<<<<<<<< x", "a <<<<<<< b", "<<<<<<"])
-def test_what_is_no_conflict_marker(line):
+def test_lines_that_are_not_conflict_markers(line):
     assert judged(changed(f"{line}\n".encode())).word is VerdictWord.PASS
 
 
-def test_a_line_that_the_rules_forbid():
+def test_a_forbidden_line():
     assert judged(changed(b"x = eval(y)\n")) == returned(
         r"a.txt:1 adds a forbidden line (\beval\(); rule: sanity.forbidden_lines", line=1
     )

@@ -50,7 +50,7 @@ def test_a_message_is_a_subject_and_trailers():
     assert parse_message(message) == ("t-k3f9x: landed", record)
 
 
-def test_what_is_empty_is_left_out():
+def test_empty_values_are_omitted():
     record = EventRecord(event="paused", id="e1")
     assert format_message("paused", record) == "paused\n\nGitmill-Event: paused\nGitmill-Id: e1\n"
 
@@ -85,7 +85,7 @@ def test_one_line_is_one_line_within_its_limit(text, limit):
         assert line == text.strip()
 
 
-def test_a_long_line_says_that_it_was_cut():
+def test_a_long_line_is_marked_as_cut():
     assert one_line("word " * 50, 10) == "word word…"
 
 

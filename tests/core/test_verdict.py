@@ -1,4 +1,4 @@
-"""Verdicts: which text counts, which does not, and that nothing quoted can pass itself."""
+"""Verdicts: which text counts, which does not, and that quoted text cannot pass itself."""
 
 import json
 
@@ -119,7 +119,7 @@ def test_ways_to_write_the_block(text):
         block(nonce=NONCE + "x", verdict="pass"),
     ],
 )
-def test_what_is_no_verdict(text):
+def test_texts_without_a_verdict(text):
     assert parse_verdict(text, nonce=NONCE) is None
 
 
@@ -157,7 +157,7 @@ def test_a_text_of_many_fences_is_read_in_one_pass():
 @pytest.mark.parametrize(
     ("line", "read"), [(3, 3), ("12", 12), (0, None), (-1, None), (True, None), ("top", None)]
 )
-def test_a_line_that_is_none_does_not_spoil_the_verdict(line, read):
+def test_an_invalid_line_number_does_not_spoil_the_verdict(line, read):
     text = json.dumps({"verdict": "return", "findings": [{"message": "x", "line": line}]})
     assert parse_verdict(text, nonce=None).findings == (Finding("x", line=read),)
 

@@ -172,7 +172,7 @@ ROWS = [
     Row("makes a nested repository", "git init -q sub; echo x > sub/x.txt",
         made={"sub/x.txt": "x\n"}, inside=True),
     Row("makes a huge file", "head -c 20000000 /dev/zero > huge", "blocked",
-        "huge has 20000000 bytes", inside=True),
+        "huge is 20.0 MB", inside=True),
     Row("names a file like an option", "echo x > --help; echo x > -rf; echo x > ./--",
         made={"--help": "x\n", "-rf": "x\n", "--": "x\n"}, inside=True),
     Row("leaves a daemon", MAKE_X + "setsid sh -c 'sleep 1; echo late > late.txt' > /dev/null 2>&1 &",

@@ -1,1 +1,1 @@
-"""What each event of a history has to be: the rules that `fsck` judges by."""
+"""The rules that `fsck` checks each event of a history against."""

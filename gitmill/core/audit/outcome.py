@@ -272,12 +272,12 @@ def _compare(turn: AuditedEvent, event: Event, expected: list[Expected]) -> Iter
         yield Fault("wrong-review", f"the review was of {reviewed}, the work is {after.work[:10]}")
 
 
-def _same(wanted: tuple[Reviewed, ...], found: tuple[Reviewed, ...]) -> bool:
+def _same(expected: tuple[Reviewed, ...], actual: tuple[Reviewed, ...]) -> bool:
     """Whether approvals are equal. A person's run log has no patch; the landing checks that one."""
-    return len(wanted) == len(found) and all(
+    return len(expected) == len(actual) and all(
         (a.commit, a.by, a.run, a.stage) == (b.commit, b.by, b.run, b.stage)
         and (not a.patch or a.patch == b.patch)
-        for a, b in zip(wanted, found, strict=True)
+        for a, b in zip(expected, actual, strict=True)
     )
 
 

@@ -252,9 +252,9 @@ def _with_prompts(plan: FrozenPlan, body: str) -> FrozenPlan:
     stages, at = [], max(0, body.find("\n## Prompt of "))
     for stage in plan.stages:
         title = f"\n## Prompt of {re.escape(stage.name)}\n\n"
-        found = re.compile(title + r"(`{3,})jinja\n(.*?)\n\1\n", re.DOTALL).match(body, at)
-        at = found.end() if found else at
-        stages.append(replace(stage, prompt=found[2]) if found else stage)
+        prompt = re.compile(title + r"(`{3,})jinja\n(.*?)\n\1\n", re.DOTALL).match(body, at)
+        at = prompt.end() if prompt else at
+        stages.append(replace(stage, prompt=prompt[2]) if prompt else stage)
     return replace(plan, stages=tuple(stages))
 
 

@@ -1,4 +1,4 @@
-"""The judgement of one event, where a whole history would be a long way round."""
+"""The check of one event, in cases where a whole history would be a detour."""
 
 from __future__ import annotations
 
@@ -88,13 +88,13 @@ def test_the_text_is_changed_by_edits_only():
     ("status", "found"),
     [("ready", []), ("blocked", []), ("approved", ["criteria-changed"])],
 )
-def test_what_was_frozen_is_taken_back_where_work_rests(status: str, found: list[str]):
+def test_frozen_fields_are_undone_only_between_attempts(status: str, found: list[str]):
     before = REVIEWED | {"status": status}
     after = {"status": status, "criteria": ["$ true"], "attempt": 2}
     assert event("edited", before, after) == found
 
 
-def test_what_is_taken_back_is_taken_back_whole():
+def test_an_undo_is_complete():
     before = REVIEWED | {"status": "blocked"}
     after = {"status": "blocked", "criteria": ["$ true"], "attempt": 2}
     kept = after | {"work": "f" * 40, "base": BASE}
@@ -119,7 +119,7 @@ def test_retrying_resets_counters_wholly_or_not_at_all():
     assert event("unblocked", before, ready | {"counters": {"build": 1}}) == ["counters"]
 
 
-def test_giving_up_a_landing_counts_one_or_none():
+def test_an_aborted_landing_counts_once_or_not_at_all():
     before = REVIEWED | {"status": "landing", "landing": LANDING, "lease": LEASE}
     queued = REVIEWED | {"status": "queued"}
     counted = REVIEWED["counters"]
@@ -147,7 +147,7 @@ def test_an_ejected_item_goes_back_to_its_author_with_no_approval_left():
     assert ejected("ejected", reviewed=[ENTRY]) == ["wrong-review"]
 
 
-def test_a_changed_patch_goes_to_review_as_it_would_land():
+def test_a_changed_patch_is_reviewed_as_it_would_land():
     moved = {"stage": "sanity", "work": "c" * 40, "base": "d" * 40}
     assert ejected("re-review", **moved) == []
     assert ejected("re-review", **moved | {"work": "f" * 40}) == ["wrong-work"]
@@ -191,7 +191,7 @@ def built(run: Log, **after: Any) -> list[str]:
     return event(after.pop("name", "advanced"), before, to | after, run=run, claim="c1")
 
 
-def test_an_attempt_goes_through_all_of_its_stages():
+def test_an_attempt_runs_all_of_its_stages():
     stage_results = (("build", "pass"), *GATES)
     assert built(log(stage_results=stage_results, passed=PASSED)) == []
     assert built(log(stage_results=GATES, passed=PASSED)) == []  # built by a person
@@ -209,7 +209,7 @@ def test_an_attempt_goes_through_all_of_its_stages():
     assert "outcome" in built(log(stage="nowhere", stage_results=stage_results, passed=PASSED))
 
 
-def test_a_stage_that_broke_leaves_no_passage_and_is_the_one_that_failed():
+def test_a_broken_stage_has_no_result_and_is_the_one_that_failed():
     run = log(stage_results=(("build", "pass"),), verdict=VerdictWord.FAIL)
     assert built(run, name="failed", stage="sanity") == []
     assert built(run, name="failed", stage="build") == ["outcome"]
@@ -223,7 +223,7 @@ def test_an_attempt_given_back_had_a_reason_and_costs_nothing():
     assert built(log(exit="rate-limited"), **out | {"counters": {"build": 1}}) == ["counters"]
 
 
-def test_what_an_agent_ended_with_and_spent_is_something_that_there_is():
+def test_exit_and_cost_of_an_agent_must_be_possible():
     stage_results = (("build", "pass"), *GATES)
     good = {"stage_results": stage_results, "passed": PASSED}
     assert built(log(**good, spent=(0, 12, 0.5))) == []
@@ -233,7 +233,7 @@ def test_what_an_agent_ended_with_and_spent_is_something_that_there_is():
         assert built(log(**good, spent=(None, cost))) == ["evidence"]
 
 
-def test_a_budget_begins_anew_behind_the_last_run_log_and_when_somebody_retries():
+def test_a_budget_restarts_after_the_last_run_log_on_a_retry():
     before = REVIEWED | {"status": "blocked"}
     ready = REVIEWED | {"status": "ready"}
     assert event("unblocked", before, ready | {"budget_after": before["attempt"]}) == []
@@ -254,7 +254,7 @@ def test_an_attempt_is_not_counted_without_a_run_log():
     assert event("queued", before, REVIEWED | {"status": "queued", "attempt": 9}) == ["evidence"]
 
 
-def test_the_work_is_what_the_attempt_made():
+def test_the_work_is_the_commit_of_the_attempt():
     stage_results = (("build", "pass"), *GATES)
     run = log(stage_results=stage_results, passed=PASSED)
     assert built(run, work="f" * 40) == ["wrong-work"]
@@ -273,7 +273,7 @@ def undo(
     return rules(replace(told, undone=back))
 
 
-def test_an_undo_brings_back_what_was_and_nothing_else():
+def test_an_undo_restores_the_earlier_fields_only():
     was = REVIEWED | {"status": "ready", "title": "Before"}
     assert undo("unblocked", was, was) == []
     assert undo("unblocked", REVIEWED | {"status": "ready"}, was) == []
@@ -284,7 +284,7 @@ def test_an_undo_brings_back_what_was_and_nothing_else():
     assert undo("unblocked", was, None) == ["wrong-undo"]
 
 
-def test_undone_leads_only_where_an_event_came_from():
+def test_undone_leads_only_to_a_status_before_an_event():
     was = REVIEWED | {"status": "waiting"}
     assert undo("undone", was, was) == []
     landed = REVIEWED | {"status": "landed"}

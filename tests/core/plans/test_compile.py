@@ -1,4 +1,4 @@
-"""Compiling: what a plan decides, each reason to refuse one, and that a plan reads back equal."""
+"""Compiling: the settings of a plan, each reason to refuse one, and the round trip of a plan."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -68,8 +68,8 @@ def compiled(files=None, *, policy="", mode=None, agents=AGENTS, loops=None, **k
     )
 
 
-def said(files=None, **kwargs):
-    """Return what compiling says: message, evidence and hints, a line each."""
+def error_lines(files=None, **kwargs):
+    """Return message, evidence and hints of the refusal, a line each."""
     with pytest.raises(CannotCompileError) as caught:
         compiled(files, **kwargs)
     error = caught.value
@@ -78,7 +78,7 @@ def said(files=None, **kwargs):
 
 def refused(files, *expected, **kwargs):
     heading = "the loop deliver does not compile in mode test"
-    assert said(files, **kwargs) == [heading, *expected]
+    assert error_lines(files, **kwargs) == [heading, *expected]
 
 
 def in_mode(gates=(), **roles):
@@ -364,7 +364,7 @@ def test_passes_that_lead_in_a_circle_are_unbounded():
     )
 
 
-def test_a_gate_that_only_pass_goes_through():
+def test_only_a_pass_gets_past_a_gate():
     refused(
         {
             "10-build.md": BUILD,
@@ -402,7 +402,7 @@ def test_a_stage_that_returns_to_itself_without_an_agent_is_unbounded():
 
 
 @pytest.mark.parametrize("attempts", [0, -1, 21, 10**9])
-def test_tries_that_bound_nothing(attempts):
+def test_attempts_that_bound_nothing(attempts):
     refused(
         {"10-build.md": on(BUILD, "", attempts=attempts)},
         f"{D}/10-build.md:4: attempts must be 1 to 20, not {attempts}",
@@ -504,14 +504,14 @@ def test_more_agents_for_a_role_are_asked_in_their_order():
         (["rules"], 2, "review needs 2 different agents and has 1"),
     ],
 )
-def test_what_a_mode_asks_of_a_review_must_be_possible(reviewers, approvals, why):
+def test_the_requirements_of_a_mode_must_be_possible(reviewers, approvals, why):
     mode = replace(
         in_mode(builder=["any"], reviewer=reviewers), approvals={"review": approvals},
         distinct_from={"review": ("author", "review")},
     )  # fmt: skip
     files = {"10-build.md": BUILD, "30-review.md": REVIEW}
     if why:
-        assert any(line.endswith(f": {why}") for line in said(files, mode=mode))
+        assert any(line.endswith(f": {why}") for line in error_lines(files, mode=mode))
     else:
         stage = compiled(files, mode=mode).stage("review")
         assert (stage.approvals, stage.distinct_from) == (1, ("author", "review"))
@@ -528,13 +528,13 @@ def test_a_gate_that_no_loop_has():
 
 def test_a_kind_that_no_loop_or_more_than_one_loop_serves():
     loops = {name: read_loop(name, {"loop.md": "---\nserves: task\n---\n"}) for name in "ab"}
-    assert said(loops=loops) == [
+    assert error_lines(loops=loops) == [
         "more than one loop serves items of kind task",
         "loops/a/loop.md: serves task",
         "loops/b/loop.md: serves task",
         "hint: exactly one `loop.md` has `serves: task`",
     ]
-    assert said(loops=loops, kind=Kind.GOAL) == [
+    assert error_lines(loops=loops, kind=Kind.GOAL) == [
         "no loop serves items of kind goal",
         "loops/a/loop.md: serves task",
         "loops/b/loop.md: serves task",

@@ -1,4 +1,4 @@
-"""Loops and modes as people write them: what is read, what is refused and in which words."""
+"""Loops and modes as people write them: reading them, and the messages of refusals."""
 
 from pathlib import Path
 
@@ -26,8 +26,8 @@ def stage(text, file="10-build.md"):
     return only
 
 
-def said(files):
-    """Return what `read_loop` says: message, evidence and hints, a line each."""
+def error_lines(files):
+    """Return message, evidence and hints of the error of `read_loop`, a line each."""
     if isinstance(files, str):
         files = {"loop.md": LOOP, "10-build.md": files}
     with pytest.raises(BadDocumentError) as caught:
@@ -70,7 +70,7 @@ def test_a_stage_is_read_with_all_its_keys():
     )
 
 
-def test_what_a_stage_leaves_out_is_left_to_compiling():
+def test_compiling_fills_in_omitted_keys():
     read = stage(BUILD)
     assert (read.permission, read.timeout, read.idle, read.attempts, read.when) == (None,) * 5
     assert (read.approvals, read.distinct_from, read.on) == (1, (), {})
@@ -83,7 +83,7 @@ def test_on_and_the_like_are_words_and_not_booleans():
     assert (read.role, read.on) == ("no", {"return": "yes", "fail": "off"})
 
 
-def test_keys_know_their_line_whatever_stands_above_them():
+def test_keys_know_their_line_whatever_precedes_them():
     text = "\ufeff\n---\n\n# a comment\ntype: agent\nrole: r\non:\n  ask: waiting\n---\n\nA\n"
     read = stage(text.replace("\n", "\r\n"))
     assert [read.where("role"), read.where("on"), read.where("on", "ask")] == [
@@ -257,20 +257,20 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_refusals_of_a_stage_name_file_line_key_and_what_was_expected(case):
+def test_refusals_of_a_stage_name_file_line_key_and_expected_value(case):
     text, expected = REFUSED[case]
     if expected is None:
-        assert said(text)[0] == f"{P}:1: the front matter is nested too deeply"
+        assert error_lines(text)[0] == f"{P}:1: the front matter is nested too deeply"
     else:
-        assert said(text) == expected
+        assert error_lines(text) == expected
 
 
 def test_refusals_of_a_loop():
-    assert said({"10-build.md": BUILD}) == [
+    assert error_lines({"10-build.md": BUILD}) == [
         "loops/deliver/loop.md is missing",
         "hint: it begins with `---`, `serves: task`, `---`",
     ]
-    assert said({"loop.md": "---\nserves: tasks\n---\n"}) == [
+    assert error_lines({"loop.md": "---\nserves: tasks\n---\n"}) == [
         (
             "loops/deliver/loop.md:2: serves must be one of analysis, goal, design, plan, task, "
             'not "tasks"'
@@ -278,7 +278,7 @@ def test_refusals_of_a_loop():
         "2 | serves: tasks",
         "hint: for example `serves: task`",
     ]
-    assert said({"loop.md": "---\nserves: task\nlimits: {returns: 0}\n---\n"}) == [
+    assert error_lines({"loop.md": "---\nserves: task\nlimits: {returns: 0}\n---\n"}) == [
         'loops/deliver/loop.md:3: limits.returns must be at least 1, not "0"',
         "3 | limits: {returns: 0}",
     ]
@@ -288,17 +288,17 @@ def test_refusals_of_a_loop():
     "file", ["build.md", "1-build.md", "10-Build.md", "10-build.txt", "10_b.md"]
 )
 def test_a_file_that_is_no_stage_is_not_passed_over(file):
-    assert said({"loop.md": LOOP, file: BUILD}) == [
+    assert error_lines({"loop.md": LOOP, file: BUILD}) == [
         f"loops/deliver/{file}: the file name of a stage must be NN-name.md",
         "hint: for example `35-security.md`",
     ]
 
 
 def test_a_stage_has_one_file_and_a_name_of_its_own():
-    assert said(folder(_10_build=BUILD, _20_build=BUILD)) == [
+    assert error_lines(folder(_10_build=BUILD, _20_build=BUILD)) == [
         "loops/deliver/20-build.md: loops/deliver/10-build.md already is the stage build"
     ]
-    assert said(folder(_10_blocked=BUILD)) == [
+    assert error_lines(folder(_10_blocked=BUILD)) == [
         "loops/deliver/10-blocked.md: blocked is an end of every loop, not a stage"
     ]
 
@@ -316,14 +316,14 @@ def test_the_shipped_mode_needs_no_model():
     assert read_mode("loops/modes/offline.md", text) == OFFLINE
 
 
-def test_a_mode_refuses_keys_that_nobody_reads():
+def test_a_mode_refuses_unknown_keys():
     with pytest.raises(BadDocumentError) as caught:
         read_mode("loops/modes/a.md", "---\nrole: {builder: shell}\n---\n")
     assert caught.value.message == "loops/modes/a.md:2: there is no key role"
     assert caught.value.hints == ("did you mean `roles`?",)
 
 
-def test_a_mode_of_the_policy_lies_over_the_shipped_one_of_its_name():
+def test_a_mode_of_the_policy_changes_the_shipped_one_of_its_name():
     policy = parse_policy(
         '[modes.offline]\ngates = {approve = "always"}\n[modes.mine]\nroles = {builder = "x"}\n'
     )

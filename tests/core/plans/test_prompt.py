@@ -1,4 +1,4 @@
-"""Prompts: what they may name, that data stays data, and the prompts that are shipped."""
+"""Prompts: their variables, the quoting of data, and the shipped prompts."""
 
 import json
 import re
@@ -107,7 +107,7 @@ def test_each_variable_has_its_value():
     assert json.loads(schema.removeprefix("```json").removesuffix("```\n")) == json_schema()
 
 
-def test_what_is_not_there_is_empty_and_false():
+def test_absent_values_are_empty_and_false():
     empty = values(item=item(body=" \n"))
     for name in (
         "item.body",
@@ -139,7 +139,7 @@ def test_nothing_in_a_quoted_text_closes_its_fence(text):
     assert "\n".join(inner) == text.removesuffix("\n")
 
 
-def test_the_filter_quotes_what_a_prompt_wants_quoted():
+def test_a_prompt_can_quote_with_the_filter():
     assert render_prompt("{{ '```' | quote }}", values()) == "````\n```\n````\n"
 
 
@@ -315,13 +315,13 @@ def test_the_shipped_prompts_carry_findings_checks_criteria_and_the_change():
     assert "files:\n\n- a.py\n\n```diff\n+ a\n```\n" in review
     assert "`AGENTS.md`:\n\n```\nBe brief.\n```\n" in build
     assert "`AGENTS.md`:\n\n```\nBe brief.\n```\n" in review
-    assert "- `earlier` has one entry for each numbered point" in review
+    assert "- `earlier` has one entry for each numbered finding" in review
     for name in ("troubleshoot", "consult"):
         text = render_prompt(prompts[name], FULL)
         assert "stage build ended as `crashed` by claude@host: it broke\n\n```\nboom" in text
 
 
-def test_a_session_that_goes_on_is_told_only_what_is_new():
+def test_a_resumed_session_gets_only_new_text():
     build = shipped()["build"]
     again = render_prompt(build, replace(FULL, resumed=True))
     assert "Do it." not in again
