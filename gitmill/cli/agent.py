@@ -28,24 +28,24 @@ def bare(context: typer.Context) -> None:
 
 @agent.command("list")
 def list_agents() -> None:
-    """List the agents: installed or not, version, signed in where that is known free of charge."""
+    """List the agents: installed or not, version, signed in or not if known free of charge."""
     from gitmill.flows import agents
 
     rows, entries = [], []
-    mill, own = _policy()
-    cold = agents.cooling_reasons(mill)
-    for one in agents.list_agents(own):
-        probe = one.probe
+    mill, configured = _configured()
+    cooling = agents.cooling_reasons(mill)
+    for facts in agents.list_agents(configured):
+        probe = facts.probe
         state, login = _state(probe), _login(probe)
-        any_or = ", ".join(one.roles) or "any role"
-        rows.append(f"{one.name:<10} {state:<22} {login:<13} {any_or:<10} {probe.detail}")
+        roles = ", ".join(facts.roles) or "any role"
+        rows.append(f"{facts.name:<10} {state:<22} {login:<13} {roles:<10} {probe.detail}")
         entries.append({
-            "name": one.name, "found": probe.found, "version": probe.version,
+            "name": facts.name, "found": probe.found, "version": probe.version,
             "supported": probe.supported, "signed_in": probe.signed_in,
-            "roles": list(one.roles) or None, "permissions": list(one.permissions),
-            "detail": probe.detail, "cooling": cold.get(one.name),
+            "roles": list(facts.roles) or None, "permissions": list(facts.permissions),
+            "detail": probe.detail, "cooling": cooling.get(facts.name),
         })  # fmt: skip
-    rows += [f"{name:<10} cools down: {reason}" for name, reason in cold.items()]
+    rows += [f"{name:<10} cools down: {reason}" for name, reason in cooling.items()]
     output.answer(rows, {"agents": entries})
     output.next_step("gitmill agent try NAME")
 
@@ -64,8 +64,8 @@ def _login(probe: Probe) -> str:
     return {True: "signed in", False: "not signed in", None: "login unknown"}[probe.signed_in]
 
 
-def _policy() -> tuple[Mill | None, Mapping[str, AgentPolicy]]:
-    """Return the repository and the agents that its policy configures; none outside of one."""
+def _configured() -> tuple[Mill | None, Mapping[str, AgentPolicy]]:
+    """Return the repository, if any, and the agents that its policy configures."""
     from gitmill.flows.agents import configured
 
     try:
@@ -77,36 +77,36 @@ def _policy() -> tuple[Mill | None, Mapping[str, AgentPolicy]]:
 
 @agent.command("try")
 def try_agent(
-    name: Annotated[str, typer.Argument(help="The agent, as `agent list` names it.")],
+    name: Annotated[str, typer.Argument(help="Name of the agent, see `agent list`.")],
 ) -> int:
-    """Run one tiny task with an agent in a scratch repository; its service may charge for it.
+    """Run one small task with an agent in a scratch repository; its service might charge for it.
 
-    Model, options and command are those of the policy here.
+    Model, options and command come from the policy in force.
     """
     from gitmill.flows import try_agent as flow
 
-    mill, own = _policy()
-    output.print_line(f"{name} answers one short task now; its service may charge for it")
+    mill, configured = _configured()
+    output.print_line(f"running one small task with {name}; its service might charge for it")
     progress = output.Progress()
-    done = flow.try_agent(mill, name, own.get(name), output.print_line, progress.stage)
-    output.answer(_lines(done), done.as_json())
-    if done.passed:
+    trial = flow.try_agent(mill, name, configured.get(name), output.print_line, progress.stage)
+    output.answer(_lines(trial), trial.as_json())
+    if trial.passed:
         output.next_step("gitmill agent list")
         return int(Exit.OK)
-    output.next_step(f"gitmill -C {done.folder}/project log")
+    output.next_step(f"gitmill -C {trial.folder}/project log")
     return int(Exit.FAILED)
 
 
-def _lines(done: Trial) -> list[str]:
+def _lines(trial: Trial) -> list[str]:
     """Return the result, one fact per line."""
-    word = "works" if done.passed else "does not work"
-    lines = [f"{done.agent} {word}: {done.verdict} ({done.exit}) in {done.seconds:.1f}s"]
-    lines += [f"  said     {done.summary}"] if done.summary else []
-    usage: dict[str, Any] = done.facts.get("usage") or {}
+    result = "works" if trial.passed else "does not work"
+    lines = [f"{trial.agent} {result}: {trial.verdict} ({trial.exit}) in {trial.seconds:.1f}s"]
+    lines += [f"  summary  {trial.summary}"] if trial.summary else []
+    usage: dict[str, Any] = trial.facts.get("usage") or {}
     if usage:
         counts = ", ".join(f"{count} {key}" for key, count in usage.items())
         lines.append(f"  tokens   {counts}")
-    cost = done.facts.get("cost")
+    cost = trial.facts.get("cost")
     lines += [f"  cost     ${cost:.4f}"] if cost is not None else []
-    lines += [f"  session  {done.facts['session']}"] if done.facts.get("session") else []
+    lines += [f"  session  {trial.facts['session']}"] if trial.facts.get("session") else []
     return lines

@@ -1,4 +1,4 @@
-"""Unexpected exceptions: one line, and a report to paste into an issue."""
+"""Unexpected exceptions: print one line, write a report to paste into an issue."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def report(bug: BaseException) -> int:
     return output.error(
         BugError(
             f"gitmill stopped on an unexpected {type(bug).__name__}; "
-            "what was committed before it stands",
+            "everything committed before is intact",
             hints=[hint, "clean up unfinished work with `gitmill recover`"],
         )
     )

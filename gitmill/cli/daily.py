@@ -10,7 +10,7 @@ from gitmill.cli import output, session
 from gitmill.errors import NotNowError, UsageError
 
 if TYPE_CHECKING:
-    from gitmill.flows.run import RunRequest
+    from gitmill.flows.run import RunRequest, Summary
     from gitmill.flows.undo import Undone
     from gitmill.mill import Mill
 
@@ -19,12 +19,12 @@ verbs = typer.Typer(add_completion=False, no_args_is_help=True)
 
 @verbs.callback()
 def _verbs() -> None:
-    """Commands that are one word."""
+    """Commands of one word."""
 
 
 @verbs.command()
 def status() -> None:
-    """Show what runs, what waits for you, what is next."""
+    """Show what is running, what waits for you, what is next."""
     from gitmill.cli import fast_status
     from gitmill.flows.status import status as status_flow
 
@@ -34,8 +34,8 @@ def status() -> None:
         output.print_line(f"warning: {problem.message}; skipped until it is fixed")
     private = mill.repository.private
     if not output.past and not now.broken and not now.budget:
-        # The board is stored by state commit; the day's budget depends on more than the state.
-        fast_status.keep(private, now.commit, now.board)
+        # The board is stored by state commit; the day's budget also depends on the day.
+        fast_status.store_board(private, now.commit, now.board)
     fast_status.show(now.board, private, now.cooling, now.budget)
 
 
@@ -48,84 +48,93 @@ def run(
         str, typer.Option("--through", help="Where to stop: approved or landed.")
     ] = "landed",
     limit: Annotated[
-        int, typer.Option("-n", "--limit", min=0, help="At most so many tasks; 0 is all.")
+        int,
+        typer.Option("-n", "--limit", min=0, help="At most N tasks; 0 is no limit.", metavar="N"),
     ] = 0,
     *,
     dry: Annotated[
-        bool, typer.Option("--dry-run", help="Do nothing: print the prompts and the refs.")
+        bool, typer.Option("--dry-run", help="Change nothing: print the prompts and the refs.")
     ] = False,
 ) -> int:
-    """Carry ready tasks through their loop and land what gets approved."""
+    """Carry ready tasks through their loop and land the approved ones."""
     from gitmill.flows import run as flow
     from gitmill.flows import show
 
     if through not in ("approved", "landed"):
         raise UsageError(f"--through is approved or landed, not {through}")
     mill, progress = session.mill(), output.Progress()
-    order = flow.RunRequest([session.resolve(mill, typed) for typed in ids or ()], through, limit)
+    wanted = [session.resolve(mill, typed) for typed in ids or ()]
+    request = flow.RunRequest(wanted, through, limit)
     if dry:
-        return _dry_run(mill, order)
-    summary = flow.run(mill, order, progress.stage, progress.landing)
+        return _dry_run(mill, request)
+    summary = flow.run(mill, request, progress.stage, progress.landing)
     show.redraw(mill)
-    items = list(summary.items.values())
-    output.answer(
-        [],
-        {
-            "items": [session.as_json(item) for item in items],
-            "attempts": summary.attempts,
-            "exit": int(summary.code),
-            "held": summary.held.message if summary.held else None,
-            "resting": [_resting(name, error) for name, error in summary.resting.items()],
-            "untrusted": list(summary.untrusted),
-        },
-    )
-    count = f"{summary.attempts} attempt" + ("" if summary.attempts == 1 else "s")
-    ended: dict[str, list[str]] = {}
-    for item in items:
-        ended.setdefault(item.status.value, []).append(item.id)
-    output.print_line("; ".join(f"{word} {' '.join(found)}" for word, found in ended.items())
-               + f" ({count})")  # fmt: skip
-    stopped = [*summary.untrusted.values(), *filter(None, (summary.held, summary.rests))]
-    for problem in stopped if not output.settings.json else ():
-        output.error(problem)
-    urgent = next((i for i in items if i.status.value in ("waiting", "blocked")), None)
-    first = urgent or next((i for i in items if not i.is_final and not summary.resting), None)
-    output.next_step(*(session.after(first) if first else ("gitmill status",)))
+    output.answer([], _run_json(summary))
+    _print_summary(summary)
     return int(summary.code)
 
 
-def _resting(item_id: str, error: NotNowError) -> dict[str, Any]:
+def _print_summary(summary: Summary) -> None:
+    """Print the items of a run by status, why others did not run, and the next command."""
+    items = list(summary.items.values())
+    ids: dict[str, list[str]] = {}
+    for item in items:
+        ids.setdefault(item.status.value, []).append(item.id)
+    statuses = "; ".join(f"{status} {' '.join(ended)}" for status, ended in ids.items())
+    attempts = f"{summary.attempts} attempt" + ("" if summary.attempts == 1 else "s")
+    output.print_line(f"{statuses} ({attempts})")
+    stopped = filter(None, (summary.held, summary.first_not_now))
+    for problem in (*summary.untrusted.values(), *stopped) if not output.settings.json else ():
+        output.error(problem)
+    urgent = next((i for i in items if i.status.value in ("waiting", "blocked")), None)
+    first = urgent or next((i for i in items if not i.is_final and not summary.not_now), None)
+    output.next_step(*(session.after(first) if first else ("gitmill status",)))
+
+
+def _run_json(summary: Summary) -> dict[str, Any]:
+    return {
+        "items": [session.as_json(item) for item in summary.items.values()],
+        "attempts": summary.attempts,
+        "exit": int(summary.code),
+        "held": summary.held.message if summary.held else None,
+        "resting": [_not_now_json(name, error) for name, error in summary.not_now.items()],
+        "untrusted": list(summary.untrusted),
+    }
+
+
+def _not_now_json(item_id: str, error: NotNowError) -> dict[str, Any]:
     """Return why an item could not start, in the form of `--json`."""
     until = error.until.isoformat().replace("+00:00", "Z") if error.until else None
     return {"item": item_id, "error": error.slug, "message": error.message,
             "evidence": list(error.evidence), "until": until}  # fmt: skip
 
 
-def _dry_run(mill: Mill, order: RunRequest) -> int:
+def _dry_run(mill: Mill, request: RunRequest) -> int:
     from gitmill.flows.dry_run import preview
 
-    lines, told = [], []
-    for one in preview(mill, order):
-        agent = one.agent.name if one.agent else "gitmill"
-        model = f", model {one.agent.model}" if one.agent and one.agent.model else ""
-        goes_on = f", goes on with session {one.session}" if one.session else ""
+    lines, entries = [], []
+    for attempt in preview(mill, request):
+        item = attempt.item
+        agent = attempt.agent.name if attempt.agent else "gitmill"
+        model = attempt.agent.model if attempt.agent else ""
+        shown_model = f", model {model}" if model else ""
+        session_ = f", resumes session {attempt.session}" if attempt.session else ""
         lines += [
-            f"{one.item.id}  {one.item.title}",
-            f"  stages  {' → '.join(one.stages)}",
-            f"  agent   {agent} ({one.permission}{model}{goes_on})",
-            f"  moves   {', '.join(one.refs)}",
-            *([f"  lands   {', '.join(one.landing)}"] if one.landing else []),
-            f"  sends   {len(one.prompt):,} characters:",
-            *(f"    {line}" for line in one.prompt.splitlines()),
+            f"{item.id}  {item.title}",
+            f"  stages  {' → '.join(attempt.stages)}",
+            f"  agent   {agent} ({attempt.permission}{shown_model}{session_})",
+            f"  moves   {', '.join(attempt.refs)}",
+            *([f"  lands   {', '.join(attempt.landing)}"] if attempt.landing else []),
+            f"  sends   {len(attempt.prompt):,} characters:",
+            *(f"    {line}" for line in attempt.prompt.splitlines()),
             "",
         ]
-        told.append({
-            "item": one.item.id, "title": one.item.title, "stages": one.stages, "agent": agent,
-            "model": one.agent.model if one.agent else "", "permission": one.permission,
-            "session": one.session, "refs": one.refs, "landing": one.landing,
-            "prompt": one.prompt,
+        entries.append({
+            "item": item.id, "title": item.title, "stages": attempt.stages, "agent": agent,
+            "model": model, "permission": attempt.permission, "session": attempt.session,
+            "refs": attempt.refs, "landing": attempt.landing, "prompt": attempt.prompt,
         })  # fmt: skip
-    output.answer(lines[:-1], {"would": told})
+    output.answer(lines[:-1], {"would": entries})
     output.print_line("nothing was done")
     output.next_step("gitmill run")
     return 0
@@ -134,14 +143,14 @@ def _dry_run(mill: Mill, order: RunRequest) -> int:
 @verbs.command()
 def undo(
     item_id: Annotated[
-        str, typer.Argument(help="The item; else your own last event.", metavar="[ID]")
+        str, typer.Argument(help="The item; your own last event when left out.", metavar="[ID]")
     ] = "",
     through: Annotated[
-        str, typer.Option("--through", help="How far to take a revert: approved or landed.")
+        str, typer.Option("--through", help="Where to stop a revert: approved or landed.")
     ] = "landed",
     criterion: Annotated[
         list[str] | None,
-        typer.Option("--criterion", help="What a revert must pass: `$ command`. Repeatable."),
+        typer.Option("--criterion", help="Criterion of a revert: `$ command`. Repeatable."),
     ] = None,
 ) -> int:
     """Undo an item's last event; a landing is reverted through the queue."""
@@ -156,7 +165,7 @@ def undo(
         return _show_undone(mill, flow.undo(mill, target))
     return _show_revert(flow.undo_landing(
         mill, target, output.Progress().landing, through=through, criteria=criterion or (),
-        report=lambda made: output.print_line(f"{made.id} reverts {target.record.item}; landing"),
+        report=lambda task: output.print_line(f"{task.id} reverts {target.record.item}; landing"),
     ))  # fmt: skip
 
 
@@ -167,7 +176,7 @@ def _show_undone(mill: Mill, undone: Undone) -> int:
         control = mill.snapshot().control
         work, queue = control.paused, control.queue_paused
         output.answer([], entry | {"paused": work, "queue_paused": queue})
-        states = ["is paused" if stopped else "goes on" for stopped in (work, queue)]
+        states = ["is paused" if paused else "continues" for paused in (work, queue)]
         output.print_line(f"work {states[0]}; the queue {states[1]}")
         output.next_step("gitmill status")
         return 0
@@ -183,22 +192,22 @@ def _show_undone(mill: Mill, undone: Undone) -> int:
 
 
 def _show_revert(undone: Undone) -> int:
-    target, item, made = undone.target, undone.item, undone.revert
+    target, item, task = undone.target, undone.item, undone.revert
     assert item is not None
-    assert made is not None
-    output.answer([made.id], {
+    assert task is not None
+    output.answer([task.id], {
         "undone": list(target.ids), "event": target.record.event, "item": session.as_json(item),
-        "revert": session.as_json(made), "exit": int(undone.exit),
+        "revert": session.as_json(task), "exit": int(undone.exit),
     })  # fmt: skip
-    where = f" as {made.landed[:10]}" if made.landed else f": {made.reason}" if made.reason else ""
-    output.print_line(f"{made.id} is {made.status.value}{where}; {item.id} is {item.status.value}")
-    output.next_step(*session.after(item if made.status.value in ("landed", "done") else made))
+    result = f" as {task.landed[:10]}" if task.landed else f": {task.reason}" if task.reason else ""
+    output.print_line(f"{task.id} is {task.status.value}{result}; {item.id} is {item.status.value}")
+    output.next_step(*session.after(item if task.status.value in ("landed", "done") else task))
     return int(undone.exit)
 
 
 @verbs.command()
 def stop() -> None:
-    """Stop the work of this machine now: agents end, leases are released."""
+    """Stop all work on this machine: agents end, leases are released."""
     from gitmill.flows.stop import stop as stop_flow
 
     items = stop_flow(session.mill())
@@ -215,10 +224,10 @@ def recover() -> None:
     """Clean up after killed processes."""
     from gitmill.flows.recover import recover as recover_flow
 
-    done = recover_flow(session.mill())
-    output.answer(done, {"done": done})
-    if not done:
-        output.print_line("there was nothing to clean up")
+    actions = recover_flow(session.mill())
+    output.answer(actions, {"done": actions})
+    if not actions:
+        output.print_line("nothing to clean up")
     output.next_step("gitmill status")
 
 
@@ -226,21 +235,21 @@ def recover() -> None:
 def pause(
     message: Annotated[str, typer.Option("-m", "--message", help="Why.")] = "",
 ) -> None:
-    """Stop new attempts from starting, in every clone; running ones go on."""
+    """Stop starting attempts, in every clone; running ones continue."""
     from gitmill.flows.pause import pause as pause_flow
 
     pause_flow(session.mill(), message)
     output.answer([], {"paused": True})
-    output.print_line("paused; attempts under way go on")
+    output.print_line("paused; running attempts continue")
     output.next_step("gitmill resume")
 
 
 @verbs.command()
 def resume() -> None:
-    """Let new attempts start again."""
+    """Start attempts again, in every clone."""
     from gitmill.flows.pause import resume as resume_flow
 
     resume_flow(session.mill())
     output.answer([], {"paused": False})
-    output.print_line("work goes on")
+    output.print_line("resumed; attempts start again")
     output.next_step("gitmill run")

@@ -20,7 +20,7 @@ from gitmill.errors import (
     UsageError,
 )
 
-# The module of each verb and noun; a word is never both.
+# The module of each verb and noun; no verb is also a noun.
 VERBS = {
     "init": "setup", "demo": "setup", "explain": "setup",
     "status": "daily", "run": "daily", "log": "history", "stop": "daily", "recover": "daily",
@@ -29,17 +29,19 @@ VERBS = {
     "doctor": "maintenance", "gc": "maintenance", "uninit": "maintenance",
 }  # fmt: skip
 NOUNS = {
-    "task": "task", "queue": "queue", "loop": "loop", "mode": "mode", "agent": "agent",
+    "task": "task_changes", "queue": "queue", "loop": "loop", "mode": "mode", "agent": "agent",
     "attempt": "history", "config": "setup",
 }  # fmt: skip
+# Modules of the reading commands of a noun, which load without those that write.
+READERS = {"task": "task"}
 
 HELP = """\
 gitmill carries tasks through loops of coding agents, with all state in git.
 
 usage: gitmill [-C DIR] [-q] [-v] [--json] [--at COMMIT] COMMAND …
 
-a day
-  status            what runs, what waits for you, what is next
+daily
+  status            what is running, what waits for you, what is next
   task new          describe a task
   run               carry ready tasks to the target
   task diff         see the work of a task
@@ -47,7 +49,7 @@ a day
   queue land        land what is approved
   log               history of a task or of everything; -f follows running agents
   undo              undo the last event of a task
-  stop              stop the work of this machine now
+  stop              stop all work on this machine
 
 more
   task              new list show edit diff path take submit ready approve return answer
@@ -56,15 +58,15 @@ more
   loop, mode        list show · loop check;  compile
   attempt           list show;  stats: lead time, attempts, usage and cost
   agent, config     list · agent try · config trust
-  pause, resume     stop new attempts in every clone, and start them again
+  pause, resume     stop starting attempts in every clone, and start again
   recover           clean up after killed processes; `run` does it first
   fsck              verify the whole history offline: state, landings, notes, refs
-  doctor            problems here and the commands that help; --fix does the safe ones
+  doctor            find problems and the commands that help; --fix applies the safe fixes
   gc                drop transcripts of tasks that ended long ago
 
 start
-  demo              see it work in a small project of its own
-  init              start in this repository
+  demo              try gitmill in a small new project
+  init              set up gitmill in this repository
   explain           the meaning of an error or a term
   uninit            remove gitmill, with a bundle of everything it stored
 
@@ -77,13 +79,15 @@ READS = {
     "status": (), "log": (), "task": ("list", "show", "diff"), "queue": ("list",),
     "loop": ("list", "show"), "config": ("list",), "attempt": ("list", "show"), "stats": (),
 }  # fmt: skip
-# Commands that do not apply hand edits first: they only read the present, run before or without a
-# complete state, or apply them on their own.
-LOOKS = frozenset({"mode", "fsck", "doctor", "explain", "uninit", "init", "demo", "recover"})
+# Commands that do not apply hand edits first: they only read, run before or without a complete
+# state, or apply hand edits themselves.
+NO_HAND_EDITS = frozenset({
+    "mode", "fsck", "doctor", "explain", "uninit", "init", "demo", "recover",
+})  # fmt: skip
 
 
 def dispatch(argv: Sequence[str]) -> int:
-    """Run one command line and return its exit code; the only place that catches everything."""
+    """Run one command line and return its exit code; the only handler of every exception."""
     try:
         return _main(list(argv))
     except GitmillError as problem:
@@ -101,17 +105,17 @@ def dispatch(argv: Sequence[str]) -> int:
         return _unexpected(problem)
 
 
-# Refusals of the machine: read-only, no permission, no space, a quota or limit, a broken disk.
+# Errors of the machine: read-only, no permission, no space, a quota or limit, a broken disk.
 _DENIED = frozenset({
     errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO,
 })  # fmt: skip
 
 
 def _denied(error: OSError) -> GitmillError:
-    what = error.filename if isinstance(error.filename, str) else "a file"
+    path = error.filename if isinstance(error.filename, str) else "a file"
     return StorageError(
-        f"{what} cannot be written or read: {(error.strerror or 'refused').lower()}",
-        hints=["see what is wrong here with `gitmill doctor`", "then go on with `gitmill run`"],
+        f"{path} cannot be written or read: {(error.strerror or 'refused').lower()}",
+        hints=["find the cause with `gitmill doctor`", "then continue with `gitmill run`"],
     )
 
 
@@ -125,9 +129,7 @@ def _unexpected(problem: Exception) -> int:
 
 def _main(argv: list[str]) -> int:
     if sys.platform == "win32":
-        raise UnsupportedPlatformError(
-            "gitmill does not run on Windows", hints=["run it in WSL, where it does"]
-        )
+        raise UnsupportedPlatformError("gitmill does not run on Windows", hints=["run it in WSL"])
     rest = split_globals(argv)
     _refuse_bytes(rest)
     if rest[:1] == ["--version"]:
@@ -136,14 +138,15 @@ def _main(argv: list[str]) -> int:
     if not rest or rest[0] in ("--help", "-h", "help"):
         print(HELP, end="")
         return Exit.OK
-    output.settings.reads = rest[0] in LOOKS or _is_read(rest) or "--dry-run" in rest
+    output.settings.reads = rest[0] in NO_HAND_EDITS or _is_read(rest) or "--dry-run" in rest
     if output.settings.at:
         _refuse_present(rest)
     elif rest == ["status"] and fast_status.status():
         return Exit.OK
     name, *args = rest
     if name in NOUNS:
-        return _invoke(NOUNS[name], name, args)
+        is_reading = not args or args[0] in READS.get(name, ())
+        return _invoke(READERS.get(name, NOUNS[name]) if is_reading else NOUNS[name], name, args)
     if name in VERBS:
         return _invoke(VERBS[name], "verbs", [name, *args])
     raise _unknown(name)
@@ -153,8 +156,8 @@ def _is_read(rest: list[str]) -> bool:
     """Whether a command only reads."""
     name, *args = rest
     verb = _verb(name, args)
-    wanted = READS.get(name)
-    return wanted is not None and not (wanted and verb and verb not in wanted)
+    reading = READS.get(name)
+    return reading is not None and not (reading and verb and verb not in reading)
 
 
 def _verb(name: str, args: list[str]) -> str:
@@ -175,14 +178,14 @@ def _refuse_present(rest: list[str]) -> None:
     )
 
 
-_FOLDERS = ("--dir", "--bundle")  # options that take a path, which may be any bytes
+_PATH_OPTIONS = ("--dir", "--bundle")  # a path can hold any bytes
 
 
 def _refuse_bytes(args: Sequence[str]) -> None:
-    """Raise `UsageError` for an argument that is not UTF-8: it would get into documents."""
+    """Raise `UsageError` for an argument that is not UTF-8, because documents have to be."""
     for before, arg in pairwise(["", *args]):
-        path = before in _FOLDERS or arg.startswith(tuple(f"{name}=" for name in _FOLDERS))
-        if not path and arg.encode("utf-8", "replace").decode() != arg:
+        is_path = before in _PATH_OPTIONS or arg.startswith(tuple(f"{o}=" for o in _PATH_OPTIONS))
+        if not is_path and arg.encode("utf-8", "replace").decode() != arg:
             raise UsageError(f"the argument {arg!r} is not UTF-8 text")
 
 
@@ -197,7 +200,7 @@ def _unknown(name: str) -> UsageError:
 def _invoke(module: str, app: str, args: list[str]) -> int:
     import typer
 
-    # Newer versions of typer carry a click of their own, so the base is found through its child.
+    # Newer versions of typer bundle click, so its base exception is found from a subclass.
     click_exception: type[Any] = typer.BadParameter.__mro__[2]
     typer_app: typer.Typer = getattr(import_module(f"gitmill.cli.{module}"), app)
     words = ["gitmill"] if app == "verbs" else ["gitmill", app]
@@ -207,16 +210,18 @@ def _invoke(module: str, app: str, args: list[str]) -> int:
     except typer.Abort:
         raise KeyboardInterrupt from None
     except click_exception as problem:
-        told = problem.format_message().rstrip(".")
+        message = problem.format_message().rstrip(".")
         shown = " ".join([*words, *args[:1]] if app == "verbs" else words)
-        raise UsageError(f"{told[:1].lower()}{told[1:]}", hints=[f"see `{shown} --help`"]) from None
-    if code == Exit.INTERRUPTED:  # typer has caught the interrupt that ended a flow
+        raise UsageError(
+            f"{message[:1].lower()}{message[1:]}", hints=[f"see `{shown} --help`"]
+        ) from None
+    if code == Exit.INTERRUPTED:  # typer turned the interrupt of a flow into this code
         raise KeyboardInterrupt
     return int(code) if isinstance(code, int) else Exit.OK
 
 
 def split_globals(argv: Sequence[str]) -> list[str]:
-    """Take the global options out of a command line, wherever they stand before `--`."""
+    """Apply the global options of a command line, anywhere before `--`; return the rest."""
     rest: list[str] = []
     words = iter(argv)
     for arg in words:
@@ -231,13 +236,13 @@ def split_globals(argv: Sequence[str]) -> list[str]:
         elif arg == "--no-input":
             output.settings.no_input = True
         elif arg in ("-C", "--color", "--at") or arg.startswith(("--color=", "--at=")):
-            _valued(arg, words)
+            _apply_valued(arg, words)
         else:
             rest.append(arg)
     return rest
 
 
-def _valued(arg: str, words: Iterator[str]) -> None:
+def _apply_valued(arg: str, words: Iterator[str]) -> None:
     name, sign, value = arg.partition("=")
     if not sign:
         try:
@@ -248,7 +253,7 @@ def _valued(arg: str, words: Iterator[str]) -> None:
         output.settings.directory = os.path.join(output.settings.directory, value)  # noqa: PTH118
     elif name == "--at":
         if not value:
-            raise UsageError("--at needs a commit", hints=["see them with `gitmill log`"])
+            raise UsageError("--at needs a commit", hints=["list them with `gitmill log`"])
         output.settings.at = value
     elif value in ("always", "never", "auto"):
         output.settings.color = value

@@ -1,4 +1,4 @@
-"""`status` from a stored board: read the tip of the state, print the board stored for it.
+"""Print `status` from the board stored for the tip of the state branch.
 
 The board is a file below `.git/gitmill`, keyed by the state commit; deleting it loses nothing.
 """
@@ -19,57 +19,59 @@ if TYPE_CHECKING:
     from gitmill.core.board import Board
     from gitmill.core.cooldown_rules import Cooling
 
-KEPT, COOLING = "board.json", "cooling.json"
+BOARD, COOLING = "board.json", "cooling.json"
 NOT_ENFORCED = "not-enforced"  # workspace/sandbox.py writes it
 NOTHING: Mapping[str, Any] = {}
 STATE = "refs/heads/gitmill/state"
 
 
 def status() -> bool:
-    """Print the stored board if it is of the current state; return whether it was."""
-    where = ("-C", output.settings.directory, "rev-parse", "--path-format=absolute")
+    """Print the stored board if it is of the current state; return whether it was printed."""
+    query = ("-C", output.settings.directory, "rev-parse", "--path-format=absolute")
     env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    done = process.run(("git", *where, "--git-common-dir", STATE), env=env, check=False)
+    done = process.run(("git", *query, "--git-common-dir", STATE), env=env, check=False)
     lines = done.text.splitlines()
     if done.returncode != 0 or len(lines) != 2:
         return False
     try:
-        kept = json.loads((Path(lines[0]) / "gitmill" / KEPT).read_text("utf-8"))
-        if kept["tip"] != lines[1]:
+        folder = Path(lines[0]) / "gitmill"
+        stored = json.loads((folder / BOARD).read_text("utf-8"))
+        if stored["tip"] != lines[1]:
             return False
         from gitmill.core.board import from_json
 
-        board = from_json(kept["board"])
-        cold = _cold(Path(lines[0]) / "gitmill")
+        board = from_json(stored["board"])
+        cooling = _cooling(folder)
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    if cold is None:
+    if cooling is None:
         return False
-    show(board, Path(lines[0]) / "gitmill", cold)
+    show(board, folder, cooling)
     return True
 
 
-def _cold(folder: Path) -> list[Cooling] | None:
-    """Return the agents that cool down; None if the file alone cannot tell."""
+def _cooling(folder: Path) -> list[Cooling] | None:
+    """Return the agents that are cooling down; None if the file alone does not show that."""
     try:
         text = (folder / COOLING).read_text("utf-8")
     except FileNotFoundError:
         return []
     from gitmill.core.cooldown_rules import parse
 
-    known = [one for one in parse(text).values() if not one.is_over(datetime.now(UTC), one.login)]
-    return None if any(one.login for one in known) else known
+    now = datetime.now(UTC)
+    cooling = [agent for agent in parse(text).values() if not agent.is_over(now, agent.login)]
+    return None if any(agent.login for agent in cooling) else cooling
 
 
-def keep(folder: Path, tip: str, board: Board) -> None:
-    """Store the board of a state commit; without it the next status makes it again."""
+def store_board(folder: Path, tip: str, board: Board) -> None:
+    """Store the board of a state commit; the next status builds it again if this fails."""
     from gitmill.core.board import to_json
 
-    new = folder / f"{KEPT}.new"
+    new = folder / f"{BOARD}.new"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         new.write_text(json.dumps({"tip": tip, "board": to_json(board)}), "utf-8")
-        new.replace(folder / KEPT)
+        new.replace(folder / BOARD)
     except OSError:
         return
 
@@ -77,48 +79,52 @@ def keep(folder: Path, tip: str, board: Board) -> None:
 def show(
     board: Board,
     folder: Path,
-    cold: Sequence[Cooling] = (),
+    cooling: Sequence[Cooling] = (),
     budget: Mapping[str, Any] = NOTHING,
 ) -> None:
-    """Print the board, agents that cool down, the day's cost, and the next command.
+    """Print the board, agents that are cooling down, the day's cost, and the next command.
 
     `folder` is gitmill's own in the git directory.
     """
     from gitmill.cli.show import board_json, board_lines
 
     now = output.past[0].time if output.past else datetime.now(UTC)
-    notes = [(f"{one.agent} cools down", one.describe(now)) for one in cold]
+    notes = [(f"{agent.agent} cools down", agent.describe(now)) for agent in cooling]
     if budget:
         notes.append(("budget today", str(budget["told"])))
-    why = "" if output.past else _not_enforced(folder)
-    if why:
-        notes.append(("sandbox not enforced", why))
-    cools = [
-        {"agent": one.agent, "exit": one.kind, "why": one.why,
-         "until": one.until.isoformat().replace("+00:00", "Z")}
-        for one in cold
-    ]  # fmt: skip
-    told = board_json(board, now) | {
-        "cooling": cools, "budget": dict(budget) or None, "not_enforced": why or None,
+    reason = "" if output.past else _not_enforced(folder)
+    if reason:
+        notes.append(("sandbox not enforced", reason))
+    data = board_json(board, now) | {
+        "cooling": [_cooling_json(agent) for agent in cooling],
+        "budget": dict(budget) or None, "not_enforced": reason or None,
     }  # fmt: skip
-    output.answer(board_lines(board, now, notes), told)
+    output.answer(board_lines(board, now, notes), data)
+    output.next_step(*_next_commands(board))
+
+
+def _cooling_json(agent: Cooling) -> dict[str, Any]:
+    until = agent.until.isoformat().replace("+00:00", "Z")
+    return {"agent": agent.agent, "exit": agent.kind, "why": agent.why, "until": until}
+
+
+def _next_commands(board: Board) -> tuple[str, ...]:
+    """Return the commands for the most urgent status on the board."""
     first = {row.status.value: row.id for row in reversed(board.rows)}
     if "waiting" in first:
-        task = first["waiting"]
-        output.next_step(f"gitmill task show {task}")
-    elif "ready" in first:
-        output.next_step("gitmill run")
-    elif "approved" in first or "queued" in first:
-        output.next_step("gitmill queue land")
-    elif "blocked" in first:
+        return (f"gitmill task show {first['waiting']}",)
+    if "ready" in first:
+        return ("gitmill run",)
+    if "approved" in first or "queued" in first:
+        return ("gitmill queue land",)
+    if "blocked" in first:
         task = first["blocked"]
-        output.next_step(f"gitmill task show {task}", f"gitmill task retry {task}")
-    else:
-        output.next_step('gitmill task new "What to do" --ready')
+        return f"gitmill task show {task}", f"gitmill task retry {task}"
+    return ('gitmill task new "What to do" --ready',)
 
 
 def _not_enforced(folder: Path) -> str:
-    """Return why the last run here had no sandbox; empty if it had one, or none ran yet."""
+    """Return why the last run had no sandbox; empty if it had one, or before the first run."""
     try:
         return (folder / NOT_ENFORCED).read_text("utf-8", "replace").strip()
     except OSError:

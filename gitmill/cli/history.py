@@ -22,14 +22,15 @@ attempt = typer.Typer(add_completion=False, no_args_is_help=False, help="Attempt
 
 @verbs.callback()
 def _verbs() -> None:
-    """Commands that are one word."""
+    """Commands of one word."""
 
 
 @verbs.command()
 def log(
     item_id: Annotated[str, typer.Argument(help="Only this item.", metavar="[ID]")] = "",
     limit: Annotated[
-        int, typer.Option("-n", "--limit", min=0, help="At most so many events; 0 is all.")
+        int,
+        typer.Option("-n", "--limit", min=0, help="At most N events; 0 is no limit.", metavar="N"),
     ] = 0,
     *,
     live: Annotated[
@@ -46,7 +47,7 @@ def log(
     if live:
         _follow(mill, item)
         return
-    events = show.story(mill, snapshot, item=item, limit=limit)
+    events = show.events(mill, snapshot, item=item, limit=limit)
     output.answer(
         [entry_line(e) for e in events], lambda: {"events": [entry_json(e) for e in events]}
     )
@@ -57,9 +58,9 @@ def _follow(mill: Mill, item: str) -> None:
     from gitmill.flows.attempts import follow
 
     lines = 0
-    for told in follow(mill, item):
+    for entry in follow(mill, item):
         lines += 1
-        output.line(live_line(told), told)
+        output.line(live_line(entry), entry)
     if not lines:
         what = f"no attempt at {item} is running here" if item else "nothing is running here"
         hint = f"start one with `gitmill run {item}`" if item else "start with `gitmill run`"
@@ -73,33 +74,33 @@ def stats() -> None:
     from gitmill.flows.stats import today as today_flow
 
     mill = session.mill()
-    found = stats_flow(mill)
+    result = stats_flow(mill)
     today = {} if output.past else today_flow(mill)
-    lines = _lines(found) + ([f"budget today: {today['told']}"] if today else [])
-    output.answer(lines, found.as_json() | {"budget": today or None})
+    lines = _lines(result) + ([f"budget today: {today['told']}"] if today else [])
+    output.answer(lines, result.as_json() | {"budget": today or None})
 
 
-def _lines(found: Stats) -> list[str]:
-    items = "   ".join(f"{status} {count}" for status, count in sorted(found.items.items()))
+def _lines(result: Stats) -> list[str]:
+    items = "   ".join(f"{status} {count}" for status, count in sorted(result.items.items()))
     lines = [items or "no items yet"]
-    if lead := found.lead_json():
-        median, late = output.seconds(lead["median"]), output.seconds(lead["p90"])
+    if lead := result.lead_json():
+        median, p90 = output.seconds(lead["median"]), output.seconds(lead["p90"])
         landed = f"({lead['count']} landed)"
-        lines.append(f"lead time   median {median}   90% within {late}   {landed}")
-    if not found.rows:
+        lines.append(f"lead time   median {median}   90% within {p90}   {landed}")
+    if not result.rows:
         return lines
     heads = ("stage", "agent", "passed", "returned", "failed", "other", "released", "time",
              "tokens", "cost")  # fmt: skip
-    rows = [heads, *(_cells(row) for row in found.rows)]
-    rows.append(("total", *[""] * 6, *_spent(found.total)))
+    rows = [heads, *(_cells(row) for row in result.rows)]
+    rows.append(("total", *[""] * 6, *_spent(result.total)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [*lines, "", *(_aligned(row, widths) for row in rows)]
 
 
 def _cells(row: Row) -> tuple[str, ...]:
     named = ("pass", "return", "fail", "released")
-    others = sum(count for word, count in row.verdicts.items() if word not in named)
-    counts = [row.verdicts[word] for word in named[:3]] + [others, row.verdicts["released"]]
+    others = sum(count for verdict, count in row.verdicts.items() if verdict not in named)
+    counts = [row.verdicts[verdict] for verdict in named[:3]] + [others, row.verdicts["released"]]
     return (row.stage, row.agent, *(str(count or "") for count in counts), *_spent(row.spent))
 
 
@@ -131,7 +132,7 @@ def bare(context: typer.Context) -> None:
 def list_attempts(
     item_id: Annotated[str, typer.Argument(help="The item.", metavar="[ID]")] = "",
     limit: Annotated[
-        int, typer.Option("-n", "--limit", min=0, help="At most so many; 0 is all.")
+        int, typer.Option("-n", "--limit", min=0, help="At most N; 0 is no limit.", metavar="N")
     ] = 20,
 ) -> None:
     """List the last attempts and decisions, of one item or of all, the newest below."""
@@ -146,15 +147,17 @@ def list_attempts(
 @attempt.command("show")
 def show_attempt(
     item_id: Annotated[str, typer.Argument(help="The item.", metavar="ID")],
-    number: Annotated[int, typer.Argument(help="Which one; the last when left out.")] = 0,
+    number: Annotated[
+        int, typer.Argument(help="Number of the attempt; the last when left out.")
+    ] = 0,
 ) -> None:
     """Show one attempt: its run log, and the agent's output if it is stored."""
     from gitmill.cli.show import run_json
     from gitmill.flows.attempts import logs_of, transcript
 
     mill = session.mill()
-    item, found = logs_of(mill, item_id)
-    logs = {int(log.value("number", 0)): log for log in found}
+    item, run_logs = logs_of(mill, item_id)
+    logs = {int(log.value("number", 0)): log for log in run_logs}
     wanted = number or max(logs, default=0)
     if wanted not in logs:
         known = f"1 to {max(logs)}" if logs else "none yet"
@@ -162,8 +165,8 @@ def show_attempt(
             f"{item.id} has no attempt {wanted}; there are {known}",
             hints=[f"`gitmill attempt list {item.id}`"],
         )
-    text, where = transcript(mill, item.id, logs[wanted])
+    text, revision = transcript(mill, item.id, logs[wanted])
     lines = logs[wanted].text.splitlines()
     if text:
-        lines += ["", f"output of the agent ({where})", "", *text.splitlines()]
+        lines += ["", f"output of the agent ({revision})", "", *text.splitlines()]
     output.answer(lines, {"attempt": run_json(logs[wanted]), "transcript": text or None})

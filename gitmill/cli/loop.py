@@ -1,4 +1,4 @@
-"""`gitmill loop …` and `gitmill compile`: the pipeline as data, and the plan made of it."""
+"""`gitmill loop …` and `gitmill compile`: loops, and the plan that they compile to."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Name = Annotated[str, typer.Argument(help="Name of the loop.", metavar="LOOP")]
 
 @verbs.callback()
 def _verbs() -> None:
-    """Commands that are one word."""
+    """Commands of one word."""
 
 
 @loop.callback(invoke_without_command=True)
@@ -40,7 +40,7 @@ def _loops(mill: Mill) -> dict[str, Loop]:
 
 
 def _plan(mill: Mill) -> FrozenPlan:
-    """Return the plan as it compiles now; with `--at` the one used last before that."""
+    """Return the plan as it compiles now; with `--at` the last one used before that."""
     from gitmill.flows.compile import current_plan, past_plan
 
     return past_plan(mill) if output.past else current_plan(mill)
@@ -50,30 +50,30 @@ def _plan(mill: Mill) -> FrozenPlan:
 def list_loops() -> None:
     """List the loops with their stages."""
     mill = session.mill()
-    found: list[tuple[str, Loop | FrozenPlan]]
+    loops: list[tuple[str, Loop | FrozenPlan]]
     if output.past:
         plan = _plan(mill)
-        found = [(plan.loop, plan)]
+        loops = [(plan.loop, plan)]
     else:
-        found = list(_loops(mill).items())
-    rows = [f"{name:<10} {one.serves.value:<9} {_pipeline(one)}" for name, one in found]
-    told = [
-        {"name": name, "serves": one.serves.value, "stages": [s.name for s in one.stages]}
-        for name, one in found
+        loops = list(_loops(mill).items())
+    rows = [f"{name:<10} {loop.serves.value:<9} {_pipeline(loop)}" for name, loop in loops]
+    entries = [
+        {"name": name, "serves": loop.serves.value, "stages": [s.name for s in loop.stages]}
+        for name, loop in loops
     ]
-    output.answer(rows, {"loops": told})
+    output.answer(rows, {"loops": entries})
 
 
-def _pipeline(one: Loop | FrozenPlan) -> str:
-    """Return the stages in order; those that a pass never leads to in brackets."""
+def _pipeline(loop: Loop | FrozenPlan) -> str:
+    """Return the stages in order, with those that no `pass` leads to in brackets."""
     from gitmill.core import pipeline
     from gitmill.core.plans.plan import FrozenPlan
 
-    if isinstance(one, FrozenPlan):
-        side = [stage.name for stage in one.stages if pipeline.is_side(one, stage.name)]
+    if isinstance(loop, FrozenPlan):
+        side = [stage.name for stage in loop.stages if pipeline.is_side(loop, stage.name)]
     else:
-        side = [stage.name for stage in one.stages if stage.is_side]
-    main = " → ".join(stage.name for stage in one.stages if stage.name not in side)
+        side = [stage.name for stage in loop.stages if stage.is_side]
+    main = " → ".join(stage.name for stage in loop.stages if stage.name not in side)
     return f"{main} ({', '.join(side)})" if side else main
 
 
@@ -86,18 +86,18 @@ def show(
     """Show the stages of a loop as they compile now, and where each verdict leads."""
     mill = session.mill()
     plan = _plan(mill)
-    _known(name, [plan.loop] if output.past else _loops(mill))
+    _require_known(name, [plan.loop] if output.past else _loops(mill))
     if mermaid:
         text = plan.mermaid()
         output.answer(text.splitlines(), {"loop": name, "mermaid": text})
         return
     rows = []
     for stage in plan.stages:
-        edges = ", ".join(f"{word.value} → {to}" for word, to in stage.edges.items())
-        named = ", ".join(agent.name for agent in stage.agents)
-        who = f"{named} ({stage.permission.value})" if named else stage.type.value
+        edges = ", ".join(f"{verdict.value} → {to}" for verdict, to in stage.edges.items())
+        agents = ", ".join(agent.name for agent in stage.agents)
+        who = f"{agents} ({stage.permission.value})" if agents else stage.type.value
         rows.append(f"{stage.name:<10} {who:<24} {edges}")
-    told = [
+    entries = [
         {
             "name": stage.name, "type": stage.type.value, "agents": [a.name for a in stage.agents],
             "permission": stage.permission.value, "attempts": stage.attempts,
@@ -105,21 +105,21 @@ def show(
         }
         for stage in plan.stages
     ]  # fmt: skip
-    output.answer(rows, {"loop": name, "plan": plan.hash12, "stages": told})
+    output.answer(rows, {"loop": name, "plan": plan.hash12, "stages": entries})
 
 
 @loop.command()
 def check(name: Name = "deliver") -> None:
     """Compile a loop at the tip of the target, and show its errors."""
     mill = session.mill()
-    _known(name, _loops(mill))
+    _require_known(name, _loops(mill))
     plan = _plan(mill)
     output.answer([f"{name} compiles to {plan.hash12}"], {"loop": name, "plan": plan.hash12})
 
 
-def _known(name: str, found: Iterable[str]) -> None:
-    if name not in found:
-        raise UsageError(f"there is no loop {name}", hints=[f"known: {', '.join(found)}"])
+def _require_known(name: str, loops: Iterable[str]) -> None:
+    if name not in loops:
+        raise UsageError(f"there is no loop {name}", hints=[f"known: {', '.join(loops)}"])
 
 
 @verbs.command("compile")

@@ -1,4 +1,4 @@
-"""The entry point. It imports nothing, so that `--version` answers before anything is loaded."""
+"""The entry point. It imports nothing of gitmill, so that `--version` is fast."""
 
 from __future__ import annotations
 

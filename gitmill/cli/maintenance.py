@@ -14,7 +14,7 @@ from gitmill.errors import Exit, UsageError
 
 if TYPE_CHECKING:
     from gitmill.flows.doctor import DoctorLine
-    from gitmill.flows.uninit import Traces
+    from gitmill.flows.uninit import Removed, Traces
 
 verbs = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -23,7 +23,7 @@ _LEVELS = {"ok": "ok", "note": "muted", "warning": "warn", "problem": "fail"}
 
 @verbs.callback()
 def _verbs() -> None:
-    """Commands that are one word."""
+    """Commands of one word."""
 
 
 @verbs.command()
@@ -31,43 +31,45 @@ def doctor(
     *,
     fix: Annotated[bool, typer.Option("--fix", help="Apply the safe fixes.")] = False,
 ) -> int:
-    """Diagnose everything that can be wrong here, with the commands that help; changes nothing."""
+    """Find problems on this machine and in this repository, with the commands that help."""
     from gitmill.flows import doctor as flow
 
     folder = Path(output.settings.directory)
-    told = flow.examine(folder)
-    done = flow.fix(told) if fix else []
-    if done:
-        told = flow.examine(folder)
-    for sentence in done:
+    lines = flow.examine(folder)
+    fixed = flow.fix(lines) if fix else []
+    if fixed:
+        lines = flow.examine(folder)
+    for sentence in fixed:
         output.print_line(sentence)
-    counts = {level: sum(one.diagnosis.level == level for one in told) for level in _LEVELS}
+    counts = {level: sum(one.diagnosis.level == level for one in lines) for level in _LEVELS}
     code = Exit.FAILED if counts["problem"] else Exit.OK
     output.answer(
-        [line for one in told for line in _lines(one)],
-        {"checks": [_json(one) for one in told], "done": done, "exit": int(code)},
+        [text for line in lines for text in _lines(line)],
+        {"checks": [_json(line) for line in lines], "done": fixed, "exit": int(code)},
     )
     output.print_line(", ".join(f"{count} {level}" for level, count in counts.items() if count))
-    if any(one.diagnosis.fix for one in told) and not fix:
+    if any(line.diagnosis.fix for line in lines) and not fix:
         output.next_step("gitmill doctor --fix")
     elif code is Exit.OK:
         output.next_step("gitmill status")
     return int(code)
 
 
-def _lines(one: DoctorLine) -> list[str]:
-    level = output.style(f"{one.diagnosis.level.value:<8}", _LEVELS[one.diagnosis.level.value])
+def _lines(line: DoctorLine) -> list[str]:
+    diagnosis = line.diagnosis
+    level = output.style(f"{diagnosis.level.value:<8}", _LEVELS[diagnosis.level.value])
     hint = output.style("hint", "accent")
     return [
-        f"{level} {one.name:<14} {one.diagnosis.text}",
-        *(f"{'':<8} {'':<14} {hint}: {text}" for text in one.diagnosis.hints),
+        f"{level} {line.name:<14} {diagnosis.text}",
+        *(f"{'':<8} {'':<14} {hint}: {text}" for text in diagnosis.hints),
     ]
 
 
-def _json(one: DoctorLine) -> dict[str, Any]:
+def _json(line: DoctorLine) -> dict[str, Any]:
+    diagnosis = line.diagnosis
     return {
-        "name": one.name, "level": one.diagnosis.level.value, "text": one.diagnosis.text,
-        "hints": list(one.diagnosis.hints), "fixable": one.diagnosis.fix is not None,
+        "name": line.name, "level": diagnosis.level.value, "text": diagnosis.text,
+        "hints": list(diagnosis.hints), "fixable": diagnosis.fix is not None,
     }  # fmt: skip
 
 
@@ -77,7 +79,9 @@ def gc(
         int, typer.Option("--days", min=0, help="Keep what ended in the last N days.", metavar="N")
     ] = 30,
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Change nothing: print what would be dropped.")
+    ] = False,
 ) -> int:
     """Drop the transcripts of tasks that ended long ago or no longer exist.
 
@@ -85,11 +89,11 @@ def gc(
     """
     from gitmill.flows.gc import gc as gc_flow
 
-    found = gc_flow(session.mill(), days=days, dry_run=dry_run)
-    output.answer(found, {"transcripts": found, "dropped": not dry_run})
-    count = f"{len(found)} {'task' if len(found) == 1 else 'tasks'}"
+    ids = gc_flow(session.mill(), days=days, dry_run=dry_run)
+    output.answer(ids, {"transcripts": ids, "dropped": not dry_run})
+    count = f"{len(ids)} {'task' if len(ids) == 1 else 'tasks'}"
     output.print_line(f"{'would drop' if dry_run else 'dropped'} the transcripts of {count}")
-    if found:
+    if ids:
         output.next_step(f"gitmill gc --days {days}" if dry_run else "git gc")
     return Exit.OK
 
@@ -97,7 +101,8 @@ def gc(
 @verbs.command()
 def uninit(
     bundle: Annotated[
-        str, typer.Option("--bundle", help="Where to; beside the repository when left out.")
+        str,
+        typer.Option("--bundle", help="File of the bundle; beside the repository when left out."),
     ] = "",
     *,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
@@ -107,42 +112,41 @@ def uninit(
 
     mill = session.mill()
     traces = flow.survey(mill)
-    if not yes and not _confirmed(_told(traces)):
+    if not yes and not _confirmed(_trace_lines(traces)):
         output.print_line("nothing was removed")
         return Exit.OK
-    done = flow.uninit(mill, to=Path(bundle) if bundle else None)
-    output.answer(
-        [str(done.bundle)] if done.bundle else [],
-        {
-            "bundle": str(done.bundle) if done.bundle else None,
-            "refs": done.traces.refs,
-            "settings": done.traces.settings,
-        },
-    )
-    output.print_line("removed " + ", ".join(_told(done.traces)))
-    if done.traces.committed:
-        output.print_line(
-            "the committed folder .gitmill is yours; take it out with a commit when you like"
-        )
-    if done.bundle:
-        output.print_line("everything is in that bundle, and comes back with it")
-        name = shlex.quote(str(done.bundle))
-        output.next_step(f"git fetch {name} 'refs/*:refs/*'", "gitmill init")
+    _print_removed(flow.uninit(mill, to=Path(bundle) if bundle else None))
     return Exit.OK
 
 
-def _told(traces: Traces) -> list[str]:
-    told = [f"{len(traces.refs)} refs", *traces.settings]
-    return told + [str(p) for p in (traces.worktrees, traces.private, traces.proposal) if p]
+def _print_removed(removed: Removed) -> None:
+    path, traces = str(removed.bundle) if removed.bundle else None, removed.traces
+    output.answer(
+        [path] if path else [],
+        {"bundle": path, "refs": traces.refs, "settings": traces.settings},
+    )
+    output.print_line("removed " + ", ".join(_trace_lines(traces)))
+    if traces.committed:
+        output.print_line(
+            "the committed folder .gitmill is yours; remove it with a commit if you like"
+        )
+    if path:
+        output.print_line("the bundle holds everything; fetch from it to restore gitmill")
+        output.next_step(f"git fetch {shlex.quote(path)} 'refs/*:refs/*'", "gitmill init")
 
 
-def _confirmed(what: list[str]) -> bool:
+def _trace_lines(traces: Traces) -> list[str]:
+    lines = [f"{len(traces.refs)} refs", *traces.settings]
+    return lines + [str(p) for p in (traces.worktrees, traces.private, traces.proposal) if p]
+
+
+def _confirmed(lines: list[str]) -> bool:
     if output.settings.no_input or output.settings.json or not sys.stdin.isatty():
         raise UsageError(
-            "uninit asks before it removes anything, and there is nobody to ask",
-            evidence=what,
-            hints=["say `--yes` when you mean it; see `gitmill uninit --help`"],
+            "uninit asks before it removes anything, and there is no terminal to ask on",
+            evidence=lines,
+            hints=["confirm with `gitmill uninit --yes`"],
         )
-    for line in what:
+    for line in lines:
         output.print_line(f"    {line}")
-    return typer.confirm("remove this, after a bundle of it was written?", err=True)
+    return typer.confirm("write everything to a bundle, then remove this?", err=True)

@@ -30,34 +30,34 @@ def _modes() -> tuple[dict[str, Mode], str]:
 
 @mode.command("list")
 def list_modes() -> None:
-    """List the modes; the one that new tasks run in is marked."""
-    found, current = _modes()
+    """List the modes; `*` marks the one for new tasks."""
+    modes, current = _modes()
     rows = [
         f"{'*' if name == current else ' '} {name:<12} "
-        + ", ".join(f"{role} {'|'.join(agents)}" for role, agents in one.roles.items())
-        for name, one in sorted(found.items())
+        + ", ".join(f"{role} {'|'.join(agents)}" for role, agents in mode.roles.items())
+        for name, mode in sorted(modes.items())
     ]
-    output.answer(rows, {"mode": current, "modes": [_as_json(one) for one in found.values()]})
+    output.answer(rows, {"mode": current, "modes": [_as_json(mode) for mode in modes.values()]})
 
 
 @mode.command()
 def show(name: Annotated[str, typer.Argument(help="Name of the mode.", metavar="MODE")]) -> None:
     """Show the roles of a mode with their agents in order of preference, and its gates."""
-    found, _ = _modes()
-    if name not in found:
-        raise UsageError(f"there is no mode {name}", hints=[f"known: {', '.join(sorted(found))}"])
-    one = found[name]
-    rows = [f"{role:<16} {', '.join(agents)}" for role, agents in one.roles.items()]
-    rows += [f"{stage:<16} asks a person: {when.value}" for stage, when in one.gates.items()]
-    rows += [f"{stage:<16} {count} approvals" for stage, count in one.approvals.items()]
-    for stage, others in one.distinct_from.items():
-        whom = " and ".join("each other" if other == stage else other for other in others)
-        rows.append(f"{stage:<16} by agents other than {whom}")
-    output.answer(rows, {"mode": _as_json(one)})
+    modes, _ = _modes()
+    if name not in modes:
+        raise UsageError(f"there is no mode {name}", hints=[f"known: {', '.join(sorted(modes))}"])
+    mode = modes[name]
+    rows = [f"{role:<16} {', '.join(agents)}" for role, agents in mode.roles.items()]
+    rows += [f"{stage:<16} asks a person: {when.value}" for stage, when in mode.gates.items()]
+    rows += [f"{stage:<16} {count} approvals" for stage, count in mode.approvals.items()]
+    for stage, others in mode.distinct_from.items():
+        excluded = " and ".join("each other" if other == stage else other for other in others)
+        rows.append(f"{stage:<16} by agents other than {excluded}")
+    output.answer(rows, {"mode": _as_json(mode)})
 
 
-def _as_json(one: Mode) -> dict[str, Any]:
+def _as_json(mode: Mode) -> dict[str, Any]:
     return {
-        "name": one.name, "roles": dict(one.roles), "gates": dict(one.gates),
-        "approvals": dict(one.approvals), "distinct_from": dict(one.distinct_from),
+        "name": mode.name, "roles": dict(mode.roles), "gates": dict(mode.gates),
+        "approvals": dict(mode.approvals), "distinct_from": dict(mode.distinct_from),
     }  # fmt: skip

@@ -67,12 +67,12 @@ class Past:
         return {"commit": self.commit, "time": time, "subject": self.subject}
 
 
-past: list[Past] = []  # the one that `--at` names, once it has been looked up
+past: list[Past] = []  # filled once `--at` is resolved
 settings = Globals()
 
 
 def colored(stream: TextIO) -> bool:
-    """Whether a stream takes colour: if asked for, else on a terminal unless switched off."""
+    """Whether a stream takes colour: as `--color` sets it, else on a terminal unless disabled."""
     if settings.color in ("always", "never"):
         return settings.color == "always"
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
@@ -89,7 +89,7 @@ def style(text: str, role: str, stream: TextIO | None = None) -> str:
 
 
 def word(text: str, width: int = 0, stream: TextIO | None = None) -> str:
-    """Return a status word in its colour, padded to a width."""
+    """Return a status or verdict in its colour, padded to a width."""
     return style(f"{text:<{width}}", _WORDS.get(text, ""), stream)
 
 
@@ -108,18 +108,17 @@ def answer(lines: Sequence[str], data: Mapping[str, Any] | Callable[[], Mapping[
 
 def line(text: str, data: Mapping[str, Any]) -> None:
     """Print one line of a continuing answer, or with `--json` one document."""
-    told = _json({"schema": SCHEMA} | dict(data)) if settings.json else safe(text)
-    print(told, flush=True)
+    print(_json({"schema": SCHEMA} | dict(data)) if settings.json else safe(text), flush=True)
 
 
-def live_line(told: Mapping[str, Any]) -> str:
+def live_line(entry: Mapping[str, Any]) -> str:
     """Return one entry of a live log as a line."""
-    kind, text = told.get("kind"), str(told.get("text", ""))
+    kind, text = entry.get("kind"), str(entry.get("text", ""))
     if kind == "over":
-        return f"{told.get('item', '')}  {style(text, 'accent')}"
-    said = {"begins": style("begins", "muted"), "ended": word(_PAST.get(text, text))}
-    head = f"{told.get('item', '')}  {told.get('stage', ''):<10}  {told.get('who', ''):<8}"
-    return f"{head}  {said.get(str(kind), text)}"
+        return f"{entry.get('item', '')}  {style(text, 'accent')}"
+    result = {"begins": style("begins", "muted"), "ended": word(_PAST.get(text, text))}
+    head = f"{entry.get('item', '')}  {entry.get('stage', ''):<10}  {entry.get('who', ''):<8}"
+    return f"{head}  {result.get(str(kind), text)}"
 
 
 def _json(data: Mapping[str, Any]) -> str:
@@ -130,10 +129,10 @@ def _json(data: Mapping[str, Any]) -> str:
 
 def safe(text: str) -> str:
     """Return text that is safe on a terminal; control characters and bytes become `?`."""
-    parts = _COLOR.split(text)  # our own colours stand at the odd places
-    kept = ("".join(c if c.isprintable() or c == "\t" else "?" for c in p) for p in parts[::2])
+    parts = _COLOR.split(text)  # our own colours are the odd parts
+    texts = ("".join(c if c.isprintable() or c == "\t" else "?" for c in p) for p in parts[::2])
     colors = [*parts[1::2], ""]
-    joined = "".join(part + color for part, color in zip(kept, colors, strict=True))
+    joined = "".join(part + color for part, color in zip(texts, colors, strict=True))
     return joined.encode("utf-8", "replace").decode()
 
 
@@ -152,11 +151,11 @@ def next_step(*commands: str) -> None:
 def error(problem: GitmillError) -> Exit:
     """Print an error and return its exit code."""
     if settings.json:
-        told = {
+        data = {
             "schema": SCHEMA, "error": problem.slug, "message": problem.message,
             "evidence": problem.evidence, "hints": problem.hints, "exit": int(problem.code),
         }  # fmt: skip
-        print(_json(told), file=sys.stderr)
+        print(_json(data), file=sys.stderr)
         return problem.code
     head = style(f"error[{problem.slug}]", "fail", sys.stderr)
     print(f"{head}: {safe(problem.message)}", file=sys.stderr)
@@ -187,19 +186,20 @@ class Progress:
         self._began = time.monotonic()
         self.silent = settings.quiet or settings.json
 
-    def stage(self, line: StageProgress) -> None:
+    def stage(self, progress: StageProgress) -> None:
         """Show a stage that begins or has ended."""
-        head = f"{line.item}  {line.stage} "
-        result = _PAST.get(line.verdict, line.verdict)
-        took = seconds(line.seconds) if line.verdict else ""
-        note = f'   "{line.note}"' if line.note else ""
-        self._show(head, result, f"{line.who:<8} {took:>6}{note}", done=bool(line.verdict))
+        head = f"{progress.item}  {progress.stage} "
+        result = _PAST.get(progress.verdict, progress.verdict)
+        took = seconds(progress.seconds) if progress.verdict else ""
+        note = f'   "{progress.note}"' if progress.note else ""
+        self._show(head, result, f"{progress.who:<8} {took:>6}{note}", done=bool(progress.verdict))
 
-    def landing(self, told: LandingProgress) -> None:
+    def landing(self, progress: LandingProgress) -> None:
         """Show a landing that begins or has ended."""
-        note = f'   "{told.note}"' if told.note else ""
-        result = "sent back" if told.result == "ready" else told.result
-        self._show(f"{told.item}  land ", result, f"{told.title}{note}", done=bool(told.result))
+        note = f'   "{progress.note}"' if progress.note else ""
+        result = "sent back" if progress.result == "ready" else progress.result
+        title = f"{progress.title}{note}"
+        self._show(f"{progress.item}  land ", result, title, done=bool(progress.result))
 
     def _show(self, head: str, result: str, rest: str, *, done: bool) -> None:
         if self.silent:

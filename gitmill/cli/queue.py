@@ -12,7 +12,7 @@ from gitmill.errors import Exit, NothingToDoError
 queue = typer.Typer(add_completion=False, no_args_is_help=False, help="The merge queue.")
 
 Ids = Annotated[list[str] | None, typer.Argument(help="Only these.", metavar="[ID]...")]
-Id = Annotated[str, typer.Argument(help="Id of the task, or how it begins.", metavar="ID")]
+Id = Annotated[str, typer.Argument(help="Id of the task, or its beginning.", metavar="ID")]
 
 
 @queue.callback(invoke_without_command=True)
@@ -30,13 +30,13 @@ def list_queue() -> None:
     from gitmill.flows import show
 
     snapshot = show.read(session.mill())
-    line = order(snapshot.items)
+    queued = order(snapshot.items)
     landing = [i for i in snapshot.items.values() if i.status is Status.LANDING]
     approved = [i for i in snapshot.items.values() if i.status is Status.APPROVED]
-    places = [("landing", item) for item in landing]
-    places += [(str(place), item) for place, item in enumerate(line, 1)]
-    places += [("approved", item) for item in approved]
-    rows = [f"{place:>8}  {item.id}  {item.title}" for place, item in places]
+    entries = [("landing", item) for item in landing]
+    entries += [(str(number), item) for number, item in enumerate(queued, 1)]
+    entries += [("approved", item) for item in approved]
+    rows = [f"{position:>8}  {item.id}  {item.title}" for position, item in entries]
     if snapshot.control.queue_paused:
         rows.insert(0, f"{output.style('paused', 'warn')}: {snapshot.control.queue_reason}")
     output.answer(
@@ -45,13 +45,13 @@ def list_queue() -> None:
             "paused": snapshot.control.queue_paused,
             "reason": snapshot.control.queue_reason,
             "landing": [session.as_json(item) for item in landing],
-            "queued": [session.as_json(item) for item in line],
+            "queued": [session.as_json(item) for item in queued],
             "approved": [session.as_json(item) for item in approved],
         },
     )
-    if not places:
+    if not entries:
         output.print_line("the queue is empty")
-    output.next_step("gitmill queue land" if line or approved else "gitmill run")
+    output.next_step("gitmill queue land" if queued or approved else "gitmill run")
 
 
 @queue.command()
@@ -91,17 +91,16 @@ def land(ids: Ids = None) -> int:
     items = land_queue(mill, progress.landing, only=wanted)
     if not items:
         raise NothingToDoError(
-            "nothing is approved or queued", hints=["see what is with `gitmill status`"]
+            "nothing is approved or queued", hints=["see all items with `gitmill status`"]
         )
     show.redraw(mill)
-    back = [item for item in items if item.status not in (Status.LANDED, Status.DONE)]
-    code = Exit.PERSON if back else Exit.OK
-    told = {"items": [session.as_json(item) for item in items], "exit": int(code)}
-    output.answer([], told)
+    not_landed = [item for item in items if item.status not in (Status.LANDED, Status.DONE)]
+    code = Exit.PERSON if not_landed else Exit.OK
+    output.answer([], {"items": [session.as_json(item) for item in items], "exit": int(code)})
     for item in items:
-        where = f" as {item.landed[:10]}" if item.landed else f": {item.reason}"
-        output.print_line(f"{item.id} {item.status.value}{where}")
-    output.next_step(*(session.after(back[0]) if back else ("gitmill status",)))
+        result = f" as {item.landed[:10]}" if item.landed else f": {item.reason}"
+        output.print_line(f"{item.id} {item.status.value}{result}")
+    output.next_step(*(session.after(not_landed[0]) if not_landed else ("gitmill status",)))
     return int(code)
 
 
@@ -118,10 +117,10 @@ def pause(message: Annotated[str, typer.Option("-m", "--message", help="Why.")] 
 
 @queue.command()
 def resume() -> None:
-    """Let the queue land again."""
+    """Start landing again, in every clone."""
     from gitmill.flows.pause import resume_queue
 
     resume_queue(session.mill())
     output.answer([], {"paused": False})
-    output.print_line("the queue goes on")
+    output.print_line("the queue is resumed")
     output.next_step("gitmill queue land")

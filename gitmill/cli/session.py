@@ -1,4 +1,4 @@
-"""The beginning of most commands: the mill of the repository, an item by its typed id."""
+"""Parts of most commands: open the mill, resolve an id, answer with an item."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def mill() -> Mill:
 
 
 def resolve(opened: Mill, typed: str) -> str:
-    """Return the whole id of what was typed."""
+    """Return the full id of a typed one."""
     return opened.snapshot().resolve(typed).id
 
 

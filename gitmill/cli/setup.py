@@ -18,27 +18,26 @@ config = typer.Typer(add_completion=False, no_args_is_help=False, help="The poli
 
 @verbs.callback()
 def _verbs() -> None:
-    """Commands that are one word."""
+    """Commands of one word."""
 
 
 @verbs.command()
 def init(
     target: Annotated[str, typer.Option("--target", help="Branch that work lands on.")] = "",
 ) -> None:
-    """Start gitmill in this repository; your files are left alone."""
+    """Set up gitmill in this repository; your files are left alone."""
     from gitmill.flows.init import init as init_flow
 
-    done = init_flow(session.mill(), target=target)
-    told = {
-        "target": done.target, "fresh": done.fresh, "checks": done.checks,
-        "policy": str(done.policy) if done.policy else None,
-    }  # fmt: skip
-    output.answer([], told)
-    begun = "state is on the branch gitmill/state" if done.fresh else "it was initialized already"
-    output.print_line(f"{begun}; work lands on {done.target}")
-    if done.policy is not None:
-        found = ", ".join(done.checks.values()) or "no checks found"
-        output.print_line(f"proposed {done.policy} ({found}); it counts once it is committed")
+    result = init_flow(session.mill(), target=target)
+    output.answer([], {
+        "target": result.target, "fresh": result.fresh, "checks": result.checks,
+        "policy": str(result.policy) if result.policy else None,
+    })  # fmt: skip
+    state = "state is on the branch gitmill/state" if result.fresh else "already initialized"
+    output.print_line(f"{state}; work lands on {result.target}")
+    if result.policy is not None:
+        checks = ", ".join(result.checks.values()) or "no checks found"
+        output.print_line(f"proposed {result.policy} ({checks}); it takes effect once committed")
         output.next_step(
             "git add .gitmill && git commit -m 'Add gitmill policy' -- .gitmill",
             'gitmill task new "What to do" --ready',
@@ -53,18 +52,18 @@ def demo(
         str, typer.Option("--dir", help="Empty or new folder; a temporary one when left out.")
     ] = "",
     agent: Annotated[
-        str, typer.Option("--agent", help="A coding agent for all roles; its service may cost.")
+        str, typer.Option("--agent", help="A coding agent for all roles; its service might charge.")
     ] = "",
 ) -> int:
-    """Make a small real project, run several tasks to landed, show and verify what happened."""
+    """Create a small project, land several tasks in it, and verify the result."""
     from gitmill.flows.demo import demo as demo_flow
 
     progress = output.Progress()
-    place = Path(folder) if folder else None
-    account = demo_flow(place, output.print_line, progress, agent=agent)
-    output.answer(account.lines, account.as_json())
-    output.next_step(f"cd {account.folder} && git log --oneline --notes=gitmill")
-    return int(Exit.OK if account.holds else Exit.FAILED)
+    parent = Path(folder) if folder else None
+    report = demo_flow(parent, output.print_line, progress, agent=agent)
+    output.answer(report.lines, report.as_json())
+    output.next_step(f"cd {report.folder} && git log --oneline --notes=gitmill")
+    return int(Exit.OK if report.holds else Exit.FAILED)
 
 
 @verbs.command()
@@ -74,7 +73,7 @@ def explain(
     """Explain an error, a rule of fsck, or the variables of a prompt."""
     from gitmill.cli import explain
 
-    known = explain.all_words()
+    known = explain.all_terms()
     if not word:
         output.answer([f"{name:<22} {text}" for name, text in known.items()], {"words": known})
         return
@@ -95,7 +94,7 @@ def bare_config(context: typer.Context) -> None:
 def list_settings() -> None:
     """List the policy at the tip of the target, defaults included.
 
-    With `--at` it is the part that was frozen in the plan used last at that time.
+    With `--at`: the part frozen in the last plan used at that time.
     """
     from gitmill.flows.config import past_settings, settings
 
@@ -120,8 +119,8 @@ def trust_commands(
         for key, command in commands.items()
         for line in command.splitlines() or [""]
     ]
-    told = [{"key": k, "command": c, "new": c in new} for k, c in commands.items()]
-    output.answer(rows or ["there is no command to trust"], {"commands": told})
+    entries = [{"key": k, "command": c, "new": c in new} for k, c in commands.items()]
+    output.answer(rows or ["there is no command to trust"], {"commands": entries})
     output.next_step("gitmill run")
 
 

@@ -51,10 +51,11 @@ def run_lines(log: Document) -> list[str]:
     verdict = str(log.text_value("verdict", ""))
     head = f"  {number:>3}  {stage:<12} {word(verdict, 10)} {took:>6}  {log.text_value('by', '')}"
     lines = [f"{head}   {log.text_value('summary', '')}"]
-    for found in log.value("findings") or []:
-        told = str(found.get("message", "")).splitlines()
-        told = told if len(told) <= 6 else [told[0], "…", *told[-4:]]  # the reason comes last
-        lines += [f"       {line}" for line in told]
+    for finding in log.value("findings") or []:
+        message = str(finding.get("message", "")).splitlines()
+        if len(message) > 6:
+            message = [message[0], "…", *message[-4:]]  # the reason comes last
+        lines += [f"       {line}" for line in message]
     return lines
 
 
@@ -64,7 +65,7 @@ def run_json(log: Document) -> dict[str, Any]:
 
 
 def board_lines(board: Board, now: datetime, notes: Sequence[tuple[str, str]] = ()) -> list[str]:
-    """Return the board as lines of `status`; `notes` concern this machine."""
+    """Return the board as lines of `status`; `notes` are facts of this machine."""
     from gitmill.core.board import age
 
     shown = (Status.READY, Status.RUNNING, Status.WAITING, Status.QUEUED, Status.BLOCKED)
@@ -74,8 +75,8 @@ def board_lines(board: Board, now: datetime, notes: Sequence[tuple[str, str]] = 
         if board.counts.get(s) or s is not Status.BLOCKED
     ]
     lines = ["   ".join([*counts, f"landed today {board.landed_today(now)}"])]
-    stopped = (("paused", board.paused), ("queue paused", board.queue_paused))
-    for label, reason in (*stopped, *notes):
+    pauses = (("paused", board.paused), ("queue paused", board.queue_paused))
+    for label, reason in (*pauses, *notes):
         if reason:
             lines.append(f"{style(label, 'warn')}: {reason}")
     if board.rows:
@@ -120,12 +121,12 @@ def entry_line(entry: Entry) -> str:
 
 def entry_json(entry: Entry) -> dict[str, Any]:
     """Return one event as JSON."""
-    told: dict[str, Any] = {"commit": entry.commit, "seconds": entry.seconds}
-    told |= {"author": entry.author, "subject": entry.subject}
+    data: dict[str, Any] = {"commit": entry.commit, "seconds": entry.seconds}
+    data |= {"author": entry.author, "subject": entry.subject}
     if entry.record is None:
-        return told | {"event": None}
+        return data | {"event": None}
     record = entry.record
-    return told | {
+    return data | {
         "event": record.event, "id": record.id, "item": record.item, "after": record.after,
         "from": record.status_before, "to": record.to, "stage": record.stage, "by": record.by,
         "claim": record.claim, "plan": record.plan, "evidence": record.evidence,

@@ -1,4 +1,4 @@
-"""The agents of this machine: which exist, which work here, which cool down."""
+"""The agents of this machine: installed, configured, cooling down."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class AgentFacts:
 
 
 def configured(mill: Mill | None) -> Mapping[str, AgentPolicy]:
-    """Return the agents that the policy configures; none outside of a repository."""
+    """Return the agents that the policy configures; none outside a repository."""
     return policy_now(mill).agents if mill is not None else {}
 
 
@@ -32,18 +32,18 @@ def list_agents(own: Mapping[str, AgentPolicy]) -> list[AgentFacts]:
     """Probe every built-in agent and those with a command of the policy's `own`."""
     names = [name for name in base.names() if name != "command"]  # it runs the policy's commands
     names += [name for name, policy in own.items() if policy.command and name not in names]
-    found = []
+    facts = []
     for name in names:
         command = own[name].command if name in own else ()
         program = base.program(name, command)
         roles, permissions = program.ROLES - base.ANY_ROLE, program.PERMISSIONS
         probe = program.probe({"command": command})
-        found.append(AgentFacts(name, probe, tuple(sorted(roles)), tuple(sorted(permissions))))
-    return found
+        facts.append(AgentFacts(name, probe, tuple(sorted(roles)), tuple(sorted(permissions))))
+    return facts
 
 
 def cooling_reasons(mill: Mill | None) -> dict[str, str]:
-    """Return the agents that cool down in this repository, each with the reason."""
+    """Return the agents that are cooling down in this repository, each with the reason."""
     if mill is None:
         return {}
-    return {name: one.describe(mill.now()) for name, one in cooling(mill).items()}
+    return {name: cooldown.describe(mill.now()) for name, cooldown in cooling(mill).items()}

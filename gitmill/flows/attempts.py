@@ -1,4 +1,4 @@
-"""Attempts as they are recorded: run logs, transcripts, and what runs now."""
+"""Attempts: run logs, transcripts, and events of running ones."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def logs_of(mill: Mill, typed: str) -> tuple[Item, list[Document]]:
 
 
 def transcript(mill: Mill, item_id: str, log: Document) -> tuple[str, str]:
-    """Return the transcript of an attempt, empty if none is stored, and where git has it."""
+    """Return the transcript of an attempt, empty if none is stored, and its git revision."""
     from gitmill.attempts import transcripts  # noqa: PLC0415  (lists read no transcript)
 
     name = log.path.rpartition("/")[2].removesuffix(".md") + ".txt"

@@ -18,7 +18,7 @@ def current_loops(mill: Mill) -> dict[str, Loop]:
 
 
 def current_modes(mill: Mill) -> tuple[dict[str, Mode], str]:
-    """Return the modes at the tip of the target by name, and the one that the policy chose."""
+    """Return the modes at the tip of the target by name, and the name that the policy chose."""
     policy = policy_now(mill)
     return all_modes(shipped_modes(), policy), policy.mode
 
@@ -29,11 +29,11 @@ def current_plan(mill: Mill, *, mode: str | None = None) -> FrozenPlan:
 
 
 def past_plan(mill: Mill) -> FrozenPlan:
-    """Return the plan used last before a state commit. Raises `NothingToDoError`."""
+    """Return the last plan used before a state commit. Raises `NothingToDoError` without one."""
     return plan_as_of(mill, mill.snapshot())
 
 
 def compile_plan(mill: Mill, *, mode: str | None, write: bool) -> tuple[FrozenPlan, bool]:
-    """Compile the tip of the target; return the plan and whether the state branch gained it."""
+    """Compile the tip of the target; return the plan and whether it was recorded as new."""
     plan = current_plan(mill, mode=mode)
     return plan, write and record_plan(mill, plan)

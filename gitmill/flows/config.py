@@ -23,14 +23,14 @@ def past_settings(mill: Mill) -> dict[str, Any]:
 
 
 def trust_commands(mill: Mill, typed: Sequence[str]) -> tuple[dict[str, str], set[str]]:
-    """Trust the commands of the items `typed`, or without any those of the policy.
+    """Trust the commands of the items `typed`, or those of the policy if none is typed.
 
     Returns the commands by key, and those that were not trusted before.
     """
     snapshot = mill.snapshot()
     commands: dict[str, str] = {}
-    for one in typed:
-        commands |= trust.item_commands(snapshot.resolve(one))
+    for item_id in typed:
+        commands |= trust.item_commands(snapshot.resolve(item_id))
     if not typed:
         commands = dict(policy_now(mill).commands)
     return commands, set(trust.trust(mill, commands.values()))

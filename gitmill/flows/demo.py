@@ -62,7 +62,7 @@ if __name__ == "__main__":
     ".gitignore": "__pycache__/\n",
 }
 
-# The scripts are Python: sed differs between systems, and python3 is there.
+# The scripts are Python: sed differs between systems, python3 does not.
 _EDIT = """\
 python3 - <<'END'
 from pathlib import Path
@@ -125,8 +125,8 @@ path.write_text("\\n".join(lines) + "\\n")
     criteria=["$ grep -q '^VERSION.*shown by' basket.py"],
 )
 
-# With a coding agent in the script's place: what a person would write down.
-WISHES = (
+# Tasks for a coding agent: no script, only what a person would write.
+AGENT_TASKS = (
     NewTask(
         title="Rename total to total_price",
         body="The name says what is added up. Rename it where it is used as well.",
@@ -141,20 +141,20 @@ WISHES = (
 
 
 class Screen(Protocol):
-    """Where progress is shown."""
+    """The display of progress."""
 
-    def stage(self, line: StageProgress) -> None:
+    def stage(self, progress: StageProgress) -> None:
         """Show a stage."""
         ...
 
-    def landing(self, told: LandingProgress) -> None:
+    def landing(self, progress: LandingProgress) -> None:
         """Show a landing."""
         ...
 
 
 @dataclass
 class DemoReport:
-    """The report, read back from refs and notes; no `problems` if all tasks landed as tested."""
+    """The report, read back from refs and notes; without `problems` all tasks landed as tested."""
 
     folder: Path
     tasks: list[dict[str, Any]] = field(default_factory=list)
@@ -174,8 +174,8 @@ class DemoReport:
             for task in self.tasks
         ]
         if self.problems:
-            return [*rows, *(f"does not hold: {problem}" for problem in self.problems)]
-        return [*rows, f"{len(rows)} tasks landed; target, notes and history say the same"]
+            return [*rows, *(f"not verified: {problem}" for problem in self.problems)]
+        return [*rows, f"{len(rows)} tasks landed; target, notes and history agree"]
 
     def as_json(self) -> dict[str, Any]:
         """Return the report for `--json`."""
@@ -186,36 +186,46 @@ class DemoReport:
 
 
 def demo(
-    folder: Path | None, say: Callable[[str], None], screen: Screen, *, agent: str = ""
+    folder: Path | None, report: Callable[[str], None], screen: Screen, *, agent: str = ""
 ) -> DemoReport:
     """Run the demo in an empty or new folder, a temporary one when None is given.
 
-    With an `agent`, it builds and reviews two of the tasks; it calls its service.
-    Raises `UsageError` when the folder holds something, `AccountError` when a task did not land.
+    An `agent` builds and reviews two of the tasks; that calls its service.
+    Raises `UsageError` when the folder is not empty, `AccountError` when a task did not land.
     """
     if agent:
         require_agent(agent)
     root = _folder(folder)
     project = root / "project"
-    say(f"a project of three files in {project}")
+    report(f"a project of three files in {project}")
     mill = _project(root, project, _mode(agent) if agent else "")
     init(mill)
     trust(mill, policy_now(mill).commands.values())
     if agent:
-        say(f"two tasks that {agent} carries out and, in sessions of their own, reviews")
-        made = [new_task(mill, task, ready=True) for task in WISHES]
+        report(f"two tasks that {agent} builds and, in separate sessions, reviews")
+        items = _add(mill, AGENT_TASKS)
         run(mill, RunRequest(), screen.stage, screen.landing)
-        return _account(project, [item.id for item in made])
-    say("three tasks, one after the other; the third is returned once")
-    made = [new_task(mill, task, ready=True) for task in (RENAME, HEADER, EMPTY)]
+    else:
+        items = _run_scripts(mill, report, screen)
+    return _verified(project, [item.id for item in items])
+
+
+def _run_scripts(mill: Mill, report: Callable[[str], None], screen: Screen) -> list[Item]:
+    """Run the tasks that have scripts; return them."""
+    report("three tasks, one after the other; the third is returned once")
+    items = _add(mill, (RENAME, HEADER, EMPTY))
     run(mill, RunRequest(), screen.stage, screen.landing)
-    say("two tasks that change the same line, both approved before either lands")
-    made += [new_task(mill, task, ready=True) for task in (NUMBER, REMARK)]
+    report("two tasks that change the same line, both approved before either lands")
+    items += _add(mill, (NUMBER, REMARK))
     run(mill, RunRequest(through="approved"), screen.stage, screen.landing)
     land_queue(mill, screen.landing)
-    say("the second did not apply any more; it is built again on the new tip")
+    report("the second one conflicts with the new tip; it is built again on it")
     run(mill, RunRequest(), screen.stage, screen.landing)
-    return _account(project, [item.id for item in made])
+    return items
+
+
+def _add(mill: Mill, tasks: Sequence[NewTask]) -> list[Item]:
+    return [new_task(mill, task, ready=True) for task in tasks]
 
 
 def _folder(folder: Path | None) -> Path:
@@ -253,10 +263,10 @@ def _project(root: Path, project: Path, mode: str) -> Mill:
     return Mill.open(project)
 
 
-def _account(project: Path, ids: Sequence[str]) -> DemoReport:
-    """Read the results back from git, not from memory."""
+def _verified(project: Path, ids: Sequence[str]) -> DemoReport:
+    """Return the report, read back from git by a newly opened mill."""
     mill = Mill(Repository.open(project))
-    snapshot, account = mill.snapshot(), DemoReport(project)
+    snapshot, report = mill.snapshot(), DemoReport(project)
     for item_id in ids:
         item = snapshot.item(item_id)
         if item.status is not Status.LANDED:
@@ -265,23 +275,23 @@ def _account(project: Path, ids: Sequence[str]) -> DemoReport:
                 evidence=[item.reason],
                 hints=[f"see `gitmill -C {project} task show {item.id}`"],
             )
-        account.problems += evidence.verify_landed(mill, item)
-        account.tasks.append(_told(mill, item))
+        report.problems += evidence.verify_landed(mill, item)
+        report.tasks.append(_task_report(mill, item))
     git = mill.repository.git
-    on_main = git.out("rev-list", "--count", "--no-merges", mill.target_ref(snapshot))
-    if int(on_main) != len(ids) + 1:
-        account.problems.append(f"main has {on_main} commits, not {len(ids) + 1}")
+    commits = git.out("rev-list", "--count", "--no-merges", mill.target_ref(snapshot))
+    if int(commits) != len(ids) + 1:
+        report.problems.append(f"main has {commits} commits, not {len(ids) + 1}")
     if git.run("fsck", "--no-dangling", check=False).returncode != 0:
-        account.problems.append("git fsck finds the repository damaged")
-    return account
+        report.problems.append("git fsck reports a damaged repository")
+    return report
 
 
-def _told(mill: Mill, item: Item) -> dict[str, Any]:
+def _task_report(mill: Mill, item: Item) -> dict[str, Any]:
     """Return the report on one task, from its commits on the state branch."""
     tip = mill.store.backend.ref(layout.STATE) or ""
     events = [e.record.event for e in history.entries(mill.store.backend, tip, item.id) if e.record]
-    story = ", ".join(word for word in ("returned", "ejected") if word in events)
+    setbacks = ", ".join(event for event in ("returned", "ejected") if event in events)
     return {
         "id": item.id, "title": item.title, "landed": item.landed, "attempts": item.attempt,
-        "story": story, "events": events[::-1],
+        "story": setbacks, "events": events[::-1],
     }  # fmt: skip

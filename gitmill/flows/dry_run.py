@@ -1,4 +1,4 @@
-"""The next attempts of a run, shown and not made."""
+"""Preview the next attempts of a run without making them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NONCE = "new for each attempt"
 class Preview:
     """The next attempt of an item: its stages, the agent of the first, and the prompt.
 
-    `refs` are those that the attempt may move, `landing` those that landing it would.
+    `refs` are the refs that the attempt can move, `landing` those that its landing would move.
     """
 
     item: Item
@@ -39,38 +39,38 @@ class Preview:
     landing: tuple[str, ...]
 
 
-def preview(mill: Mill, order: RunRequest) -> list[Preview]:
-    """Return the attempts that could start now, in their order.
+def preview(mill: Mill, request: RunRequest) -> list[Preview]:
+    """Return the attempts that can start now, in order.
 
-    Raises `NothingToDoError` when there is none, and the errors of compiling the loop.
+    Raises `NothingToDoError` when there are none, and the errors of compiling the loop.
     """
     snapshot = mill.snapshot()
     tip = mill.target_tip(snapshot)
-    ready = pipeline.eligible(snapshot.items, order.wanted)[: order.limit or None]
+    ready = pipeline.eligible(snapshot.items, request.wanted)[: request.limit or None]
     if not ready:
-        hint = "see what waits for what with `gitmill status`"
+        hint = "see what each item waits for: `gitmill status`"
         raise NothingToDoError("nothing is ready", hints=[hint])
-    return [_preview(mill, item, plan_for(mill, snapshot, item, tip), order) for item in ready]
+    return [_preview(mill, item, plan_for(mill, snapshot, item, tip), request) for item in ready]
 
 
-def _preview(mill: Mill, item: Item, plan: FrozenPlan, order: RunRequest) -> Preview:
+def _preview(mill: Mill, item: Item, plan: FrozenPlan, request: RunRequest) -> Preview:
     stages = pipeline.group(plan, item.stage or plan.first.name)
     try:
-        who = choose(plan, item, stages[0], cooling=cooling(mill), now=mill.now())
-    except NotNowError:  # show the prompt of the first one all the same
-        who = stages[0].agents[0]
-    session, prompt = _sent(mill, item, stages[0], who) if who else ("", "")
+        agent = choose(plan, item, stages[0], cooling=cooling(mill), now=mill.now())
+    except NotNowError:  # preview the first agent, even if it cannot start now
+        agent = stages[0].agents[0]
+    session, prompt = _input(mill, item, stages[0], agent) if agent else ("", "")
     refs = [layout.STATE, f"{layout.TRANSCRIPT}{item.id}"]
     if any(stage.is_authoring for stage in stages):
         refs += [f"{layout.WORK}{item.id}", f"{layout.RESCUE}{item.id}/"]
     landing: tuple[str, ...] = ()
     snapshot = mill.snapshot()
-    if order.through == "landed":
+    if request.through == "landed":
         landing = (mill.target_ref(snapshot), layout.NOTES, f"{layout.CANDIDATE}{item.id}")
     return Preview(
         item,
         tuple(stage.name for stage in stages),
-        who,
+        agent,
         stages[0].permission.value,
         session,
         prompt,
@@ -79,11 +79,13 @@ def _preview(mill: Mill, item: Item, plan: FrozenPlan, order: RunRequest) -> Pre
     )
 
 
-def _sent(mill: Mill, item: Item, stage: PlannedStage, who: PlannedAgent) -> tuple[str, str]:
+def _input(mill: Mill, item: Item, stage: PlannedStage, agent: PlannedAgent) -> tuple[str, str]:
     """Return the session to resume, and the prompt or the script that would run."""
-    if not agents.program(who.name, who.command).READS_PROMPT:
+    if not agents.program(agent.name, agent.command).READS_PROMPT:
         return "", item.script if stage.is_authoring else "\n".join(item.criteria)
     policy = policy_now(mill)
     findings = start_of(mill, item).findings if stage.is_authoring else ()
-    sent = fill_prompt(mill, item, stage, who, findings, nonce=NONCE, limit=policy.limits.prompt)
-    return sent.session, sent.followup or sent.prompt
+    filled = fill_prompt(
+        mill, item, stage, agent, findings, nonce=NONCE, limit=policy.limits.prompt
+    )
+    return filled.session, filled.followup or filled.prompt

@@ -11,7 +11,7 @@ def gc(mill: Mill, *, days: int, dry_run: bool) -> list[str]:
 
     Returns the ids of those items. Raises `BadDocumentError` while an item cannot be read.
     """
-    found = transcripts.old(mill, older=days * 86400.0)
+    old = transcripts.old(mill, older=days * 86400.0)
     if not dry_run:
-        transcripts.prune(mill, found)
-    return list(found)
+        transcripts.prune(mill, old)
+    return list(old)

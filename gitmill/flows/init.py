@@ -32,7 +32,7 @@ class Initialized:
 
 
 def init(mill: Mill, *, target: str = "") -> Initialized:
-    """Create the state branch and propose a policy; existing ones stay as they are.
+    """Create the state branch and propose a policy; existing ones are left unchanged.
 
     Raises `UnusableRepositoryError` for a repository that is bare, without a commit, or detached
     without a named target.
@@ -45,7 +45,7 @@ def init(mill: Mill, *, target: str = "") -> Initialized:
             f"there is no branch {branch} with a commit on it",
             hints=["make a first commit, then `gitmill init`", "or `gitmill init --target BRANCH`"],
         )
-    _ = mill.person  # without an identity nothing could be committed; say so before anything is
+    _ = mill.person  # raises if git has no identity, before anything is committed
     fresh = mill.store.begin()
     changed = _first_commit(mill, branch, explicit=bool(target))
     carry_notes(mill)
@@ -64,13 +64,13 @@ def _current(mill: Mill) -> str:
     if branch:
         return branch
     raise UnusableRepositoryError(
-        "HEAD is detached, so it is not clear where work should land",
+        "HEAD is detached, so no branch to land on is known",
         hints=["name the branch: `gitmill init --target main`"],
     )
 
 
 def _first_commit(mill: Mill, branch: str, *, explicit: bool) -> bool:
-    """Write format, control and board where they are missing; move the target if it was named."""
+    """Write format, control and board if missing; change the target if one was named."""
     event_id, person = mill.new_token(), mill.person
 
     def build(snapshot: Snapshot) -> StateCommit | None:
@@ -95,13 +95,13 @@ def _first_commit(mill: Mill, branch: str, *, explicit: bool) -> bool:
     return mill.store.commit(build, new=True).commit != before
 
 
-# A pattern that only this ref matches: of a plain ref git warns until the first note is there.
+# A pattern that matches only this ref: for a plain ref git warns until the first note exists.
 NOTES_PATTERN = f"{layout.NOTES[:-1]}[{layout.NOTES[-1]}]"
 NOTES_KEYS = ("notes.rewriteRef", "notes.displayRef")
 
 
 def notes_settings(mill: Mill) -> list[str]:
-    """Return the settings of git that do not name gitmill's notes yet."""
+    """Return the git settings that do not name gitmill's notes yet."""
     git = mill.repository.git
     return [
         key
@@ -163,8 +163,8 @@ def _python(top: Path) -> Iterator[tuple[str, str]]:
     except (OSError, ValueError):
         tools = {}
     markers = ("pyproject.toml", "setup.py", "setup.cfg", "pytest.ini", "tox.ini")
-    tests = any((top / name).is_dir() for name in ("tests", "test"))
-    if any((top / name).exists() for name in markers) and ("pytest" in tools or tests):
+    has_tests = any((top / name).is_dir() for name in ("tests", "test"))
+    if any((top / name).exists() for name in markers) and ("pytest" in tools or has_tests):
         yield "test", "python -m pytest -q"
     if "ruff" in tools or (top / "ruff.toml").exists():
         yield "lint", "ruff check ."

@@ -25,10 +25,11 @@ def dequeue(mill: Mill, item_id: str) -> None:
     mill.apply(item_id, Step(event=Event.DEQUEUED, subject="dequeued", by=mill.person))
 
 
-def land_queue(mill: Mill, tell: LandingListener, *, only: Collection[str] = ()) -> list[Item]:
+def land_queue(mill: Mill, listener: LandingListener, *, only: Collection[str] = ()) -> list[Item]:
     """Queue approved items and land the queue; `only` these items when any are named.
 
-    Raises `IllegalTransitionError` for a named item that is neither, and as `land_all` does.
+    Raises `IllegalTransitionError` for a named item that is neither approved nor queued, and the
+    errors of `land_all`.
     """
     mill.repository.require_usable()
     with interruptible(mill):
@@ -37,11 +38,11 @@ def land_queue(mill: Mill, tell: LandingListener, *, only: Collection[str] = ())
         refuse_paused(snapshot)
         for item in snapshot.items.values():
             if item.status is Status.APPROVED and (not only or item.id in only):
-                with suppress(RefMovedError):  # another process was quicker
+                with suppress(RefMovedError):  # another process queued it first
                     enqueue(mill, item.id, after=item.event)
             elif item.id in only and item.status is not Status.QUEUED:
                 raise IllegalTransitionError(
                     f"{item.id} is {item.status.value}, so it cannot be landed",
                     hints=[f"see `gitmill task show {item.id}`"],
                 )
-        return land_all(mill, tell, only=only)
+        return land_all(mill, listener, only=only)

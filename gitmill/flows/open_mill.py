@@ -1,4 +1,4 @@
-"""Open the mill that a command works with: of a folder, now or as of a state commit."""
+"""Open the mill of a folder for a command, now or as of a state commit."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 def open_mill(folder: Path, *, report: Callable[[str], None], writes: bool = True) -> Mill:
     """Open the repository that a folder is in.
 
-    Hand edits of the state branch are applied before anything is written, and already now if the
-    command `writes`; `report` gets a sentence for each. Raises `NotARepositoryError`.
+    Hand edits of the state branch are applied before the first write, and immediately if the
+    command `writes`; `report` receives a sentence for each. Raises `NotARepositoryError`.
     """
 
     def apply_hand_edits(mill: Mill) -> None:
-        from gitmill.people.hand_edits import reconcile  # noqa: PLC0415  (most runs find none)
+        from gitmill.people.hand_edits import reconcile  # noqa: PLC0415  (most commands write nothing)
 
         for sentence in reconcile(mill):
             report(sentence)

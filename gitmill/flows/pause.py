@@ -7,7 +7,7 @@ from gitmill.people import control
 
 
 def pause(mill: Mill, reason: str) -> None:
-    """Stop new attempts from starting; attempts under way go on."""
+    """Stop starting attempts; running ones continue."""
     control.pause(mill, reason)
 
 

@@ -25,41 +25,42 @@ from gitmill.workspace.leases import has_lapsed
 from gitmill.workspace.rescue import keep_worktree
 from gitmill.workspace.signals import interruptible, workers
 
-SCRATCH_AGE = 3600.0  # seconds; whoever makes a folder there needs it for a moment
+SCRATCH_AGE = 3600.0  # seconds; a live process needs its scratch folder only briefly
 
 
-def recover(mill: Mill, tell: Callable[[str], None] = lambda _: None) -> list[str]:
-    """Recover from dead processes; safe at any time, by anyone.
+def recover(mill: Mill, report: Callable[[str], None] = lambda _: None) -> list[str]:
+    """Recover from dead processes; safe at any time, in any process.
 
-    Returns one sentence for each action. The work of living processes is not touched.
+    Returns one sentence for each action. Work of living processes is left alone.
     """
     done: list[str] = []
 
-    def did(what: str) -> None:
-        done.append(what)
-        tell(what)
+    def record(sentence: str) -> None:
+        done.append(sentence)
+        report(sentence)
 
     with interruptible(mill):
         for path in mill.store.clear_stale():
-            did(f"moved the stale lock {path} aside")
-        for told in reconcile(mill):
-            did(told)
-        gone = {item.id for item in _lapsed(mill) if _lapse(mill, item, did)}
-        recover_landings(mill, did)
-        _rescue(mill, gone, did)
+            record(f"moved the stale lock {path} aside")
+        for sentence in reconcile(mill):
+            record(sentence)
+        lapsed = {item.id for item in _expired(mill) if _lapse(mill, item, record)}
+        recover_landings(mill, record)
+        _rescue(mill, lapsed, record)
         for name in mill.pool.drop_leftover_entries():
-            did(f"removed git's entry for the half-made worktree {name}")
-        for told in transcripts.collect(mill):
-            did(told)
-        _cancel(mill, did)
-        detect_reverts(mill, did)
-        for told in agent_homes.clean_up(mill):
-            did(told)
+            record(f"removed git's entry for the incomplete worktree {name}")
+        for sentence in transcripts.collect(mill):
+            record(sentence)
+        _cancel(mill, record)
+        detect_reverts(mill, record)
+        for sentence in agent_homes.clean_up(mill):
+            record(sentence)
         _sweep(mill)
     return done
 
 
-def _lapsed(mill: Mill) -> list[Item]:
+def _expired(mill: Mill) -> list[Item]:
+    """Return the running items whose worker is dead."""
     return [
         item
         for item in mill.snapshot().items.values()
@@ -67,11 +68,11 @@ def _lapsed(mill: Mill) -> list[Item]:
     ]
 
 
-def _lapse(mill: Mill, item: Item, did: Callable[[str], None]) -> bool:
+def _lapse(mill: Mill, item: Item, record: Callable[[str], None]) -> bool:
     assert item.lease is not None
     ended = processes.end_claimed(item.lease.claim)
     if ended:
-        did(f"ended {ended} processes of {item.id}")
+        record(f"ended {ended} processes of {item.id}")
     step = Step(
         event=Event.LAPSED,
         subject=f"{item.stage} lapsed, {item.lease.who} is gone",
@@ -84,34 +85,34 @@ def _lapse(mill: Mill, item: Item, did: Callable[[str], None]) -> bool:
     try:
         mill.apply(item.id, step)
     except (LeasedError, IllegalTransitionError, RefMovedError):
-        return False  # another recovery was quicker
-    did(f"{item.id} goes on at {item.stage}")
+        return False  # another recovery released it first
+    record(f"{item.id} continues at {item.stage}")
     return True
 
 
-def _rescue(mill: Mill, gone: set[str], did: Callable[[str], None]) -> None:
+def _rescue(mill: Mill, lapsed: set[str], record: Callable[[str], None]) -> None:
     def rescue(slot: Slot, holder: str, commit: str) -> None:
         if ref := keep_worktree(mill, slot, holder, commit):
-            did(f"saved what a worktree of {holder} held as {ref}")
+            record(f"saved the work in a worktree of {holder} as {ref}")
 
     def failed(slot: Slot, error: GitmillError) -> None:
-        did(f"could not save what {slot.path} holds, so it stays: {error.message}")
+        record(f"could not save the work in {slot.path}, so the worktree stays: {error.message}")
 
-    mill.pool.rescue_all(rescue, failed, dead=gone)
+    mill.pool.rescue_all(rescue, failed, dead=lapsed)
 
 
-def _cancel(mill: Mill, did: Callable[[str], None]) -> None:
-    """Cancel the items whose cancellation waited for the end of a landing."""
+def _cancel(mill: Mill, record: Callable[[str], None]) -> None:
+    """Cancel the items whose cancellation had to wait for the end of a landing."""
     for item in mill.snapshot().items.values():
         if item.cancel_requested and item.status not in FINAL | {Status.LANDING}:
             record_event(mill, item, Event.CANCELLED, "cancelled as requested")
-            did(f"{item.id} was cancelled as requested")
+            record(f"{item.id} was cancelled as requested")
 
 
 def _sweep(mill: Mill) -> None:
     """Remove files that killed processes left in gitmill's private folder."""
-    workers(mill)
+    workers(mill)  # it removes the records of dead workers
     for path in (mill.repository.private / "scratch").glob("*"):
-        with suppress(FileNotFoundError):  # a replay of another process has just ended
+        with suppress(FileNotFoundError):  # removed by a replay that has just ended
             if time.time() - path.stat().st_mtime > SCRATCH_AGE:
                 shutil.rmtree(path, ignore_errors=True)

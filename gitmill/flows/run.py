@@ -1,4 +1,4 @@
-"""Run: attempt ready items one after the other, and land the approved ones."""
+"""Run: attempt ready items one after the other, and land approved ones."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from gitmill.store.snapshot import Snapshot
 from gitmill.workspace.signals import interruptible, interruptible_section, raise_if_stopped
 from gitmill.workspace.trust import require_runnable
 
-POLL = 0.5  # seconds between two checks whether another process still lands
+POLL = 0.5  # seconds between two checks for changes by other processes
 
 
 @dataclass
@@ -48,149 +48,162 @@ class Summary:
 
     items: dict[str, Item] = field(default_factory=dict)
     attempts: int = 0
-    given_back: set[str] = field(default_factory=set)  # not again in this run
-    resting: dict[str, NotNowError] = field(default_factory=dict)  # why an item cannot start now
+    released: set[str] = field(default_factory=set)  # not attempted again in this run
+    not_now: dict[str, NotNowError] = field(default_factory=dict)  # why an item cannot start now
     waited: float = 0.0  # seconds spent waiting until an attempt could start
-    untrusted: dict[str, GitmillError] = field(
-        default_factory=dict
-    )  # items with untrusted commands
-    held: GitmillError | None = None
-    busy: bool = False  # another process lands, and there is something to land
+    untrusted: dict[str, GitmillError] = field(default_factory=dict)  # by item
+    held: GitmillError | None = None  # why nothing can land in this run
+    busy: bool = False  # another process is landing, and items remain to land
 
     @property
     def code(self) -> Exit:
         """The exit code: the first that applies of failed, needs a person, busy, ok."""
         statuses = {item.status for item in self.items.values()}
         ready = {item.id for item in self.items.values() if item.status is Status.READY}
-        codes = {error.code for error in self.resting.values()}
-        if Status.BLOCKED in statuses or self.given_back & ready or Exit.FAILED in codes:
+        codes = {error.code for error in self.not_now.values()}
+        if Status.BLOCKED in statuses or self.released & ready or Exit.FAILED in codes:
             return Exit.FAILED
         if Status.WAITING in statuses or Exit.PERSON in codes or self.untrusted:
             return Exit.PERSON
         return self.held.code if self.held else Exit.BUSY if codes else Exit.OK
 
     @property
-    def rests(self) -> NotNowError | None:
-        """Why the remaining items cannot start now; of several reasons the one that ends first."""
-        return min(self.resting.values(), key=_ends, default=None)
+    def first_not_now(self) -> NotNowError | None:
+        """Why the remaining items cannot start now; of several reasons the first to end."""
+        return min(self.not_now.values(), key=_end, default=None)
 
 
-def _ends(error: NotNowError) -> tuple[bool, float]:
+def _end(error: NotNowError) -> tuple[bool, float]:
     return (error.until is None, error.until.timestamp() if error.until else 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """The request of a run: its items (all when empty), where to stop, and a maximum of items."""
+    """A request: the items to run (all when empty), where to stop, the most items (0: no limit)."""
 
     wanted: Collection[str] = ()
     through: str = "landed"
     limit: int = 0
 
 
-def run(mill: Mill, order: RunRequest, progress: Progress, tell: LandingListener) -> Summary:
+def run(mill: Mill, request: RunRequest, progress: Progress, listener: LandingListener) -> Summary:
     """Run until no item is eligible.
 
-    Raises `NothingToDoError` when none was from the start, a `NotNowError` when none could start,
-    `PausedError`, and `KeyboardInterrupt` after the lease of a running attempt was released.
+    Raises `NothingToDoError` when no item was eligible, a `NotNowError` when none could start,
+    `PausedError`, and `KeyboardInterrupt` once the lease of a running attempt is released.
     """
     mill.repository.require_usable()
     summary = Summary()
     with interruptible(mill):
         summary.items |= _recovered(mill)
-        _refuse_wanted(mill.snapshot(), order)
-        while _turn(mill, order, summary, progress, tell):
+        _refuse_wanted(mill.snapshot(), request)
+        while _next_action(mill, request, summary, progress, listener):
             raise_if_stopped()
-        # Other processes may have advanced them in the meantime.
+        # Other processes can have advanced them in the meantime.
         snapshot = mill.snapshot()
         summary.items = {n: snapshot.items.get(n, item) for n, item in summary.items.items()}
-    if not summary.items and summary.untrusted and summary.held is None:
-        raise next(iter(summary.untrusted.values()))
     if not summary.items and summary.held is None:
-        if summary.rests is not None:
-            raise summary.rests
-        raise NothingToDoError(
-            "nothing is ready", hints=["see what waits for what with `gitmill status`"]
-        )
+        raise _no_item(summary)
     return summary
 
 
+def _no_item(summary: Summary) -> GitmillError:
+    """Return the error of a run that advanced no item."""
+    if summary.untrusted:
+        return next(iter(summary.untrusted.values()))
+    hint = "see what each item waits for: `gitmill status`"
+    return summary.first_not_now or NothingToDoError("nothing is ready", hints=[hint])
+
+
 def _recovered(mill: Mill) -> dict[str, Item]:
-    """Recover; return the items whose landing was finished by that."""
+    """Recover; return the items whose landing that finished."""
     landing = [i.id for i in mill.snapshot().items.values() if i.status is Status.LANDING]
     recover(mill)
     items = mill.snapshot().items
     return {n: items[n] for n in landing if n in items and items[n].status is Status.LANDED}
 
 
-def _turn(
-    mill: Mill, order: RunRequest, summary: Summary, progress: Progress, tell: LandingListener
+def _next_action(
+    mill: Mill,
+    request: RunRequest,
+    summary: Summary,
+    progress: Progress,
+    listener: LandingListener,
 ) -> bool:
-    """Do one action; return whether there may be another one."""
-    _block_hopeless(mill)
-    if order.through == "landed" and _land(mill, order, summary, tell):
+    """Do one action: land, attempt or wait; return whether another one can follow."""
+    _block_unmeetable(mill)
+    if request.through == "landed" and _land(mill, request, summary, listener):
         return True
     snapshot = mill.snapshot()
     if snapshot.control.paused:
         raise PausedError(
             "work is paused",
             evidence=[snapshot.control.reason] if snapshot.control.reason else [],
-            hints=["go on with `gitmill resume`"],
+            hints=["resume with `gitmill resume`"],
         )
-    ready = [
-        item
-        for item in eligible(snapshot.items, order.wanted)
-        if item.id in summary.items or not order.limit or len(summary.items) < order.limit
-        if item.id not in summary.given_back
-        if item.id not in summary.resting
-        if item.id not in summary.untrusted
-    ]
-    alike: dict[tuple[object, ...], NotNowError] = {}  # thousands may wait for one agent
-    for item in ready:
+    known: dict[tuple[object, ...], NotNowError] = {}  # thousands can wait for the same agent
+    for item in _candidates(snapshot, request, summary):
         key = (item.plan, item.stage, item.builder, tuple(r.by for r in item.reviewed))
         try:
-            if key not in alike:
+            if key not in known:
                 return _attempt(mill, item, summary, progress)
         except NotNowError as error:
-            alike[key] = error
-        summary.resting[item.id] = alike[key]
+            known[key] = error
+        summary.not_now[item.id] = known[key]
     return _wait(mill, summary)
+
+
+def _candidates(snapshot: Snapshot, request: RunRequest, summary: Summary) -> list[Item]:
+    """Return the eligible items that this run has not given up on, in their order."""
+    return [
+        item
+        for item in eligible(snapshot.items, request.wanted)
+        if _is_within_limit(item, request, summary)
+        if item.id not in summary.released
+        if item.id not in summary.not_now
+        if item.id not in summary.untrusted
+    ]
+
+
+def _is_within_limit(item: Item, request: RunRequest, summary: Summary) -> bool:
+    in_run = item.id in summary.items
+    return not request.limit or in_run or len(summary.items) < request.limit
 
 
 def _attempt(mill: Mill, item: Item, summary: Summary, progress: Progress) -> bool:
     """Make one attempt at an item. Raises a `NotNowError` when it cannot start now."""
     try:
-        _trusted(mill, mill.snapshot(), item)
-        now = claim(mill, item.id, after=item.event)
+        _require_trusted(mill, mill.snapshot(), item)
+        state = claim(mill, item.id, after=item.event)
     except RefMovedError:
         return True  # another worker claimed it
     except UntrustedError as error:
         summary.untrusted[item.id] = error
         return True
     except (BadDocumentError, AgentMissingError) as error:
-        why = f"it cannot be run: {error.message}"
-        summary.items[item.id] = record_event(mill, item, Event.BLOCKED, why)
+        reason = f"it cannot be run: {error.message}"
+        summary.items[item.id] = record_event(mill, item, Event.BLOCKED, reason)
         return True
     except ItemBudgetError as error:
         summary.items[item.id] = record_event(mill, item, Event.BLOCKED, error.message)
         return True
     # From here on a lost race is an error to report, not another worker's win.
-    attempted = run_stages(mill, now, group(now.plan, now.item.stage), progress)
+    result = run_stages(mill, state, group(state.plan, state.item.stage), progress)
     summary.attempts += 1
-    summary.items[attempted.item.id] = attempted.item
-    if attempted.event is Event.RELEASED and not attempted.outage:
-        summary.given_back.add(attempted.item.id)
+    summary.items[result.item.id] = result.item
+    if result.event is Event.RELEASED and not result.outage:
+        summary.released.add(result.item.id)
     return True
 
 
-def _trusted(mill: Mill, snapshot: Snapshot, item: Item) -> None:
-    """Raise `UntrustedError` before an item is claimed whose commands may not run here."""
+def _require_trusted(mill: Mill, snapshot: Snapshot, item: Item) -> None:
+    """Raise `UntrustedError` if commands of an unclaimed item are not trusted on this machine."""
     tip = mill.target_tip(snapshot)
     require_runnable(mill, item, policy_at(mill, tip), plan_for(mill, snapshot, item, tip))
 
 
 def _wait(mill: Mill, summary: Summary) -> bool:
-    """With nothing to start: recover from dead processes, else wait if the wait is short."""
+    """Recover from dead processes, else wait if the wait is short; return whether to continue."""
     before = mill.snapshot().commit
     recover(mill)
     if mill.snapshot().commit != before:
@@ -203,25 +216,24 @@ def _wait(mill: Mill, summary: Summary) -> bool:
 
 
 def _cool_down(mill: Mill, summary: Summary) -> bool:
-    """Wait until an attempt can start, if that is soon enough; return whether it may."""
-    rests = summary.rests
-    if rests is None or rests.until is None:
+    """Wait until an attempt can start, if `limits.wait` allows it; return whether it waited."""
+    error = summary.first_not_now
+    if error is None or error.until is None:
         return False
-    left = max(0.0, (rests.until - mill.now()).total_seconds())
-    longest = policy_now(mill).limits.wait
-    if summary.waited + left > longest:
+    wait = max(0.0, (error.until - mill.now()).total_seconds())
+    if summary.waited + wait > policy_now(mill).limits.wait:
         return False
     tip, began = mill.snapshot().commit, time.monotonic()
     with interruptible_section():
-        while mill.snapshot().commit == tip and (over := left + began - time.monotonic()) > 0:
-            time.sleep(min(POLL, over))
-    # A clock that is set back repeatedly must not make this endless.
+        while mill.snapshot().commit == tip and (rest := wait + began - time.monotonic()) > 0:
+            time.sleep(min(POLL, rest))
+    # A clock that is repeatedly set back must not make this endless.
     summary.waited += time.monotonic() - began + 0.1
-    summary.resting.clear()
+    summary.not_now.clear()
     return True
 
 
-def _land(mill: Mill, order: RunRequest, summary: Summary, tell: LandingListener) -> bool:
+def _land(mill: Mill, request: RunRequest, summary: Summary, listener: LandingListener) -> bool:
     """Queue and land approved items; return whether any landed or was sent back."""
     snapshot = mill.snapshot()
     if not policy_at(mill, mill.target_tip(snapshot)).land.auto or summary.held is not None:
@@ -229,19 +241,18 @@ def _land(mill: Mill, order: RunRequest, summary: Summary, tell: LandingListener
     scope = [
         item
         for item in snapshot.items.values()
-        if not order.wanted or item.id in order.wanted
-        if not order.limit or item.id in summary.items or len(summary.items) < order.limit
+        if not request.wanted or item.id in request.wanted
+        if _is_within_limit(item, request, summary)
     ]
     for item in scope:
         if item.status is Status.APPROVED:
-            with suppress(RefMovedError):  # another process was quicker
+            with suppress(RefMovedError):  # another process queued it first
                 enqueue(mill, item.id, after=item.event)
-    names = [item.id for item in scope]
     summary.busy = False
     if not any(item.status in (Status.APPROVED, Status.QUEUED) for item in scope):
         return False
     try:
-        landed = land_all(mill, tell, only=names)
+        landed = land_all(mill, listener, only=[item.id for item in scope])
     except LandBusyError:
         summary.busy = True
         return False
@@ -253,20 +264,24 @@ def _land(mill: Mill, order: RunRequest, summary: Summary, tell: LandingListener
     return bool(landed)
 
 
-def _block_hopeless(mill: Mill) -> None:
+_RUNNABLE = (Status.READY, Status.APPROVED, Status.QUEUED)
+
+
+def _block_unmeetable(mill: Mill) -> None:
+    """Block the items with a dependency that was cancelled."""
     snapshot = mill.snapshot()
     for item in snapshot.items.values():
-        stands = item.status in (Status.READY, Status.APPROVED, Status.QUEUED)
-        if stands and (gone := never_met(snapshot.items, item)):
-            why = f"it comes after {gone[0]}, which was cancelled"
+        if item.status in _RUNNABLE and (cancelled := never_met(snapshot.items, item)):
+            reason = f"it comes after {cancelled[0]}, which was cancelled"
             with suppress(RefMovedError):
-                record_event(mill, item, Event.BLOCKED, why)
+                record_event(mill, item, Event.BLOCKED, reason)
 
 
-def _refuse_wanted(snapshot: Snapshot, order: RunRequest) -> None:
-    for item_id in order.wanted:
+def _refuse_wanted(snapshot: Snapshot, request: RunRequest) -> None:
+    """Raise `IllegalTransitionError` for a named item that cannot be run."""
+    for item_id in request.wanted:
         item = snapshot.item(item_id)
-        if item.status in (Status.READY, Status.APPROVED, Status.QUEUED):
+        if item.status in _RUNNABLE:
             continue
         raise IllegalTransitionError(
             f"{item.id} is {item.status.value}, so it cannot be run",

@@ -1,4 +1,4 @@
-"""Read the board, an item, its history, its change."""
+"""Read the state, the board, the history and the work of an item."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def read(mill: Mill) -> Snapshot:
-    """Return the state for one short read."""
+    """Return the state, for reading only."""
     return mill.store.snapshot(writing=False)
 
 
@@ -27,27 +27,29 @@ def board(snapshot: Snapshot) -> Board:
     from gitmill.core.board import build_board  # noqa: PLC0415  (most reads show no board)
 
     control = snapshot.control
-    unsaid = "no reason given"
+    no_reason = "no reason given"
     return build_board(
         snapshot.items,
-        paused=(control.reason or unsaid) if control.paused else "",
-        queue_paused=(control.queue_reason or unsaid) if control.queue_paused else "",
+        paused=(control.reason or no_reason) if control.paused else "",
+        queue_paused=(control.queue_reason or no_reason) if control.queue_paused else "",
     )
 
 
-def story(mill: Mill, snapshot: Snapshot, *, item: str = "", limit: int = 0) -> list[history.Entry]:
-    """Return the events of the branch or of one item, newest first; all when `limit` is 0."""
-    found = history.entries(mill.repository.reader, snapshot.commit, item)
-    return list(islice(found, limit or None))
+def events(
+    mill: Mill, snapshot: Snapshot, *, item: str = "", limit: int = 0
+) -> list[history.Entry]:
+    """Return the events of all items or of one, newest first; all when `limit` is 0."""
+    entries = history.entries(mill.repository.reader, snapshot.commit, item)
+    return list(islice(entries, limit or None))
 
 
 def diff(mill: Mill, item: Item) -> str:
-    """Return the work of an item as a patch for a person, empty when there is none."""
+    """Return the work of an item as a patch, empty when there is none."""
     if not item.work:
         return ""
     if mill.repository.git.run("cat-file", "-e", item.work, check=False).returncode != 0:
         raise MissingObjectError(
-            f"the work that {item.id} had is not in this repository any more",
+            f"the work of {item.id} is no longer in this repository",
             evidence=[item.work],
             hints=[f"see its record: `gitmill task show {item.id}`"],
         )
@@ -57,7 +59,7 @@ def diff(mill: Mill, item: Item) -> str:
 
 
 def redraw(mill: Mill) -> None:
-    """Write the board to the state branch, for people who browse it, if it has changed."""
+    """Write the board to the state branch if it has changed, for people who browse the branch."""
     from gitmill.core.board import markdown  # noqa: PLC0415  (most reads show no board)
 
     event_id = mill.new_token()

@@ -20,7 +20,7 @@ from gitmill.mill import Mill
 from gitmill.store.snapshot import Snapshot
 
 _FIELDS = ("agent", "stage", "verdict", "exit", "usage", "cost", "seconds")
-_GIVEN_BACK = frozenset({
+_RELEASED = frozenset({
     "rate-limited", "overloaded", "unauthorised", "unavailable", "cancelled",
 })  # fmt: skip
 
@@ -38,8 +38,8 @@ class Row:
 
     def add(self, log: Mapping[str, Any]) -> None:
         """Count one run log."""
-        back = log.get("exit") in _GIVEN_BACK
-        self.verdicts["released" if back else str(log.get("verdict"))] += 1
+        released = log.get("exit") in _RELEASED
+        self.verdicts["released" if released else str(log.get("verdict"))] += 1
         self.exits[str(log.get("exit"))] += 1
         self.spent += spent_in(log)
         usage = log.get("usage")
@@ -57,7 +57,7 @@ class Stats:
 
     @property
     def total(self) -> Spent:
-        """The cost of all attempts."""
+        """Time, usage and cost of all attempts."""
         total = NOTHING
         for row in self.rows:
             total += row.spent
@@ -74,12 +74,12 @@ class Stats:
                 "total": asdict(self.total)}  # fmt: skip
 
     def lead_json(self) -> dict[str, Any] | None:
-        """Return median and 90th percentile of the lead time; None when nothing has landed."""
+        """Return median and 90th percentile of the lead time in seconds; None without landings."""
         if not self.lead:
             return None
-        line = sorted(self.lead)
-        late = line[min(len(line) - 1, int(len(line) * 0.9))]
-        return {"count": len(line), "median": statistics.median(line), "p90": late}
+        ordered = sorted(self.lead)
+        p90 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.9))]
+        return {"count": len(ordered), "median": statistics.median(ordered), "p90": p90}
 
 
 def today(mill: Mill) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def stats(mill: Mill) -> Stats:
     snapshot, backend = show.read(mill), mill.store.backend
     items = snapshot.items.values()
     lead = tuple(
-        max(0.0, (item.since - item.created).total_seconds())  # `since` is cut to its second
+        max(0.0, (item.since - item.created).total_seconds())  # `since` is truncated to seconds
         for item in items
         if item.status is Status.LANDED
     )
@@ -106,10 +106,10 @@ def stats(mill: Mill) -> Stats:
 
 
 def _logs(backend: Backend, snapshot: Snapshot) -> Iterator[dict[str, Any]]:
-    found = trees.find(backend, snapshot.tree, "runs")
-    for _, entry in trees.walk(backend, found.oid) if found else ():
+    runs = trees.find(backend, snapshot.tree, "runs")
+    for _, entry in trees.walk(backend, runs.oid) if runs else ():
         data = backend.read(entry.oid)[1]
-        end = data.find(b"\n---\n", 4)  # the body, which may be long, is not needed
+        end = data.find(b"\n---\n", 4)  # the body can be long and is not needed
         document = Document.from_bytes(data[: end + 5] if end > 0 else data)
         try:
             yield {key: document.value(key) for key in _FIELDS}

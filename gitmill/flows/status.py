@@ -1,4 +1,4 @@
-"""The status of a repository: its board, and the facts of this machine beside it."""
+"""The status of a repository: its board, and what holds on this machine only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gitmill.mill import Mill
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """The board of a state commit, documents that cannot be read, agents that cool down, budget."""
+    """The board of a state commit, unreadable documents, agents cooling down, the day's budget."""
 
     board: Board
     commit: str
@@ -26,10 +26,10 @@ class Overview:
 
 
 def status(mill: Mill, *, past: bool = False) -> Overview:
-    """Return the overview. In the `past` nothing is known of agents and budgets."""
+    """Return the overview; for the `past` without agents and budget, which are not recorded."""
     snapshot = show.read(mill)
     board, broken = show.board(snapshot), snapshot.broken
     if past:
         return Overview(board, snapshot.commit, broken, [], {})
-    cold = list(cooling(mill).values())
-    return Overview(board, snapshot.commit, broken, cold, day_budget(mill, snapshot))
+    agents = list(cooling(mill).values())
+    return Overview(board, snapshot.commit, broken, agents, day_budget(mill, snapshot))

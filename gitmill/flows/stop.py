@@ -1,4 +1,4 @@
-"""Stop the work of this machine now: agents end, leases are released."""
+"""Stop all work on this machine: agents end, leases are released."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ PATIENCE = 20.0  # seconds for a process to release its lease before it is kille
 
 
 def stop(mill: Mill) -> list[Item]:
-    """End every worker of this repository on this machine; return the items under way.
+    """End every worker of this repository on this machine; return the items they held.
 
     A worker that does not end in time is killed, and recovery releases its item.
     """
     held = {item: facts for item, facts in _leases(mill) if is_same_and_alive(facts)}
-    told = workers(mill) | set(held.values())
-    _signal(told, signal.SIGTERM)
-    _wait(told, PATIENCE)
-    _signal(told, signal.SIGKILL)
-    _wait(told, 1.0)
+    processes = workers(mill) | set(held.values())
+    _signal(processes, signal.SIGTERM)
+    _wait(processes, PATIENCE)
+    _signal(processes, signal.SIGKILL)
+    _wait(processes, 1.0)
     recover(mill)
-    items = mill.snapshot()
-    return [items.item(item_id) for item_id in held]
+    snapshot = mill.snapshot()
+    return [snapshot.item(item_id) for item_id in held]
 
 
 def _leases(mill: Mill) -> Iterable[tuple[str, ProcessFacts]]:
@@ -42,14 +42,14 @@ def _leases(mill: Mill) -> Iterable[tuple[str, ProcessFacts]]:
 
 
 def _wait(processes: Iterable[ProcessFacts], seconds: float) -> None:
-    give_up = time.monotonic() + seconds
-    while any(map(is_same_and_alive, processes)) and time.monotonic() < give_up:
+    deadline = time.monotonic() + seconds
+    while any(map(is_same_and_alive, processes)) and time.monotonic() < deadline:
         time.sleep(0.02)
 
 
 def _signal(processes: Iterable[ProcessFacts], number: int) -> None:
     for facts in processes:
-        # The same pid may belong to another process by now.
+        # By now the pid can belong to another process.
         if is_same_and_alive(facts):
             with suppress(ProcessLookupError):
                 os.kill(facts.pid, number)

@@ -1,4 +1,4 @@
-"""A person as builder: take an item with a worktree, submit the work."""
+"""Build by hand: take an item with a worktree, submit the work."""
 
 from __future__ import annotations
 
@@ -34,33 +34,43 @@ from gitmill.workspace import secret_scan
 from gitmill.workspace.leases import new_lease
 from gitmill.workspace.trust import require_runnable
 
-LEASE = 7 * 24 * 3600.0  # seconds; a person has no process that could be seen to die
+LEASE = 7 * 24 * 3600.0  # seconds; without a process only time can end a person's lease
 
 
 def take(mill: Mill, item_id: str) -> tuple[Item, Path]:
-    """Claim an item, even a draft, for this person and return it with its worktree.
+    """Claim an item, even a draft, for this person; return it with its worktree.
 
-    Taken again, the worktree is as the person left it. Raises `IllegalTransitionError` when the
-    item is not at a building stage, `PausedError`, `BadDependencyError`.
+    The worktree of an item that the person already has is left as it is. Raises
+    `IllegalTransitionError` when the item is not at a building stage, `PausedError`,
+    `BadDependencyError`.
     """
-    claim, event_id, now = mill.new_token(), mill.new_token(), mill.now()
     snapshot = mill.snapshot()
     if snapshot.item(item_id).status is Status.DRAFT:
         ready_task(mill, item_id, by_hand=True)
         snapshot = mill.snapshot()
+    item = snapshot.item(item_id)
+    if not (item.lease and not item.lease.pid and item.lease.who == mill.person):
+        _refuse_waiting(snapshot, item)
+        item = _claim(mill, item_id)
+    return item, _worktree(mill, item)
+
+
+def _claim(mill: Mill, item_id: str) -> Item:
+    """Commit the claim of this person; return the item."""
+    claim, event_id, now = mill.new_token(), mill.new_token(), mill.now()
 
     def build(snapshot: Snapshot) -> StateCommit:
         item = snapshot.item(item_id)
         plan = plan_for(mill, snapshot, item, mill.target_tip(snapshot))
-        head = plan.stage(item.stage or plan.first.name)
-        if item.status is Status.READY and (not head.is_authoring):
+        stage = plan.stage(item.stage or plan.first.name)
+        if item.status is Status.READY and not stage.is_authoring:
             raise IllegalTransitionError(
-                f"{item.id} stands at {head.name}, where nothing is built",
+                f"{item.id} is at {stage.name}, which is not a building stage",
                 hints=[f"see `gitmill task show {item.id}`"],
             )
         step = Step(
-            event=Event.CLAIMED, subject=f"{head.name} taken ({mill.person.partition(' <')[0]})",
-            by=mill.person, claim=claim, stage=head.name,
+            event=Event.CLAIMED, subject=f"{stage.name} taken ({mill.person.partition(' <')[0]})",
+            by=mill.person, claim=claim, stage=stage.name,
             fields={
                 "plan": plan.hash12,
                 "frozen": item.frozen or frozen_hash(item.criteria, item.script, item.paths),
@@ -71,26 +81,22 @@ def take(mill: Mill, item_id: str) -> tuple[Item, Path]:
         )  # fmt: skip
         return draft_step(mill.store.backend, snapshot, item_id, step, event_id=event_id, now=now)
 
-    item = snapshot.item(item_id)
-    if not (item.lease and not item.lease.pid and item.lease.who == mill.person):
-        _refuse_waiting(snapshot, item)
-        item = mill.store.commit(build).item(item_id)
-    return item, _worktree(mill, item)
+    return mill.store.commit(build).item(item_id)
 
 
 def _refuse_waiting(snapshot: Snapshot, item: Item) -> None:
-    """Raise the error of a run if work is paused or the item waits for others."""
+    """Raise the error that a run would raise if work is paused or a dependency is not met."""
     if snapshot.control.paused:
-        raise PausedError("work is paused", hints=["go on with `gitmill resume`"])
-    if waits := unmet(snapshot.items, item):
+        raise PausedError("work is paused", hints=["resume with `gitmill resume`"])
+    if waiting_for := unmet(snapshot.items, item):
         raise BadDependencyError(
-            f"{item.id} comes after {waits[0]}, which is not done yet",
-            hints=[f"see `gitmill task show {waits[0]}`"],
+            f"{item.id} comes after {waiting_for[0]}, which is not done yet",
+            hints=[f"see `gitmill task show {waiting_for[0]}`"],
         )
 
 
 def _worktree(mill: Mill, item: Item) -> Path:
-    """Return the person's worktree, created if missing; an existing one is left as it is."""
+    """Return the person's worktree; create it if it is missing."""
     slot = mill.pool.acquire_named(f"take-{item.id}")
     try:
         if not ((slot.side / "onto").exists() and slot.path.is_dir()):
@@ -108,7 +114,7 @@ def worktree_of(mill: Mill, item: Item) -> Path:
     if path.is_dir():
         return path
     raise NotReadyError(
-        f"nobody has taken {item.id}, so it has no worktree",
+        f"{item.id} has no worktree: no person has taken it",
         hints=[f"take it with `gitmill task take {item.id}`"],
     )
 
@@ -116,16 +122,16 @@ def worktree_of(mill: Mill, item: Item) -> Path:
 def submit(mill: Mill, item_id: str, summary: str, progress: Progress) -> AttemptResult:
     """Record the tree of a person's worktree as the work, and run sanity and checks on it.
 
-    The worktree is removed once the work is recorded. Raises `LeasedError` when another person
-    has the item, and, with nothing changed, `HoldsSecretError` when the tree adds a secret and
-    `UntrustedError` when the checks are not trusted on this machine.
+    The worktree is removed once the work is recorded. Raises, before anything changes,
+    `LeasedError` when this person does not hold the item, `UntrustedError` when the checks are not
+    trusted on this machine, `HoldsSecretError` when the tree adds a secret.
     """
     item = mill.snapshot().item(item_id)
     path = worktree_of(mill, item)
     if item.lease is None or item.lease.pid or item.lease.who != mill.person:
-        holder = item.lease.who if item.lease else "nobody"
+        holder = f"is held by {item.lease.who}" if item.lease else "is not held"
         raise LeasedError(
-            f"{item.id} is held by {holder}, not by you",
+            f"{item.id} {holder}, so you cannot submit it",
             evidence=[f"your work is still in {path}"],
             hints=[f"take it again with `gitmill task take {item.id}`"],
         )
@@ -133,8 +139,8 @@ def submit(mill: Mill, item_id: str, summary: str, progress: Progress) -> Attemp
     require_runnable(mill, item, policy, plan_of(mill, item))
     slot = mill.pool.acquire_named(f"take-{item_id}")
     try:
-        made = _commit(mill, item, slot, summary)
-        result = run_stages(mill, made, pipeline.group(made.plan, item.stage)[1:], progress)
+        state = _commit(mill, item, slot, summary)
+        result = run_stages(mill, state, pipeline.group(state.plan, item.stage)[1:], progress)
         if result.event not in (Event.RELEASED, Event.LAPSED):
             slot.discard()
             shutil.rmtree(slot.side, ignore_errors=True)
@@ -144,27 +150,28 @@ def submit(mill: Mill, item_id: str, summary: str, progress: Progress) -> Attemp
 
 
 def _commit(mill: Mill, item: Item, slot: Slot, summary: str) -> AttemptState:
+    """Commit the tree of a slot as the work; return the attempt after its building stage."""
     assert item.lease is not None
     onto = (slot.side / "onto").read_text()
     policy = policy_at(mill, onto)
     tree = slot.take_tree(mill.store.backend, mill.tree_of(onto), policy.worktree.ignore)
     _refuse_secrets(mill, item, tree, onto)
-    made = commit_work(mill, item, tree, onto, summary=summary)
-    now = AttemptState(item, plan_of(mill, item), policy, item.lease.claim)
-    now.base, now.work, now.built, now.builder = onto, made, True, mill.person
-    now.at = item.stage
-    return now
+    work = commit_work(mill, item, tree, onto, summary=summary)
+    state = AttemptState(item, plan_of(mill, item), policy, item.lease.claim)
+    state.base, state.work, state.built, state.builder = onto, work, True, mill.person
+    state.at = item.stage
+    return state
 
 
 def _refuse_secrets(mill: Mill, item: Item, tree: str, onto: str) -> None:
     findings = secret_scan.scrub(mill, mill.tree_of(onto), tree).findings
     if findings:
         raise HoldsSecretError(
-            f"what you made for {item.id} brings a secret, so nothing was recorded",
+            f"your work on {item.id} adds a secret, so nothing was recorded",
             evidence=[finding.message for finding in findings],
             hints=[
-                f"take it out, then `gitmill task submit {item.id}`",
-                "if it is none, add its digest to `[sanity] allow_secrets` on the target; "
+                f"remove it, then `gitmill task submit {item.id}`",
+                "if it is not a secret, add its digest to `[sanity] allow_secrets` on the target; "
                 "see `gitmill explain holds-secret`",
             ],
         )

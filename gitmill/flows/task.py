@@ -1,4 +1,4 @@
-"""Create and edit tasks, and decide what waits for a person."""
+"""Create and edit tasks, and apply a person's decisions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Try an agent: one small task in a scratch repository, carried like any other task."""
+"""Try an agent: run one small task in a scratch repository."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _TASK = NewTask(
 
 @dataclass
 class Trial:
-    """The result; `facts` are from the run log, `folder` is kept only after a failure."""
+    """The result; `facts` are from the run log, `folder` remains only after a failure."""
 
     agent: str
     passed: bool
@@ -51,7 +51,7 @@ class Trial:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """Return it for `--json`."""
+        """Return the result for `--json`."""
         folder = str(self.folder) if self.folder else None
         return {
             "agent": self.agent, "passed": self.passed, "verdict": self.verdict,
@@ -67,9 +67,9 @@ def try_agent(
     report: Callable[[str], None],
     progress: Progress,
 ) -> Trial:
-    """Let an agent do the task with the settings of the policy (`own`), at the cost of one answer.
+    """Run the task with the agent's settings in the policy (`own`), at the cost of one answer.
 
-    A pass ends its cool-down in the repository of `mill`, if there is one. Raises
+    A pass ends the agent's cool-down in the repository of `mill`, if given. Raises
     `AgentMissingError`, `UntrustedError` for a command that is not trusted on this machine.
     """
     own = own or AgentPolicy()
@@ -84,27 +84,27 @@ def try_agent(
 
 
 def _try(name: str, own: AgentPolicy, report: Callable[[str], None], progress: Progress) -> Trial:
-    found = require_agent(name, own.command)
+    probe = require_agent(name, own.command)
     folder = Path(tempfile.mkdtemp(prefix="gitmill-try-"))
-    report(f"one task for {name} {found.version}".rstrip() + f" in {folder}")
+    report(f"one task for {name} {probe.version}".rstrip() + f" in {folder}")
     mill = _scratch(folder, _policy(name, own))
     item = new_task(mill, _TASK, ready=True)
     run(mill, RunRequest(through="approved"), progress, lambda _: None)
-    told = _told(name, mill, item.id, folder)
-    if told.passed:
+    trial = _result(name, mill, item.id, folder)
+    if trial.passed:
         shutil.rmtree(folder, ignore_errors=True)
-        told.folder = None
-    return told
+        trial.folder = None
+    return trial
 
 
 def require_agent(name: str, command: Sequence[str] = ()) -> Probe:
     """Return the probe of an agent. Raises `AgentMissingError` when it is not installed."""
-    found = agents.program(name, command).probe({"command": command})
-    if not found.found:
+    probe = agents.program(name, command).probe({"command": command})
+    if not probe.found:
         raise AgentMissingError(
-            f"{name} is not here: {found.detail}", hints=["`gitmill agent list`"]
+            f"{name} is not installed: {probe.detail}", hints=["`gitmill agent list`"]
         )
-    return found
+    return probe
 
 
 def _policy(name: str, own: AgentPolicy) -> str:
@@ -112,7 +112,7 @@ def _policy(name: str, own: AgentPolicy) -> str:
     roles = agents.program(name, own.command).ROLES
     builder = name if roles & {"builder", *agents.ANY_ROLE} else "shell"
     lines = ['mode = "trial"', "[limits]", "attempts = 1", "returns = 1"]
-    lines += ['wait = "1s"', "[modes.trial]"]  # a person is waiting for the answer
+    lines += ['wait = "1s"', "[modes.trial]"]  # a person waits for the result
     lines += [f'roles = {{builder = "{builder}", reviewer = "rules"}}']
     lines += ['gates = {approve = "never"}', f"[agents.{name}]", 'timeout = "5m"', 'idle = "3m"']
     lines += [f"model = {json.dumps(own.model)}"] if own.model else []
@@ -138,21 +138,20 @@ def _scratch(folder: Path, policy: str) -> Mill:
     process.run((*git, "commit", "-q", "-m", "Try an agent"))
     mill = Mill.open(project)
     init(mill)
-    here = policy_now(mill)
-    trust(mill, here.commands.values())  # they come from the user's own repository
+    trust(mill, policy_now(mill).commands.values())  # they come from the user's own repository
     return mill
 
 
 def _summary(mill: Mill, item: Item) -> str:
-    """Return the agent's own summary, from the commit; the run log has that of the checks."""
+    """Return the agent's own summary from the commit; the run log has the one of the checks."""
     if not item.work:
         return ""
-    said = mill.repository.git.out("log", "-1", "--format=%b", item.work).partition("\n\n")[0]
-    return "" if said in _TASK.body or said.startswith("Gitmill-") else said
+    summary = mill.repository.git.out("log", "-1", "--format=%b", item.work).partition("\n\n")[0]
+    return "" if summary in _TASK.body or summary.startswith("Gitmill-") else summary
 
 
-def _told(name: str, mill: Mill, item_id: str, folder: Path) -> Trial:
-    """Read the result back: the run log of the build, and the status of the task."""
+def _result(name: str, mill: Mill, item_id: str, folder: Path) -> Trial:
+    """Return the result, from the run log of the build and the status of the task."""
     snapshot = mill.snapshot()
     item = snapshot.item(item_id)
     path = layout.run_path(item_id, 1, "build")

@@ -43,7 +43,7 @@ def find_target(mill: Mill, typed: str = "") -> UndoTarget:
 
 
 def undo(mill: Mill, target: UndoTarget) -> Undone:
-    """Undo an event that is no landing."""
+    """Undo an event other than a landing."""
     if not target.record.item:
         control.undo_control_event(mill, target.last)
         return Undone(target, None)
@@ -59,20 +59,20 @@ def undo_landing(
     criteria: Sequence[str],
     report: Callable[[Item], None],
 ) -> Undone:
-    """Make the task that reverts a landing, and land it unless `through` is `approved`.
+    """Create the task that reverts a landing, and land it unless `through` is `approved`.
 
-    `report` gets that task before it lands. Raises as `landing.revert.revert` does.
+    `report` receives that task before it lands. Raises the errors of `landing.revert.revert`.
     """
-    detect_reverts(mill)  # it may have been reverted already
+    detect_reverts(mill)  # the landing can have been reverted by hand
     target = target_for_item(mill, target.record.item)
     onto = target.record.extra.get("Onto", "")
-    made = revert(mill, target.record.item, onto, criteria=criteria)
+    task = revert(mill, target.record.item, onto, criteria=criteria)
     lands = through == "landed" and policy_now(mill).land.auto
     if lands:
-        report(made)
-        land_queue(mill, listener, only=[made.id])
+        report(task)
+        land_queue(mill, listener, only=[task.id])
         show.redraw(mill)
     snapshot = mill.snapshot()
-    item, made = snapshot.item(target.record.item), snapshot.item(made.id)
-    ended = made.status in (Status.LANDED, Status.DONE)
-    return Undone(target, item, made, Exit.OK if ended or not lands else Exit.PERSON)
+    item, task = snapshot.item(target.record.item), snapshot.item(task.id)
+    ended = task.status in (Status.LANDED, Status.DONE)
+    return Undone(target, item, task, Exit.OK if ended or not lands else Exit.PERSON)

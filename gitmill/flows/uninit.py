@@ -1,7 +1,7 @@
 """Remove gitmill from a repository: bundle everything, verify the bundle, then remove every trace.
 
 The order makes a kill harmless: worktrees are saved under rescue refs, all refs go into the bundle
-and its name into a record below `.git/gitmill`; only then is anything removed, that record last.
+and its name into a record below `.git/gitmill`; only then are the traces removed, the record last.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class Traces:
     committed: bool
 
     def __bool__(self) -> bool:
-        places = (self.worktrees, self.private, self.proposal)
-        return bool(self.refs or self.settings or any(places))
+        paths = (self.worktrees, self.private, self.proposal)
+        return bool(self.refs or self.settings or any(paths))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,26 +66,26 @@ class Removed:
 
 
 def survey(mill: Mill) -> Traces:
-    """Return the traces of gitmill here. Raises `NothingToDoError` when there are none."""
+    """Return the traces of gitmill in a repository. Raises `NothingToDoError` without any."""
     private, pool, top = mill.repository.private, mill.pool.folder, mill.repository.top
     policy = top / POLICY if top else None
-    known = bool(policy and mill.repository.git.run(
+    committed = bool(policy and mill.repository.git.run(
         "rev-parse", "-q", "--verify", f"HEAD:{POLICY}", check=False).returncode == 0)  # fmt: skip
-    proposed = top and policy and not known and _reads(policy) == proposal(detect_checks(top))
-    found = Traces(
+    proposed = top and policy and not committed and _text(policy) == proposal(detect_checks(top))
+    traces = Traces(
         _refs(mill),
         _settings(mill),
         pool if pool.is_dir() else None,
         private if private.is_dir() else None,
         policy if proposed else None,
-        known,
+        committed,
     )
-    if not found:
-        raise NothingToDoError("there is nothing of gitmill in this repository")
-    return found
+    if not traces:
+        raise NothingToDoError("gitmill has left no trace in this repository")
+    return traces
 
 
-def _reads(path: Path) -> str:
+def _text(path: Path) -> str:
     try:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError):
@@ -93,43 +93,38 @@ def _reads(path: Path) -> str:
 
 
 def _refs(mill: Mill) -> dict[str, str]:
-    backend = mill.repository.reader  # git names a ref that cannot be read, libgit2 leaves it out
-    found = {ref: oid for own in layout.OWN for ref, oid in backend.refs(own).items()}
-    return {ref: oid for ref, oid in found.items() if layout.is_own(ref)}
+    backend = mill.repository.reader  # git lists a ref that cannot be read, libgit2 omits it
+    refs = {ref: oid for own in layout.OWN for ref, oid in backend.refs(own).items()}
+    return {ref: oid for ref, oid in refs.items() if layout.is_own(ref)}
 
 
 def _settings(mill: Mill) -> dict[str, list[str]]:
-    """Return our settings in the repository's own configuration, by key."""
+    """Return gitmill's settings in the repository's own configuration, by key."""
     git = mill.repository.git
-    wanted = (
-        "config",
-        "--local",
-        "-z",
-        "--get-regexp",
-        r"^(gitmill\.|notes\.(rewrite|display)ref$)",
-    )
-    found: dict[str, list[str]] = {}
-    for entry in git.run(*wanted, check=False).text.split("\0"):
+    pattern = r"^(gitmill\.|notes\.(rewrite|display)ref$)"
+    query = ("config", "--local", "-z", "--get-regexp", pattern)
+    settings: dict[str, list[str]] = {}
+    for entry in git.run(*query, check=False).text.split("\0"):
         key, _, value = entry.partition("\n")
         if key.startswith("gitmill.") or value == NOTES_PATTERN:
-            found.setdefault(key, []).append(value)
-    return found
+            settings.setdefault(key, []).append(value)
+    return settings
 
 
 def uninit(mill: Mill, *, to: Path | None = None) -> Removed:
-    """Save all traces of gitmill in a bundle and remove them. After a kill, run it again.
+    """Save all traces of gitmill in a bundle and remove them. It can be repeated after a kill.
 
-    The bundle is created beside the repository unless it is named. Raises `LeasedError` or
+    The bundle is created beside the repository unless `to` names a file. Raises `LeasedError` or
     `LandBusyError` while a worker is running, `CheckoutBlockedError` when the state branch is
-    checked out, `UsageError` when the bundle's file exists.
+    checked out, `UsageError` when `to` exists.
     """
     _refuse_checked_out(mill)
-    with _alone(mill) as slots:
+    with _exclusive(mill) as slots:
         for slot in slots:
             _save(mill, slot)
         agent_homes.return_credentials(mill)
         traces = survey(mill)
-        saved = _bundled(mill, traces.refs, to) if traces.refs else _recorded(mill)[0]
+        saved = _write_bundle(mill, traces.refs, to) if traces.refs else _recorded(mill)[0]
         _remove_worktrees(mill, slots)
         _remove_refs(mill, traces.refs)
         _remove_settings(mill, traces)
@@ -146,25 +141,25 @@ def uninit(mill: Mill, *, to: Path | None = None) -> Removed:
 
 
 def _refuse_checked_out(mill: Mill) -> None:
-    for place in mill.repository.checkouts():
-        if layout.is_own(place.branch):
+    for checkout in mill.repository.checkouts():
+        if layout.is_own(checkout.branch):
             raise CheckoutBlockedError(
-                f"{place.branch.removeprefix('refs/heads/')} is checked out in {place.path}; "
+                f"{checkout.branch.removeprefix('refs/heads/')} is checked out in {checkout.path}; "
                 "nothing was removed",
-                hints=["switch to a branch of yours there, then `gitmill uninit`"],
+                hints=["switch to another branch there, then `gitmill uninit`"],
             )
 
 
 @contextmanager
-def _alone(mill: Mill) -> Iterator[list[Slot]]:
-    """Hold every lock that a worker needs, after recovery from dead processes."""
+def _exclusive(mill: Mill) -> Iterator[list[Slot]]:
+    """Recover from dead processes, then hold every lock that a worker needs."""
     if others := workers(mill):
         pids = ", ".join(str(facts.pid) for facts in others)
         raise LeasedError(
-            f"gitmill is at work here (process {pids}); nothing was removed",
+            f"gitmill is running in this repository (process {pids}); nothing was removed",
             hints=["end it with `gitmill stop`, then `gitmill uninit`"],
         )
-    with suppress(GitmillError):  # a state that cannot be read goes into the bundle as it is
+    with suppress(GitmillError):  # a state that cannot be read is bundled as it is
         recover(mill)
     _refuse_leases(mill)
     with land_lock(mill):
@@ -190,35 +185,36 @@ def _refuse_leases(mill: Mill) -> None:
             raise LeasedError(
                 f"{item.id} is held by {item.lease.who} until {until}; nothing was removed",
                 hints=[
-                    "end what runs on this machine with `gitmill stop`",
-                    f"or take the item away: `gitmill task block {item.id} -m WHY`",
+                    "stop the work on this machine with `gitmill stop`",
+                    f"or release the item: `gitmill task block {item.id} -m WHY`",
                 ],
             )
 
 
 def _save(mill: Mill, slot: Slot) -> None:
-    """Put work that only a worktree holds under a rescue ref."""
-    slot.rescue(lambda *left: keep_worktree(mill, *left))
-    taken, onto = slot.path.name.removeprefix("take-"), slot.side / "onto"
-    if taken != slot.path.name and onto.exists() and slot.path.is_dir():
-        keep_worktree(mill, slot, taken, onto.read_text())
+    """Save work that exists only in a worktree under a rescue ref."""
+    slot.rescue(lambda *work: keep_worktree(mill, *work))
+    item_id, onto = slot.path.name.removeprefix("take-"), slot.side / "onto"
+    if item_id != slot.path.name and onto.exists() and slot.path.is_dir():
+        keep_worktree(mill, slot, item_id, onto.read_text())
 
 
 # -- the bundle ------------------------------------------------------------------------------------
 
 
-def _bundled(mill: Mill, refs: dict[str, str], wanted: Path | None) -> Path:
-    """Return a verified bundle of these refs, the one of an interrupted `uninit` if it has them."""
-    known, held = _recorded(mill)
-    if known is not None and refs.items() <= held.items() and (wanted is None or refs != held):
-        return known
-    path = (wanted or _beside(mill, refs)).absolute()
+def _write_bundle(mill: Mill, refs: dict[str, str], wanted: Path | None) -> Path:
+    """Return a verified bundle of these refs, that of an interrupted `uninit` if it has them."""
+    earlier, bundled = _recorded(mill)
+    has_all = earlier is not None and refs.items() <= bundled.items()
+    if earlier is not None and has_all and (wanted is None or refs != bundled):
+        return earlier
+    path = (wanted or _bundle_path(mill, refs)).absolute()
     if not path.exists():
         bundle.write(mill.repository.git, path, refs)
     elif not bundle.holds(mill.repository.git, path, refs):
         raise UsageError(
-            f"{path} is there already; nothing was removed",
-            hints=["name another: `gitmill uninit --bundle FILE`"],
+            f"{path} already exists; nothing was removed",
+            hints=["name another file: `gitmill uninit --bundle FILE`"],
         )
     record = mill.repository.private / _RECORD
     with chokepoint(f"write {_RECORD}"):
@@ -237,11 +233,12 @@ def _recorded(mill: Mill) -> tuple[Path | None, dict[str, str]]:
     return (path, refs) if bundle.holds(mill.repository.git, path, refs) else (None, {})
 
 
-def _beside(mill: Mill, refs: dict[str, str]) -> Path:
+def _bundle_path(mill: Mill, refs: dict[str, str]) -> Path:
+    """Return a path beside the repository, named after the repository and the refs."""
     digest = hashlib.sha256(json.dumps(sorted(refs.items())).encode()).hexdigest()[:8]
-    place = mill.repository.top or mill.repository.common
+    folder = mill.repository.top or mill.repository.common
     name = mill.repository.name.rpartition("-")[0]
-    return place.parent / f"{name}-gitmill-{digest}.bundle"
+    return folder.parent / f"{name}-gitmill-{digest}.bundle"
 
 
 # -- removing --------------------------------------------------------------------------------------
@@ -254,10 +251,10 @@ def _remove_worktrees(mill: Mill, slots: list[Slot]) -> None:
     folder = mill.pool.folder
     with chokepoint("remove pool"):
         shutil.rmtree(folder, ignore_errors=True)
-    for empty in (mill.repository.common / "worktrees", folder.parent):
-        if empty.name in ("worktrees", "gitmill"):
-            with suppress(OSError):
-                empty.rmdir()
+    for parent in (mill.repository.common / "worktrees", folder.parent):
+        if parent.name in ("worktrees", "gitmill"):
+            with suppress(OSError):  # not empty
+                parent.rmdir()
 
 
 def _remove_refs(mill: Mill, refs: dict[str, str]) -> None:
@@ -265,9 +262,9 @@ def _remove_refs(mill: Mill, refs: dict[str, str]) -> None:
     if refs:
         mill.repository.reader.swap([Move(ref, None, oid) for ref, oid in refs.items()])
     for own in layout.OWN:
-        for place in (mill.repository.common / own, mill.repository.common / "logs" / own):
-            below = sorted(place.glob("**/"), reverse=True)
-            for folder in (*below, place, place.parent):
+        for root in (mill.repository.common / own, mill.repository.common / "logs" / own):
+            below = sorted(root.glob("**/"), reverse=True)
+            for folder in (*below, root, root.parent):
                 if folder.name not in ("refs", "heads"):
                     with suppress(OSError):  # git leaves empty folders behind
                         folder.rmdir()

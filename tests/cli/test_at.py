@@ -204,4 +204,4 @@ def test_work_that_is_gone_is_said_to_be_gone(told: Told):
     Path(told.repo.git_dir, "objects", work[:2], work[2:]).unlink()
     said = told("task", "diff", task, "--at", "gitmill/state")
     assert (said.code, said.out) == (1, "")
-    assert f"the work that {task} had is not in this repository any more" in said.err
+    assert f"the work of {task} is no longer in this repository" in said.err

@@ -21,15 +21,14 @@ def test_init_says_what_it_did_and_what_to_type_next(sandbox: Sandbox):
     assert (code, out) == (0, "")
     assert err == (
         "state is on the branch gitmill/state; work lands on main\n"
-        "proposed FOLDER/repo (python -m pytest -q, ruff check .); it counts once it is committed\n"
+        "proposed FOLDER/repo (python -m pytest -q, ruff check .); it takes effect once committed\n"
         "next: `git add .gitmill && git commit -m 'Add gitmill policy' -- .gitmill`, then "
         '`gitmill task new "What to do" --ready`\n'
     )
     assert gitmill(repo.path, "init").plain() == (
         0,
         "",
-        "it was initialized already; work lands on main\n"
-        'next: `gitmill task new "What to do" --ready`\n',
+        'already initialized; work lands on main\nnext: `gitmill task new "What to do" --ready`\n',
     )
 
 
@@ -65,7 +64,7 @@ def test_nothing_ready_exits_5(repo: Repo):
         5,
         "",
         "error[nothing-to-do]: nothing is ready\n"
-        "hint: see what waits for what with `gitmill status`\n",
+        "hint: see what each item waits for: `gitmill status`\n",
     )
 
 
@@ -136,7 +135,7 @@ def test_json_is_one_document_with_the_same_exit_code(repo: Repo):
          "hint: see all with `gitmill task list`\n"),
         (["queue", "land"], 5,
          "error[nothing-to-do]: nothing is approved or queued\n"
-         "hint: see what is with `gitmill status`\n"),
+         "hint: see all items with `gitmill status`\n"),
         (["loop", "show", "nope"], 2,
          "error[usage]: there is no loop nope\nhint: known: deliver\n"),
         (["-C"], 2, "error[usage]: -C needs a value\nhint: see `gitmill --help`\n"),
@@ -199,7 +198,7 @@ def test_pause_stops_new_work_and_says_why(repo: Repo):
     assert gitmill(repo.path, "run").plain() == (
         3,
         "",
-        "error[paused]: work is paused\n    release day\nhint: go on with `gitmill resume`\n",
+        "error[paused]: work is paused\n    release day\nhint: resume with `gitmill resume`\n",
     )
     assert gitmill(repo.path, "resume").code == 0
     assert gitmill(repo.path, "run").code == 0

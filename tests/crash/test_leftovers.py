@@ -57,7 +57,7 @@ def test_a_worktree_that_cannot_be_saved_is_left_alone_and_told(live: Live):
     (slot.parent / "build-1.d/holder").write_text(f"{task} {live.repo.git('rev-parse', 'main')}\n")
     (slot.parent / "build-1.d/index").write_bytes(b"broken")
     said = live.gitmill("recover")
-    assert said.out.startswith(f"could not save what {slot} holds, so it stays: ")
+    assert said.out.startswith(f"could not save the work in {slot}, so the worktree stays: ")
     other = live.new_task("Other", "pwd; echo y > y.txt")
     assert live.gitmill("run").code == 0
     assert f"{pool(live)}/build-2\n" in build_log(live, other)

@@ -228,7 +228,7 @@ def test_stopped_where_nobody_sees_it_it_comes_too_late(live: Live):
     inside.suspend()
     assert live.gitmill("recover").code == 0
     assert live.item(task)["status"] == "running", "its time is not over"
-    assert f"{task} goes on at build" in recover(later(live))
+    assert f"{task} continues at build" in recover(later(live))
     live.go()
     assert live.gitmill("run").code == 0
     assert live.item(task)["status"] == "landed"

@@ -148,13 +148,13 @@ def test_a_killed_build_is_saved_and_begins_again(live: Live, how: dict):
     process.wait()
     said = live.gitmill("recover")
     assert said.code == 0
-    assert f"{task} goes on at build" in said.out
-    assert f"saved what a worktree of {task} held as refs/gitmill/rescue/{task}/1" in said.out
+    assert f"{task} continues at build" in said.out
+    assert f"saved the work in a worktree of {task} as refs/gitmill/rescue/{task}/1" in said.out
     assert live.has_ended("build")
     assert (live.item(task)["status"], live.item(task)["counters"]) == ("ready", {})
     assert live.story(task)[-1] == "lapsed"
     assert live.rescued(task, "half.txt") == "half"
-    assert live.gitmill("recover").err.startswith("there was nothing to clean up\n")
+    assert live.gitmill("recover").err.startswith("nothing to clean up\n")
     finishes(live, task)
 
 

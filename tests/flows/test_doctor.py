@@ -468,7 +468,7 @@ def test_a_policy_that_does_not_count(sandbox: Sandbox):
     repo.commit({".gitmill/config.toml": "[checks]\nt = 'true'\n"})
     assert worst(repo.path) == set()
     policy.write_text("[checks]\n")
-    assert "differs from the one in force" in the(repo.path, "policy", Level.NOTE).text
+    assert "differs from the one in force, on main" in the(repo.path, "policy", Level.NOTE).text
     repo.commit({".gitmill/config.toml": "[check]\nt = 'true'\n"})
     assert "there is no key check" in seen(repo.path, "policy")[0].text
     assert ("policy", "problem") in worst(repo.path)
@@ -552,7 +552,7 @@ def test_a_lease_whose_process_is_gone(repo: Repo):
     wait(lambda: ("leases", "warning") in worst(repo.path))
     lines = examine(repo.path)
     done = fix([line for line in lines if line.name == "leases"])
-    assert f"{task} goes on at build" in done[0]
+    assert f"{task} continues at build" in done[0]
     assert ("leases", "warning") not in worst(repo.path)
     assert ("refs", "note") in worst(repo.path)
     assert "git for-each-ref refs/gitmill/rescue" in seen(repo.path, "refs")[0].hints[0]
@@ -641,4 +641,4 @@ def test_work_of_items_that_are_not_in_the_state_is_told(repo: Repo):
 def test_reports_of_bugs_are_told(repo: Repo):
     (repo.git_dir / "gitmill").mkdir(exist_ok=True)
     (repo.git_dir / "gitmill/bug-20260102-030405.md").write_text("# x\n")
-    assert the(repo.path, "bugs", Level.NOTE).text.startswith("1 bug reports")
+    assert the(repo.path, "bugs", Level.NOTE).text.startswith("bug reports: 1,")

@@ -50,7 +50,7 @@ def test_submit_without_take_says_what_to_type(repo: Repo):
     assert gitmill(repo.path, "task", "submit", task).plain() == (
         1,
         "",
-        "error[not-ready]: nobody has taken T1, so it has no worktree\n"
+        "error[not-ready]: T1 has no worktree: no person has taken it\n"
         "hint: take it with `gitmill task take T1`\n",
     )
 

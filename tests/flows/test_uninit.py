@@ -126,13 +126,15 @@ def test_it_asks_first(repo: Repo, sealed: Path):
     for more in ((), ("--json",), ("--no-input",)):
         said = gitmill(repo.path, "uninit", *more)
         assert said.code == 2
-        assert "uninit asks before it removes anything, and there is nobody to ask" in said.err
-        assert "say `--yes` when you mean it" in said.err
+        assert (
+            "uninit asks before it removes anything, and there is no terminal to ask on" in said.err
+        )
+        assert "confirm with `gitmill uninit --yes`" in said.err
     code, told = on_a_terminal(repo, "n\n")
     assert (code, "nothing was removed" in told) == (0, True)
     assert traces(repo, sealed) == before
     code, told = on_a_terminal(repo, "y\n")
-    assert (code, "everything is in that bundle" in told) == (0, True)
+    assert (code, "the bundle holds everything" in told) == (0, True)
     assert refs(repo) == ""
 
 
@@ -153,7 +155,7 @@ def test_it_goes_where_it_is_told_and_overwrites_nothing(repo: Repo):
     place.write_text("another file")
     said = gitmill(repo.path, "uninit", "--yes", "--bundle", "../kept.bundle")
     assert said.code == 2
-    assert "is there already; nothing was removed" in said.err
+    assert "already exists; nothing was removed" in said.err
     assert place.read_text() == "another file"
     assert refs(repo)
     said = gitmill(repo.path, "uninit", "--yes", "--bundle", "../other.bundle")
@@ -166,7 +168,7 @@ def test_twice_there_is_nothing(repo: Repo):
     assert gitmill(repo.path, "uninit", "--yes").code == 0
     said = gitmill(repo.path, "uninit", "--yes")
     assert (said.code, said.err) == (
-        5, "error[nothing-to-do]: there is nothing of gitmill in this repository\n"
+        5, "error[nothing-to-do]: gitmill has left no trace in this repository\n"
     )  # fmt: skip
 
 
@@ -186,7 +188,7 @@ def test_not_while_something_runs(repo: Repo):
         said = gitmill(repo.path, "uninit", "--yes")
         assert said.code == 4
         assert said.err.startswith(
-            f"error[leased]: gitmill is at work here (process {running.pid})"
+            f"error[leased]: gitmill is running in this repository (process {running.pid})"
         )
         assert refs(repo) == held
         for slot in pool.glob("build-*"):

@@ -25,7 +25,7 @@ def errors_page() -> str:
         "| slug | exit | meaning |",
         "|---|---|---|",
     ]
-    for slug in explain.all_words():
+    for slug in explain.all_terms():
         if slug not in ("fsck", "prompt"):
             *text, code = explain.lines_of(slug)
             number = re.findall(r"\d+", code)[0]

@@ -217,7 +217,7 @@ def test_a_pause_can_be_undone(repo: Repo):
     control = repo.git("show", "gitmill/state:control.md")
     assert gitmill(repo.path, "undo").plain() == (
         0, "",
-        "undoing paused: lunch\nwork goes on; the queue goes on\nnext: `gitmill status`\n",
+        "undoing paused: lunch\nwork continues; the queue continues\nnext: `gitmill status`\n",
     )  # fmt: skip
     assert "lunch" in control
     assert "lunch" not in repo.git("show", "gitmill/state:control.md")

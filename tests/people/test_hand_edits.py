@@ -57,7 +57,7 @@ def test_edits_of_free_fields_and_text_become_an_event_by_their_author(repo: Rep
     assert "title: After  # better\n" in text_of(repo, task)
     assert "mine: [kept, too]\n" in text_of(repo, task)
     assert history(repo, task)[-1] == ("edited", "Bob")
-    assert recover(repo).startswith("there was nothing to clean up")
+    assert recover(repo).startswith("nothing to clean up")
 
 
 @pytest.mark.parametrize("key", ["event", "stage", "work", "attempt", "counters", "lease", "id"])

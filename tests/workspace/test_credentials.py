@@ -285,7 +285,7 @@ def test_homes_are_removed_when_their_item_has_ended(repo: Repo, sealed: Path):
     task = goes(repo, "Path.home().joinpath('session').touch(); sys.exit(3)")
     assert (root / task / "tool/session").exists()  # it is blocked, and may go on
     gitmill(repo.path, "task", "cancel", task)
-    assert "1 ended items still have agent homes" in gitmill(repo.path, "doctor").out
+    assert "agent homes of ended items: 1 (" in gitmill(repo.path, "doctor").out
     assert gitmill(repo.path, "doctor", "--fix").code == 0
     assert not (root / task).exists()
     assert not (root / goes(repo)).exists()  # it has landed

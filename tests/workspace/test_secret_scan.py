@@ -262,7 +262,7 @@ def test_a_person_gets_an_error_before_anything_is_recorded(repo: Repo):
     (folder / "mine.txt").write_text("work\n")
     said = gitmill(repo.path, "task", "submit", task)
     assert said.code == 3
-    assert said.err.splitlines()[0].startswith("error[holds-secret]: what you made for")
+    assert said.err.splitlines()[0].startswith("error[holds-secret]: your work on")
     assert "conf.txt:1 holds a secret: ai key (digest " in said.err
     assert item(repo, task)["status"] == "running"
     assert (folder / "mine.txt").read_text() == "work\n"

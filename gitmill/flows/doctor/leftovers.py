@@ -89,7 +89,7 @@ def agents_homes(mill: Mill, now: Snapshot) -> Diagnoses:
                       _RECOVER, fix=fix)  # fmt: skip
     if ended:
         names = ", ".join(ended[:_SHOWN])
-        leftover = note(f"{len(ended)} ended items still have agent homes: {names}", _RECOVER)
+        leftover = note(f"agent homes of ended items: {len(ended)} ({names})", _RECOVER)
         yield replace(leftover, fix=fix)
     if not credentials and not ended:
         yield ok("no ended item has one")
@@ -134,7 +134,7 @@ def reports(mill: Mill, now: Snapshot) -> Diagnoses:
     del now
     paths = sorted(map(str, mill.repository.private.glob("bug-*.md")))
     if paths:
-        yield note(f"{len(paths)} bug reports, the last one {paths[-1]}",
+        yield note(f"bug reports: {len(paths)}, the last one {paths[-1]}",
                    f"read it: `cat {shlex.quote(paths[-1])}`")  # fmt: skip
     else:
         yield ok("no bug reports")
