@@ -289,8 +289,8 @@ def test_attempts_are_listed_and_shown_with_their_output(cast: Cast):
     shown = gitmill(cast.repo.path, "attempt", "show", task, "1")
     assert f"output of the agent (refs/gitmill/transcript/{task}:001-build.txt)" in shown.out
     assert "hello there" in shown.out
-    shown = gitmill(cast.repo.path, "attempt", "show", task, "--json").json
-    assert (shown["attempt"]["number"], shown["attempt"]["stage"]) == (2, "review")
+    report = gitmill(cast.repo.path, "attempt", "show", task, "--json").json
+    assert (report["attempt"]["number"], report["attempt"]["stage"]) == (2, "review")
     assert gitmill(cast.repo.path, "attempt", "show", task, "9").plain() == (
         2, "", "error[usage]: T1 has no attempt 9; there are 1 to 2\nhint: `gitmill attempt list T1`\n",
     )  # fmt: skip
