@@ -99,9 +99,9 @@ def _missing(stage: PlannedStage, allowed: Sequence[PlannedAgent]) -> str:
     """Return the message for agents that are all missing, too old, too new or signed out."""
     installed = any(_probe(agent).found for agent in allowed)
     if len(allowed) == 1:
-        why = "cannot run here" if installed else "is not installed"
+        why = "cannot run on this machine" if installed else "is not installed"
         return f"{stage.name} needs the agent {allowed[0].name}, which {why}"
-    why = "none of them can run here" if installed else "none of them is installed"
+    why = "none of them can run on this machine" if installed else "none of them is installed"
     *others, last = (agent.name for agent in allowed)
     return f"{stage.name} needs one of the agents {', '.join(others)} or {last}; {why}"
 

@@ -58,7 +58,7 @@ class LiveLog:
         """Write an action of the agent on one line without secrets, up to the size limit."""
         if self._room <= 0:
             return
-        hidden = self._in_key  # the detectors cannot see a key of several lines in one of them
+        hidden = self._in_key  # a detector cannot recognise a key from one of its lines
         if _BEGIN.search(text) or _END.search(text):
             self._in_key = not _END.search(text)
         shown = "" if hidden else one_line(_clean(text), LONGEST)
@@ -162,7 +162,7 @@ def follow(mill: Mill, item_id: str = "") -> Iterator[dict[str, Any]]:
             expected = _is_expected(mill, item_id)
             _open_new(folder, item_id, open_, past)
             for name, file in list(open_.items()):
-                alive = file.alive()  # asked first, so that the last entries are read as well
+                alive = file.alive()  # checked first, so that the last entries are read too
                 yield from file.more()
                 if not file.over and not alive:
                     yield {"at": "", "item": name.removesuffix(".jsonl"), "stage": "", "who": "",
@@ -208,7 +208,7 @@ def _open_new(
 
 
 def _is_expected(mill: Mill, item_id: str) -> bool:
-    """Whether an attempt can still start: a worker is running, and the item is not at its end."""
+    """Whether an attempt can still start: a worker is running, and the item has not ended."""
     if not workers(mill):
         return False
     if not item_id:

@@ -22,7 +22,7 @@ from gitmill.store import layout
 from gitmill.workspace import secret_scan
 
 LIMIT = 1 << 20  # bytes of one attempt: its beginning and its end
-KEPT = 20  # attempts of one item, the last ones
+KEPT = 20  # transcripts per item; older ones are dropped
 _NAME = re.compile(r"(?P<item>[a-z]-[0-9a-z]+)\.(?P<run>\d+-[^.]+)\.(?P<claim>[0-9a-f]+)\.raw")
 _KEY_END = re.compile(rb"-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----")
 _KEY_BEGIN = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY")
@@ -71,7 +71,7 @@ def _parts(path: Path, limit: int = LIMIT) -> list[bytes]:
     end, begin = _KEY_END.search(tail), _KEY_BEGIN.search(tail)
     if end is not None and (begin is None or end.start() < begin.start()):
         tail = tail[end.end() :]
-    if tail.endswith(_FULL):  # the output went on, so its last line here may be half a one
+    if tail.endswith(_FULL):  # the output went on, so this last line may be cut
         tail = tail[: tail.removesuffix(_FULL).rfind(b"\n") + 1] + _FULL[1:]
     return [head, b"[%d bytes cut]\n" % (size - len(head) - len(tail)), tail]
 

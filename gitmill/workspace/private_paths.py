@@ -36,7 +36,7 @@ _SECRETS = (
     ".local/share/fish/fish_history", ".python_history", ".psql_history", ".mysql_history",
     ".node_repl_history",
 )  # fmt: skip
-# Sockets of programs that act outside the sandbox for whoever talks to them.
+# Sockets of programs that act outside the sandbox for any client.
 _SOCKETS = (
     "/run/user", "/run/docker.sock", "/run/podman", "/run/containerd/containerd.sock",
     "/run/crio/crio.sock", "/run/dbus/system_bus_socket", "/run/systemd/private",
@@ -60,7 +60,7 @@ VARIABLES = frozenset(
 # Credentials in git's configuration: an HTTP header, a name and password in a URL.
 HEADER = re.compile(rb"^[ \t]*extraheader[ \t]*=.*\n?", re.IGNORECASE | re.MULTILINE)
 ADDRESS = re.compile(rb"(?<=http)(s?)://[^/@\s\"]+@")
-# Messages of programs whose write is refused; git's has no reason in it.
+# Messages of programs whose write was refused; git's message gives no reason.
 REFUSED = re.compile(
     rb"[^\n\"\\]{0,200}(?:Read-only file system|EROFS"
     rb"|unable to create (?:temporary object directory|directory for))[^\n\"\\]{0,200}"
@@ -81,4 +81,4 @@ def paths() -> Iterator[Path]:
     folders = [f"{folder}/{login.name}".rpartition("/")[0] for folder in homes for login in logins]
     own = [os.fspath(login.own().parent) for login in logins]
     every = dict.fromkeys((*names, *folders, *own, *_SOCKETS))
-    yield from (Path(name) for name in every if os.path.exists(name))  # noqa: PTH110  (cheaper, of a hundred)
+    yield from (Path(name) for name in every if os.path.exists(name))  # noqa: PTH110  (cheaper for a hundred)

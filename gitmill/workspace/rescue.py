@@ -15,8 +15,8 @@ from gitmill.workspace import secret_scan
 def keep_worktree(mill: Mill, slot: Slot, item_id: str, commit: str) -> str:
     """Put the tree of a worktree under a rescue ref of the item; return the ref.
 
-    Returns "" when the tree equals that of `commit`, which was checked out there, or the work of
-    the item.
+    `commit` is the one that was checked out. Returns "" when the tree equals that of `commit` or of
+    the item's work.
     """
     base = mill.tree_of(commit)
     tree = slot.take_tree(mill.store.backend, base)

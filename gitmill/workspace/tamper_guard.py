@@ -23,7 +23,7 @@ from gitmill.store import layout
 from gitmill.store.history import entries
 from gitmill.workspace.rescue import keep_commit
 
-_LOGGED = ("refs/heads/", "refs/remotes/", "refs/notes/", "refs/stash")  # a move leaves a line
+_LOGGED = ("refs/heads/", "refs/remotes/", "refs/notes/", "refs/stash")  # with reflogs
 
 
 def identity(claim: str) -> dict[str, str]:
@@ -96,7 +96,7 @@ class Guard:
                 yield self._restored(text, move.ref, proven=who.get(move.ref) is Actor.AGENT)
 
     def _restored(self, text: str, name: str, *, proven: bool = False) -> Finding:
-        """Log a restored change for other guards; an attempt running by chance gets no blame."""
+        """Log a restored change for other guards; a mere bystander is not held."""
         self._aside.mkdir(parents=True, exist_ok=True)
         with self._undone.open("ab") as file:
             file.write(json.dumps({"text": text, "name": name}).encode() + b"\n")
@@ -104,7 +104,7 @@ class Guard:
         return Finding(text, Severity.HIGH if grave else Severity.LOW)
 
     def _restored_by_others(self) -> list[Finding]:
-        """Return the changes of this attempt that another guard was quicker to restore."""
+        """Return the changes of this attempt that another guard restored first."""
         if not self._undone.exists():
             return []
         lines = self._undone.read_bytes()[self._read :].splitlines()

@@ -64,7 +64,7 @@ def untrusted(mill: Mill, commands: Mapping[str, str]) -> dict[str, str]:
 
 
 def require_trusted(mill: Mill, commands: Mapping[str, str], *, item: str = "") -> None:
-    """Raise `UntrustedError`, which shows the commands, unless all of them are trusted here."""
+    """Raise `UntrustedError`, which shows the commands, unless all of them are trusted."""
     refused = untrusted(mill, commands)
     if not refused:
         return

@@ -40,7 +40,7 @@ class Workspace:
     home: Path
     sandbox: Sandbox | None
     guard: Guard | None  # where the sandbox does not keep code from the repository
-    made: str  # tree of the worktree after its set-up, whose products are no work
+    made: str  # tree after the set-up; its products are not part of the work
 
     def with_home(self, home: Path) -> Workspace:
         """Return this workspace with another home, which may have been used before."""
@@ -237,8 +237,8 @@ def _environment(policy: Policy, slot: Slot, around: Sandbox | None) -> dict[str
 def _python_path(worktree: Path) -> str:
     """Put this worktree's packages in front of an editable install of the user's checkout.
 
-    `PYTHONPATH` comes before what `.pth` files and import hooks of editable installs add. Paths
-    of the user's own follow, except those into a checkout of a repository.
+    `PYTHONPATH` comes before the entries that `.pth` files and import hooks of editable installs
+    add. The user's own paths follow, except those into a checkout of a repository.
     """
     ours = [str(worktree / "src")] if (worktree / "src").is_dir() else []
     if any((worktree / name).exists() for name in ("pyproject.toml", "setup.py", "setup.cfg")):

@@ -36,21 +36,21 @@ def shown(cast: Cast, task: str) -> dict:
 
 
 @pytest.mark.parametrize(
-    ("bound", "told"),
+    ("bound", "reason"),
     [
         ("tokens = 1500", "2,000 of 1,500 tokens and 1 attempt of unknown cost"),
         ("cost = 0.5", "$0.50 of $0.50 and 1 attempt of unknown cost"),
         ("attempts = 4", "4 of 4 attempts"),
     ],
 )
-def test_an_item_whose_budget_is_used_up_is_blocked(sandbox: Sandbox, bound: str, told: str):
+def test_an_item_whose_budget_is_used_up_is_blocked(sandbox: Sandbox, bound: str, reason: str):
     """Builder and judge take turns; the judge reports no cost."""
     made = cast(sandbox, f"[budget.item]\n{bound}\n")
     task = new_task(made.repo.path, "One", "")
-    said = gitmill(made.repo.path, "run")
-    assert said.code == 1
+    result = gitmill(made.repo.path, "run")
+    assert result.code == 1
     item = shown(made, task)["item"]
-    assert (item["status"], item["reason"]) == ("blocked", f"its budget is used up: {told}")
+    assert (item["status"], item["reason"]) == ("blocked", f"its budget is used up: {reason}")
     assert len(made.calls("coder")) == 2
     assert f"  {item['reason']}" in gitmill(made.repo.path, "status").out
 
@@ -73,7 +73,7 @@ def test_retry_gives_an_item_a_new_budget_and_unblock_does_not(sandbox: Sandbox)
 
 
 @pytest.mark.parametrize(
-    ("policy", "news", "told"),
+    ("policy", "news", "problem"),
     [
         ("[budget.attempt]\ntokens = 999\n", USED, "the budget of the attempt: 1,000 of 999 tokens"),
         ("[budget.attempt]\ncost = 0.2\n", USED, "the budget of the attempt: $0.25 of $0.20"),
@@ -82,15 +82,15 @@ def test_retry_gives_an_item_a_new_budget_and_unblock_does_not(sandbox: Sandbox)
         ("[budget.attempt]\ntime = '1s'\n", {"progress": "x"}, "the time budget is used up: N s of the remaining 1 s"),
     ],
 )  # fmt: skip
-def test_an_attempt_that_exceeds_a_budget_is_ended(sandbox: Sandbox, policy, news, told):
+def test_an_attempt_that_exceeds_a_budget_is_ended(sandbox: Sandbox, policy, news, problem):
     made = cast(sandbox, f"[limits]\nattempts = 1\n{policy}")
     made.plays("coder", PASS | {"news": [news], "sleep": 60})
     task = new_task(made.repo.path, "One", "")
-    said = gitmill(made.repo.path, "run")
-    assert said.code in (1, 4), said.err
+    result = gitmill(made.repo.path, "run")
+    assert result.code in (1, 4), result.err
     [attempt] = shown(made, task)["attempts"][:1]
     assert (attempt["exit"], attempt["verdict"]) == ("over-budget", "fail")
-    assert re.sub(r"\b\d s of", "N s of", attempt["problem"]) == told
+    assert re.sub(r"\b\d s of", "N s of", attempt["problem"]) == problem
     assert attempt["seconds"] < 30
     if "cost" in news:
         assert attempt["usage"] == {"input": 900, "output": 100}
@@ -102,9 +102,9 @@ def test_work_waits_while_the_budget_of_the_day_is_used_up_and_status_shows_it(s
     made.plays("judge", PASS)
     for title in ("One", "Two"):
         new_task(made.repo.path, title, "")
-    said = gitmill(made.repo.path, "run")
-    assert said.code == 4
-    assert said.err.partition("error")[2] == (
+    result = gitmill(made.repo.path, "run")
+    assert result.code == 4
+    assert result.err.partition("error")[2] == (
         "[day-budget]: the budget of the day is used up: 1,000 of 1,000 tokens\n"
         "hint: continue after midnight UTC with `gitmill run`\n"
         "hint: or commit a larger `[budget.day]` to .gitmill/config.toml\n"
@@ -114,8 +114,8 @@ def test_work_waits_while_the_budget_of_the_day_is_used_up_and_status_shows_it(s
         assert "budget today: 1,000 of 1,000 tokens, 1 of 50 attempts\n" in (
             gitmill(made.repo.path, "status").out
         )
-    told = gitmill(made.repo.path, "status", "--json").json["budget"]
-    assert (told["used_up"], told["spent"]["cost"]) == ("1,000 of 1,000 tokens", 0.25)
+    budget = gitmill(made.repo.path, "status", "--json").json["budget"]
+    assert (budget["used_up"], budget["spent"]["cost"]) == ("1,000 of 1,000 tokens", 0.25)
     assert gitmill(made.repo.path, "run").code == 4
     larger = Path(made.repo.path / ".gitmill/config.toml").read_text().replace("= 1000", "= 9000")
     made.repo.commit({".gitmill/config.toml": larger})
@@ -176,10 +176,10 @@ def test_stats_add_everything_up(sandbox: Sandbox):
         "total  TIME  2,000  $0.50 + 2 unknown\n"
         "budget today: $0.50 of $9.00 and 2 attempts of unknown cost\n"
     )
-    told = gitmill(made.repo.path, "stats", "--json").json
-    assert told["total"]["tokens"] == 2000
-    assert told["lead_time"]["count"] == 1
-    assert [(row["stage"], row["agent"], row["verdicts"]) for row in told["rows"]] == [
+    stats = gitmill(made.repo.path, "stats", "--json").json
+    assert stats["total"]["tokens"] == 2000
+    assert stats["lead_time"]["count"] == 1
+    assert [(row["stage"], row["agent"], row["verdicts"]) for row in stats["rows"]] == [
         ("build", "coder", {"pass": 2}), ("review", "judge", {"return": 1, "pass": 1}),
     ]  # fmt: skip
 

@@ -64,12 +64,12 @@ def test_status_and_agent_list_show_cooling_agents_and_the_reason(cast: Cast):
     new_task(cast.repo.path, "One", "")
     gitmill(cast.repo.path, "run")
     for _ in range(2):  # the second is answered from the kept board
-        said = gitmill(cast.repo.path, "status")
-        assert when(said.out).splitlines()[1] == (
+        result = gitmill(cast.repo.path, "status")
+        assert when(result.out).splitlines()[1] == (
             "coder cools down: rate-limited, until THEN: 429 too many requests"
         )
-    [told] = gitmill(cast.repo.path, "status", "--json").json["cooling"]
-    assert (told["agent"], told["exit"], told["why"]) == (
+    [entry] = gitmill(cast.repo.path, "status", "--json").json["cooling"]
+    assert (entry["agent"], entry["exit"], entry["why"]) == (
         "coder", "rate-limited", "429 too many requests",
     )  # fmt: skip
     listed = gitmill(cast.repo.path, "agent", "list")
@@ -80,8 +80,8 @@ def test_the_next_agent_of_the_role_takes_over_at_once(two: Cast):
     two.plays("coder", LIMIT)
     two.plays("spare", BUILDS)
     task = new_task(two.repo.path, "One", "")
-    said = gitmill(two.repo.path, "run")
-    assert said.code == 0, said.err
+    result = gitmill(two.repo.path, "run")
+    assert result.code == 0, result.err
     shown = gitmill(two.repo.path, "task", "show", task, "--json").json
     assert [(a["stage"], a["agent"], a["exit"]) for a in shown["attempts"]] == [
         ("build", "coder", "rate-limited"), ("build", "spare", "completed"),
@@ -109,10 +109,10 @@ def test_items_of_other_agents_continue_during_a_cooldown(cast: Cast):
     cast.plays("judge", {"exit": 69, "error": "service unavailable"})
     for title in ("One", "Two"):
         new_task(cast.repo.path, title, "")
-    said = gitmill(cast.repo.path, "run", "--json")
-    assert said.code == 4
-    assert {item["stage"] for item in said.json["items"]} == {"review"}
-    assert [one["error"] for one in said.json["resting"]] == ["agent-cools"] * 2
+    result = gitmill(cast.repo.path, "run", "--json")
+    assert result.code == 4
+    assert {item["stage"] for item in result.json["items"]} == {"review"}
+    assert [one["error"] for one in result.json["resting"]] == ["agent-cools"] * 2
     assert (len(cast.calls("coder")), len(cast.calls("judge"))) == (2, 1)
 
 
@@ -122,8 +122,8 @@ def test_a_short_wait_is_waited_for(sandbox: Sandbox):
     cast.plays("coder", LIMIT | {"news": [{"retry_after": 1}]}, BUILDS)
     new_task(cast.repo.path, "One", "")
     began = time.monotonic()
-    said = gitmill(cast.repo.path, "run")
-    assert said.code == 0, said.err
+    result = gitmill(cast.repo.path, "run")
+    assert result.code == 0, result.err
     assert time.monotonic() - began > 1
     assert not json.loads((cast.repo.git_dir / "gitmill/cooling.json").read_text())["agents"], (
         "an answer resets it"

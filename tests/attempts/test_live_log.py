@@ -113,12 +113,12 @@ def test_log_follows_everything_as_json_until_no_worker_is_left(cast: Cast):
     (cast.folder / "go").touch()
     out, _ = followed.communicate(timeout=60)
     run.communicate(timeout=60)
-    told = [json.loads(line) for line in out.splitlines()]
-    assert {one["item"] for one in told} == set(tasks)
-    assert {one["schema"] for one in told} == {1}
-    over = [one["text"] for one in told if one["kind"] == "over"]
+    entries = [json.loads(line) for line in out.splitlines()]
+    assert {entry["item"] for entry in entries} == set(tasks)
+    assert {entry["schema"] for entry in entries} == {1}
+    over = [entry["text"] for entry in entries if entry["kind"] == "over"]
     assert over == ["advanced, ready at review", "approved, approved at review"]
-    assert "reads the diff" in [one["text"] for one in told]
+    assert "reads the diff" in [entry["text"] for entry in entries]
 
 
 def test_log_ends_with_130_when_interrupted_and_when_the_run_is_killed(cast: Cast):
@@ -165,9 +165,9 @@ def objects(repo: Repo) -> bytes:
 def test_a_planted_key_never_reaches_a_git_object(cast: Cast, monkeypatch: pytest.MonkeyPatch):
     own = "correct-horse-battery-staple-77"
     monkeypatch.setenv("MY_API_KEY", own)
-    said = [f"env {own}", f"key {KEY}", *PEM.split("\n"), json.dumps({"progress": f"tool {KEY}"})]
-    bad = PASS | {"summary": f"used {KEY}", "news": said, "error": f"stderr {KEY} {own}"}
-    cast.plays("coder", {"exit": 9, "news": said}, bad | {"write": {"a.txt": "b\n"}})
+    lines = [f"env {own}", f"key {KEY}", *PEM.split("\n"), json.dumps({"progress": f"tool {KEY}"})]
+    bad = PASS | {"summary": f"used {KEY}", "news": lines, "error": f"stderr {KEY} {own}"}
+    cast.plays("coder", {"exit": 9, "news": lines}, bad | {"write": {"a.txt": "b\n"}})
     task = new_task(cast.repo.path, "One", "")
     assert gitmill(cast.repo.path, "run", env={"MY_API_KEY": own}).code == 0
     kept = transcripts.read(Mill.open(cast.repo.path), task)
@@ -260,9 +260,9 @@ def test_transcripts_of_open_or_unreadable_items_are_kept(cast: Cast):
     assert gitmill(cast.repo.path, *gc).json["transcripts"] == []
     assert gitmill(cast.repo.path, "queue", "land").code == 0
     by_hand(cast.repo, {"tasks/zz/t-zzzzz.md": "---\nstatus: [\n---\n"})
-    said = gitmill(cast.repo.path, "gc", "--days", "0")
-    assert (said.code, said.out) == (1, "")
-    assert "tasks/zz/t-zzzzz.md:2" in said.err
+    result = gitmill(cast.repo.path, "gc", "--days", "0")
+    assert (result.code, result.out) == (1, "")
+    assert "tasks/zz/t-zzzzz.md:2" in result.err
     by_hand(cast.repo, {"tasks/zz/t-zzzzz.md": None})
     assert gitmill(cast.repo.path, *gc).json["transcripts"] == [task]
 
@@ -289,8 +289,8 @@ def test_attempts_are_listed_and_shown_with_their_output(cast: Cast):
     shown = gitmill(cast.repo.path, "attempt", "show", task, "1")
     assert f"output of the agent (refs/gitmill/transcript/{task}:001-build.txt)" in shown.out
     assert "hello there" in shown.out
-    told = gitmill(cast.repo.path, "attempt", "show", task, "--json").json
-    assert (told["attempt"]["number"], told["attempt"]["stage"]) == (2, "review")
+    report = gitmill(cast.repo.path, "attempt", "show", task, "--json").json
+    assert (report["attempt"]["number"], report["attempt"]["stage"]) == (2, "review")
     assert gitmill(cast.repo.path, "attempt", "show", task, "9").plain() == (
         2, "", "error[usage]: T1 has no attempt 9; there are 1 to 2\nhint: `gitmill attempt list T1`\n",
     )  # fmt: skip

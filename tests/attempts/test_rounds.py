@@ -173,18 +173,18 @@ def test_a_dry_run_prints_the_prompt_and_moves_nothing(sandbox: Sandbox):
     first = new_task(repo.path, "One", "", "--criterion", "It is fine")
     second = new_task(repo.path, "Two", "")
     before = repo.git("for-each-ref")
-    said = cli(repo.path, "run", first, "--dry-run")
-    assert (said.code, repo.git("for-each-ref")) == (0, before)
-    assert said.out.splitlines()[:5] == [
+    result = cli(repo.path, "run", first, "--dry-run")
+    assert (result.code, repo.git("for-each-ref")) == (0, before)
+    assert result.out.splitlines()[:5] == [
         f"{first}  One",
         "  stages  build → sanity → checks",
         "  agent   coder (workspace, model large)",
         f"  moves   refs/heads/gitmill/state, refs/gitmill/transcript/{first}, refs/gitmill/work/{first}, refs/gitmill/rescue/{first}/",
         f"  lands   refs/heads/main, refs/notes/gitmill, refs/gitmill/candidate/{first}",
     ]
-    assert "    - It is fine\n" in said.out
-    assert "    Write tests.\n" in said.out
-    assert said.err == "nothing was done\nnext: `gitmill run`\n"
+    assert "    - It is fine\n" in result.out
+    assert "    Write tests.\n" in result.out
+    assert result.err == "nothing was done\nnext: `gitmill run`\n"
     both = cli(repo.path, "run", "--dry-run", "--through", "approved", "--json").json["would"]
     assert [(one["item"], one["landing"]) for one in both] == [(first, []), (second, [])]
     assert not (repo.path / ".git/worktrees").exists()

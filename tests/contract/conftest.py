@@ -51,7 +51,7 @@ def execute():
 
 
 class Ask:
-    """Runs one attempt of a real CLI against a scenario; `seen` is what then reached the model."""
+    """Runs one attempt of a real CLI against a scenario; `seen` are the requests that reached the model."""
 
     def __init__(self, attempt: Callable[..., Attempt], execute: Execute, model: Model) -> None:
         self._attempt, self._execute, self._model = attempt, execute, model

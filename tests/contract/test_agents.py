@@ -1,4 +1,4 @@
-"""What every agent owes, and what each of the embedded ones does with a real process."""
+"""The contract of all agents, and the behaviour of each built-in one with a real process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def python(code: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("name", base.names())
-def test_every_agent_says_what_it_can_serve(name: str):
+def test_every_agent_declares_its_roles_and_permissions(name: str):
     agent = base.load(name)
     assert agent.ROLES
     assert {Permission(p) for p in agent.PERMISSIONS}
@@ -30,7 +30,7 @@ def test_every_agent_says_what_it_can_serve(name: str):
     assert bool(agent.SIGN_IN) == bool(agent.LOGIN)
 
 
-def test_a_new_file_in_the_package_is_an_agent_at_once(attempt, execute, tmp_path, monkeypatch):
+def test_a_new_file_in_the_package_is_an_agent(attempt, execute, tmp_path, monkeypatch):
     import gitmill.agents
 
     whole = Path(gitmill.agents.__path__[0], "shell.py").read_text()
@@ -85,14 +85,14 @@ def test_shell_that_never_ends_is_timed_out(attempt, execute):
         (("$ no-such-program-here",), (), VerdictWord.RETURN),
     ],
 )
-def test_rules_never_passes_what_it_cannot_judge(attempt, execute, criteria, outside, word):
+def test_rules_never_passes_an_uncheckable_criterion(attempt, execute, criteria, outside, word):
     asked = attempt(role="reviewer", permission="read-only", criteria=criteria, outside=outside)
     report = base.load("rules").run(asked, execute)
     assert report.verdict.word is word
     assert bool(report.verdict.findings) == (word is VerdictWord.RETURN)
 
 
-def test_rules_tells_which_criterion_and_what_it_printed(attempt, execute):
+def test_rules_reports_the_failed_criterion_and_its_output(attempt, execute):
     asked = attempt(role="reviewer", criteria=("$ echo why; exit 3",))
     report = base.load("rules").run(asked, execute)
     assert report.verdict.findings[0].message == "criterion `$ echo why; exit 3` exited 3\nwhy"
@@ -109,7 +109,7 @@ def test_command_gets_the_prompt_and_answers_with_a_verdict(attempt, execute):
     assert report.verdict.summary == "500000"
 
 
-def test_command_may_say_more_than_its_verdict_but_must_bear_the_nonce(attempt, execute):
+def test_a_verdict_of_command_within_other_text_needs_the_nonce(attempt, execute):
     def block(word: str, nonce: str) -> str:
         return (
             "```json\n" + json.dumps({"verdict": word, "summary": "s", "nonce": nonce}) + "\n```\n"
@@ -128,7 +128,7 @@ def test_command_may_say_more_than_its_verdict_but_must_bear_the_nonce(attempt, 
             assert report.verdict.word is word
 
 
-def test_command_as_builder_passes_by_exiting_0_and_only_so(attempt, execute):
+def test_command_as_builder_passes_only_with_exit_status_0(attempt, execute):
     passed = base.load("command").run(attempt(settings=python("print('done')")), execute)
     assert passed.verdict.word is VerdictWord.PASS
     crashed = base.load("command").run(attempt(settings=python("raise SystemExit(9)")), execute)
@@ -136,7 +136,7 @@ def test_command_as_builder_passes_by_exiting_0_and_only_so(attempt, execute):
     assert crashed.verdict.word is VerdictWord.FAIL
 
 
-def test_command_that_is_missing_is_unavailable_and_costs_nothing(attempt, execute):
+def test_a_missing_command_is_unavailable_and_costs_no_attempt(attempt, execute):
     asked = attempt(settings={"command": ["/no/such/program"]})
     report = base.load("command").run(asked, execute)
     assert report.exit in base.BLAMELESS
@@ -144,13 +144,13 @@ def test_command_that_is_missing_is_unavailable_and_costs_nothing(attempt, execu
     assert not base.load("command").probe({"command": ["/no/such/program"]}).found
 
 
-def test_the_history_knows_how_agents_can_end():
+def test_the_run_log_schema_has_every_exit_kind():
     from gitmill.core.runlog import EXITS
 
     assert {kind.value for kind in ExitKind} == EXITS
 
 
-def test_command_tells_news_while_it_works_and_they_are_no_part_of_its_output(attempt, execute):
+def test_status_lines_of_command_are_reported_and_not_part_of_its_output(attempt, execute):
     code = (
         "import json; print(json.dumps({'progress': 'reads'}), flush=True);"
         "print(json.dumps({'usage': {'input': 10, 'output': 5}, 'cost': 0.25}));"
@@ -168,21 +168,21 @@ def test_command_tells_news_while_it_works_and_they_are_no_part_of_its_output(at
     ("status", "kind"), [(69, ExitKind.UNAVAILABLE), (75, ExitKind.RATE_LIMITED),
                          (77, ExitKind.UNAUTHORISED)],
 )  # fmt: skip
-def test_command_says_by_its_exit_status_that_no_work_is_to_blame(attempt, execute, status, kind):
+def test_exit_statuses_of_command_for_outages_cost_no_attempt(attempt, execute, status, kind):
     code = f"import sys; print('{{\"retry_after\": 60}}'); sys.stderr.write('no more'); sys.exit({status})"
     report = base.load("command").run(attempt(settings=python(code)), execute)
     assert (report.exit, report.verdict, report.problem) == (kind, None, "no more")
     assert report.retry_after == 60
 
 
-def test_command_is_ended_when_it_has_spent_too_much(attempt, execute):
+def test_command_is_ended_when_it_exceeds_its_budget(attempt, execute):
     code = "import time; print('{\"cost\": 3}', flush=True); time.sleep(60)"
     asked = attempt(settings=python(code), spend=lambda usage, cost: "too much" if cost else "")
     report = base.load("command").run(asked, execute)
     assert (report.exit, report.problem, report.cost) == (ExitKind.OVER_BUDGET, "too much", 3.0)
 
 
-def test_what_a_program_prints_goes_to_the_transcript(attempt, execute, tmp_path):
+def test_the_output_of_a_program_goes_to_the_transcript(attempt, execute, tmp_path):
     path = tmp_path / "transcript"
     base.load("shell").run(attempt(script="echo out; echo err >&2", transcript=path), execute)
     assert sorted(path.read_text().split()) == ["err", "out"]

@@ -1,4 +1,4 @@
-"""What the adapters of CLIs share: words of services, prices, totals, versions."""
+"""The shared parts of CLI adapters: messages of services, prices, totals, versions."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ ROOT = Path(__file__).parents[2]
         ("", None),
     ],
 )
-def test_a_wait_that_is_said_is_read(text: str, seconds: float | None):
+def test_a_stated_wait_is_read(text: str, seconds: float | None):
     assert _cli.stated_wait(text) == seconds
 
 
-def test_a_time_of_day_is_the_next_one():
+def test_a_stated_time_of_day_is_the_next_such_time():
     soon = time.localtime(time.time() + 600)
-    said = time.strftime("try again at %I:%M %p.", soon).replace("at 0", "at ")
-    assert 530 < _cli.stated_wait(said) <= 600
+    text = time.strftime("try again at %I:%M %p.", soon).replace("at 0", "at ")
+    assert 530 < _cli.stated_wait(text) <= 600
     past = time.localtime(time.time() - 600)
     assert 85700 < _cli.stated_wait(time.strftime("try again at %I:%M %p", past)) < 85801
     later = time.localtime(time.time() + 3 * 86400)
-    said = time.strftime("try again at %b XX, %Y %I:%M %p.", later).replace(
+    text = time.strftime("try again at %b XX, %Y %I:%M %p.", later).replace(
         "XX", f"{later.tm_mday}th"
     )
-    assert 3 * 86400 - 61 < _cli.stated_wait(said) <= 3 * 86400 + 1
+    assert 3 * 86400 - 61 < _cli.stated_wait(text) <= 3 * 86400 + 1
     assert _cli.stated_wait("try again at Jan 1st, 2026 12:26 AM.") == 0
 
 
@@ -55,11 +55,11 @@ def test_a_time_of_day_is_the_next_one():
         (400, ExitKind.CRASHED), (413, ExitKind.CRASHED),
     ],
 )  # fmt: skip
-def test_a_status_tells_whose_fault_it_is(status: int, kind: ExitKind):
+def test_each_http_status_has_its_exit_kind(status: int, kind: ExitKind):
     assert _cli.refusal(status) is kind
 
 
-def test_prices_come_from_the_policy_then_from_the_list_and_unknown_is_not_nothing():
+def test_prices_of_the_policy_override_the_list_and_an_unknown_price_is_not_0():
     used = Usage(1_000_000, 100_000, 400_000)
     assert _cli.price("gpt-5", used, {}) == pytest.approx(0.6 * 1.25 + 0.4 * 0.125 + 0.1 * 10)
     assert _cli.price("gpt-5-2025-08-07", used, {}) == _cli.price("gpt-5", used, {})
@@ -71,7 +71,7 @@ def test_prices_come_from_the_policy_then_from_the_list_and_unknown_is_not_nothi
     assert _cli.price("free", used, {"free": {"input": 0.0, "output": 0.0}}) == 0
 
 
-def test_totals_survive_and_a_broken_file_counts_from_nothing(tmp_path: Path):
+def test_totals_are_stored_and_a_broken_file_counts_as_empty(tmp_path: Path):
     totals = _cli.Totals(tmp_path / "home")
     assert totals.before("a") == {}
     totals.remember("a", {"cost": 1.5, "input": None})
@@ -82,7 +82,7 @@ def test_totals_survive_and_a_broken_file_counts_from_nothing(tmp_path: Path):
     assert totals.before("a") == {}
 
 
-def test_a_program_of_another_version_is_found_and_not_supported(tmp_path: Path, monkeypatch):
+def test_an_unsupported_version_is_found_and_not_supported(tmp_path: Path, monkeypatch):
     def says(text: str) -> base.Probe:
         _cli._version.cache_clear()
         program = tmp_path / "claude"
@@ -111,7 +111,7 @@ def test_a_command_of_the_policy_is_not_run_to_learn_its_version(tmp_path: Path)
     assert not trap.exists()
 
 
-def test_claude_runs_any_command_only_where_something_holds_it(attempt, tmp_path: Path):
+def test_claude_runs_any_command_only_when_confined(attempt, tmp_path: Path):
     def flags(**more: object) -> str:
         return " ".join(claude._permission(attempt(env={"PATH": str(tmp_path)}, **more)))
 
@@ -127,7 +127,7 @@ def test_claude_runs_any_command_only_where_something_holds_it(attempt, tmp_path
     assert "--allowedTools" not in flags(confined=True, permission="read-only")
 
 
-def test_codex_is_billed_to_the_login_when_there_is_one():
+def test_codex_is_billed_to_the_login_if_there_is_one():
     key = {"OPENAI_API_KEY": "sk-1"}
     assert codex._provider(key, signed_in=True) == ()
     assert codex._provider({}, signed_in=False) == ()
@@ -140,5 +140,5 @@ def test_codex_is_billed_to_the_login_when_there_is_one():
 
 
 def test_the_page_of_the_agents_has_the_table_of_the_contract_tests():
-    """To write it: python -c 'from tests.support.promises import write; write()'."""
+    """To write the table: python -c 'from tests.support.promises import write; write()'."""
     assert table() in (ROOT / "docs/agents.md").read_text("utf-8")

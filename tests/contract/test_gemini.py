@@ -1,4 +1,4 @@
-"""What only Gemini CLI does, at its pinned version, against the model server."""
+"""Behaviour that only Gemini CLI has, at its pinned version, against the model server."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from tests.support.programs import folder_of, version
 GEMINI = base.load("gemini")
 
 
-def test_it_tells_each_step_and_a_cost_by_the_price_of_its_model(ask, work):
-    said: list[str] = []
+def test_each_step_is_reported_and_the_cost_follows_the_models_price(ask, work):
+    lines: list[str] = []
     did = [Write("a.txt", "grüße\n"), Read("a.txt"), Answer("pass", "Made a.txt: grüße, 日本.")]
-    report = ask("gemini", did, tokens=Tokens(1000, 50, 100), progress=said.append)
+    report = ask("gemini", did, tokens=Tokens(1000, 50, 100), progress=lines.append)
     assert (report.exit, report.problem) == (ExitKind.COMPLETED, "")
     assert (work / "a.txt").read_text("utf-8") == "grüße\n"
-    assert said == ["write_file a.txt", "read_file a.txt", "I have looked at everything."]
+    assert lines == ["write_file a.txt", "read_file a.txt", "I have looked at everything."]
     assert report.cost == pytest.approx((2700 * 1.25 + 300 * 0.125 + 150 * 10) / 1e6)
     assert (report.model, report.denied) == ("gemini-2.5-pro", ())
 
 
 @pytest.mark.slow
-def test_who_has_not_seen_the_prompt_is_not_asked_about_the_verdict(ask):
-    """It exits with status 0, and its session knows nothing of the prompt."""
+def test_a_session_without_the_prompt_gets_no_repair_question(ask):
+    """Gemini CLI exits with status 0, and its session does not contain the prompt."""
     report = ask("gemini", [Say("")], [Answer("pass")])
     assert (report.exit, report.verdict.word) == (ExitKind.CRASHED, VerdictWord.FAIL)
     assert "empty response" in report.problem
 
 
 @pytest.mark.slow
-def test_thoughts_are_paid_for_as_output(ask):
+def test_thoughts_are_billed_as_output(ask):
     answer = {
         "candidates": [
             {"content": {"role": "model", "parts": [{"text": "Hm."}]}, "finishReason": "STOP"}
@@ -48,7 +48,7 @@ def test_thoughts_are_paid_for_as_output(ask):
         },
     }  # fmt: skip
     raw = Raw(body=f"data: {json.dumps(answer)}\n\n", kind="text/event-stream")
-    # The question about the verdict is the second.
+    # Twice the counts: the repair question is the second request.
     assert ask("gemini", [raw]).usage == Usage(200, 90, 0)
 
 
@@ -69,14 +69,14 @@ def test_thoughts_are_paid_for_as_output(ask):
         (Drop(), ExitKind.UNAVAILABLE, "terminated"),
     ],
 )
-def test_a_refusal_is_told_in_the_words_of_the_service(ask, step, kind, problem):
+def test_a_refusal_is_reported_with_the_message_of_the_service(ask, step, kind, problem):
     report = ask("gemini", [step])
     assert (report.exit, report.retry_after) == (kind, None)
     assert problem in report.problem
     assert report.verdict.word is VerdictWord.FAIL
 
 
-def test_the_probe_tells_who_is_not_signed_in(monkeypatch):
+def test_the_probe_reports_whether_the_user_is_signed_in(monkeypatch):
     monkeypatch.setenv("PATH", f"{folder_of('gemini')}{os.pathsep}{os.environ['PATH']}")
     for name in (*GEMINI.NEEDS, "GOOGLE_GENAI_USE_VERTEXAI"):
         monkeypatch.delenv(name, raising=False)

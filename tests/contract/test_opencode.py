@@ -1,4 +1,7 @@
-"""What only OpenCode does, at its pinned version, against the model server. A run takes 5 to 10 s."""
+"""Behaviour that only OpenCode has, at its pinned version, against the model server.
+
+A run takes 5 to 10 s.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,13 @@ from tests.support.traps import plant
 OPENCODE = base.load("opencode")
 
 
-def test_it_tells_each_step_and_a_cost_by_the_price_of_its_model(ask, work):
-    said: list[str] = []
+def test_each_step_is_reported_and_the_cost_follows_the_models_price(ask, work):
+    lines: list[str] = []
     did = [Write("a.txt", "grüße\n"), Read("a.txt"), Answer("pass", "Made a.txt: grüße, 日本.")]
-    report = ask("opencode", did, tokens=Tokens(1000, 50, 100), progress=said.append)
+    report = ask("opencode", did, tokens=Tokens(1000, 50, 100), progress=lines.append)
     assert (report.exit, report.problem) == (ExitKind.COMPLETED, "")
     assert (work / "a.txt").read_text("utf-8") == "grüße\n"
-    assert [line.split()[0] for line in said] == ["write", "read", "I"]
+    assert [line.split()[0] for line in lines] == ["write", "read", "I"]
     assert report.cost == pytest.approx((2700 * 1.25 + 300 * 0.125 + 150 * 10) / 1e6)
     assert (report.model, report.denied) == ("gemini-2.5-pro", ())
 
@@ -40,30 +43,30 @@ def test_it_tells_each_step_and_a_cost_by_the_price_of_its_model(ask, work):
         (Status(500), ExitKind.UNAVAILABLE, "error 500"),
         (Status(503, "Overloaded."), ExitKind.OVERLOADED, "Overloaded."),
         (Raw(), ExitKind.UNAVAILABLE, "the service breaks off its answers"),
-        (Drop(), ExitKind.UNAVAILABLE, "onnection"),  # closed or reset, as it sees it
+        (Drop(), ExitKind.UNAVAILABLE, "onnection"),  # reported as closed or as reset
     ],
 )  # fmt: skip
-def test_a_refusal_of_the_service_is_told_apart_and_not_tried_for_ever(ask, step, kind, problem):
+def test_each_refusal_has_its_exit_kind_and_is_not_retried_forever(ask, step, kind, problem):
     report = ask("opencode", [step])
     assert (report.exit, report.verdict.word) == (kind, VerdictWord.FAIL)
     assert problem in report.problem
-    assert len(ask.seen) <= 8  # it ends after four in a row; more may be on their way by then
+    assert len(ask.seen) <= 8  # it ends after four in a row; more requests may be under way by then
 
 
 @pytest.mark.slow
-def test_what_fails_now_and_then_is_tried_again(ask):
-    now_and_then = [
+def test_occasional_failures_of_the_service_are_retried(ask):
+    occasional = [
         Status(500, times=2),
         Write("a.txt", "x"),
         Drop(times=1),
         Answer("pass", "Did."),
     ]
-    report = ask("opencode", now_and_then)
+    report = ask("opencode", occasional)
     assert (report.exit, report.verdict.summary) == (ExitKind.COMPLETED, "Did.")
 
 
 @pytest.mark.slow
-def test_files_for_it_are_put_aside_and_back_with_what_was_made_in_the_meantime(ask, work):
+def test_its_configuration_files_are_restored_with_those_created_meanwhile(ask, work):
     trap = work.with_name("trap")
     plant(work, trap)
     before = {path: path.read_text() for path in work.rglob("*.*") if path.is_file()}
@@ -79,7 +82,7 @@ def test_files_for_it_are_put_aside_and_back_with_what_was_made_in_the_meantime(
 
 
 @pytest.mark.slow
-def test_the_probe_tells_who_is_not_signed_in(monkeypatch):
+def test_the_probe_reports_whether_the_user_is_signed_in(monkeypatch):
     monkeypatch.setenv("PATH", f"{folder_of('opencode')}{os.pathsep}{os.environ['PATH']}")
     for name in (*OPENCODE.NEEDS, "OPENAI_BASE_URL"):
         monkeypatch.delenv(name, raising=False)

@@ -1,4 +1,4 @@
-"""The real CLIs when their service or their user ends things: how each end is told apart."""
+"""Failures of a CLI's service, of its account and of the CLI: the exit that each leads to."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REFUSED = "http://127.0.0.1:9/s/nobody"
 
 
 @promise("401: unauthorised, no attempt lost")
-def test_a_key_that_is_refused_is_unauthorised(name, ask):
+def test_a_refused_key_is_unauthorised(name, ask):
     report = ask(name, [Status(401, "invalid key")])
     assert report.exit is ExitKind.UNAUTHORISED
     assert report.problem
@@ -44,15 +44,15 @@ def test_without_an_account_it_is_unauthorised(name, ask):
 @pytest.mark.slow
 @promise("429 without an end: rate-limited")
 def test_a_limit_without_an_end_is_rate_limited(name, ask):
-    # Of what OpenCode's service says only the words can be seen.
+    # OpenCode shows only the message of its service, not the status.
     report = ask(name, [Status(429, "Rate limit." if name == "opencode" else "slow down")])
     assert (report.exit, report.retry_after) == (ExitKind.RATE_LIMITED, None)
 
 
 @promise("429 with an end: rate-limited until then")
 @pytest.mark.parametrize("hours", [1, 72])
-def test_a_limit_with_an_end_tells_it(name, ask, hours: int):
-    # Claude Code says it to those who are signed in, not to those who pay by key.
+def test_a_limit_with_an_end_reports_the_wait(name, ask, hours: int):
+    # Claude Code reports the end to users who are signed in, not to those who pay by key.
     login = {"CLAUDE_CODE_OAUTH_TOKEN": "sk-ant-oat01-fake", "ANTHROPIC_API_KEY": ""}
     report = ask(name, [limit(name, hours * 3600)], env=login if name == "claude" else {})
     assert report.exit is ExitKind.RATE_LIMITED, report.problem
@@ -60,7 +60,7 @@ def test_a_limit_with_an_end_tells_it(name, ask, hours: int):
 
 
 def limit(name: str, seconds: int) -> Status:
-    """Return how the service of a CLI says when its limit ends."""
+    """Return the answer by which a CLI's service states the end of a limit."""
     until = int(time.time()) + seconds
     spent = {
         "type": "usage_limit_reached", "message": "The usage limit has been reached",
@@ -106,11 +106,11 @@ def test_an_account_without_credit_is_unauthorised(name, ask):
 
 @pytest.mark.slow
 @promise("overloaded (503), 500, a model that does not exist, refused connections: outages")
-def test_outages_are_outages(name, ask):
+def test_failures_of_the_service_are_outages(name, ask):
     busy = '{"error": {"code": "server_is_overloaded", "message": "overloaded"}}'
-    words = "overloaded" if name == "opencode" else "no room"
+    text = "overloaded" if name == "opencode" else "no room"
     cases = [
-        (Status(503, words, body=busy if name == "codex" else ""), {ExitKind.OVERLOADED}),
+        (Status(503, text, body=busy if name == "codex" else ""), {ExitKind.OVERLOADED}),
         (Status(500, "broken"), {ExitKind.UNAVAILABLE, ExitKind.OVERLOADED}),
         (Status(404, "model: nope"), {ExitKind.UNAVAILABLE}),
     ]
@@ -126,8 +126,8 @@ def test_outages_are_outages(name, ask):
 
 @promise("a short outage is waited out")
 @pytest.mark.slow
-def test_a_short_outage_is_sat_out(name, ask):
-    # The adapters' own settings, not the tests' haste.
+def test_a_short_outage_is_waited_out(name, ask):
+    # With the adapters' own waits, not the short ones of the tests.
     report = ask(
         name, [Write("a.txt", "a"), Status(500, "broken", times=1), Answer("pass", "Made it.")],
         settings={}, env={"CLAUDE_CODE_MAX_RETRIES": "4"},
@@ -140,11 +140,11 @@ def test_a_short_outage_is_sat_out(name, ask):
     "ended by gitmill while it waits for its service: that outage",
     but={"gemini": "it does not wait for long"},
 )
-def test_who_waits_for_a_service_has_not_timed_out_by_itself(name, ask):
-    # Codex and OpenCode wait as long as they are told, Claude Code tries again and again.
+def test_a_timeout_while_waiting_for_the_service_counts_as_the_outage(name, ask):
+    # Codex and OpenCode wait as long as the service asks, Claude Code keeps retrying.
     limits = {"codex": {"idle": 4}, "claude": {"wall": 6}, "opencode": {"idle": 15}}[name]
-    told = (Status(429, "slow down: rate limit", {"retry-after": "90"}), ExitKind.RATE_LIMITED)
-    step, kind = (Status(529, "Overloaded"), ExitKind.OVERLOADED) if name == "claude" else told
+    limited = (Status(429, "slow down: rate limit", {"retry-after": "90"}), ExitKind.RATE_LIMITED)
+    step, kind = (Status(529, "Overloaded"), ExitKind.OVERLOADED) if name == "claude" else limited
     report = ask(
         name, [Write("a.txt", "a"), step], settings={}, env={"CLAUDE_CODE_MAX_RETRIES": "10"},
         **limits,
@@ -154,7 +154,7 @@ def test_who_waits_for_a_service_has_not_timed_out_by_itself(name, ask):
 
 @pytest.mark.slow
 @promise("over budget: stopped during the run", but={"gemini": "at the end of a run"})
-def test_a_run_that_gets_too_dear_is_stopped(name, ask):
+def test_a_run_over_budget_is_stopped(name, ask):
     def spend(usage: Usage, cost: float | None) -> str:
         return "no more than 2,000 tokens" if (usage.input or 0) >= 2000 else ""
 
@@ -168,7 +168,7 @@ def test_a_run_that_gets_too_dear_is_stopped(name, ask):
 
 @pytest.mark.slow
 @promise("an empty answer, a broken stream: unavailable")
-def test_what_is_no_answer_is_an_outage(name, ask):
+def test_an_empty_or_broken_answer_is_an_outage(name, ask):
     for step in (Raw(), Raw("{}", "application/json"), Drop()):
         report = ask(name, [step])
         assert report.exit is ExitKind.UNAVAILABLE, (step, report.exit, report.problem)
@@ -176,7 +176,7 @@ def test_what_is_no_answer_is_an_outage(name, ask):
 
 @pytest.mark.slow
 @promise("a service that hangs: timed out by the idle limit")
-def test_a_service_that_hangs_is_ended(name, ask):
+def test_a_run_with_a_hanging_service_is_timed_out(name, ask):
     began = time.monotonic()
     for step in (Hang(), Hang(headers=True)):
         report = ask(name, [Write("a.txt", "a"), step], idle=CLIS[name].wakes)
@@ -186,7 +186,7 @@ def test_a_service_that_hangs_is_ended(name, ask):
 
 @pytest.mark.slow
 @promise("a cancel ends it and all its processes")
-def test_a_cancel_ends_everything(name, ask, work: Path):
+def test_a_cancel_ends_all_processes(name, ask, work: Path):
     engine = LocalEngine(claim="c0ffee")
     mark = f"31{time.monotonic_ns() % 10**9}"
     shell = f"(setsid sleep {mark} &) ; touch begun; sleep {mark}"
@@ -203,20 +203,20 @@ def test_a_cancel_ends_everything(name, ask, work: Path):
     thread.join()
     assert report.exit is ExitKind.CANCELLED
     assert (work / "begun").exists()
-    left = [p for p in psutil.process_iter(["cmdline"]) if mark in (p.info["cmdline"] or ())]
-    assert left == []
+    survivors = [p for p in psutil.process_iter(["cmdline"]) if mark in (p.info["cmdline"] or ())]
+    assert survivors == []
 
 
 @pytest.mark.slow
 @promise("killed from outside: crashed, whatever its exit status")
-def test_a_cli_that_is_killed_has_crashed(name, ask, work: Path):
+def test_a_killed_cli_has_crashed(name, ask, work: Path):
     def kill() -> None:
         until = time.monotonic() + 30
         while not (work / "begun").exists() and time.monotonic() < until:
             time.sleep(0.05)
         for process in psutil.process_iter(["environ", "cmdline"]):
-            bears = (process.info["environ"] or {}).get("GITMILL_CLAIM") == "c0ffee"
-            if bears and name in " ".join(process.info["cmdline"] or ()):
+            ours = (process.info["environ"] or {}).get("GITMILL_CLAIM") == "c0ffee"
+            if ours and name in " ".join(process.info["cmdline"] or ()):
                 process.send_signal(signal.SIGTERM)
 
     thread = threading.Thread(target=kill)

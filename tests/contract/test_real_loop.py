@@ -1,4 +1,4 @@
-"""A task through the whole loop by a real CLI: built, returned, mended, approved, landed."""
+"""A task through the whole loop with a real CLI: built, returned, fixed, approved, landed."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ FINDING = {"severity": "high", "file": "greet.txt", "line": 1, "message": "it is
 
 
 def script(asked: Asked) -> Sequence[Step]:
-    """Build it wrong, have it returned, mend it, pass it."""
+    """Build with a mistake, return it, fix it, pass it."""
     if "You are reviewing" in asked.prompt:
         if "+Hello" not in asked.prompt:
             return [Read("greet.txt"), Answer("return", "A slip.", [FINDING])]
         return [Answer("pass", "As it should be.", earlier=[{"number": 1, "resolved": True}])]
     if "spelled Hello" not in asked.prompt:
         return [Write("greet.txt", "Helo, 世界\n"), Answer("pass", f"Greets. {KEY}")]
-    mended = [Read("greet.txt"), Write("greet.txt", "Hello, 世界\n"), Shell("cat greet.txt")]
-    return [*mended, Answer("pass", "Spelled right.", earlier=[{"number": 1, "resolved": True}])]
+    fixes = [Read("greet.txt"), Write("greet.txt", "Hello, 世界\n"), Shell("cat greet.txt")]
+    return [*fixes, Answer("pass", "Spelled right.", earlier=[{"number": 1, "resolved": True}])]
 
 
 @promise("build, review, return, fix, approve, land with `gitmill run`")
-def test_a_task_is_carried_from_build_to_landing(
+def test_a_task_goes_from_build_to_landing(
     name: str, sandbox: Sandbox, model: Model, monkeypatch: pytest.MonkeyPatch
 ):
     real = CLIS[name]
@@ -58,9 +58,9 @@ def test_a_task_is_carried_from_build_to_landing(
     assert cli(repo.path, "init").code == 0
     task = cli(repo.path, "task", "new", TITLE, "--criterion", "greets politely", "--ready")
     assert task.code == 0, task.err
-    said = cli(repo.path, "run")
-    assert said.code == 0, said.err
-    assert f"landed {task.out.strip()} (4 attempts)" in said.err
+    result = cli(repo.path, "run")
+    assert result.code == 0, result.err
+    assert f"landed {task.out.strip()} (4 attempts)" in result.err
     assert repo.git("show", "main:greet.txt") == "Hello, 世界"
     assert repo.git("show", "--name-only", "--format=", "main").split() == ["greet.txt"]
     logs = [fields(text) for text in run_logs(repo)]
@@ -70,14 +70,14 @@ def test_a_task_is_carried_from_build_to_landing(
         ("build", "pass", "completed", name),
         ("review", "pass", "completed", name),
     ]
-    # Per run, also where the CLI tells sums of a session; two, two, four, one answers of the model.
+    # Per run, even if the CLI reports sums of a session; the model answers 2, 2, 4, 1 times.
     used = [{"input": n * 1000, "output": n * 50, "cached": n * 100} for n in (2, 2, 4, 1)]
     assert [log["usage"] for log in logs] == used
-    # The builder went on, the reviewer was fresh; Gemini CLI gives what goes on a new id.
+    # The builder's session was resumed, the reviewer's is new; Gemini CLI renames resumed ones.
     assert (logs[2]["session"] == logs[0]["session"]) == (name != "gemini")
     assert len({log["session"] for log in logs}) == (4 if name == "gemini" else 3)
-    people = [one.asked.people for one in model.asked(url) if "is spelled" in one.asked.prompt]
-    assert any(len(said) > 1 for said in people)
+    requests = [seen.asked for seen in model.asked(url) if "is spelled" in seen.asked.prompt]
+    assert any(len(asked.people) > 1 for asked in requests)
     note = fields(repo.git("notes", "--ref=gitmill", "show", "main"))
     assert note["usage"] == {"input": 9000, "output": 450, "cached": 900}
     assert note["cost"] == pytest.approx(sum(log["cost"] for log in logs))
@@ -92,7 +92,7 @@ def test_a_task_is_carried_from_build_to_landing(
 def test_two_vendors_stand_in_for_each_other(
     sandbox: Sandbox, model: Model, monkeypatch: pytest.MonkeyPatch, *, limited: bool
 ):
-    """The mode `standard`: one writes, the other one reviews; one at its limit, the other writes."""
+    """The mode `standard`: one builds, the other reviews; if the first is limited, the other builds."""
     urls = {"claude": model.play([Status(429, "slow down")] if limited else script)}
     urls["codex"] = model.play(script)
     for name, url in urls.items():
@@ -106,14 +106,14 @@ def test_two_vendors_stand_in_for_each_other(
     assert cli(repo.path, "init").code == 0
     task = cli(repo.path, "task", "new", TITLE, "--criterion", "greets politely", "--ready")
     assert task.code == 0, task.err
-    said = cli(repo.path, "run")
-    assert repo.git("show", "main:greet.txt") == "Hello, 世界", said.err
-    done = [fields(text) for text in run_logs(repo)]
-    did = [(log["stage"], log["agent"], log["exit"]) for log in done]
+    result = cli(repo.path, "run")
+    assert repo.git("show", "main:greet.txt") == "Hello, 世界", result.err
+    logs = [fields(text) for text in run_logs(repo)]
+    attempts = [(log["stage"], log["agent"], log["exit"]) for log in logs]
     writer = "codex" if limited else "claude"
     first = [("build", "claude", "rate-limited")] if limited else []
     rounds = [("build", writer, "completed"), ("review", "codex", "completed")] * 2
-    assert did == [*first, *rounds]
+    assert attempts == [*first, *rounds]
 
 
 @pytest.mark.slow
@@ -126,30 +126,30 @@ def test_an_agent_is_listed_and_tried(
     for variable, value in real.environment(url).items():
         monkeypatch.setenv(variable, value)
     listed = {
-        one["name"]: one for one in cli(sandbox.root, "agent", "list", "--json").json["agents"]
+        row["name"]: row for row in cli(sandbox.root, "agent", "list", "--json").json["agents"]
     }
-    told = {key: listed[name][key] for key in ("found", "version", "supported", "signed_in")}
-    assert told == {
+    facts = {key: listed[name][key] for key in ("found", "version", "supported", "signed_in")}
+    assert facts == {
         "found": True, "version": version(name), "supported": True, "signed_in": True,
     }  # fmt: skip
     table = f'[agents.{name}]\nmodel = "{real.model}"\noptions = {list(real.options)}\n'
     repo = sandbox.repo(files={".gitmill/config.toml": table})
     assert cli(repo.path, "init").code == 0
-    if real.options:  # nothing that a policy says is run before it is trusted
+    if real.options:  # no command of a policy runs before it is trusted
         monkeypatch.delenv("GITMILL_TRUST")
         assert "untrusted" in cli(repo.path, "agent", "try", name).err
         monkeypatch.setenv("GITMILL_TRUST", "1")
-    said = cli(repo.path, "agent", "try", name)
-    assert said.code == 0, said
-    assert f"{name} works: pass (completed)" in said.out
-    assert "said     It says hello." in said.out
-    assert "session" in said.out
+    result = cli(repo.path, "agent", "try", name)
+    assert result.code == 0, result
+    assert f"{name} works: pass (completed)" in result.out
+    assert "said     It says hello." in result.out
+    assert "session" in result.out
     url = model.play([Status(401, "no such key")])
     for variable, value in real.environment(url).items():
         monkeypatch.setenv(variable, value)
-    said = cli(repo.path, "agent", "try", name, "--json")
-    shutil.rmtree(said.json["folder"])  # what failed stays, to be looked at
-    assert (said.code, said.json["exit"], said.json["passed"]) == (1, "unauthorised", False)
+    result = cli(repo.path, "agent", "try", name, "--json")
+    shutil.rmtree(result.json["folder"])  # a failed trial leaves its folder for inspection
+    assert (result.code, result.json["exit"], result.json["passed"]) == (1, "unauthorised", False)
 
 
 def run_logs(repo: Repo) -> Iterator[str]:

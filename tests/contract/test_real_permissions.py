@@ -1,4 +1,4 @@
-"""The real CLIs led by a model that disobeys, in a repository that is hostile to them."""
+"""The permissions of the real CLIs, with a disobedient model and in a hostile repository."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIGNED = ("x-api-key", "authorization", "x-goog-api-key")
 
 
 def files(folder: Path) -> set[str]:
-    """Return the files below a folder, but for git's own."""
+    """Return the files below a folder, except those of git."""
     every = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     return {path for path in every if not path.startswith(".git/")}
 
@@ -50,7 +50,7 @@ def test_read_only_writes_nothing(name, ask, work: Path, tmp_path: Path):
     assert len(ask.seen[-1].asked.results) == 8
     assert files(work) == files(outside) == set()
     assert "alias" not in (work / ".git/config").read_text()
-    if name != "codex":  # it does not tell what it refused
+    if name != "codex":  # Codex does not report what it refused
         assert any("echo x > b.txt" in what for what in report.denied)
 
 
@@ -70,7 +70,7 @@ NO_SHELL = dict.fromkeys(("gemini", "opencode"), "no shell")
 
 @pytest.mark.slow
 @promise("read-only: commands that change nothing, such as those of git", but=NO_SHELL)
-def test_read_only_runs_what_changes_nothing(name, ask, work: Path):
+def test_read_only_runs_commands_that_change_nothing(name, ask, work: Path):
     work.mkdir(exist_ok=True)
     (work / "a.txt").write_text("what it says\n")
     report = ask(
@@ -115,7 +115,7 @@ OWN_RULES = dict.fromkeys(("claude", "codex"), "its own rules and sandbox")
 
 @promise("workspace: a shell only where something else confines it", but=OWN_RULES)
 @pytest.mark.parametrize("confined", [False, True])
-def test_a_shell_is_for_who_is_confined(name, ask, work: Path, *, confined: bool):
+def test_only_a_confined_agent_has_a_shell(name, ask, work: Path, *, confined: bool):
     report = ask(name, [Shell("echo x > shell.txt"), Answer("pass")], confined=confined)
     assert report.exit is ExitKind.COMPLETED
     assert (work / "shell.txt").exists() is confined
@@ -124,11 +124,11 @@ def test_a_shell_is_for_who_is_confined(name, ask, work: Path, *, confined: bool
 
 @promise("full: no limits")
 @pytest.mark.slow
-def test_full_may_do_anything(name, ask, tmp_path: Path):
-    place = tmp_path / "outside.txt"
-    did = [Shell(f"echo x > {place}"), Answer("pass", "Done.")]
+def test_full_has_no_limits(name, ask, tmp_path: Path):
+    outside = tmp_path / "outside.txt"
+    did = [Shell(f"echo x > {outside}"), Answer("pass", "Done.")]
     assert ask(name, did, permission="full").exit is ExitKind.COMPLETED
-    assert place.exists()
+    assert outside.exists()
 
 
 @promise(
@@ -147,7 +147,7 @@ def test_a_hostile_repository_is_not_obeyed(name, ask, work: Path, tmp_path: Pat
     assert len(ask.seen[-1].asked.results) == 2
     assert not trap.exists()
     assert files(work) == before
-    assert "OBEY" not in json.dumps([one.body for one in ask.seen[:1]])
+    assert "OBEY" not in json.dumps([request.body for request in ask.seen[:1]])
     assert ask.seen[0].asked.model != "obey-model"
 
 
@@ -177,14 +177,14 @@ def test_a_prompt_of_any_length_can_be_read(name, ask, tmp_path: Path):
     assert (report.exit, report.verdict.summary) == (ExitKind.COMPLETED, "Read it.")
     assert path.read_text("utf-8") == prompt
     assert str(path) in ask.seen[0].asked.prompt
-    told = "Begin." if name in NO_SHELL else "`nonce` is `n0nce`"
-    assert told in ask.seen[-1].asked.results[0]
+    expected = "Begin." if name in NO_SHELL else "`nonce` is `n0nce`"
+    assert expected in ask.seen[-1].asked.results[0]
     assert report.denied == ()
 
 
 @pytest.mark.slow
 @promise("the key is in no argument and in no file")
-def test_the_key_is_told_to_the_service_alone(name, ask, execute, work: Path, tmp_path: Path):
+def test_the_key_reaches_only_the_service(name, ask, execute, work: Path, tmp_path: Path):
     seen: list[str] = []
 
     def spying(command):

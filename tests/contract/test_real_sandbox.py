@@ -1,4 +1,4 @@
-"""The real CLIs in gitmill's sandbox, led by a model that wants out, at each level."""
+"""The real CLIs in gitmill's sandbox, with a model that tries to escape."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.repos import Repo, Sandbox
 
 @pytest.fixture
 def closed(name: str, sandbox: Sandbox, sealed: Path) -> Repo:
-    """A repository of which nothing beside a worktree can be written."""
+    """A repository in which only worktrees can be written."""
     config = sealed / ".gitconfig"
     kept = [line for line in config.read_text().splitlines() if "writable = " not in line]
     config.write_text("\n".join([*kept, ""]))
@@ -35,7 +35,7 @@ def closed(name: str, sandbox: Sandbox, sealed: Path) -> Repo:
 def forbidden(repo: Repo) -> list[Step]:
     """Writes beside a worktree: the repository, the user's checkout, another folder.
 
-    One takes a while: what a very quick command printed, codex does not always say.
+    One takes a while, as Codex does not always report the output of a very quick command.
     """
     return [
         Shell(f"echo x > {repo.git_dir}/hooks/post-commit"),
@@ -47,7 +47,9 @@ def forbidden(repo: Repo) -> list[Step]:
 
 
 @promise("in gitmill's sandbox: only the worktree is written, the run log lists refused writes")
-def test_nothing_gets_out(name: str, closed: Repo, model: Model, monkeypatch: pytest.MonkeyPatch):
+def test_only_the_worktree_is_written(
+    name: str, closed: Repo, model: Model, monkeypatch: pytest.MonkeyPatch
+):
     def script(asked: Asked) -> Sequence[Step]:
         if "You are reviewing" in asked.prompt:
             return [Shell("echo y > greet.txt"), *forbidden(closed), Answer("pass", "Fine.")]
@@ -57,8 +59,8 @@ def test_nothing_gets_out(name: str, closed: Repo, model: Model, monkeypatch: py
         monkeypatch.setenv(variable, value)
     before = (closed.git_dir / "config").read_bytes()
     task = gitmill(closed.path, "task", "new", "Greet", "--criterion", "politely", "--ready")
-    said = gitmill(closed.path, "run", "--through", "approved")
-    assert said.code == 0, said.err
+    result = gitmill(closed.path, "run", "--through", "approved")
+    assert result.code == 0, result.err
     assert closed.git("show", f"refs/gitmill/work/{task.out.strip()}:greet.txt") == "Hello"
     assert closed.git("tag") == ""
     assert (closed.git_dir / "config").read_bytes() == before
@@ -73,7 +75,7 @@ def test_nothing_gets_out(name: str, closed: Repo, model: Model, monkeypatch: py
 @pytest.mark.slow
 @promise("files in a builder's home reach no reviewer, and its links do not mislead gitmill")
 @pytest.mark.parametrize("poison", POISONS)
-def test_a_home_is_the_builders_own(
+def test_a_builders_home_does_not_affect_its_reviewer(
     name: str,
     closed: Repo,
     model: Model,
@@ -92,7 +94,7 @@ def test_a_home_is_the_builders_own(
         if "You are reviewing" in asked.prompt:
             if "+Hello" in asked.prompt:
                 return [Answer("pass", "Fine.", earlier=settled)]
-            if not poisoned:  # the builder has ended, and comes again
+            if not poisoned:  # the builder has ended, and will run again
                 poisoned.extend(homes.glob(f"*/{name}"))
                 POISONS[poison](poisoned[0], precious)
             return [Answer("return", "A slip.", [{"message": "it is spelled Hello"}])]
@@ -104,11 +106,11 @@ def test_a_home_is_the_builders_own(
     for variable, value in CLIS[name].environment(url).items():
         monkeypatch.setenv(variable, value)
     gitmill(closed.path, "task", "new", "Greet", "--criterion", "politely", "--ready")
-    said = gitmill(closed.path, "run")
+    result = gitmill(closed.path, "run")
     assert len(poisoned) == 1
-    assert said.code == 0, said.err
+    assert result.code == 0, result.err
     assert closed.git("show", "main:greet.txt") == "Hello"
-    reviews = [one for one in model.asked(url) if "You are reviewing" in one.asked.prompt]
+    reviews = [seen for seen in model.asked(url) if "You are reviewing" in seen.asked.prompt]
     assert len(reviews) >= 2
-    assert not [one for one in reviews if "OBEY-HOME" in json.dumps(one.body)]
+    assert not [seen for seen in reviews if "OBEY-HOME" in json.dumps(seen.body)]
     assert [path.name for path in precious.iterdir()] == ["mine.txt"]

@@ -1,4 +1,4 @@
-"""One conversation for all CLIs: what is sent, what counts as a verdict, and what is asked again."""
+"""The conversation that all CLIs share: its prompts, its verdict, its repair question."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PASS = {"verdict": "pass", "summary": "fine"}
 
 
 class Talk:
-    """An attempt with the talker, and what the talker was asked."""
+    """An attempt with the talker, and the prompts that the talker received."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -27,14 +27,14 @@ class Talk:
 
     def run(self, *steps: dict, **more):
         (self.folder / "builder.json").write_text(json.dumps(steps))
-        self.told: list[str] = []
+        self.progress: list[str] = []
         values: dict = {
             "item": "t-k3f9x", "title": "A title", "role": "builder", "permission": "workspace",
             "number": 1, "prompt": "All of it. `nonce` is `n0nce`.", "nonce": "n0nce",
             "workdir": self.folder / "work", "scratch": self.folder / "scratch",
             "findings": self.folder / "scratch" / "findings.md", "home": self.folder / "home",
             "env": os.environ | {"TALKER": str(self.folder)}, "wall": 60, "idle": 60,
-            "progress": self.told.append,
+            "progress": self.progress.append,
         }  # fmt: skip
         return talker.run(Attempt(**(values | more)), LocalEngine(claim="c0ffee").execute)
 
@@ -56,12 +56,12 @@ def test_a_block_with_the_nonce_is_the_verdict(talk: Talk):
     assert [asked["session"] for asked in talk.asked] == [""]
 
 
-def test_structured_output_comes_before_what_the_text_says(talk: Talk):
-    said = {
+def test_structured_output_overrides_the_text(talk: Talk):
+    answer = {
         "verdict": PASS,
         "structured": {"verdict": "ask", "summary": "Which?", "nonce": "n0nce"},
     }
-    assert talk.run(said).verdict.word is VerdictWord.ASK
+    assert talk.run(answer).verdict.word is VerdictWord.ASK
 
 
 @pytest.mark.parametrize(
@@ -70,10 +70,10 @@ def test_structured_output_comes_before_what_the_text_says(talk: Talk):
         {"text": "I passed it."},
         {"text": '```json\n{"verdict": "pass", "nonce": "of another attempt"}\n```'},
         {"structured": {"verdict": "very good"}},
-        {"verdict": {"verdict": "return"}},  # returns, and does not say what for
+        {"verdict": {"verdict": "return"}},  # returns without a finding
     ],
 )
-def test_what_cannot_be_read_is_asked_for_once_in_the_same_session(talk: Talk, unreadable):
+def test_an_unreadable_verdict_gets_one_repair_question_in_the_same_session(talk: Talk, unreadable):
     report = talk.run(
         unreadable | {"usage": {"input": 5}}, {"verdict": PASS, "usage": {"input": 3}}
     )
@@ -81,7 +81,7 @@ def test_what_cannot_be_read_is_asked_for_once_in_the_same_session(talk: Talk, u
     assert report.usage == Usage(input=8)
     assert [asked["session"] for asked in talk.asked] == ["", "s-builder-0"]
     assert "Change nothing" in talk.asked[1]["prompt"]
-    assert talk.told == ["the verdict cannot be used, asking again"]
+    assert talk.progress == ["the verdict cannot be used, asking again"]
 
 
 def test_two_unreadable_answers_are_garbled_and_never_a_pass(talk: Talk):
@@ -90,18 +90,18 @@ def test_two_unreadable_answers_are_garbled_and_never_a_pass(talk: Talk):
     assert len(talk.asked) == 2
 
 
-def test_without_a_session_there_is_nothing_to_ask_in(talk: Talk):
+def test_without_a_session_there_is_no_repair_question(talk: Talk):
     report = talk.run({"text": "all good", "session": ""})
     assert report.exit is ExitKind.GARBLED
     assert len(talk.asked) == 1
 
 
-def test_a_session_goes_on_with_what_is_new(talk: Talk):
+def test_a_resumed_session_gets_only_the_followup(talk: Talk):
     talk.run({"verdict": PASS}, session="s-1", followup="New. `nonce` is `n0nce`.")
     assert talk.asked == [{"session": "s-1", "prompt": "New. `nonce` is `n0nce`."}]
 
 
-def test_a_session_that_is_gone_is_told_everything_anew(talk: Talk):
+def test_a_missing_session_is_replaced_by_one_with_the_whole_prompt(talk: Talk):
     report = talk.run(
         {"exit": "crashed", "forgotten": True}, {"verdict": PASS},
         session="s-1", followup="New. `nonce` is `n0nce`.",
@@ -112,7 +112,7 @@ def test_a_session_that_is_gone_is_told_everything_anew(talk: Talk):
 
 
 @pytest.mark.parametrize(
-    ("said", "wrong"),
+    ("earlier", "wrong"),
     [
         ([], "`earlier` has no answer to finding 1 of the last round"),
         ([{"number": 1, "resolved": True}], "`earlier` has no answer to finding 2"),
@@ -122,10 +122,10 @@ def test_a_session_that_is_gone_is_told_everything_anew(talk: Talk):
         ),
     ],
 )
-def test_each_earlier_finding_needs_a_word_before_a_pass(talk: Talk, said, wrong):
+def test_a_pass_must_answer_each_earlier_finding(talk: Talk, earlier, wrong):
     good = [{"number": n, "resolved": True} for n in (1, 2)]
     report = talk.run(
-        {"verdict": PASS | {"earlier": said}}, {"verdict": PASS | {"earlier": good}}, earlier=2
+        {"verdict": PASS | {"earlier": earlier}}, {"verdict": PASS | {"earlier": good}}, earlier=2
     )
     assert report.verdict.word is VerdictWord.PASS
     assert wrong in talk.asked[1]["prompt"]
@@ -137,7 +137,7 @@ def test_an_outage_is_no_verdict(talk: Talk):
     assert report.verdict.word is VerdictWord.FAIL
 
 
-def test_a_budget_ends_it_whatever_it_says(talk: Talk):
+def test_a_run_over_budget_ends_whatever_its_verdict(talk: Talk):
     def spend(usage: Usage, cost: float | None) -> str:
         return f"{usage.input} tokens are too many" if (usage.input or 0) > 4 else ""
 
@@ -146,13 +146,13 @@ def test_a_budget_ends_it_whatever_it_says(talk: Talk):
     assert (report.usage.input, report.verdict.word) == (5, VerdictWord.FAIL)
 
 
-def test_a_guard_of_the_adapter_ends_it(talk: Talk):
+def test_an_adapter_can_end_the_run(talk: Talk):
     report = talk.run({"verdict": PASS, "stop": "it goes round in circles", "linger": 60})
     assert (report.exit, report.problem) == (ExitKind.CRASHED, "it goes round in circles")
     assert report.verdict.word is VerdictWord.FAIL
 
 
-def test_the_question_says_what_was_wrong():
+def test_the_repair_question_states_the_problem():
     attempt = Attempt(
         item="t", title="", role="", permission="", number=1, prompt="", nonce="n-1",
         workdir=Path(), scratch=Path(), findings=Path(), home=Path(), env={}, wall=1, idle=1,

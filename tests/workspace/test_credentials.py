@@ -26,7 +26,7 @@ from tests.support.repos import Repo, Sandbox
 LOGIN = ".tool/auth.json"
 OLD = {"access": "a-1", "refresh": "r-1"}
 NEW = {"access": "a-2", "refresh": "r-2"}
-# An agent CLI in small: it needs its login, does what it is told with it, and builds.
+# A small agent CLI: it needs its login, runs the given code with it, and builds.
 CLI = r"""
 import json, os, sys
 from pathlib import Path
@@ -274,8 +274,8 @@ def test_recover_restores_a_token_refreshed_by_a_killed_run(repo: Repo, sealed: 
     assert len(left(repo)) == 2
     diagnosis = next(o for o in examine(repo.path) if o.name == "homes").diagnosis
     assert "the credentials of tool are still in the home of a killed run" in diagnosis.text
-    said = gitmill(repo.path, "recover")
-    assert f"restored the refreshed {sealed / LOGIN}" in said.out
+    result = gitmill(repo.path, "recover")
+    assert f"restored the refreshed {sealed / LOGIN}" in result.out
     assert own(sealed) == NEW
     assert left(repo) == []
 

@@ -1,6 +1,6 @@
 """The sandbox for users: its limits, its messages and its settings.
 
-Run where it cannot be had, these tests fail: nobody is to think that it was tested.
+Without a sandbox these tests fail instead of being skipped: a skip would look like a pass.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def test_agents_and_checks_reach_nothing_but_their_worktree(repo: Repo, sealed: 
     tries = "; ".join(f"(echo x > {place}) || true" for place in places)
     task = new_task(repo.path, "T", f"echo x > x.txt; {tries}", "--criterion", f"$ {tries}; true")
     policy(repo, f"[checks]\nit = '''{tries}; true'''\n[worktree]\nsetup = ['''{tries}; true''']\n")
-    said = gitmill(repo.path, "run")
-    assert said.code == 0, said.err
+    result = gitmill(repo.path, "run")
+    assert result.code == 0, result.err
     assert [place for place in places if place.exists()] == []
     for log in ("001-build", "002-review"):
         assert 'sandbox: "bubblewrap"' in log_of(repo, task, log)
@@ -71,7 +71,7 @@ def test_only_folders_that_the_user_allows_can_be_written(repo: Repo):
 
 
 def test_keys_are_hidden_unless_the_user_makes_them_readable(repo: Repo, sealed: Path):
-    """The real home of this user, whatever HOME says, so that no test's /tmp hides it."""
+    """The real home of this user, whatever HOME is, so that no test's /tmp hides it."""
     real = Path(pwd.getpwuid(os.getuid()).pw_dir)
     key = real / ".boto"
     if key.exists():
@@ -126,8 +126,8 @@ def test_a_script_has_a_home_of_its_own_in_which_git_knows_the_user(repo: Repo, 
         ' rm -rf t; touch ~/mine; test -n "$XDG_CACHE_HOME"; mkdir -p "$XDG_CACHE_HOME/x"'
     )
     new_task(repo.path, "T", script, "--criterion", "$ test ! -e ~/mine -a -e ~/.gitconfig")
-    said = gitmill(repo.path, "run")
-    assert said.code == 0, said.err
+    result = gitmill(repo.path, "run")
+    assert result.code == 0, result.err
     home, *rest = repo.git("show", "main:home.txt").splitlines()
     assert home.endswith("/build-1.d/home")
     assert rest == ["tool", "Ada <ada@example.com>"]
@@ -143,18 +143,18 @@ def test_a_required_sandbox_that_is_not_available_is_one_clear_error(repo: Repo,
         repo.git("config", "gitmill.sandbox", "off")  # which nobody can say then
     else:
         repo.git("config", "gitmill.sandbox", "required")
-    said = gitmill(repo.path, "run")
-    assert said.code == 1
-    assert said.err.splitlines()[0].endswith(
+    result = gitmill(repo.path, "run")
+    assert result.code == 1
+    assert result.err.splitlines()[0].endswith(
         "the sandbox is required and not available on this machine"
     )
-    assert said.err.splitlines()[1].strip() == f"{NO_SUCH}: No such file or directory"
-    assert "hint: install it" in said.err
+    assert result.err.splitlines()[1].strip() == f"{NO_SUCH}: No such file or directory"
+    assert "hint: install it" in result.err
     shown = gitmill(repo.path, "task", "show", task, "--json").json
     assert (shown["item"]["status"], shown["attempts"]) == ("ready", [])
     assert "error" not in gitmill(repo.path, "log").err
-    told = gitmill(repo.path, "doctor", "--json").json
-    assert told["exit"] == 1
+    report = gitmill(repo.path, "doctor", "--json").json
+    assert report["exit"] == 1
 
 
 def test_approved_work_stays_queued_where_the_sandbox_is_missing(repo: Repo):
@@ -162,8 +162,8 @@ def test_approved_work_stays_queued_where_the_sandbox_is_missing(repo: Repo):
     assert gitmill(repo.path, "run", "--through", "approved").code == 0
     repo.git("config", "gitmill.bubblewrap", NO_SUCH)
     repo.git("config", "gitmill.sandbox", "required")
-    said = gitmill(repo.path, "queue", "land")
-    assert "error[sandbox-missing]" in said.err
+    result = gitmill(repo.path, "queue", "land")
+    assert "error[sandbox-missing]" in result.err
     assert gitmill(repo.path, "task", "show", task, "--json").json["item"]["status"] == "queued"
     repo.git("config", "--unset", "gitmill.bubblewrap")
     assert gitmill(repo.path, "queue", "land").code == 0
@@ -176,8 +176,8 @@ def test_a_missing_sandbox_is_reported_everywhere(repo: Repo):
     assert (repo.path.parent / "outside").exists()
     assert 'sandbox: "not enforced"' in log_of(repo, task)
     why = f"{NO_SUCH}: No such file or directory"
-    said = gitmill(repo.path, "status")
-    assert said.out.splitlines()[-1] == f"sandbox not enforced: {why}"
+    result = gitmill(repo.path, "status")
+    assert result.out.splitlines()[-1] == f"sandbox not enforced: {why}"
     assert gitmill(repo.path, "status", "--json").json["not_enforced"] == why
     # And no more, once it is there.
     repo.git("config", "--unset", "gitmill.bubblewrap")
@@ -204,22 +204,24 @@ def test_it_can_be_switched_off_in_the_clone_or_in_the_policy(repo: Repo):
 def test_an_unknown_setting_is_an_error(repo: Repo):
     repo.git("config", "gitmill.sandbox", "maybe")
     new_task(repo.path, "T", "true")
-    said = gitmill(repo.path, "run")
-    assert said.code == 1
-    assert "gitmill.sandbox in git's configuration is auto, required or off, not maybe" in said.err
+    result = gitmill(repo.path, "run")
+    assert result.code == 1
+    assert (
+        "gitmill.sandbox in git's configuration is auto, required or off, not maybe" in result.err
+    )
 
 
 @pytest.mark.parametrize(
-    ("said", "stage", "reaches"),
+    ("setting", "stage", "reaches"),
     [("on", "", True), ("off", "", False), ("on", "off", False), ("off", "on", True)],
 )
 def test_checks_have_the_network_of_policy_and_stage(
-    repo: Repo, said: str, stage: str, *, reaches: bool
+    repo: Repo, setting: str, stage: str, *, reaches: bool
 ):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         connect = f'import socket; socket.create_connection(("127.0.0.1", {port}))'
-        text = f"[checks]\nit = '''{sys.executable} -c '{connect}' '''\n[sandbox]\nnetwork = \"{said}\"\n"
+        text = f"[checks]\nit = '''{sys.executable} -c '{connect}' '''\n[sandbox]\nnetwork = \"{setting}\"\n"
         files = {".gitmill/config.toml": text}
         if stage:
             own = f"---\ntype: checks\nnetwork: {stage}\n---\nThe checks.\n"

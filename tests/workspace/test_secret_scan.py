@@ -44,8 +44,8 @@ PLACES = {
 def findings(text: str | bytes, name: str = "a.txt", old: str | None = None) -> list[Finding]:
     data = text.encode() if isinstance(text, str) else text
     before = None if old is None else old.encode()
-    told = secrets_in([ChangedFile(name, before, data)], secret_scan.search)
-    return [finding for found in told.values() for finding in found]
+    by_file = secrets_in([ChangedFile(name, before, data)], secret_scan.search)
+    return [finding for findings in by_file.values() for finding in findings]
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -95,7 +95,7 @@ def test_values_of_the_environment_however_they_are_written(monkeypatch):
     for written in (value, 'pass word/\\"7\\u00e9', "pass%20word%2F%227%C3%A9",
                     base64.b64encode(f"{value} and more".encode()).decode()):  # fmt: skip
         (found,) = findings(f"one\ntwo {written}\n")
-        # A digest would tell somebody who guesses what it was.
+        # A digest would confirm a guess.
         assert found.message == "a.txt:2 holds a secret: a secret of the environment"
         assert written not in secret_scan.clean(written)
 
@@ -125,9 +125,11 @@ def test_a_text_made_to_be_slow_is_searched_quickly():
 
 def test_every_text_of_a_verdict_is_redacted_even_file_names():
     key = MADE["github"][0]
-    said = Verdict(VerdictWord.RETURN, f"uses {key}", (Finding(f"{key} here", file=f"{key}.txt"),))
+    verdict = Verdict(
+        VerdictWord.RETURN, f"uses {key}", (Finding(f"{key} here", file=f"{key}.txt"),)
+    )
     cut = "[redacted]"
-    assert secret_scan.clean_verdict(said) == Verdict(
+    assert secret_scan.clean_verdict(verdict) == Verdict(
         VerdictWord.RETURN, f"uses {cut}", (Finding(f"{cut} here", file=f"{cut}.txt"),)
     )
 
@@ -185,8 +187,8 @@ def test_no_ref_ever_holds_a_secret_that_an_agent_planted(repo: Repo, planted: P
     if "git" in end or "kill" in end:
         repo.unfence()  # it cannot do that in the sandbox
     task = new_task(repo.path, "T", script)
-    said = gitmill(repo.path, "run")
-    assert said.code in (1, 4), said.err
+    result = gitmill(repo.path, "run")
+    assert result.code in (1, 4), result.err
     gitmill(repo.path, "recover")
     holds_none(repo, MADE["github"][0], MADE["npm"][0])
     kept = repo.git("for-each-ref", "--format=%(refname)", "refs/gitmill/rescue")
@@ -200,8 +202,8 @@ def test_no_ref_ever_holds_a_secret_that_an_agent_planted(repo: Repo, planted: P
 def test_the_builder_gets_the_finding_and_the_ref_of_the_rest(repo: Repo, planted: Path):
     task = new_task(repo.path, "T", f"echo good > good.txt; cp {planted}/stripe conf.txt")
     assert gitmill(repo.path, "run").code == 1
-    told = item(repo, task)
-    assert told["status"] == "blocked"
+    blocked = item(repo, task)
+    assert blocked["status"] == "blocked"
     log = repo.git("show", f"gitmill/state:runs/{task[2:4]}/{task}/001-build.md")
     assert "- high: conf.txt:1 holds a secret: stripe key (digest " in log
     assert f"the work without those files is kept as refs/gitmill/rescue/{task}/1" in log
@@ -228,8 +230,8 @@ def test_a_secret_gets_in_by_no_other_way(repo: Repo, planted: Path):
 def test_a_secret_that_the_target_holds_already_stops_nothing(repo: Repo, planted: Path):
     repo.commit({"conf.txt": f"one\n{MADE['github'][0]}\ntwo\n", "gone.txt": MADE["npm"][0]})
     new_task(repo.path, "T", "echo more >> conf.txt; rm gone.txt; mv conf.txt moved.txt")
-    said = gitmill(repo.path, "run")
-    assert said.code == 0, said.err
+    result = gitmill(repo.path, "run")
+    assert result.code == 0, result.err
     assert repo.git("ls-tree", "--name-only", "main").split() == [".gitmill", "a.txt", "moved.txt"]
 
 
@@ -250,8 +252,8 @@ def test_a_person_may_allow_a_value_on_the_target_and_an_agent_may_not(repo: Rep
         == 0
     )
     assert gitmill(repo.path, "task", "retry", task).code == 0
-    said = gitmill(repo.path, "run")
-    assert said.code == 0, said.err
+    result = gitmill(repo.path, "run")
+    assert result.code == 0, result.err
     assert repo.git("show", "main:conf.txt") == MADE["slack"][0]
 
 
@@ -260,10 +262,10 @@ def test_a_person_gets_an_error_before_anything_is_recorded(repo: Repo):
     folder = Path(gitmill(repo.path, "task", "take", task).out.strip())
     (folder / "conf.txt").write_text(f"KEY={MADE['anthropic'][0]}\n")
     (folder / "mine.txt").write_text("work\n")
-    said = gitmill(repo.path, "task", "submit", task)
-    assert said.code == 3
-    assert said.err.splitlines()[0].startswith("error[holds-secret]: your work on")
-    assert "conf.txt:1 holds a secret: ai key (digest " in said.err
+    result = gitmill(repo.path, "task", "submit", task)
+    assert result.code == 3
+    assert result.err.splitlines()[0].startswith("error[holds-secret]: your work on")
+    assert "conf.txt:1 holds a secret: ai key (digest " in result.err
     assert item(repo, task)["status"] == "running"
     assert (folder / "mine.txt").read_text() == "work\n"
     holds_none(repo, MADE["anthropic"][0])

@@ -31,8 +31,8 @@ def status(repo: Repo, task: str) -> str:
 
 def test_commands_of_the_repository_run_only_when_trusted(repo: Repo):
     task = new_task(repo.path, "One", "echo 1 > a.txt", "--criterion", "$ test -s a.txt")
-    said = gitmill(repo.path, "run")
-    assert (said.code, said.err) == (
+    result = gitmill(repo.path, "run")
+    assert (result.code, result.err) == (
         3,
         "error[untrusted]: a command is not trusted on this machine\n"
         "    checks.test: touch /tmp/never; true\n"
@@ -52,10 +52,10 @@ def test_typed_commands_are_trusted_and_others_are_not(repo: Repo):
     theirs = new_task(repo.path, "Theirs", "echo 1 > c.txt")
     text = repo.git("show", f"gitmill/state:tasks/{theirs[2:4]}/{theirs}.md")
     by_hand(repo, {f"tasks/{theirs[2:4]}/{theirs}.md": text.replace("echo 1", "echo 2") + "\n"})
-    said = gitmill(repo.path, "run")
-    assert said.code == 3
-    assert f"script of {theirs}: echo 2 > c.txt" in said.err
-    assert f"`gitmill config trust {theirs}`" in said.err
+    result = gitmill(repo.path, "run")
+    assert result.code == 3
+    assert f"script of {theirs}: echo 2 > c.txt" in result.err
+    assert f"`gitmill config trust {theirs}`" in result.err
     assert (status(repo, mine), status(repo, theirs)) == ("landed", "ready")
     assert gitmill(repo.path, "config", "trust", theirs).code == 0
     assert gitmill(repo.path, "run").code == 0
@@ -71,9 +71,9 @@ def test_a_landing_runs_the_checks_of_the_target_at_that_time(repo: Repo):
     task = new_task(repo.path, "One", "echo 1 > b.txt")
     assert gitmill(repo.path, "run", "--through", "approved").code == 0
     repo.commit({CONFIG: '[checks]\ntest = "echo new"\n'})
-    said = gitmill(repo.path, "queue", "land")
-    assert said.code == 3
-    assert "checks.test: echo new" in said.err
+    result = gitmill(repo.path, "queue", "land")
+    assert result.code == 3
+    assert "checks.test: echo new" in result.err
     assert status(repo, task) == "queued"
     assert gitmill(repo.path, "run").code == 3
     assert gitmill(repo.path, "config", "trust").code == 0
@@ -87,11 +87,11 @@ def test_a_set_up_and_the_command_of_an_agent_are_commands_too(repo: Repo):
         '[modes.offline.roles]\nbuilder = "mine"\n[agents.mine]\ncommand = ["my", "agent"]\n'
     )})  # fmt: skip
     new_task(repo.path, "One", "")
-    said = gitmill(repo.path, "run", "--json")
-    assert said.code == 3
-    assert '"error": "untrusted"' in said.err
+    result = gitmill(repo.path, "run", "--json")
+    assert result.code == 3
+    assert '"error": "untrusted"' in result.err
     for shown in ("checks.test: make", "worktree.setup.1: make tools", "agents.mine: my agent"):
-        assert shown in said.err
+        assert shown in result.err
 
 
 def test_the_variable_of_a_ci_job_trusts_every_command(repo: Repo):

@@ -42,8 +42,8 @@ def test_a_candidate_that_breaks_its_package_goes_red_beside_an_editable_install
         repo.path, "Break it", "sed -i 's/side . side/side/' src/shapes/__init__.py",
         "--criterion", f"$ {python} check.py",
     )  # fmt: skip
-    said = gitmill(repo.path, "run")
-    assert said.code == 1, said.err
+    result = gitmill(repo.path, "run")
+    assert result.code == 1, result.err
     shown = gitmill(repo.path, "task", "show", task, "--json").json
     assert shown["item"]["status"] == "blocked"
     assert shown["attempts"][0]["verdict"] == "return"
@@ -110,8 +110,8 @@ def test_temporary_files_of_a_setup_are_removed(sandbox: Sandbox):
     repo = sandbox.repo(files={".gitmill/config.toml": f"[worktree]\nsetup = ['{setup}']\n"})
     assert gitmill(repo.path, "init").code == 0
     new_task(repo.path, "Look", 'ls "$TMPDIR" > seen.txt; test -f "$GITMILL_FINDINGS"')
-    said = gitmill(repo.path, "run")
-    assert said.code == 0, said.err
+    result = gitmill(repo.path, "run")
+    assert result.code == 0, result.err
     assert repo.git("show", "main:seen.txt").split() == ["findings.md", "script.sh"]
 
 
@@ -120,9 +120,9 @@ def test_a_failed_setup_is_reported_with_its_output(sandbox: Sandbox):
     repo.commit({".gitmill/config.toml": "[worktree]\nsetup = ['echo no such package; exit 4']\n"})
     assert gitmill(repo.path, "init").code == 0
     new_task(repo.path, "Never", "true")
-    said = gitmill(repo.path, "run")
-    assert said.code == 1
-    assert "set-up `echo no such package; exit 4` exited with status 4" in said.err
+    result = gitmill(repo.path, "run")
+    assert result.code == 1
+    assert "set-up `echo no such package; exit 4` exited with status 4" in result.err
 
 
 def test_names_of_any_bytes_land_as_they_are(sandbox: Sandbox):
@@ -133,8 +133,8 @@ def test_names_of_any_bytes_land_as_they_are(sandbox: Sandbox):
         "printf x > \"$(printf '\\377bad')\""
     )
     new_task(repo.path, "Names", script)
-    said = gitmill(repo.path, "run")
-    assert said.code == 0, said.err
+    result = gitmill(repo.path, "run")
+    assert result.code == 0, result.err
     names = repo.git("ls-tree", "-r", "-z", "--name-only", "main").split("\0")
     assert set(names) >= {"a b/-n", "new\nline", "\udcffbad"}
     assert repo.git("status", "--porcelain") == "?? .gitmill/"
@@ -144,8 +144,8 @@ def test_a_sha256_repository_works_like_any_other(sandbox: Sandbox):
     repo = sandbox.repo(object_format="sha256")
     assert gitmill(repo.path, "init").code == 0
     new_task(repo.path, "Long ids", "echo x > x.txt")
-    said = gitmill(repo.path, "run")
-    assert said.code == 0, said.err
+    result = gitmill(repo.path, "run")
+    assert result.code == 0, result.err
     assert len(repo.git("rev-parse", "main")) == 64
     assert repo.git("notes", "--ref=gitmill", "show", "main").startswith("---\nitem: ")
     assert repo.git("fsck", "--no-dangling") == ""
