@@ -120,9 +120,9 @@ def is_command(criterion: str) -> bool:
 
 def frozen_hash(criteria: Sequence[str], script: str, paths: Sequence[str]) -> str:
     """Return the hash stored at a claim, so that the task cannot change under its builder."""
-    text = json.dumps([list(criteria), script, list(paths)], ensure_ascii=True)
     import hashlib  # noqa: PLC0415  (reads hash nothing, and it costs 3 ms)
 
+    text = json.dumps([list(criteria), script, list(paths)], ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -145,5 +145,5 @@ def as_json(value: Any) -> Any:
         return [as_json(inner) for inner in value]
     if isinstance(value, Item | Lease | Reviewed | Landing):
         names = [part.name for part in fields(value) if part.name not in ("document", "extra")]
-        return {name: as_json(getattr(value, name)) for name in names} | dict(value.extra)
+        return {name: as_json(getattr(value, name)) for name in names} | as_json(value.extra)
     return value

@@ -3,109 +3,73 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from dataclasses import MISSING, fields
+from datetime import datetime
+from typing import Annotated, Any, get_type_hints
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+)
 
 from gitmill.core.document import Document, to_json
 from gitmill.core.ids import PATTERN, Kind
-from gitmill.core.item import LINE, OID, Item, Landing, Reviewed, Risk
+from gitmill.core.item import LINE, OID, Item, Landing, Reviewed
 from gitmill.core.lease import Lease
 from gitmill.core.lifecycle import Status
 from gitmill.errors import BadDocumentError
 
-ItemId = Annotated[str, Field(pattern=PATTERN.pattern)]
+Id = Annotated[str, Field(pattern=PATTERN.pattern)]
 Oid = Annotated[str, Field(pattern=f"^{OID}$")]
 Line = Annotated[str, Field(pattern=f"^{LINE}$")]
+Natural = Annotated[int, Field(ge=0)]
 
 
-class ReviewedSchema(BaseModel):
-    """An approval, as in `core/item.py`."""
-
-    model_config = ConfigDict(extra="allow")
-
-    commit: Oid
-    patch: str
-    by: str
-    run: int = 0
-    stage: str = ""
+def _bounded(counters: Mapping[str, int]) -> Mapping[str, int]:
+    if any(not 0 <= count <= 1000 for count in counters.values()):
+        raise ValueError("a counter must be 0 to 1000")
+    return counters
 
 
-class LandingSchema(BaseModel):
-    """A landing in progress, as in `core/item.py`."""
-
-    model_config = ConfigDict(extra="allow")
-
-    candidate: Oid
-    onto: Oid
-    target: str
-
-
-class LeaseSchema(BaseModel):
-    """A lease, as in `core/lease.py`."""
-
-    model_config = ConfigDict(extra="allow")
-
-    claim: str
-    who: str
-    until: AwareDatetime
-    host: str = ""
-    boot: str = ""
-    pidns: str = ""
-    pid: int = 0
-    started: str = ""
+def _schema(kind: type[Any], **types: Any) -> type[BaseModel]:
+    """Return the schema of a dataclass: its fields and defaults, with these stricter types."""
+    declared, known = get_type_hints(kind), dict[str, Any]()
+    for part in fields(kind):
+        if part.name not in ("document", "extra"):
+            of_type = types.get(part.name, declared[part.name])
+            default = ... if part.default is MISSING else part.default
+            if part.default_factory is not MISSING:
+                default = Field(default_factory=part.default_factory)
+            known[part.name] = (AwareDatetime if of_type is datetime else of_type, default)
+    return create_model(kind.__name__, __config__=ConfigDict(extra="allow"), **known)
 
 
-class ItemSchema(BaseModel):
-    """An item, as in `core/item.py`."""
-
-    model_config = ConfigDict(extra="allow")
-
-    id: ItemId
-    kind: Kind
-    title: Line
-    status: Status
-    event: str
-    created: AwareDatetime
-    since: AwareDatetime
-    by: str = ""
-    stage: str = ""
-    priority: int = Field(default=2, ge=0, le=4, strict=True)
-    risk: Risk = Risk.MEDIUM
-    after: tuple[ItemId, ...] = ()
-    paths: tuple[str, ...] = ()
-    labels: tuple[str, ...] = ()
-    criteria: tuple[str, ...] = ()
-    script: str = ""
-    parent: str = ""
-    source: str = ""
-    plan: str = ""
-    frozen: str = ""
-    lease: LeaseSchema | None = None
-    counters: Mapping[str, int] = {}
-    attempt: int = Field(default=0, ge=0)
-    budget_after: int = Field(default=0, ge=0)
-    builder: str = ""
-    base: Oid = ""
-    work: Oid = ""
-    reviewed: tuple[ReviewedSchema, ...] = ()
-    feedback: str = ""
-    returned: Oid = ""
-    bare: bool = False
-    landing: LandingSchema | None = None
-    landed: Oid = ""
-    reverted: Oid = ""
-    checked: tuple[Mapping[str, Any], ...] = ()
-    reason: str = ""
-    answer: str = ""
-    cancel_requested: bool = False
-
-    @field_validator("counters")
-    @classmethod
-    def _bounded(cls, value: Mapping[str, int]) -> Mapping[str, int]:
-        if any(not 0 <= count <= 1000 for count in value.values()):
-            raise ValueError("a counter must be 0 to 1000")
-        return value
+ReviewedSchema = _schema(Reviewed, commit=Oid)
+LandingSchema = _schema(Landing, candidate=Oid, onto=Oid)
+LeaseSchema = _schema(Lease)
+ItemSchema = _schema(
+    Item,
+    id=Id,
+    title=Line,
+    priority=Annotated[int, Field(ge=0, le=4, strict=True)],
+    after=tuple[Id, ...],
+    lease=LeaseSchema | None,
+    counters=Annotated[Mapping[str, int], AfterValidator(_bounded)],
+    attempt=Natural,
+    budget_after=Natural,
+    base=Oid,
+    work=Oid,
+    reviewed=tuple[ReviewedSchema, ...],  # type: ignore[valid-type]
+    returned=Oid,
+    landing=LandingSchema | None,
+    landed=Oid,
+    reverted=Oid,
+)
 
 
 _SHOWN = 80  # characters of a wrong value shown in an error
@@ -131,12 +95,12 @@ def validated(document: Document, values: Mapping[str, Any]) -> Item:
         model = ItemSchema(**values)
     except ValidationError as error:
         raise _explain(document, error) from None
-    fields = _values(model)
+    known = _values(model)
     for key, kind in (("lease", Lease), ("landing", Landing)):
-        part = getattr(model, key)
-        fields[key] = kind(**_values(part)) if part is not None else None
-    fields["reviewed"] = tuple(Reviewed(**_values(approval)) for approval in model.reviewed)
-    return Item(**fields, document=document)
+        part = known[key]
+        known[key] = kind(**_values(part)) if part is not None else None
+    known["reviewed"] = tuple(Reviewed(**_values(approval)) for approval in known["reviewed"])
+    return Item(**known, document=document)
 
 
 def _values(model: BaseModel) -> dict[str, Any]:

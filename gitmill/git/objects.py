@@ -186,7 +186,7 @@ def framed(kind: str, body: bytes) -> bytes:
 
 def object_id(kind: str, body: bytes, digits: int) -> str:
     """Return the id of an object without storing it."""
-    algorithm = "sha256" if digits == 64 else "sha1"
     import hashlib  # noqa: PLC0415  (reads hash nothing, and it costs 3 ms)
 
+    algorithm = "sha256" if digits == 64 else "sha1"
     return hashlib.new(algorithm, framed(kind, body), usedforsecurity=False).hexdigest()

@@ -150,9 +150,9 @@ class Repository:
     @property
     def name(self) -> str:
         """A name for folders outside: the repository's name and eight digits of its path's hash."""
-        parent = self.common.parent if self.common.name == ".git" else self.common
         import hashlib  # noqa: PLC0415  (reads hash nothing, and it costs 3 ms)
 
+        parent = self.common.parent if self.common.name == ".git" else self.common
         digest = hashlib.sha256(os.fsencode(self.common)).hexdigest()[:8]
         return f"{re.sub(r'[^A-Za-z0-9._-]', '-', parent.name) or 'repo'}-{digest}"
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gitmill.core import item_reader
 from gitmill.core.document import Document
 from gitmill.core.ids import Kind
-from gitmill.core.item import Risk, as_json, frozen_hash, is_command
+from gitmill.core.item import KEYS, Risk, as_json, frozen_hash, is_command
 from gitmill.core.item_reader import read_item, value_of
 from gitmill.core.item_schema import validated
 from gitmill.core.lease import Lease
@@ -103,6 +103,12 @@ def test_all_fields_that_we_write():
     }
     assert read.count("returns") == 1
     assert read.lease.claim == "c1"
+
+
+def test_the_time_of_an_unknown_key_is_json_too():
+    typed = TYPED.replace("assignee: Ada", "due: 2026-01-02T03:04:05Z")
+    read = read_item(Document(typed))
+    assert as_json(read)["due"] == "2026-01-02T03:04:05Z"
 
 
 @pytest.mark.parametrize(
@@ -240,6 +246,10 @@ def test_the_plain_tier_reads_what_the_schema_reads_or_leaves_it_to_the_schema(f
     if plain is not None:
         assert plain == validated(read, values)
         assert as_json(plain) == as_json(validated(read, values))
+
+
+def test_the_plain_tier_knows_every_field():
+    assert set(item_reader._READERS) == KEYS
 
 
 def test_items_written_by_gitmill_need_no_schema():
