@@ -60,11 +60,6 @@ VARIABLES = frozenset(
 # Credentials in git's configuration: an HTTP header, a name and password in a URL.
 HEADER = re.compile(rb"^[ \t]*extraheader[ \t]*=.*\n?", re.IGNORECASE | re.MULTILINE)
 ADDRESS = re.compile(rb"(?<=http)(s?)://[^/@\s\"]+@")
-# Messages of programs whose write was refused; git's message gives no reason.
-REFUSED = re.compile(
-    rb"[^\n\"\\]{0,200}(?:Read-only file system|EROFS"
-    rb"|unable to create (?:temporary object directory|directory for))[^\n\"\\]{0,200}"
-)
 
 
 def paths() -> Iterator[Path]:

@@ -7,6 +7,7 @@ Without one, agents' own flags and the comparison of the git directory remain, a
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -26,6 +27,13 @@ from gitmill.workspace import private_paths
 
 ENFORCED, NOT_ENFORCED, OFF = "bubblewrap", "not enforced", "off"
 NOTE = "not-enforced"  # the file from which `status` knows why there is no sandbox
+# Messages of programs whose write was refused; git's message gives no reason.
+_REFUSAL = (
+    rb"(?:Read-only file system|EROFS"
+    rb"|unable to create (?:temporary object directory|directory for))"
+)
+_HAS_REFUSAL = re.compile(_REFUSAL)  # fast; the other pattern runs only on such lines
+_REFUSED = re.compile(rb"[^\n\"\\]{0,200}" + _REFUSAL + rb"[^\n\"\\]{0,200}")
 
 
 def wanted(mill: Mill, policy: Policy) -> Enforce:
@@ -163,6 +171,7 @@ def _environment_of(folder: Path) -> Path:
 
 def refused(output: bytes) -> Iterator[str]:
     """Yield the writes that the sandbox refused, as far as the command's output shows them."""
-    seen = dict.fromkeys(private_paths.REFUSED.findall(output))
+    lines = (line for line in output.split(b"\n") if _HAS_REFUSAL.search(line))
+    seen = dict.fromkeys(text for line in lines for text in _REFUSED.findall(line))
     for text in list(seen)[:5]:
         yield f"the sandbox refused: {text.decode('utf-8', 'replace').strip()}"

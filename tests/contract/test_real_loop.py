@@ -142,7 +142,7 @@ def test_an_agent_is_listed_and_tried(
     result = cli(repo.path, "agent", "try", name)
     assert result.code == 0, result
     assert f"{name} works: pass (completed)" in result.out
-    assert "said     It says hello." in result.out
+    assert "summary  It says hello." in result.out
     assert "session" in result.out
     url = model.play([Status(401, "no such key")])
     for variable, value in real.environment(url).items():
