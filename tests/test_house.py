@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
 
+from tests.support.architecture import floors
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "gitmill"
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -130,6 +132,32 @@ def test_no_module_exports_what_another_one_defines():
                 names = {alias.name for alias in node.names}
                 inside = {name for name in names if f"{node.module}.{name}" in defined}
                 assert names - inside <= defined[str(node.module)], f"{name_of(module)}: {names}"
+
+
+def test_types_come_from_lower_floors_too():
+    """The import contracts omit what is imported for types alone; those imports go down as well."""
+    floor = {name: number for number, names in enumerate(floors()) for name in names}
+    up = [
+        f"{name_of(module)}:{node.lineno} imports {imported}"
+        for module in MODULES
+        for node in ast.walk(tree_of(module))
+        for imported in _imported(node)
+        if floor.get(_top(imported), 99) < floor.get(_top(_dotted(module)), -1)
+    ]
+    assert up == []
+
+
+def _imported(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.ImportFrom):
+        yield from (f"{node.module}.{alias.name}" for alias in node.names)
+    elif isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+
+
+def _top(dotted: str) -> str:
+    """Return the package or module below gitmill that a name belongs to, empty if elsewhere."""
+    package, _, rest = dotted.partition(".")
+    return rest.partition(".")[0] if package == "gitmill" else ""
 
 
 def _dotted(module: Path) -> str:

@@ -9,16 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 from gitmill.attempts.record import tampering
-from gitmill.config import Policy
-from gitmill.core import pipeline
 from gitmill.core.item import Item, Reviewed
 from gitmill.core.lifecycle import Event, Status
 from gitmill.core.queue import next_to_land
-from gitmill.core.runlog import RunLog
-from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
 from gitmill.errors import (
     CheckoutBlockedError,
@@ -40,15 +35,14 @@ from gitmill.landing.publish import (
     record_passes,
 )
 from gitmill.landing.recovery import recover_landings_locked
+from gitmill.landing.send_back import send_back
+from gitmill.landing.started import StartedLanding, start
 from gitmill.mill import Mill
 from gitmill.people import control
-from gitmill.plans.frozen import plan_of
 from gitmill.plans.policy import policy_at
-from gitmill.store import layout
-from gitmill.store.events import Step, timestamp
+from gitmill.store.events import timestamp
 from gitmill.store.snapshot import Snapshot
 from gitmill.workspace import sandbox
-from gitmill.workspace.leases import new_lease
 from gitmill.workspace.run_checks import (
     CheckResult,
     checks_verdict,
@@ -59,8 +53,6 @@ from gitmill.workspace.run_checks import (
 from gitmill.workspace.signals import raise_if_stopped
 from gitmill.workspace.trust import require_runnable
 from gitmill.workspace.work import conflict_finding, patch_of, replayed
-
-LEASE = 3600.0  # seconds in addition to the checks' own time limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,25 +105,12 @@ def refuse_paused(snapshot: Snapshot) -> None:
         )
 
 
-@dataclass
-class _Landing:
-    """One landing under way."""
-
-    item: Item
-    ref: str
-    onto: str
-    policy: Policy
-    candidate: str
-    claim: str
-    started: str
-
-
 def _land(mill: Mill, lock: LandLock, item: Item, listener: LandingListener) -> Item:
     listener(LandingProgress(item.id, item.title))
     snapshot = mill.snapshot()
     onto = mill.target_tip(snapshot)
     replay = replayed(mill, item, onto)
-    landing = _Landing(
+    landing = StartedLanding(
         item, mill.target_ref(snapshot), onto, policy_at(mill, onto),
         item.work if isinstance(replay, Conflict) else replay.tip,
         mill.new_token(), timestamp(mill.now()),
@@ -141,13 +120,13 @@ def _land(mill: Mill, lock: LandLock, item: Item, listener: LandingListener) -> 
     else:
         require_runnable(mill, item, landing.policy)
         sandbox.require_sandbox(mill, landing.policy)  # refused before the start, it stays queued
-        _start(mill, landing)
+        start(mill, landing)
         result = _carry_out(mill, lock, landing, replay)
     listener(LandingProgress(item.id, item.title, result.status.value, result.reason))
     return result
 
 
-def _carry_out(mill: Mill, lock: LandLock, landing: _Landing, replay: object) -> Item:
+def _carry_out(mill: Mill, lock: LandLock, landing: StartedLanding, replay: object) -> Item:
     """Check and publish a started landing; abort it when it is blocked, stopped or fails."""
     try:
         return _check_and_publish(mill, lock, landing, replay)
@@ -164,15 +143,15 @@ def _carry_out(mill: Mill, lock: LandLock, landing: _Landing, replay: object) ->
         return abort(mill, landing.item, error.message, claim=landing.claim, limit=limit)
 
 
-def _check_and_publish(mill: Mill, lock: LandLock, landing: _Landing, replay: object) -> Item:
+def _check_and_publish(mill: Mill, lock: LandLock, landing: StartedLanding, replay: object) -> Item:
     """Return the item after a started landing: landed, sent back or held."""
     if isinstance(replay, Conflict):
         finding = conflict_finding(replay)
         verdict = Verdict(VerdictWord.RETURN, "it conflicts with the target", (finding,))
-        return _send_back(mill, landing, Event.EJECTED, verdict, [], bare=True)
+        return send_back(mill, landing, Event.EJECTED, verdict, [], bare=True)
     if problem := _review_mismatch(mill, landing):
         verdict = Verdict(VerdictWord.RETURN, problem, (Finding(problem),))
-        return _send_back(mill, landing, Event.RE_REVIEW, verdict, [])
+        return send_back(mill, landing, Event.RE_REVIEW, verdict, [])
     item, policy, candidate, claim = landing.item, landing.policy, landing.candidate, landing.claim
     checks = landing_checks(policy, item)
     if not checks:
@@ -183,37 +162,13 @@ def _check_and_publish(mill: Mill, lock: LandLock, landing: _Landing, replay: ob
     verdict = checks_verdict(results)
     if verdict.word is not VerdictWord.PASS:
         _refuse_red_target(mill, landing, results)
-        return _send_back(mill, landing, Event.EJECTED, verdict, results)
+        return send_back(mill, landing, Event.EJECTED, verdict, results)
     record_passes(mill, item, policy, candidate, results)
     move_target(mill, lock, item, ref=landing.ref, onto=landing.onto, candidate=candidate)
     return finish(mill, item, candidate=candidate, onto=landing.onto, claim=claim, results=results)
 
 
-def _start(mill: Mill, landing: _Landing) -> None:
-    checks = landing_checks(landing.policy, landing.item)
-    seconds = LEASE + 3 * sum(check.timeout for check in checks)
-    step = Step(
-        event=Event.LAND_STARTED,
-        subject=f"landing on {landing.ref.removeprefix('refs/heads/')}",
-        by=mill.user,
-        claim=landing.claim,
-        after=landing.item.event,
-        fields={
-            "lease": new_lease(mill, mill.user, seconds, claim=landing.claim),
-            "landing": {
-                "candidate": landing.candidate,
-                "onto": landing.onto,
-                "target": landing.ref,
-            },
-            "reason": None,
-        },
-        refs={f"{layout.CANDIDATE}{landing.item.id}": landing.candidate},
-        extra={"Candidate": landing.candidate, "Onto": landing.onto},
-    )
-    landing.item = mill.apply(landing.item.id, step).item(landing.item.id)
-
-
-def _review_mismatch(mill: Mill, landing: _Landing) -> str:
+def _review_mismatch(mill: Mill, landing: StartedLanding) -> str:
     """Return how the candidate's patch differs from the reviewed one, empty if it does not."""
     reviewed: tuple[Reviewed, ...] = landing.item.reviewed
     if not reviewed or any(entry.commit != landing.item.work for entry in reviewed):
@@ -227,7 +182,7 @@ def _review_mismatch(mill: Mill, landing: _Landing) -> str:
     return f"replayed onto the target, the change also touches {added[0]}" if added else ""
 
 
-def _refuse_red_target(mill: Mill, landing: _Landing, results: list[CheckResult]) -> None:
+def _refuse_red_target(mill: Mill, landing: StartedLanding, results: list[CheckResult]) -> None:
     """Pause the queue when the failed check also fails on the target without the candidate.
 
     Raises `PausedError` then: no queued item is to blame.
@@ -247,64 +202,6 @@ def _refuse_red_target(mill: Mill, landing: _Landing, results: list[CheckResult]
         evidence=red.output.splitlines()[-4:],
         hints=["fix it, then `gitmill queue resume` and `gitmill queue land`"],
     )
-
-
-def _send_back(
-    mill: Mill,
-    landing: _Landing,
-    event: Event,
-    verdict: Verdict,
-    results: list[CheckResult],
-    *,
-    bare: bool = False,
-) -> Item:
-    """Send the item back with the evidence: to its author, or to review on a `re-review`."""
-    item, plan = landing.item, plan_of(mill, landing.item)
-    review_again = event is Event.RE_REVIEW
-    stage = (
-        pipeline.reviewing(plan) if review_again
-        else pipeline.authoring(plan, plan.stages[-1].name)
-    )  # fmt: skip
-    counters = pipeline.new_round(item.counters)
-    exhausted = pipeline.attempts_exhausted(plan, stage, counters)
-    log = _log(mill, landing, verdict, results)
-    fields: dict[str, Any] = {
-        "landing": None, "reviewed": None,
-        "feedback": layout.run_path(item.id, item.attempt + 1, "land"),
-        "bare": True if bare else None, "counters": counters,
-        "reason": one_line(verdict.summary),
-    }  # fmt: skip
-    refs: dict[str, str | None] = {f"{layout.CANDIDATE}{item.id}": None}
-    if review_again:  # the review that follows is of the patch as it would land
-        fields |= {"base": landing.onto, "work": landing.candidate}
-        refs[f"{layout.WORK}{item.id}"] = landing.candidate
-    result = "back to review" if review_again else "ejected"
-    step = Step(
-        event=event, subject=f"{result}, {verdict.summary}", by=mill.user, claim=landing.claim,
-        stage=stage, fields=fields, run=("land", log), refs=refs,
-    )  # fmt: skip
-    after = mill.apply(item.id, step).item(item.id)
-    if after.cancel_requested:
-        return record_event(mill, after, Event.CANCELLED, "cancelled as requested")
-    return record_event(mill, after, Event.BLOCKED, exhausted) if exhausted else after
-
-
-def _log(mill: Mill, landing: _Landing, verdict: Verdict, results: list[CheckResult]) -> Any:
-    return RunLog(
-        item=landing.item.id,
-        stage="land",
-        verdict=verdict,
-        by=mill.user,
-        started=landing.started,
-        claim=landing.claim,
-        facts={
-            "base": landing.onto,
-            "work": landing.candidate,
-            "sandbox": sandbox.enforcement(mill, landing.policy),
-        },
-        checks=tuple(result.as_json() for result in results),
-        output="\n".join(result.output for result in results if not result.passed),
-    ).document(landing.item.attempt + 1)
 
 
 def _finish_unchanged(mill: Mill, item: Item) -> Item:

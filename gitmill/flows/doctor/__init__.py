@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from gitmill.errors import GitmillError
-from gitmill.flows.doctor import leftovers, machine, repository, state_branch, target
+from gitmill.flows.doctor import leftovers, machine, repository, stale_locks, state_branch, target
 from gitmill.flows.doctor.diagnosis import Diagnoses, Diagnosis, Fix, Level, problem, problem_of
 from gitmill.mill import Mill
 from gitmill.store.snapshot import Snapshot
@@ -37,8 +37,8 @@ REPOSITORY: Mapping[str, Callable[[Mill], Diagnoses]] = {
     "configuration": repository.programs,
     "file system": repository.file_system,
     "worktrees": repository.worktrees,
-    "git's locks": repository.git_locks,
-    "our locks": repository.own_locks,
+    "git's locks": stale_locks.git_locks,
+    "our locks": stale_locks.own_locks,
 }
 STATE: Mapping[str, Callable[[Mill, Snapshot], Diagnoses]] = {
     "state": state_branch.documents,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,15 +18,12 @@ from gitmill.flows.doctor.diagnosis import (
     problem_of,
     warning,
 )
-from gitmill.git import locks
 from gitmill.git.checkout import current_branch
 from gitmill.git.plumbing import Plumbing
 from gitmill.mill import Mill
-from gitmill.store import layout
 
 _MEGABYTE = 1 << 20
 _ROOM = 200 * _MEGABYTE  # for the files that tools create beside a small checkout
-_OLD = 5.0  # seconds; git holds a lock for milliseconds
 _LOOSE = 20_000  # objects; git itself packs at a third of that, but not for us
 
 # Keys of git's configuration whose value git runs, by itself or with a common command.
@@ -240,52 +236,6 @@ def _checkout_size(mill: Mill) -> int:
         return 0
     out = git.run("ls-tree", "-r", "-z", "--format=%(objectsize)", "HEAD", check=False).text
     return sum(int(size) for size in out.split("\0") if size.isdigit())
-
-
-def git_locks(mill: Mill) -> Diagnoses:
-    """Diagnose stale locks of git; only their owner may remove them."""
-    stale = list(_foreign_locks(mill.repository.common))
-    for path, age in stale:
-        yield warning(
-            f"{path} is {_span(age)} old: git cannot write what it locks",
-            "check whether git is still running: `ps -C git -f`; if not, move the file away",
-        )
-    if not stale:
-        yield ok("no stale lock of git")
-
-
-def _foreign_locks(common: Path) -> Iterator[tuple[str, float]]:
-    paths = [*common.glob("*.lock"), *(common / "refs").rglob("*.lock"),
-              *common.glob("worktrees/*/*.lock"), *common.glob("objects/*.lock")]  # fmt: skip
-    for path in paths:
-        name = str(path.relative_to(common))
-        try:
-            age = time.time() - path.stat().st_mtime
-        except FileNotFoundError:
-            continue
-        own = layout.is_own(name.removesuffix(".lock")) or name == locks.PACKED
-        if age >= _OLD and not own:
-            yield name, age
-
-
-def own_locks(mill: Mill) -> Diagnoses:
-    """Diagnose stale locks on gitmill's own refs and on the packed refs."""
-    stale = [str(lock) for lock in locks.stale(mill.repository.common, layout.OWN)]
-
-    def fix() -> str:
-        return f"set aside {', '.join(mill.store.clear_stale()) or 'nothing'}"
-
-    if stale:
-        yield warning(f"left by a killed process: {', '.join(stale)}", "`gitmill recover`", fix=fix)
-    else:
-        yield ok("no stale lock of gitmill")
-
-
-def _span(age: float) -> str:
-    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if age >= 2 * size:
-            return f"{int(age // size)} {unit}"
-    return f"{int(age)} seconds"
 
 
 def _all_configured(mill: Mill) -> Iterator[tuple[str, str, str]]:
