@@ -12,12 +12,13 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gitmill import process
 from gitmill.core.lifecycle import Status
 from gitmill.core.trailers import one_line
 from gitmill.mill import Mill
@@ -40,6 +41,7 @@ class LiveLog:
         self._mill, self._item = mill, item_id
         self._stage = self._who = ""
         self._room, self._in_key = LIMIT, False
+        self._known = process.secrets()  # once: to read them takes longer than a line does
         folder = mill.repository.private / "live"
         folder.mkdir(parents=True, exist_ok=True)
         _prune(folder)
@@ -61,7 +63,7 @@ class LiveLog:
         hidden = self._in_key  # a detector cannot recognise a key from one of its lines
         if _BEGIN.search(text) or _END.search(text):
             self._in_key = not _END.search(text)
-        shown = "" if hidden else one_line(_clean(text), LONGEST)
+        shown = "" if hidden else one_line(_clean(text, self._known), LONGEST)
         if shown:
             self._room -= len(shown)
             self._write("does", shown if self._room > 0 else "… (the rest is not shown)")
@@ -80,11 +82,11 @@ class LiveLog:
             os.write(self._fd, line.encode("utf-8", "replace"))
 
 
-def _clean(text: str) -> str:
+def _clean(text: str, known: Sequence[str]) -> str:
     """Redact the beginning of a text, and drop its end, which may hold half a secret."""
     if len(text) <= SCANNED:
-        return secret_scan.clean(text)
-    cut = secret_scan.clean(text[:SCANNED])
+        return secret_scan.clean(text, known=known)
+    cut = secret_scan.clean(text[:SCANNED], known=known)
     return cut[: max(0, len(cut) - SCANNED // 8)]
 
 

@@ -8,7 +8,7 @@ works in this process, obeys no comment that would silence it, and never asks a 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
@@ -43,9 +43,13 @@ def search(text: str) -> Iterator[Secret]:
     yield from _detected(text)
 
 
-def clean(text: str) -> str:
-    """Return a text with every secret redacted, before it is recorded."""
-    return redaction.redact(text, [*process.secrets(), *(s.value for s in _detected(text))])
+def clean(text: str, *, known: Sequence[str] | None = None) -> str:
+    """Return a text with every secret redacted, before it is recorded.
+
+    `known` are the secrets of the environment, for a caller with many texts; else they are read.
+    """
+    known = process.secrets() if known is None else known
+    return redaction.redact(text, [*known, *(s.value for s in _detected(text))])
 
 
 def clean_verdict(verdict: Verdict) -> Verdict:

@@ -188,11 +188,11 @@ def test_a_long_transcript_keeps_its_ends_and_a_live_view_its_beginning(cast: Ca
     key = "\n".join(
         [
             "-----BEGIN RSA PRIVATE KEY-----",
-            *["QUJD" * 16] * 30_000,
+            *["QUJD" * 16] * 12_000,
             "-----END RSA PRIVATE KEY-----",
         ]
     )
-    many = [f"line {n}" for n in range(60_000)]
+    many = [f"line {n}" for n in range(40_000)]
     cast.plays("coder", PASS | {"write": {"a.txt": "b\n"}, "news": ["first", key, *many, "last"]})
     task = new_task(cast.repo.path, "One", "")
     assert gitmill(cast.repo.path, "run").code == 0

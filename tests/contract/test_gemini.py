@@ -76,6 +76,7 @@ def test_a_refusal_is_reported_with_the_message_of_the_service(ask, step, kind, 
     assert report.verdict.word is VerdictWord.FAIL
 
 
+@pytest.mark.slow
 def test_the_probe_reports_whether_the_user_is_signed_in(monkeypatch):
     monkeypatch.setenv("PATH", f"{folder_of('gemini')}{os.pathsep}{os.environ['PATH']}")
     for name in (*GEMINI.NEEDS, "GOOGLE_GENAI_USE_VERTEXAI"):

@@ -44,7 +44,7 @@ def script(asked: Asked) -> Sequence[Step]:
     return [*fixes, Answer("pass", "Spelled right.", earlier=[{"number": 1, "resolved": True}])]
 
 
-@promise("build, review, return, fix, approve, land with `gitmill run`")
+@promise("build, review, return, fix, approve, land with `gitmill run`", quick=["codex"])
 def test_a_task_goes_from_build_to_landing(
     name: str, sandbox: Sandbox, model: Model, monkeypatch: pytest.MonkeyPatch
 ):

@@ -46,7 +46,10 @@ def forbidden(repo: Repo) -> list[Step]:
     ]
 
 
-@promise("in gitmill's sandbox: only the worktree is written, the run log lists refused writes")
+@promise(
+    "in gitmill's sandbox: only the worktree is written, the run log lists refused writes",
+    quick=["claude"],
+)
 def test_only_the_worktree_is_written(
     name: str, closed: Repo, model: Model, monkeypatch: pytest.MonkeyPatch
 ):

@@ -19,6 +19,7 @@ import pytest
 from tests.support.crash_cases import Server
 from tests.support.crash_live import Live
 from tests.support.repos import Sandbox
+from tests.support.seeds import rest_slow
 
 MAKE_X = "echo x > x.txt; "
 GIT_DIR = '"$(git rev-parse --git-common-dir)"'
@@ -171,8 +172,8 @@ ROWS = [
         "waiting", "submodule sub needs your approval", inside=True),
     Row("makes a nested repository", "git init -q sub; echo x > sub/x.txt",
         made={"sub/x.txt": "x\n"}, inside=True),
-    Row("makes a huge file", "head -c 20000000 /dev/zero > huge", "blocked",
-        "huge is 20.0 MB", inside=True),
+    Row("makes a huge file", "head -c 3000000 /dev/zero > huge", "blocked",
+        "huge is 3.0 MB", inside=True),
     Row("names a file like an option", "echo x > --help; echo x > -rf; echo x > ./--",
         made={"--help": "x\n", "-rf": "x\n", "--": "x\n"}, inside=True),
     Row("leaves a daemon", MAKE_X + "setsid sh -c 'sleep 1; echo late > late.txt' > /dev/null 2>&1 &",
@@ -210,7 +211,7 @@ def is_fenced(live: Live) -> bool:
     return live.repo.git("config", "gitmill.sandbox", check=False) != "off"
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", rest_slow(ROWS, 12), ids=lambda row: row.name)
 def test_row(live: Live, row: Row):
     begun, wait = (f"touch {live.word}/%s", f"until test -e {live.word}/go; do sleep 0.02; done")
     script = row.script.replace("WORD", str(live.word))

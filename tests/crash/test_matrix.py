@@ -19,7 +19,7 @@ import pytest
 from gitmill.flows.recover import recover
 from gitmill.git.repo import Repository
 from gitmill.mill import Mill
-from tests.crash.test_chokepoints import CHECKED_OUT, every, sweep
+from tests.crash.test_chokepoints import MOSTLY_CHECKED_OUT, every, sweep
 from tests.support.cli import begun
 from tests.support.crash_cases import (
     Case,
@@ -39,7 +39,7 @@ from tests.support.crash_cases import (
 from tests.support.crash_four import survives
 from tests.support.crash_live import Live
 from tests.support.repos import Sandbox
-from tests.support.seeds import times
+from tests.support.seeds import rest_slow, stride, times
 
 GITMILL = (sys.executable, "-m", "gitmill")
 
@@ -92,7 +92,17 @@ def edit_dies(case: Case, failpoint: str) -> bool:
     return code == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("dies", [init_dies, new_dies, edit_dies])
+FLOWS = pytest.mark.parametrize("dies", [init_dies, new_dies, edit_dies])
+
+
+@FLOWS
+def test_a_small_flow_dies(tmp_path, server: Server, dies):
+    made = template(server, checked_out=True)
+    assert sweep(made, tmp_path, server, every(stride(3)), dies) > 1
+
+
+@pytest.mark.slow
+@FLOWS
 def test_a_small_flow_dies_anywhere(tmp_path, server: Server, dies):
     assert sweep(template(server, checked_out=True), tmp_path, server, every(1), dies) > 3
 
@@ -101,7 +111,7 @@ def test_a_small_flow_dies_anywhere(tmp_path, server: Server, dies):
 
 
 def test_four_tasks_survive(tmp_path, server: Server):
-    assert sum(survives(tmp_path, server, seed) for seed in (1, 2)) > 0
+    assert sum(survives(tmp_path, server, seed) for seed in range(1, 1 + times(1))) > 0
 
 
 @pytest.mark.slow
@@ -124,8 +134,8 @@ def goes_on(case: Case) -> None:
     assert case.run("fsck") == 0, case.said[-1]
 
 
-@pytest.mark.parametrize("room", [0, 50, 150, 400, 1000, 5000])
-@CHECKED_OUT
+@pytest.mark.parametrize("room", rest_slow([0, 50, 150, 400, 1000, 5000], 3))
+@MOSTLY_CHECKED_OUT
 def test_a_disk_that_fills_up(tmp_path, server: Server, checked_out, room: int):
     made = template(server, checked_out=checked_out)
     with copied(made, tmp_path / "case", server) as case:
@@ -163,6 +173,7 @@ def test_a_git_directory_that_cannot_be_written(tmp_path, server: Server):
         goes_on(case)
 
 
+@pytest.mark.slow
 def test_killed_children_of_git(tmp_path, server: Server):
     """Each child that is a git is killed at some moments; what it was for is done again."""
     made = template(server, checked_out=True)
@@ -218,6 +229,7 @@ def test_stopped_for_longer_than_its_lease_it_goes_on(live: Live):
     assert live.story(task).count("claimed") == 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make a pid namespace")
 def test_stopped_where_nobody_sees_it_it_comes_too_late(live: Live):
     """In a container whose lease has run out: another takes over, and the late result is refused."""

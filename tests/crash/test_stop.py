@@ -13,6 +13,7 @@ from tests.support.cli import begun
 from tests.support.crash_cases import Server, eventually
 from tests.support.crash_live import Live
 from tests.support.repos import Sandbox
+from tests.support.seeds import rest_slow
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def hit(pid: int, how: str) -> None:
 STOPS = ["SIGINT", "SIGTERM", "SIGHUP", "terminal"]
 
 
-@pytest.mark.parametrize("how", STOPS)
+@pytest.mark.parametrize("how", rest_slow(STOPS, 2))
 def test_a_build_is_given_back(live: Live, how: str):
     task = building(live)
     process = live.start_until("build", "run")
@@ -80,7 +81,7 @@ def test_a_build_is_given_back(live: Live, how: str):
     finishes(live, task)
 
 
-@pytest.mark.parametrize("how", ["SIGTERM", "terminal"])
+@pytest.mark.parametrize("how", rest_slow(["SIGTERM", "terminal"], 1))
 def test_a_landing_is_queued_again(live: Live, how: str):
     task = landing(live)
     process = live.start_until("check", "run")
@@ -113,7 +114,7 @@ def test_what_a_shell_has_it_ignore_stays_ignored(live: Live):
     finishes(live, task)
 
 
-@pytest.mark.parametrize("what", ["build", "check"])
+@pytest.mark.parametrize("what", rest_slow(["build", "check"], 1))
 def test_stop_ends_the_work_of_another_process(live: Live, what: str):
     task = building(live) if what == "build" else landing(live)
     process = live.start_until(what, "run")
@@ -127,6 +128,7 @@ def test_stop_ends_the_work_of_another_process(live: Live, what: str):
     finishes(live, task)
 
 
+@pytest.mark.slow
 def test_stop_ends_a_run_that_waits_for_another_process_to_land(live: Live):
     task = landing(live)
     lander = live.start_until("check", "queue", "land")
@@ -180,7 +182,7 @@ def test_a_killed_landing_is_taken_up_by_the_next_run(live: Live):
     assert live.story(task)[-4:] == ["land-started", "land-aborted", "land-started", "landed"]
 
 
-@pytest.mark.parametrize("how", ["terminal", "SIGTERM", "SIGKILL"])
+@pytest.mark.parametrize("how", rest_slow(["SIGKILL", "terminal", "SIGTERM"], 1))
 def test_the_users_checkout_is_never_left_half_way(live: Live, how: str):
     """The signal comes while git writes the files of the user's checkout."""
     live.slow_checkout("repo")
@@ -200,6 +202,7 @@ def test_the_users_checkout_is_never_left_half_way(live: Live, how: str):
     assert not (live.repo.git_dir / "index.lock").exists()
 
 
+@pytest.mark.slow
 def test_a_checkout_that_git_died_in_is_put_back_and_landed_on(live: Live):
     """Gitmill and its git are killed while git writes files: the index is still the old one."""
     live.slow_checkout("repo")
@@ -240,7 +243,12 @@ def test_no_worktree_is_given_out_while_git_still_writes_there(live: Live):
 
 
 def test_two_runs_share_the_work(live: Live):
-    tasks = [live.new_task(f"Part {n}", f"sleep 0.3; echo {n} > part-{n}.txt") for n in range(4)]
+    # The first two are built at the same time, each by one of the runs, or not at all.
+    meet = f"touch {live.word}/%d; until test -e {live.word}/%d; do sleep 0.02; done; "
+    waits = [meet % (0, 1), meet % (1, 0), "", ""]
+    tasks = [
+        live.new_task(f"Part {n}", f"{wait}echo {n} > part-{n}.txt") for n, wait in enumerate(waits)
+    ]
     runs = [live.start("run"), live.start("run")]
     said = [process.communicate(timeout=100)[1] for process in runs]
     assert {process.returncode for process in runs} <= {0, 5}, said

@@ -10,7 +10,14 @@ from functools import cache
 import pytest
 
 from gitmill.core.document import Document
-from tests.crash.test_chokepoints import CHECKED_OUT, SHARE, every, points, sweep
+from tests.crash.test_chokepoints import (
+    CHECKED_OUT,
+    MOSTLY_CHECKED_OUT,
+    SHARE,
+    every,
+    points,
+    sweep,
+)
 from tests.support.crash_cases import (
     Case,
     Server,
@@ -137,7 +144,7 @@ def check_reverted(case: Case) -> None:
     check_leftovers(case)
 
 
-@CHECKED_OUT
+@MOSTLY_CHECKED_OUT
 def test_an_undo_of_a_landing_dies(tmp_path, server, checked_out):
     made = landed(server, checked_out=checked_out)
     assert sweep(made, tmp_path, server, every(stride(15)), landing_undone) > 3

@@ -51,7 +51,7 @@ def flushed(folder: Path, *args: str) -> tuple[set[str], set[str]]:
     return moved, unsynced
 
 
-@pytest.fixture(params=["sha1", "sha256"])
+@pytest.fixture(params=["sha1", pytest.param("sha256", marks=pytest.mark.slow)])
 def repo(sandbox: Sandbox, request: pytest.FixtureRequest) -> Repo:
     """With a git that is told to flush nothing by itself."""
     repo = sandbox.repo(object_format=request.param, files={"a.txt": "1\n", "b.txt": "2\n"})

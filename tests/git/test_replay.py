@@ -88,6 +88,7 @@ def test_makes_the_commits_of_a_rebase_or_stops_at_the_same_conflict(sandbox, se
     assert result.messages
 
 
+@pytest.mark.slow
 def test_generated_branches_are_a_mix(sandbox):
     features = Counter(name for seed in SEEDS for name in generate(seed).features)
     results: Counter[str] = Counter()

@@ -557,6 +557,7 @@ def test_a_target_that_is_not_checked_out_is_reverted_without_a_checkout(repo: R
     assert repo.git("symbolic-ref", "HEAD") == "refs/heads/topic"
 
 
+@pytest.mark.slow
 def test_a_landing_is_undone_in_a_repository_that_libgit2_cannot_open(sandbox: Sandbox):
     repo = sandbox.repo("sha256", object_format="sha256", files={"b.txt": "b\n"})
     assert gitmill(repo.path, "init").code == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,18 @@ _QUICK = ("claude", "codex")  # a run of the others takes seconds
 _PROMISES: dict[str, Mapping[str, str]] = {}
 
 
-def promise(text: str, *, but: Mapping[str, str] | None = None) -> Callable[[Any], Any]:
-    """Run a test for each CLI as its `name`; `but` says which it is not run for, and why."""
+def promise(
+    text: str, *, but: Mapping[str, str] | None = None, quick: Collection[str] = _QUICK
+) -> Callable[[Any], Any]:
+    """Run a test for each CLI as its `name`; `but` says which it is not run for, and why.
+
+    Those that are not `quick` run with the slow tests.
+    """
     _PROMISES[text] = dict(but or {})
     kept = [name for name in CLIS if name not in _PROMISES[text]]
     return pytest.mark.parametrize(
         "name",
-        [pytest.param(name, marks=() if name in _QUICK else pytest.mark.slow) for name in kept],
+        [pytest.param(name, marks=() if name in quick else pytest.mark.slow) for name in kept],
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
 
 import pytest
 
@@ -30,6 +30,14 @@ def sampled(cases: Sequence[Case], count: int) -> list[Case]:
     """Return `count` cases from all over the given ones by default."""
     wanted = min(len(cases), times(count))
     return [cases[number * len(cases) // wanted] for number in range(wanted)]
+
+
+def rest_slow(cases: Iterable[Case], count: int) -> list[Any]:
+    """Return all cases as parameters: `count` from all over them, the rest marked `slow`."""
+    cases = list(cases)
+    kept = sampled(range(len(cases)), count)
+    slow = pytest.mark.slow
+    return [case if n in kept else pytest.param(case, marks=slow) for n, case in enumerate(cases)]
 
 
 def stride(width: int) -> int:

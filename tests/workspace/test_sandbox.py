@@ -257,6 +257,7 @@ def test_the_scripts_that_gitmill_writes_follow_no_link(repo: Repo):
     assert (word(repo) / "precious").read_text() == "mine\n"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 def test_it_works_for_an_ordinary_user(tmp_path: Path):
     """As uid 65534, in a view of this machine where that user reaches Python and gitmill."""
