@@ -950,7 +950,7 @@ def test_the_screen_of_a_forged_history(history: History):
     assert result.out.splitlines() == [
         f"error[broken-chain]: {blamed[:10]} {history.first}: it names 0123456789abcdef as the event "
         f"before it, not {before}",
-        f"{len(forgery.oids)} commits, 4 items, 2 landings verified, 1 errors",
+        f"{len(forgery.oids)} commits, 4 items, 2 landings verified, 1 error",
     ]
     assert result.err == f"next: `gitmill log {history.first}`, then `git show {blamed[:10]}`\n"
     assert result.code == 1
