@@ -51,6 +51,8 @@ class Event(StrEnum):
     EJECTED = "ejected"
     RE_REVIEW = "re-review"
     LANDED = "landed"
+    DISPUTED = "disputed"
+    UPHELD = "upheld"
     REVERTED = "reverted"
     BLOCKED = "blocked"
     UNBLOCKED = "unblocked"
@@ -93,6 +95,8 @@ def _rows() -> dict[tuple[Status | None, Event], Status]:
         (S.LANDING, E.EJECTED): S.READY,
         (S.LANDING, E.RE_REVIEW): S.READY,
         (S.LANDING, E.LANDED): S.LANDED,
+        (S.LANDED, E.DISPUTED): S.WAITING,
+        (S.WAITING, E.UPHELD): S.LANDED,
         (S.LANDED, E.REVERTED): S.WAITING,
         (S.BLOCKED, E.UNBLOCKED): S.READY,
         (S.BLOCKED, E.REOPENED): S.READY,

@@ -25,6 +25,8 @@ class EventRecord:
     claim: str = ""
     plan: str = ""
     evidence: str = ""
+    target: str = ""  # the target's commit whose policy the event read
+    rules: str = ""  # the version of the rules that the event follows, empty for 1
     extra: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -40,6 +42,8 @@ _NAMES = {
     "claim": "Gitmill-Claim",
     "plan": "Gitmill-Plan",
     "evidence": "Gitmill-Evidence",
+    "target": "Gitmill-Target",
+    "rules": "Gitmill-Rules",
 }
 _FIELDS = {name: attribute for attribute, name in _NAMES.items()}
 

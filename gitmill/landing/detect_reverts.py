@@ -11,8 +11,9 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 
+from gitmill.core import changes
 from gitmill.core.item import Item
-from gitmill.core.lifecycle import MET, Event, Status
+from gitmill.core.lifecycle import MET, Status
 from gitmill.core.trailers import one_line
 from gitmill.errors import RefMovedError
 from gitmill.git.objects import read_commit
@@ -62,14 +63,12 @@ def _record_revert(
 ) -> None:
     why = f"its commit {item.landed[:10]} was reverted by {revert[:10]}"
     step = Step(
-        event=Event.REVERTED,
+        change=changes.reverted(by=revert, reason=why),
         subject=f"reverted by {revert[:10]}",
         by=author,
         after=item.event,
-        fields={"landed": None, "checked": None, "reviewed": None, "reverted": revert,
-                "reason": why},
         extra={"Reverted-By": revert},
-    )  # fmt: skip
+    )
     with suppress(RefMovedError):  # another process has recorded it too
         mill.apply(item.id, step)
         report(f"{item.id} waits: {why}")

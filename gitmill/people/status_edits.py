@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from gitmill.core import changes
 from gitmill.core.item import Item
-from gitmill.core.lifecycle import FINAL, Event, Status
+from gitmill.core.lifecycle import FINAL, Status
 from gitmill.errors import IllegalTransitionError
 from gitmill.mill import Mill
 from gitmill.people import decisions
@@ -38,7 +39,7 @@ def step_builder(at: Status, wanted: Status, words: Words) -> Callable[[Mill, It
 
 def _ready(mill: Mill, item: Item, words: Words) -> Step:  # noqa: ARG001
     require_ready(mill, mill.snapshot(), item.criteria)
-    return Step(event=Event.READIED, subject="ready", by=mill.person)
+    return Step(change=changes.readied(), subject="ready", by=mill.person)
 
 
 def _approve(mill: Mill, item: Item, words: Words) -> Step:
@@ -62,11 +63,11 @@ def _reopen(mill: Mill, item: Item, words: Words) -> Step:  # noqa: ARG001
 
 
 def _queue(mill: Mill, _item: Item, words: Words) -> Step:  # noqa: ARG001
-    return Step(event=Event.QUEUED, subject="queued", by=mill.person)
+    return Step(change=changes.queued(), subject="queued", by=mill.person)
 
 
 def _dequeue(mill: Mill, _item: Item, words: Words) -> Step:  # noqa: ARG001
-    return Step(event=Event.DEQUEUED, subject="dequeued", by=mill.person)
+    return Step(change=changes.dequeued(), subject="dequeued", by=mill.person)
 
 
 def _block(mill: Mill, item: Item, words: Words) -> Step:
