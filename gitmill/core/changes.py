@@ -28,10 +28,6 @@ from gitmill.core.lease import Lease
 from gitmill.core.lifecycle import MET, Event, Status
 from gitmill.core.trailers import one_line
 
-# The version of these rules. A changed function is a new version, and the old function is kept for
-# events of the old one; docs/formats.md lists the versions.
-RULES = 2
-
 
 def _line(reason: str) -> str | None:
     """Return a reason; the rule is that it is one line of at most 200 characters."""
@@ -254,10 +250,9 @@ def cancelled(reason: str) -> Change:
     return _idle(Event.CANCELLED, reason=_line(reason))
 
 
-def reopened(item: Item, *, budget: bool = True) -> Change:
-    """Begin the item again at its first stage, with its whole `budget` unless that is off."""
-    again = {"budget_after": item.attempt} if budget else {}
-    return _idle(Event.REOPENED, **dict.fromkeys(PROGRESS), **again)
+def reopened(item: Item) -> Change:
+    """Begin the item again at its first stage, with its whole budget."""
+    return _idle(Event.REOPENED, **dict.fromkeys(PROGRESS), budget_after=item.attempt)
 
 
 def undone(before: Item, after: Item, *, event: Event, attempt: bool) -> Change:
@@ -338,10 +333,12 @@ def landed(item: Item, *, checked: Sequence[Mapping[str, Any]]) -> Change:
     )  # fmt: skip
 
 
-def reverted(*, by: str, reason: str) -> Change:
-    """Let a landed item wait, because the commit `by` reverted it."""
+def reverted(item: Item, *, by: str, reason: str) -> Change:
+    """Let a landed or disputed item wait, because the commit `by` reverted it."""
+    if not item.landed:
+        raise InputError("only a landing can be reverted")
     return _idle(
-        Event.REVERTED, landed=None, checked=None, reviewed=None, reverted=by,
+        Event.REVERTED, landed=None, checked=None, reviewed=None, disputed=None, reverted=by,
         reason=_line(reason),
     )  # fmt: skip
 

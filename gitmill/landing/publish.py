@@ -18,11 +18,12 @@ from gitmill.core import changes
 from gitmill.core.change import Change
 from gitmill.core.item import Item
 from gitmill.core.trailers import EventRecord, one_line
-from gitmill.errors import GitmillError, LandBusyError, LandingBrokenError, RefMovedError
+from gitmill.errors import GitmillError, LandBusyError, RefMovedError
 from gitmill.git.checkout import checkout_of, fast_forward, refuse_busy, refuse_overlap
 from gitmill.git.locks import try_lock
 from gitmill.git.notes import write_note
 from gitmill.git.objects import Move
+from gitmill.landing.dispute import dispute
 from gitmill.landing.evidence import check_entries, note_for, verify_landed
 from gitmill.mill import Mill
 from gitmill.store import layout
@@ -143,7 +144,7 @@ def finish(
     landed = mill.store.commit(build).item(item.id)
     problems = verify_landed(mill, landed)
     if problems:
-        raise LandingBrokenError(f"{item.id} did not land as it was tested", evidence=problems)
+        dispute(mill, landed, problems)
     return landed
 
 

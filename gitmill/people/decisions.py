@@ -26,7 +26,7 @@ from gitmill.workspace.work import patch_of
 
 
 def approve(mill: Mill, item_id: str, why: str = "") -> Item:
-    """Approve a waiting item: it moves past the stage at which it waits."""
+    """Approve a waiting item: it moves past its stage, or its disputed landing is upheld."""
     approved = _apply(mill, item_id, lambda item: approval_step(mill, item, why))
     trust(mill, item_commands(approved).values())
     if any(change.path == POLICY for change in mill.changes(approved.base, approved.work)):
@@ -35,7 +35,9 @@ def approve(mill: Mill, item_id: str, why: str = "") -> Item:
 
 
 def approval_step(mill: Mill, item: Item, why: str = "") -> Step:
-    """Return the step that approves a waiting item."""
+    """Return the step that approves a waiting item, or upholds its disputed landing."""
+    if item.disputed:
+        return _step(mill, item, "landing upheld", changes.upheld(item))
     _require_waiting(item, "approved")
     plan = plan_of(mill, item)
     if not item.work:
@@ -166,6 +168,15 @@ def _require_waiting(item: Item, decision: str) -> None:
             hints=[
                 f"reopen it with `gitmill task reopen {item.id}`",
                 f"or cancel it with `gitmill task cancel {item.id}`",
+            ],
+        )
+    if item.disputed:
+        raise IllegalTransitionError(
+            f"the landing of {item.id} is disputed, so it cannot be {decision}",
+            evidence=[item.reason],
+            hints=[
+                f"uphold the landing with `gitmill task approve {item.id}`",
+                f"or revert it with `gitmill undo {item.id}`",
             ],
         )
     if item.status is Status.WAITING:

@@ -54,6 +54,12 @@ def _answer_or_return(mill: Mill, item: Item, words: Words) -> Step:
     raise IllegalTransitionError("set `answer` to answer it, or `reason` to send it back")
 
 
+def _uphold(mill: Mill, item: Item, words: Words) -> Step:
+    if not item.disputed:
+        raise IllegalTransitionError("a person cannot land it")
+    return decisions.approval_step(mill, item, words.reason)
+
+
 def _unblock(mill: Mill, item: Item, words: Words) -> Step:  # noqa: ARG001
     return decisions.unblock_step(mill, item, reset=False)
 
@@ -83,6 +89,7 @@ _FROM_TO: Mapping[tuple[Status, Status], StepBuilder] = {
     (S.DRAFT, S.READY): _ready,
     (S.WAITING, S.APPROVED): _approve,
     (S.WAITING, S.READY): _answer_or_return,
+    (S.WAITING, S.LANDED): _uphold,
     (S.BLOCKED, S.READY): _unblock,
     (S.APPROVED, S.QUEUED): _queue,
     (S.QUEUED, S.APPROVED): _dequeue,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-from gitmill.core.change import Change
 from gitmill.core.document import Document
 from gitmill.core.item import Item
 from gitmill.core.item_reader import read_item
@@ -17,6 +17,9 @@ from gitmill.git.objects import Backend, Move
 from gitmill.store import layout
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import StateCommit
+
+if TYPE_CHECKING:
+    from gitmill.core.change import Change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
