@@ -183,9 +183,9 @@ def _undo(before: Item, after: Item, undone: Item | None) -> Iterator[Fault]:
         yield Fault("wrong-undo", "it does not undo the last effective events")
         return
     for name in sorted(CHANGEABLE - BOOKS - {"lease"} | BIRTH):
-        allowed = (getattr(before, name), getattr(undone, name))
+        allowed = [getattr(before, name), getattr(undone, name)]
         if name == "reason" and after.status is Status.CANCELLED:
-            allowed = (*allowed, "undone")  # of a creation
+            allowed.append("undone")  # of a creation
         if getattr(after, name) not in allowed:
             yield Fault("wrong-undo", f"{name} is not restored")
     if after.document.body not in (before.document.body, undone.document.body):
