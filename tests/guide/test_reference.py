@@ -20,7 +20,7 @@ def errors_page() -> str:
         "",
         "Each error has a stable slug; `gitmill explain SLUG` prints the same text as this page.",
         "With `--json` an error is one JSON object on standard error: `error`, `message`,",
-        "`evidence`, `hints`, `exit`.",
+        "`evidence`, `hints`, `commands`, `exit`.",
         "",
         "| slug | exit | meaning |",
         "|---|---|---|",
