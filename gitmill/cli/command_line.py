@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from gitmill.hints import Blank, Gitmill, Hint, Shell
@@ -25,7 +25,7 @@ def sentence(hint: Hint) -> str:
     return text
 
 
-def as_json(hints: Iterable[Hint]) -> dict[str, Any]:
+def as_json(hints: Sequence[Hint]) -> dict[str, Any]:
     """Return the fields for hints: the sentences, and the commands in them.
 
     `blanks` are the positions of the words in `argv` that the user replaces.
