@@ -6,6 +6,7 @@ The screens are asked where they are read, in `gitmill()` of `tests/support/cli.
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shutil
 import subprocess
@@ -38,6 +39,13 @@ def test_a_command_is_quoted_for_a_shell_and_blanks_are_printed_as_written():
     command = Gitmill("task", "edit", "t-k3f9x", "--criterion", "$ true", "-m", Blank('"why"'))
     assert line(command) == "gitmill task edit t-k3f9x --criterion '$ true' -m \"why\""
     assert line(Shell("git log -1")) == "git log -1"
+
+
+def test_an_error_in_json_has_the_commands_of_its_hints(sandbox: Sandbox):
+    repo = begun(sandbox, files={"a.txt": "a\n"})
+    error = json.loads(gitmill(repo.path, "task", "show", "t-zzzzz", "--json").err)
+    assert error["hints"] == ["see all with `gitmill task list`"]
+    assert error["commands"] == [{"argv": ["gitmill", "task", "list"], "blanks": []}]
 
 
 def test_a_hint_is_prose_with_its_commands_in_backticks():
@@ -114,7 +122,7 @@ def test_other_command_lines_begin_with_a_known_program_and_git_with_a_command_o
         if ast.unparse(node.args[0]) in FOREIGN:
             continue
         text = ast.unparse(node.args[0]).lstrip("f").strip("'\"")
-        if text.startswith(("{sys.executable}", "{switch}")):
+        if text.startswith(("{shlex.quote(sys.executable)}", "{switch}")):
             continue
         program, verb = re.sub(r"^(git) -C \S+", r"\1", text).split()[:2]
         assert program in PROGRAMS, f"{module}: {text}"

@@ -70,7 +70,7 @@ def run_each(text: str, folder: Path, env: dict[str, str]) -> None:
     """With `--run-hints`, run what a screen names and no earlier one did; see `HELP`."""
     for words in printed(text) if runs else ():
         shape = _VARYING.sub("X", shlex.join(words))
-        if shape not in _ran:
+        if shape not in _ran and words != ["stop"]:  # the copy names the processes of the original
             _ran.add(shape)
             code, said = _run_in_copy(runnable(words), folder, env)
             assert code not in (_USAGE, _BUG), f"gitmill {shlex.join(words)}: {code}\n{said}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def libgit2() -> Diagnoses:
     try:
         import pygit2  # noqa: PLC0415  (the import is what is diagnosed)
     except ImportError as error:
-        hint = Hint(Shell(f"{sys.executable} -m pip install --force-reinstall pygit2"))
+        hint = Hint(Shell(f"{shlex.quote(sys.executable)} -m pip install --force-reinstall pygit2"))
         yield problem(f"pygit2 cannot be loaded: {error}", hint)
         return
     yield ok(f"{pygit2.LIBGIT2_VERSION} (pygit2 {pygit2.__version__})")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,7 +106,8 @@ def folder(mill: Mill) -> Diagnoses:
     for path in (common, common / "objects", common / "refs", mill.repository.private):
         if path.exists() and not os.access(path, os.W_OK | os.X_OK):
             yield problem(
-                f"{path} cannot be written", Hint("see its owner:", Shell(f"ls -ld {path}"))
+                f"{path} cannot be written",
+                Hint("see its owner:", Shell(f"ls -ld {shlex.quote(str(path))}")),
             )
             return
     yield ok(f"{common} can be written")
