@@ -176,8 +176,8 @@ def _require_waiting(item: Item, decision: str) -> None:
             f"the landing of {item.id} is disputed, so it cannot be {decision}",
             evidence=[item.reason],
             hints=[
-                f"uphold the landing with `gitmill task approve {item.id}`",
-                f"or revert it with `gitmill undo {item.id}`",
+                Hint("uphold the landing with", Gitmill("task", "approve", item.id)),
+                Hint("or revert it with", Gitmill("undo", item.id)),
             ],
         )
     if item.status is Status.WAITING:

@@ -96,7 +96,7 @@ class Snapshot:
             raise BadFormatError(
                 f"the state branch follows version {self.rules} of the rules, this gitmill knows"
                 f" up to {RULES}, so it writes nothing",
-                hints=["update gitmill: `pip install --upgrade gitmill`"],
+                hints=[Hint("update gitmill:", Shell("pip install --upgrade gitmill"))],
             )
 
     def require_format(self) -> None:
