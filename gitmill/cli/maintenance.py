@@ -110,7 +110,7 @@ def upgrade() -> int:
     before, after = upgrade_flow(session.mill())
     output.answer([], {"before": before, "after": after})
     output.print_line(f"the state branch follows version {after} of the rules, before {before}")
-    output.next_step("gitmill doctor")
+    output.next_step(Gitmill("doctor"))
     return Exit.OK
 
 

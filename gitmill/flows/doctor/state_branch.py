@@ -38,7 +38,7 @@ def documents(mill: Mill, now: Snapshot) -> Diagnoses:
     if now.rules < RULES:
         yield note(
             f"the branch follows version {now.rules} of the rules, this gitmill knows {RULES}",
-            "once every clone has this gitmill: `gitmill upgrade`",
+            Hint("once every clone has this gitmill:", Gitmill("upgrade")),
         )
     checkout = checkout_of(mill.repository, layout.STATE, pool=mill.pool.folder)
     if checkout is not None:
@@ -58,8 +58,8 @@ def stops(mill: Mill, now: Snapshot) -> Diagnoses:
     control = now.control
     for item in now.items.values():
         if item.disputed:
-            yield warning(item.reason, f"if it may stay: `gitmill task approve {item.id}`",
-                          f"if not: `gitmill undo {item.id}`")  # fmt: skip
+            yield warning(item.reason, Hint("if it may stay:", Gitmill("task", "approve", item.id)),
+                          Hint("if not:", Gitmill("undo", item.id)))  # fmt: skip
     with suppress(BadDocumentError):  # `documents` reports it
         yield from _stops(control)
 
