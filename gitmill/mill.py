@@ -17,6 +17,7 @@ from gitmill.git.repo import Repository
 from gitmill.store.events import Step, draft_step
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import Store
+from gitmill.store.write_lock import WriteLock
 
 if TYPE_CHECKING:
     from gitmill.core.verdict import Finding
@@ -28,6 +29,9 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+BeforeWrite = Callable[["Mill", WriteLock], None]
+
+
 class Mill:
     """A repository with its store, and the only source of time and randomness."""
 
@@ -37,12 +41,12 @@ class Mill:
         *,
         clock: Callable[[], datetime] = utc_now,
         random: Callable[[int], bytes] = os.urandom,
-        before_write: Callable[[Mill], None] = lambda _: None,
+        before_write: BeforeWrite = lambda *_: None,
     ) -> None:
         self.repository = repository
         self.now = clock
         self.random = random
-        self.store = Store(repository, clock, lambda: before_write(self))
+        self.store = Store(repository, clock, lambda lock: before_write(self, lock))
         self._for = ""
         # Patch identities by base and commit; commits never change.
         self.patches: dict[tuple[str, str], str] = {}
@@ -50,10 +54,11 @@ class Mill:
         self.tampered: dict[str, list[Finding]] = {}
 
     @classmethod
-    def open(cls, path: Path, *, before_write: Callable[[Mill], None] = lambda _: None) -> Mill:
+    def open(cls, path: Path, *, before_write: BeforeWrite = lambda *_: None) -> Mill:
         """Open the repository that contains a folder. Raises `NotARepositoryError`.
 
-        `before_write` runs before each write on top of a commit that a person made by hand.
+        `before_write` runs before each write on top of a commit that a person made by hand, under
+        the write lock, which it gets.
         """
         return cls(Repository.open(path), before_write=before_write)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -25,7 +26,9 @@ class PerThread(Generic[T]):
         """Return the value of this thread."""
         owned: _Owned[T] | None = getattr(self._local, "owned", None)
         if owned is None:
-            self._local.owned = owned = _Owned(self._make(), self._close)
+            self._local.owned = owned = _Owned(self._make())
+            # Not `__del__`: garbage that is collected as a cycle is finalized in any order.
+            weakref.finalize(owned, self._close, owned.value)
         return owned.value
 
     def drop(self) -> None:
@@ -34,11 +37,7 @@ class PerThread(Generic[T]):
 
 
 class _Owned(Generic[T]):
-    """Closes its value when the last reference goes: the interpreter drops a thread's locals."""
+    """Holds the value of one thread; the interpreter drops it when the thread ends."""
 
-    def __init__(self, value: T, close: Callable[[T], None]) -> None:
+    def __init__(self, value: T) -> None:
         self.value = value
-        self._close = close
-
-    def __del__(self) -> None:
-        self._close(self.value)
