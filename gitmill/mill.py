@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gitmill.caches import BoundedCache
 from gitmill.errors import UnusableRepositoryError
 from gitmill.git import trees
 from gitmill.git.objects import read_commit
@@ -20,6 +21,7 @@ from gitmill.store.transaction import Store
 from gitmill.store.write_lock import WriteLock
 
 if TYPE_CHECKING:
+    from gitmill.core.plans.plan import FrozenPlan
     from gitmill.core.verdict import Finding
     from gitmill.git.pool import Pool
 
@@ -49,7 +51,9 @@ class Mill:
         self.store = Store(repository, clock, lambda lock: before_write(self, lock))
         self._for = ""
         # Patch identities by base and commit; commits never change.
-        self.patches: dict[tuple[str, str], str] = {}
+        self.patches: BoundedCache[tuple[str, str], str] = BoundedCache(1024)
+        # Plans by the tree of `.gitmill` and the mode.
+        self.plans: BoundedCache[tuple[str, str], FrozenPlan] = BoundedCache(64)
         # By claim: the changes that its code made outside its worktree.
         self.tampered: dict[str, list[Finding]] = {}
 

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from gitmill.core.item import Item
+from gitmill.caches import BoundedCache
 from gitmill.core.trailers import EventRecord, format_message
 from gitmill.errors import NotInitializedError, RefMovedError, StateMovedError
 from gitmill.git import locks, trees
@@ -20,7 +20,7 @@ from gitmill.git.objects import Backend, Commit, Entry, Move, read_commit, write
 from gitmill.git.repo import Repository
 from gitmill.store import foreign_commits, layout, write_lock
 from gitmill.store.journal import Journal, Position
-from gitmill.store.snapshot import Snapshot
+from gitmill.store.snapshot import ItemCache, Snapshot
 from gitmill.store.write_lock import WriteLock
 
 DEADLINE = 30.0  # seconds of lost races before giving up
@@ -58,7 +58,7 @@ class Store:
     ) -> None:
         self._repository = repository
         self._now = now
-        self._cache: dict[str, Item] = {}
+        self._cache: ItemCache = BoundedCache(4096)
         self.journal = Journal(repository.private)
         self._past = ""
         # Called under the write lock, so that no commit is written above an unapplied hand edit.

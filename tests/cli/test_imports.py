@@ -12,7 +12,7 @@ from tests.support.repos import Repo, Sandbox
 
 # What opening a repository and reading its state needs.
 STATE = {
-    "errors", "failpoints", "process", "mill",
+    "caches", "errors", "failpoints", "process", "mill",
     "cli", "cli.main", "cli.dispatch", "cli.fast_status", "cli.output", "cli.session",
     "flows", "flows.open_mill", "flows.show",
     "core", "core.document", "core.ids", "core.item", "core.item_reader", "core.lease",
