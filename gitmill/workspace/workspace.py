@@ -122,7 +122,7 @@ def open_workspace(
     """Hold a worktree at a commit, set up by the policy. `kind` is `build` or `clean`.
 
     Raises `SetUpError` when the set-up fails, `KeyboardInterrupt` once `stop` is requested. After
-    an exception the tree of a `build` slot goes under a rescue ref; otherwise it counts as recorded.
+    an exception the tree of a `build` slot goes under a rescue ref; else it counts as recorded.
     """
     rights = rights or Rights()
     slot = mill.pool.acquire(kind, lambda *args: keep_worktree(mill, *args))
