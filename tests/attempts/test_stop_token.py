@@ -21,7 +21,7 @@ from gitmill.workspace.signals import stop_on_signals, workers
 from gitmill.workspace.stop_token import StopToken
 from tests.support.cli import begun
 from tests.support.repos import Sandbox
-from tests.support.threads import children
+from tests.support.threads import nothing_left
 
 PATIENCE = 30.0
 
@@ -47,7 +47,6 @@ def attempt(mill: Mill, title: str, script: str, stop: StopToken, ended: dict[st
 
 def test_a_stop_ends_the_attempts_of_its_token_and_no_other(sandbox: Sandbox, tmp_path: Path):
     mill = Mill.open(begun(sandbox).path)
-    before = children()
     stop, other = StopToken(), StopToken()
     ended: dict[str, str] = {}
     go = tmp_path / "go"
@@ -60,20 +59,20 @@ def test_a_stop_ends_the_attempts_of_its_token_and_no_other(sandbox: Sandbox, tm
         threading.Thread(target=attempt, args=(mill, name, script, token, ended), daemon=True)
         for name, (script, token) in scripts.items()
     ]
-    for thread in threads:
-        thread.start()
-    wait(lambda: all((tmp_path / name).exists() for name in scripts))
-    stop.request()
-    for thread in threads[:2]:
-        thread.join(PATIENCE)
-    assert ended == {"one": "stopped", "two": "stopped"}
-    go.touch()
-    threads[2].join(PATIENCE)
-    assert ended["three"] == "done"
+    with nothing_left():
+        for thread in threads:
+            thread.start()
+        wait(lambda: all((tmp_path / name).exists() for name in scripts))
+        stop.request()
+        for thread in threads[:2]:
+            thread.join(PATIENCE)
+        assert ended == {"one": "stopped", "two": "stopped"}
+        go.touch()
+        threads[2].join(PATIENCE)
+        assert ended["three"] == "done"
     items = {item.title: item for item in mill.snapshot().items.values()}
     assert {items[name].status for name in ("one", "two")} == {Status.READY}
     assert not any(item.lease for item in items.values())
-    assert children() == before
 
 
 def test_a_signal_stops_the_main_thread_at_once_and_the_others_too(sandbox: Sandbox):

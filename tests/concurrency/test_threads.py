@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections import Counter
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from gitmill.store.events import Step
 from gitmill.store.snapshot import Snapshot
 from tests.support.cli import gitmill
 from tests.support.repos import Sandbox
-from tests.support.threads import children, handles, together
+from tests.support.threads import nothing_left, together
 
 THREADS = 8
 BACKENDS = {"sha1": Libgit2, "sha256": Plumbing}
@@ -65,13 +64,11 @@ def test_eight_threads_commit_and_read_through_one_mill(
     for oid in blobs:  # the main thread's own processes and files
         mill.store.backend.read(oid)
         mill.repository.reader.read(oid)
-    gc.collect()  # the mill that began the state branch
-    before = handles(), children()
     recorded: list[str] = []
-    together(
-        THREADS, lambda number: recorded.extend(work(mill, number, items, blobs, shared, turns))
-    )
-    assert (handles(), children()) == before
+    with nothing_left():
+        together(
+            THREADS, lambda number: recorded.extend(work(mill, number, items, blobs, shared, turns))
+        )
     assert len(recorded) == THREADS * turns
     complete(mill, recorded)
     assert len(repo.git("for-each-ref", "refs/gitmill/rescue").splitlines()) == len(recorded)

@@ -34,7 +34,7 @@ from gitmill.git.objects import (
 )
 from gitmill.git.plumbing import Plumbing
 from tests.support.seeds import times
-from tests.support.threads import children, handles, together
+from tests.support.threads import nothing_left, together
 from tests.support.workers import IDENT, Kind, at_once, open_backend
 
 A, B, C = "refs/gitmill/work/a", "refs/gitmill/work/b", "refs/heads/gitmill/state"
@@ -453,7 +453,6 @@ def test_each_thread_reads_its_own_objects_through_one_backend(repo, backend):
     contents = [f"{n} ".encode() * (1 + n * 401) for n in range(16)]
     oids = [backend.write("blob", data) for data in contents]
     backend.read(oids[0])
-    before = handles(), children()
     wrong = []
 
     def read(number):
@@ -462,9 +461,9 @@ def test_each_thread_reads_its_own_objects_through_one_backend(repo, backend):
             if backend.read(oids[n]) != ("blob", contents[n]):
                 wrong.append(n)
 
-    together(8, read)
+    with nothing_left():
+        together(8, read)
     assert wrong == []
-    assert (handles(), children()) == before
 
 
 def test_what_one_thread_writes_another_one_reads(repo, backend):
@@ -482,12 +481,10 @@ def test_what_one_thread_writes_another_one_reads(repo, backend):
 
 
 def test_a_backend_that_is_dropped_leaves_no_process_and_no_handle(repo, open_it):
-    before = handles(), children()
-    backend = open_it(repo.path)
-    backend.read(repo.git("rev-parse", "HEAD"))
-    assert (handles(), children()) != before or kind_is_in_process(backend)
-    del backend
-    assert (handles(), children()) == before
+    with nothing_left():
+        backend = open_it(repo.path)
+        backend.read(repo.git("rev-parse", "HEAD"))
+        del backend
 
 
 def kind_is_in_process(backend):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -34,7 +35,19 @@ def together(count: int, work: Callable[[int], None]) -> None:
         raise errors[0]
 
 
-def handles() -> set[tuple[str, str]]:
+@contextmanager
+def nothing_left() -> Iterator[None]:
+    """Check that the body leaves no descriptor open and no process behind.
+
+    What earlier tests left as garbage may be collected meanwhile.
+    """
+    before = _handles(), _children()
+    yield
+    assert _handles() - before[0] == set()
+    assert _children() - before[1] == set()
+
+
+def _handles() -> set[tuple[str, str]]:
     """Return the open descriptors of this process and the files behind them."""
     folder = Path("/proc/self/fd")
     if not folder.is_dir():
@@ -48,6 +61,6 @@ def handles() -> set[tuple[str, str]]:
     return found
 
 
-def children() -> set[int]:
+def _children() -> set[int]:
     """Return the child processes of this one."""
     return {child.pid for child in psutil.Process().children(recursive=True)}
