@@ -49,7 +49,9 @@ def work(
 
 
 @pytest.mark.parametrize("object_format", BACKENDS)
-@pytest.mark.parametrize("turns", [4, pytest.param(60, marks=[pytest.mark.slow])])
+@pytest.mark.parametrize(
+    "turns", [4, pytest.param(40, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
+)
 def test_eight_threads_commit_and_read_through_one_mill(
     sandbox: Sandbox, object_format: str, turns: int
 ):

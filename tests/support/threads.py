@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-PATIENCE = 60.0  # seconds; a thread that takes longer hangs
+PATIENCE = 240.0  # seconds; a thread that takes longer hangs
 
 
 def together(count: int, work: Callable[[int], None]) -> None:
