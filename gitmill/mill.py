@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gitmill.caches import BoundedCache
 from gitmill.errors import UnusableRepositoryError
 from gitmill.git import trees
 from gitmill.git.objects import read_commit
@@ -17,8 +18,10 @@ from gitmill.hints import Blank, Gitmill, Hint
 from gitmill.store.events import Step, draft_step
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import Store
+from gitmill.store.write_lock import WriteLock
 
 if TYPE_CHECKING:
+    from gitmill.core.plans.plan import FrozenPlan
     from gitmill.core.verdict import Finding
     from gitmill.git.pool import Pool
 
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
 def utc_now() -> datetime:
     """Return the time in UTC."""
     return datetime.now(UTC)
+
+
+BeforeWrite = Callable[["Mill", WriteLock], None]
 
 
 class Mill:
@@ -37,22 +43,25 @@ class Mill:
         *,
         clock: Callable[[], datetime] = utc_now,
         random: Callable[[int], bytes] = os.urandom,
-        before_write: Callable[[Mill], None] = lambda _: None,
+        before_write: BeforeWrite = lambda *_: None,
     ) -> None:
         self.repository = repository
         self.now = clock
         self.random = random
-        self.store = Store(repository, clock, lambda: before_write(self))
+        self.store = Store(repository, clock, lambda lock: before_write(self, lock))
         # Patch identities by base and commit; commits never change.
-        self.patches: dict[tuple[str, str], str] = {}
+        self.patches: BoundedCache[tuple[str, str], str] = BoundedCache(1024)
+        # Plans by the tree of `.gitmill` and the mode.
+        self.plans: BoundedCache[tuple[str, str], FrozenPlan] = BoundedCache(64)
         # By claim: the changes that its code made outside its worktree.
         self.tampered: dict[str, list[Finding]] = {}
 
     @classmethod
-    def open(cls, path: Path, *, before_write: Callable[[Mill], None] = lambda _: None) -> Mill:
+    def open(cls, path: Path, *, before_write: BeforeWrite = lambda *_: None) -> Mill:
         """Open the repository that contains a folder. Raises `NotARepositoryError`.
 
-        `before_write` runs before each write on top of a commit that a person made by hand.
+        `before_write` runs before each write on top of a commit that a person made by hand, under
+        the write lock, which it gets.
         """
         return cls(Repository.open(path), before_write=before_write)
 

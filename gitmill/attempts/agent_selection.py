@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import cache
 
 from gitmill.agents import base as agents
 from gitmill.core.cooldown_rules import UNAUTHORISED, Cooling, clock
@@ -59,7 +58,6 @@ def _agents_of_distinct_stages(plan: FrozenPlan, item: Item, stage: PlannedStage
     return done | {entry.by.partition("@")[0] for entry in approved}
 
 
-@cache
 def _probe(agent: PlannedAgent) -> agents.Probe:
     return agents.program(agent.name, agent.command).probe({"command": agent.command})
 

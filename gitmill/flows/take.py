@@ -33,6 +33,7 @@ from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import StateCommit
 from gitmill.workspace import secret_scan
 from gitmill.workspace.leases import new_lease
+from gitmill.workspace.stop_token import StopToken
 from gitmill.workspace.trust import require_runnable
 
 LEASE = 7 * 24 * 3600.0  # seconds; without a process only time can end a person's lease
@@ -138,7 +139,8 @@ def submit(mill: Mill, item_id: str, summary: str, progress: Progress) -> Attemp
     slot = mill.pool.acquire_named(f"take-{item_id}")
     try:
         state = _commit(mill, item, slot, summary)
-        result = run_stages(mill, state, pipeline.group(state.plan, item.stage)[1:], progress)
+        stages = pipeline.group(state.plan, item.stage)[1:]
+        result = run_stages(mill, state, stages, progress, StopToken())
         if result.event not in (Event.RELEASED, Event.LAPSED):
             slot.discard()
             shutil.rmtree(slot.side, ignore_errors=True)

@@ -49,7 +49,10 @@ class Move:
 
 
 class Backend(Protocol):
-    """A repository's object database and refs. Object ids are 40 or 64 hexadecimal digits."""
+    """A repository's object database and refs; threads can share it.
+
+    Object ids are 40 or 64 hexadecimal digits.
+    """
 
     digits: int
 

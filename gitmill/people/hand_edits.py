@@ -28,6 +28,7 @@ from gitmill.store.events import Step, creation_time, draft_created, draft_step,
 from gitmill.store.foreign_commits import HandEdit
 from gitmill.store.snapshot import Control, Snapshot
 from gitmill.store.transaction import Build, StateCommit
+from gitmill.store.write_lock import WriteLock
 
 _TRIES = 20
 _DECISION = frozenset({"status", "reason", "answer"})  # together they state a decision
@@ -41,10 +42,11 @@ class _Reconciliation:
     lines: list[str] = field(default_factory=list)
 
 
-def reconcile(mill: Mill) -> list[str]:
+def reconcile(mill: Mill, lock: WriteLock | None = None) -> list[str]:
     """Apply the hand edits of the state branch; return one sentence for each of them.
 
-    A document that cannot be read stays as it is and is reported.
+    A document that cannot be read stays as it is and is reported. `lock` is the write lock if the
+    caller holds it.
     """
     for _ in range(_TRIES):
         snapshot = mill.snapshot()
@@ -57,7 +59,7 @@ def reconcile(mill: Mill) -> list[str]:
         if not result.builds:
             return result.lines
         try:
-            mill.store.commit(_unless_moved(snapshot.commit), *result.builds)
+            mill.store.commit(_unless_moved(snapshot.commit), *result.builds, lock=lock)
         except RefMovedError:
             continue  # gitmill or a person has committed in the meantime
         return result.lines

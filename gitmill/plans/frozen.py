@@ -22,8 +22,6 @@ from gitmill.store import layout
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import StateCommit
 
-_compiled: dict[tuple[str, str], FrozenPlan] = {}
-
 
 def plan_for(mill: Mill, snapshot: Snapshot, item: Item, tip: str) -> FrozenPlan:
     """Return the plan that an item runs under: its own, or for its first claim a new one."""
@@ -52,13 +50,14 @@ def compile_at(mill: Mill, commit: str, *, mode: str | None = None) -> FrozenPla
     """Compile mode, loops and policy of a commit. Raises `CannotCompileError`, `BadConfigError`."""
     entry = trees.find(mill.store.backend, mill.tree_of(commit), ".gitmill")
     key = (entry.oid if entry else "", mode or "")
-    if key not in _compiled:
+    plan = mill.plans.get(key)
+    if plan is None:
         policy = policy_at(mill, commit)
         chosen = choose_mode(shipped_modes(), policy, name=mode)
-        _compiled[key] = compile_plan(
-            mode=chosen, loops=loops_at(mill, commit), policy=policy, agents=facts(policy)
-        )
-    return _compiled[key]
+        loops = loops_at(mill, commit)
+        plan = compile_plan(mode=chosen, loops=loops, policy=policy, agents=facts(policy))
+        mill.plans.put(key, plan)
+    return plan
 
 
 def facts(policy: Policy) -> Mapping[str, AgentFacts]:

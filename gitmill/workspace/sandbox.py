@@ -11,7 +11,6 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 
 from gitmill import process
@@ -158,7 +157,6 @@ def _link_targets() -> Iterator[Path]:
     return (path for name in private_paths.TOOLS if (path := process.home() / name).exists())
 
 
-@cache
 def _tools() -> tuple[Path, ...]:
     """Return the folders of programs on PATH, which stay visible where their parent is hidden.
 

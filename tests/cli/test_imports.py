@@ -12,14 +12,15 @@ from tests.support.repos import Repo, Sandbox
 
 # What opening a repository and reading its state needs.
 STATE = {
-    "errors", "failpoints", "hints", "process", "mill",
+    "caches", "errors", "failpoints", "hints", "process", "mill",
     "cli", "cli.command_line", "cli.main", "cli.dispatch", "cli.fast_status", "cli.output", "cli.session",
     "flows", "flows.open_mill", "flows.show",
     "core", "core.document", "core.ids", "core.item", "core.item_reader", "core.lease",
     "core.lifecycle", "core.trailers",
-    "git", "git.executable", "git.locks", "git.objects", "git.plumbing", "git.repo", "git.trees",
+    "git", "git.executable", "git.locks", "git.objects", "git.per_thread", "git.plumbing",
+    "git.repo", "git.trees",
     "store", "store.events", "store.foreign_commits", "store.history", "store.journal",
-    "store.layout", "store.snapshot", "store.transaction",
+    "store.layout", "store.snapshot", "store.transaction", "store.write_lock",
 }  # fmt: skip
 START = {
     "errors", "hints",

@@ -535,7 +535,7 @@ roles = {builder = ['claude', 'codex'], reviewer = 'rules'}
     ):
         (programs / "claude").write_text(f"#!/bin/sh\necho {version}\n")
         (programs / "claude").chmod(0o755)
-        _cli._version.cache_clear()
+        _cli._version.forget()
         told = {sign.level: sign.text for sign in seen(repo.path, "agents")}
         assert word in told[Level.WARNING]
         assert "codex is missing, but other agents have its roles" in told[Level.NOTE]
