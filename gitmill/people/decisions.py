@@ -15,11 +15,11 @@ from gitmill.core.verdict import Finding, Verdict, VerdictWord
 from gitmill.errors import IllegalTransitionError, UsageError
 from gitmill.mill import Mill
 from gitmill.people.intake import require_ready
+from gitmill.people.refuse_secrets import refuse_secrets
 from gitmill.plans.frozen import plan_of
 from gitmill.plans.policy import POLICY, policy_at
 from gitmill.store import layout
 from gitmill.store.events import Step, timestamp
-from gitmill.workspace import secret_scan
 from gitmill.workspace.trust import item_commands, trust
 from gitmill.workspace.work import patch_of
 
@@ -33,6 +33,7 @@ PROGRESS_FIELDS = (
 
 def approve(mill: Mill, item_id: str, why: str = "") -> Item:
     """Approve a waiting item: it moves past the stage at which it waits."""
+    refuse_secrets(mill, {"message": why})
     approved = _apply(mill, item_id, lambda item: approval_step(mill, item, why))
     trust(mill, item_commands(approved).values())
     if any(change.path == POLICY for change in mill.changes(approved.base, approved.work)):
@@ -50,7 +51,7 @@ def approval_step(mill: Mill, item: Item, why: str = "") -> Step:
             evidence=[item.reason],
             hints=[f'answer it: `gitmill task answer {item.id} -m "…"`'],
         )
-    verdict = Verdict(VerdictWord.PASS, secret_scan.clean(why) or "approved")
+    verdict = Verdict(VerdictWord.PASS, why or "approved")
     patch = patch_of(mill, item.base, item.work)
     entry = {
         "commit": item.work, "patch": patch, "by": mill.person, "run": item.attempt + 1,
@@ -71,13 +72,13 @@ def approval_step(mill: Mill, item: Item, why: str = "") -> Step:
 
 def send_back(mill: Mill, item_id: str, why: str) -> Item:
     """Send a waiting item back to its author with a reason."""
+    refuse_secrets(mill, {"message": why})
     _require_message(why, "return")
     return _apply(mill, item_id, lambda item: return_step(mill, item, why))
 
 
 def return_step(mill: Mill, item: Item, why: str) -> Step:
     """Return the step that sends an item back."""
-    why = secret_scan.clean(why)
     _require_waiting(item, "returned")
     plan = plan_of(mill, item)
     verdict = Verdict(VerdictWord.RETURN, why, (Finding(why),))
@@ -99,6 +100,7 @@ def return_step(mill: Mill, item: Item, why: str) -> Step:
 
 def answer(mill: Mill, item_id: str, text: str) -> Item:
     """Answer the question of a waiting item; the same stage continues with the answer."""
+    refuse_secrets(mill, {"message": text})
     _require_message(text, "answer")
     return _apply(mill, item_id, lambda item: answer_step(mill, item, text))
 
@@ -106,19 +108,20 @@ def answer(mill: Mill, item_id: str, text: str) -> Item:
 def answer_step(mill: Mill, item: Item, text: str) -> Step:
     """Return the step that answers a waiting item."""
     _require_waiting(item, "answered")
-    fields = {"answer": secret_scan.clean(text), "reason": None}
+    fields = {"answer": text, "reason": None}
     return _step(mill, item, Event.ANSWERED, "answered", fields)
 
 
 def block(mill: Mill, item_id: str, why: str) -> Item:
     """Block an item; a worker that holds it notices that its lease is lost."""
+    refuse_secrets(mill, {"message": why})
     _require_message(why, "block")
     return _apply(mill, item_id, lambda item: block_step(mill, item, why))
 
 
 def block_step(mill: Mill, item: Item, why: str) -> Step:
     """Return the step that blocks an item."""
-    return _step(mill, item, Event.BLOCKED, "blocked", {"reason": one_line(secret_scan.clean(why))})
+    return _step(mill, item, Event.BLOCKED, "blocked", {"reason": one_line(why)})
 
 
 def unblock(mill: Mill, item_id: str, *, reset: bool) -> Item:
@@ -138,12 +141,12 @@ def unblock_step(mill: Mill, item: Item, *, reset: bool) -> Step:
 
 def cancel(mill: Mill, item_id: str, why: str) -> Item:
     """Cancel an item; during a landing, the cancel takes effect if the landing fails."""
+    refuse_secrets(mill, {"message": why})
     return _apply(mill, item_id, lambda item: cancel_step(mill, item, why))
 
 
 def cancel_step(mill: Mill, item: Item, why: str) -> Step:
     """Return the step that cancels an item, or requests it while the item is landing."""
-    why = secret_scan.clean(why)
     if item.status is Status.LANDING:
         fields: dict[str, Any] = {"cancel_requested": True, "reason": why or None}
         return _step(mill, item, Event.EDITED, "cancel requested", fields)

@@ -76,7 +76,7 @@ def draft_step(
     status = _next_status(item, step)
     fields = _fields(item, step, status, event_id, now)
     files = dict(step.files)
-    evidence = _add_run_log(backend, item_id, item.attempt + 1, step, files)
+    evidence = _add_run_log(item_id, item.attempt + 1, step, files)
     document = item.document.update(_changed(item.document, fields))
     if step.body is not None:
         document = document.with_body(step.body)
@@ -92,10 +92,9 @@ def draft_step(
         by=step.by,
         claim=step.claim or "",
         plan=str(fields.get("plan") or item.plan),
-        evidence=evidence,
         extra=step.extra,
     )
-    return StateCommit(f"{item_id}: {step.subject}", record, files, _moves(backend, step))
+    return StateCommit(f"{item_id}: {step.subject}", record, files, _moves(backend, step), evidence)
 
 
 def _fields(item: Item, step: Step, status: Status, event_id: str, now: datetime) -> dict[str, Any]:
@@ -112,16 +111,14 @@ def _fields(item: Item, step: Step, status: Status, event_id: str, now: datetime
     return fields
 
 
-def _add_run_log(
-    backend: Backend, item_id: str, number: int, step: Step, files: dict[str, bytes | None]
-) -> str:
-    """Add the step's run log to the files; return its blob, empty if there is none."""
+def _add_run_log(item_id: str, number: int, step: Step, files: dict[str, bytes | None]) -> str:
+    """Add the step's run log to the files; return its path, empty if there is none."""
     if step.run is None:
         return ""
     name, run = step.run
-    data = run.to_bytes()
-    files[layout.run_path(item_id, number, name)] = data
-    return backend.write("blob", data)
+    path = layout.run_path(item_id, number, name)
+    files[path] = run.to_bytes()
+    return path
 
 
 def _moves(backend: Backend, step: Step) -> tuple[Move, ...]:
