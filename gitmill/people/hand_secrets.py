@@ -87,8 +87,8 @@ def _json(value: Any) -> Any:
 def secrets_in_history(mill: Mill) -> Iterator[tuple[str, str, Secret]]:
     """Yield commit, path and secret of each hand edit on the state branch that holds one."""
     backend, seen = mill.store.backend, set[str]()
-    query = ("log", "--format=%H", "--reverse", "--invert-grep", "--grep=^Gitmill-Event: ")
-    for oid in mill.repository.git.out(*query, layout.STATE).split():
+    by_hand = ("--basic-regexp", "--invert-grep", "--grep=^Gitmill-Event: ")
+    for oid in mill.repository.git.out("rev-list", "--reverse", *by_hand, layout.STATE).split():
         commit = read_commit(backend, oid)
         before = read_commit(backend, commit.parents[0]).tree if commit.parents else None
         for change in trees.changes(backend, before, commit.tree) if before else ():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from gitmill.core.document import Document
@@ -21,7 +21,7 @@ from gitmill.store import secret_search
 
 # The keys of documents that identify something, or that other records repeat. Agents cause none of
 # their values: these come from gitmill, git and the policy.
-_FIXED = frozenset({
+FIXED = frozenset({
     "id", "kind", "status", "event", "created", "since", "by", "stage", "parent", "source", "plan",
     "frozen", "lease", "counters", "attempt", "budget_after", "builder", "base", "work", "tree",
     "patch", "reviewed", "feedback", "returned", "bare", "landing", "landed", "reverted", "checked",
@@ -32,13 +32,12 @@ _FIXED = frozenset({
 # Text that the detectors do not search: models and sessions look like keys to them.
 _NAMES = frozenset({"model", "session"})
 # Commands and patterns with another meaning once they are redacted.
-_TERMS = frozenset({"criteria", "script", "paths"})
+TERMS = frozenset({"criteria", "script", "paths"})
 # Commands and inputs of checks. Passes and `fsck` repeat them from the frozen plan and the item,
 # which were searched when they came in.
 _CHECKS = "checks"
 _PLANS = "frozen/"
 _TEXT_TRAILERS = frozenset({"Put-Back"})
-_RECORDED = ("event", "id", "item", "after", "stage", "by", "claim", "plan")
 _HINT = "see what to do: `gitmill explain holds-secret`"
 Search = Callable[[str], Iterable[Secret]]
 _KEY = re.compile(r"([A-Za-z_][\w.-]*):")
@@ -77,7 +76,12 @@ class Redactor:
                 pieces.text.append(value)
             else:
                 pieces.fixed.append((f"the trailer Gitmill-{key}", value))
-        pieces.fixed += [(f"the trailer {name}", getattr(record, name)) for name in _RECORDED]
+        named = {each.name: getattr(record, each.name) for each in fields(record)}
+        pieces.fixed += [
+            (f"the field {name} of the event", value)
+            for name, value in named.items()
+            if isinstance(value, str)
+        ]
         if not self._needs_change(pieces):
             return subject, record
         extra = {
@@ -123,13 +127,13 @@ class Redactor:
 
     def _redacted(self, new: Document, was: Document) -> Document:
         """Return a document with secrets redacted in the fields and the body that differ."""
-        fields = {
+        values = {
             key: self.leaves(new.value(key))
             for key in (new.fields if new.has_front_matter else ())
-            if key not in _FIXED | _TERMS and key != _CHECKS
+            if key not in FIXED | TERMS and key != _CHECKS
             if _lines_of(new, key) != _lines_of(was, key)
         }
-        changed = {key: value for key, value in fields.items() if value != new.value(key)}
+        changed = {key: value for key, value in values.items() if value != new.value(key)}
         document = new.update(changed)
         return document if new.body == was.body else document.with_body(self.text(new.body))
 
@@ -187,9 +191,9 @@ def _pieces(new: Document, was: Document) -> _Pieces:
         key = match[1] if (match := _KEY.match(line)) else key
         if line in known or key == _CHECKS:
             continue
-        if key in _FIXED:
+        if key in FIXED:
             pieces.fixed.append((f"{key} of {new.path}", line))
-        elif key in _TERMS:
+        elif key in TERMS:
             pieces.terms.append((f"{key} of {new.path}", line))
         else:
             (pieces.names if key in _NAMES else pieces.text).append(line)

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from gitmill.core.document import Document
+from gitmill.core.item import KEYS
 from gitmill.core.lifecycle import Event
 from gitmill.core.runlog import RunLog
 from gitmill.core.trailers import EventRecord, parse_message
@@ -16,7 +17,7 @@ from gitmill.errors import HoldsSecretError
 from gitmill.git.objects import read_commit
 from gitmill.mill import Mill
 from gitmill.people import intake
-from gitmill.store import layout
+from gitmill.store import layout, redactor
 from gitmill.store.events import Step
 from gitmill.store.transaction import StateCommit
 from tests.support.cli import begun, gitmill
@@ -204,3 +205,10 @@ def test_a_secret_of_the_policy_is_not_copied_into_a_frozen_plan(repo: Repo):
     assert "error[holds-secret]: frozen/" in result.err
     assert repo.git("rev-parse", "gitmill/state") == ready != tip
     assert repo.git("grep", "-c", key, "gitmill/state", check=False) == ""
+
+
+def test_every_key_of_an_item_is_known_to_be_text_or_not():
+    """A new key is text, which may be altered, until somebody decides otherwise."""
+    text = {"title", "labels", "reason", "answer"}
+    assert redactor.FIXED | redactor.TERMS | text >= KEYS
+    assert not text & (redactor.FIXED | redactor.TERMS)

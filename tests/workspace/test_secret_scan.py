@@ -227,6 +227,15 @@ def test_a_secret_gets_in_by_no_other_way(repo: Repo, planted: Path):
     holds_none(repo, MADE["gitlab"][0])
 
 
+def test_a_file_with_a_secret_in_its_name_and_another_in_its_text(repo: Repo, planted: Path):
+    script = f'cp {planted}/github "$(cat {planted}/gitlab)"; echo good > good.txt'
+    task = new_task(repo.path, "T", script)
+    assert gitmill(repo.path, "run").code == 1
+    kept = repo.git("log", "-1", "--format=%B", f"refs/gitmill/rescue/{task}/1")
+    assert "left out: [redacted]:1 holds a secret: github token" in kept
+    holds_none(repo, MADE["github"][0], MADE["gitlab"][0])
+
+
 def test_a_secret_that_the_target_holds_already_stops_nothing(repo: Repo, planted: Path):
     repo.commit({"conf.txt": f"one\n{MADE['github'][0]}\ntwo\n", "gone.txt": MADE["npm"][0]})
     new_task(repo.path, "T", "echo more >> conf.txt; rm gone.txt; mv conf.txt moved.txt")
