@@ -17,7 +17,6 @@ from gitmill.git import trees
 from gitmill.git.objects import Commit, Entry, write_commit
 from gitmill.git.replay import Conflict
 from gitmill.mill import Mill
-from gitmill.store import secret_search
 from gitmill.workspace import secret_scan
 from gitmill.workspace.rescue import keep_commit, keep_tree, keep_worktree
 from gitmill.workspace.work import conflict_finding, replayed
@@ -125,7 +124,7 @@ def commit_work(
 ) -> str:
     """Make the one commit of a task on its base and return its id."""
     ident = mill.repository.ident(mill.now())
-    message = secret_search.clean(landed_message(item, agent=agent, summary=summary))
+    message = mill.store.redactor.text(landed_message(item, agent=agent, summary=summary))
     return write_commit(mill.store.backend, Commit(tree, (base,), ident, ident, message))
 
 

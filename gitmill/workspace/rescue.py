@@ -8,7 +8,7 @@ from __future__ import annotations
 from gitmill.git.objects import Commit, Move, write_commit
 from gitmill.git.worktrees import Slot
 from gitmill.mill import Mill
-from gitmill.store import layout, secret_search
+from gitmill.store import layout
 from gitmill.workspace import secret_scan
 
 
@@ -33,7 +33,7 @@ def keep_tree(mill: Mill, item_id: str, scrubbed: secret_scan.ScrubbedTree, comm
     omitted = [f"left out: {finding.message}" for finding in scrubbed.findings]
     lines = [f"rescued from a worktree of {item_id}", "", *omitted, *([""] if omitted else [])]
     # The name of a file can be the secret.
-    message = secret_search.clean("\n".join([*lines, f"Gitmill-Item: {item_id}", ""]))
+    message = mill.store.redactor.text("\n".join([*lines, f"Gitmill-Item: {item_id}", ""]))
     return keep_commit(
         mill, item_id, write_commit(backend, Commit(tree, (commit,), ident, ident, message))
     )

@@ -106,5 +106,8 @@ def test_a_title_that_is_a_secret_later_gets_into_no_note_and_fsck_accepts_it(
     assert landed.startswith("Open [redacted]\n")
     assert 'title: "Open [redacted]"' in landed
     assert "swordfish-99" not in repo.git("show", "gitmill/state:README.md")
+    result = gitmill(repo.path, "undo", task, "--criterion", "$ true")
+    assert result.code == 0, result.err
+    assert "swordfish-99" not in repo.git("log", "--format=%B%N", "--notes=gitmill", "main")
     result = gitmill(repo.path, "fsck")
     assert result.code == 0, result.out + result.err
