@@ -19,6 +19,7 @@ from gitmill.mill import Mill
 from gitmill.store import layout, secret_search
 from gitmill.store.events import Step
 from gitmill.store.foreign_commits import HandEdit
+from gitmill.store.redactor import mapped
 from gitmill.workspace.secret_scan import allowed_now
 
 
@@ -68,11 +69,9 @@ def without_secrets(mill: Mill, document: Document) -> Document:
 
     Raises `BadDocumentError` if a field cannot be read.
     """
-    redactor = mill.store.redactor
-    fields = {
-        redactor.text(key): _json(redactor.leaves(document.value(key))) for key in document.fields
-    }
-    return Document.new(fields, redactor.text(document.body), document.path)
+    redact = mill.store.redactor.text
+    fields = {redact(key): _json(mapped(document.value(key), redact)) for key in document.fields}
+    return Document.new(fields, redact(document.body), document.path)
 
 
 def _json(value: Any) -> Any:

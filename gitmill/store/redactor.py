@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from gitmill.core import redaction
 from gitmill.core.document import Document
 from gitmill.core.redaction import Secret
 from gitmill.core.trailers import EventRecord
@@ -37,6 +38,7 @@ TERMS = frozenset({"criteria", "script", "paths"})
 # which were searched when they came in.
 _CHECKS = "checks"
 _PLANS = "frozen/"
+_WORD = 8  # characters
 _TEXT_TRAILERS = frozenset({"Put-Back"})
 _HINT = "see what to do: `gitmill explain holds-secret`"
 Search = Callable[[str], Iterable[Secret]]
@@ -57,6 +59,11 @@ class _Pieces:
         located = self.terms if detectable else [*self.terms, *self.fixed]
         names = [] if detectable else self.names
         return "\n".join([*self.text, *names, *(value for _, value in located)])
+
+    def found(self) -> Iterator[Secret]:
+        """Yield the secrets in all pieces."""
+        yield from secret_search.plain(self.all_of())
+        yield from secret_search.detected(self.all_of(detectable=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,48 +117,27 @@ class Redactor:
             return data
         new = Document.from_bytes(data, path)
         was = Document.from_bytes(old, path)
-        if not self._needs_change(_pieces(new, was)):
+        pieces = _pieces(new, was)
+        if not self._needs_change(pieces):
             return data
-        new = self._redacted(new, was)
-        if self._needs_change(_pieces(new, was)):
-            raise HoldsSecretError(
-                f"{path} would hold a secret, so nothing was written", hints=[_HINT]
-            )
-        return new.to_bytes()
+        found = [each.value for each in self._unless_allowed(pieces.found())]
+        # A detector can find in lines together what it does not find in one text of them.
+        for redact in (lambda text: self.text(text, found), _hide):
+            new = _redacted(new, was, redact)
+            if not self._needs_change(_pieces(new, was)):
+                return new.to_bytes()
+        raise HoldsSecretError(f"{path} would hold a secret, so nothing was written", hints=[_HINT])
 
-    def text(self, text: str) -> str:
-        """Return a text without secrets."""
+    def text(self, text: str, more: Sequence[str] = ()) -> str:
+        """Return a text without secrets, and without the values `more`."""
+        text = redaction.redact(text, more, self.allowed()) if more else text
         if not self._found(secret_search.search(text)):
             return text
         return secret_search.clean(text, allowed=self.allowed())
 
-    def _redacted(self, new: Document, was: Document) -> Document:
-        """Return a document with secrets redacted in the fields and the body that differ."""
-        values = {
-            key: self.leaves(new.value(key))
-            for key in (new.fields if new.has_front_matter else ())
-            if key not in FIXED | TERMS and key != _CHECKS
-            if _lines_of(new, key) != _lines_of(was, key)
-        }
-        changed = {key: value for key, value in values.items() if value != new.value(key)}
-        document = new.update(changed)
-        return document if new.body == was.body else document.with_body(self.text(new.body))
-
-    def leaves(self, value: Any) -> Any:
-        """Return a JSON value with secrets redacted in each of its texts."""
-        if isinstance(value, str):
-            return self.text(value)
-        if isinstance(value, list):
-            return [self.leaves(each) for each in value]
-        if isinstance(value, dict):
-            return {self.leaves(key): self.leaves(each) for key, each in value.items()}
-        return value
-
     def _needs_change(self, pieces: _Pieces) -> bool:
         """Whether a secret is in text or names. Raises `HoldsSecretError` for another piece."""
-        if not self._found(secret_search.plain(pieces.all_of())) and not self._found(
-            secret_search.detected(pieces.all_of(detectable=True))
-        ):
+        if not self._found(pieces.found()):
             return False  # nearly always, and with one search instead of one for each kind
         self._refuse(pieces.fixed, secret_search.plain)
         self._refuse(pieces.terms, secret_search.search)
@@ -181,13 +167,13 @@ def _pieces(new: Document, was: Document) -> _Pieces:
     if new.path.startswith(_PLANS):
         pieces.fixed.append((new.path, new.text))
         return pieces
-    known, key = set(was.text.splitlines()), ""
+    known, key = set(was.text.split("\n")), ""
     if new.body != was.body:
         pieces.names.append(new.body)  # whole, because some keys have many lines
-        pieces.text += [line for line in new.body.splitlines() if line not in known]
+        pieces.text += [line for line in new.body.split("\n") if line not in known]
     if not new.has_front_matter:
         return pieces
-    for line in new.text[: len(new.text) - len(new.body)].splitlines():
+    for line in new.text[: len(new.text) - len(new.body)].split("\n"):
         key = match[1] if (match := _KEY.match(line)) else key
         if line in known or key == _CHECKS:
             continue
@@ -200,6 +186,34 @@ def _pieces(new: Document, was: Document) -> _Pieces:
     return pieces
 
 
+def _redacted(new: Document, was: Document, redact: Callable[[str], str]) -> Document:
+    """Return a document with a function applied to each text that differs from the one before."""
+    changed = {
+        key: mapped(new.value(key), redact)
+        for key in (new.fields if new.has_front_matter else ())
+        if key not in FIXED | TERMS and key != _CHECKS
+        if _lines_of(new, key) != _lines_of(was, key)
+    }
+    document = new.update({k: value for k, value in changed.items() if value != new.value(k)})
+    return document if new.body == was.body else document.with_body(redact(new.body))
+
+
+def mapped(value: Any, change: Callable[[str], str]) -> Any:
+    """Return a JSON value with each of its texts, keys too, changed by a function."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, list):
+        return [mapped(each, change) for each in value]
+    if isinstance(value, dict):
+        return {mapped(key, change): mapped(each, change) for key, each in value.items()}
+    return value
+
+
+def _hide(text: str) -> str:
+    """Return nothing of a text, unless it is a word such as a severity."""
+    return redaction.MARK if len(text) > _WORD else text
+
+
 def _lines_of(document: Document, key: str) -> list[str]:
     known = document.fields.get(key) if document.has_front_matter else None
-    return document.text.splitlines()[known.start : known.end] if known else []
+    return document.text.split("\n")[known.start : known.end] if known else []

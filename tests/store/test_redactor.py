@@ -17,7 +17,7 @@ from gitmill.errors import HoldsSecretError
 from gitmill.git.objects import read_commit
 from gitmill.mill import Mill
 from gitmill.people import intake
-from gitmill.store import layout, redactor
+from gitmill.store import layout, redactor, secret_search
 from gitmill.store.events import Step
 from gitmill.store.transaction import StateCommit
 from tests.support.cli import begun, gitmill
@@ -87,6 +87,16 @@ def test_text_of_agents_is_redacted_wherever_it_is_written(mill: Mill, kind: str
     after = snapshot.item(task).document.text.splitlines()
     gone = [line.partition(":")[0] for line in before.splitlines() if line not in after]
     assert gone in (["status", "event"], ["status", "event", "since"])
+
+
+def test_what_only_lines_together_show_to_be_a_secret_is_redacted_and_no_error(mill: Mill):
+    """No text of an agent may keep its attempt from being recorded."""
+    value, task = MADE["aws secret key"][0], new(mill)
+    body = "aws_secret_access_key =\n" + "Hello.\n" * 5 + value
+    assert not list(secret_search.search(body))  # `Hello.` is there already, the rest is new
+    after = mill.apply(task, Step(event=Event.EDITED, subject="edited", by="me", body=body))
+    assert after.item(task).document.body == body.replace(value, "[redacted]")
+    assert value not in objects(mill)
 
 
 @pytest.mark.parametrize(
@@ -161,17 +171,11 @@ def test_a_note_is_redacted(mill: Mill):
 def test_allowed_values_are_written(repo: Repo):
     value = MADE["slack"][0]
     mill = Mill.open(repo.path)
-    digest = next(iter(_found(value))).digest
+    digest = next(secret_search.search(value)).digest
     mill = Mill.open(repo.path, allowed_secrets=lambda _: (digest,))
     task = new(mill)
     step = Step(event=Event.BLOCKED, subject="b", by="me", fields={"reason": f"{value} {PASSWORD}"})
     assert mill.apply(task, step).item(task).reason == f"{value} [redacted]"
-
-
-def _found(value: str):
-    from gitmill.store import secret_search
-
-    return secret_search.search(value)
 
 
 def test_a_plain_transition_loads_no_detectors(repo: Repo):
