@@ -58,8 +58,8 @@ def _hints(secrets: Sequence[Secret]) -> list[str]:
 def _way_out(secret: Secret) -> str:
     name = _variable(secret.value) if secret.guessable else "NAME"
     return (
-        f"write `${name}` instead; a command gets it from the environment with "
-        f'`[environment] pass = ["{name}"]` on the target'
+        f'write ${name} instead, which a command gets with [environment] pass = ["{name}"] in the '
+        "policy: `gitmill explain holds-secret`"
     )
 
 

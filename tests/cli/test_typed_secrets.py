@@ -95,6 +95,29 @@ def test_no_command_writes_a_secret_that_a_person_types(repo: Repo):
         assert value.encode() not in objects
 
 
+def test_the_error_names_the_ways_out(repo: Repo):
+    key = MADE["github"][0]
+    result = gitmill(repo.path, "task", "new", f"Use {key}", "-m", f"with {PASSWORD}")
+    lines = result.err.splitlines()
+    assert lines[0] == (
+        "error[holds-secret]: what you typed holds a secret, so nothing was written"
+    )
+    assert lines[1].startswith("    title holds a secret: github token (digest ")
+    assert lines[2] == "    body holds a secret: a secret of the environment"
+    for line, name in ((lines[3], "NAME"), (lines[4], "MY_PASSWORD")):
+        assert (
+            f'write ${name} instead, which a command gets with [environment] pass = ["{name}"]'
+            in line
+        )
+    assert "add its digest to `[sanity] allow_secrets` on the target" in lines[5]
+    digest = lines[1].partition("digest ")[2].removesuffix(")")
+    repo.commit({".gitmill/config.toml": f'[sanity]\nallow_secrets = ["{digest}"]\n'})
+    assert gitmill(repo.path, "task", "new", f"Use {key}", "-m", PASSWORD).code == 3
+    task = gitmill(repo.path, "task", "new", f"Use {key}")
+    assert task.code == 0, task.err
+    assert key in repo.git("log", "-1", "--format=%s", "gitmill/state")
+
+
 def test_a_title_that_is_a_secret_later_gets_into_no_note_and_fsck_accepts_it(
     repo: Repo, monkeypatch: pytest.MonkeyPatch
 ):

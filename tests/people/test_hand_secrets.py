@@ -55,7 +55,9 @@ def test_an_edit_with_a_secret_is_not_applied_and_holds_the_item(repo: Repo, whe
     text = diagnosis(repo)
     assert "holds a secret: github token (digest " in text[0]
     assert f"committed by hand in {commit[:10]}" in text[0]
-    assert any(f"git show {commit[:10]}" in line for line in text)
+    assert "change it at its service first" in text[0]
+    assert text[1].strip() == f"hint: see the commit: `git show {commit[:10]}`"
+    assert text[2].strip() == "hint: then rewrite the branch, see `gitmill explain holds-secret`"
     assert holders(repo) == 1
 
 

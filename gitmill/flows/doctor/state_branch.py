@@ -82,10 +82,10 @@ def secrets(mill: Mill, now: Snapshot) -> Diagnoses:
     found = list(secrets_in_history(mill))
     for commit, path, secret in found[:_SHOWN]:
         yield problem(
-            f"{path} {secret.described}, committed by hand in {commit[:10]}",
-            "who can read this repository can read the secret: first change it at its service",
+            f"{path} {secret.described}, committed by hand in {commit[:10]}; every clone has it: "
+            "change it at its service first",
             f"see the commit: `git show {commit[:10]}`",
-            "then rewrite the branch as `gitmill explain holds-secret` says",
+            "then rewrite the branch, see `gitmill explain holds-secret`",
         )
     if len(found) > _SHOWN:
         yield problem(f"and {len(found) - _SHOWN} more secrets in hand edits")
