@@ -5,7 +5,7 @@ The item of such an edit is held with its document as it was before; `doctor` na
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from gitmill.core.document import Document, to_json
@@ -14,7 +14,7 @@ from gitmill.core.lifecycle import Event, Status
 from gitmill.core.redaction import Secret
 from gitmill.core.trailers import one_line
 from gitmill.git import trees
-from gitmill.git.objects import GITLINK, Entry, read_commit
+from gitmill.git.objects import GITLINK, Commit, Entry, read_commit
 from gitmill.mill import Mill
 from gitmill.store import layout, secret_search
 from gitmill.store.events import Step
@@ -30,13 +30,15 @@ def secrets_added(mill: Mill, edit: HandEdit) -> list[Secret]:
 
 def _added(mill: Mill, path: str, old: Entry | None, new: Entry | None) -> Iterator[Secret]:
     text = f"{path if old is None else ''}\n{_text(mill, new)}"
-    found = list(secret_search.search(text))
-    if not found:
-        return
-    before, allowed = _text(mill, old), allowed_now(mill)
-    for secret in found:
-        if secret.value not in before and (secret.guessable or secret.digest not in allowed):
+    for secret in _without_allowed(mill, secret_search.search(text)):
+        if secret.value not in _text(mill, old):
             yield secret
+
+
+def _without_allowed(mill: Mill, secrets: Iterable[Secret]) -> Iterator[Secret]:
+    if found := list(secrets):
+        allowed = allowed_now(mill)
+        yield from (each for each in found if each.digest not in allowed)
 
 
 def _text(mill: Mill, entry: Entry | None) -> str:
@@ -84,14 +86,24 @@ def _json(value: Any) -> Any:
 
 
 def secrets_in_history(mill: Mill) -> Iterator[tuple[str, str, Secret]]:
-    """Yield commit, path and secret of each hand edit on the state branch that holds one."""
-    backend, seen = mill.store.backend, set[str]()
+    """Yield commit, place and secret of each hand edit on the state branch that holds one."""
+    seen = set[str]()
     by_hand = ("--basic-regexp", "--invert-grep", "--grep=^Gitmill-Event: ")
     for oid in mill.repository.git.out("rev-list", "--reverse", *by_hand, layout.STATE).split():
-        commit = read_commit(backend, oid)
-        before = read_commit(backend, commit.parents[0]).tree if commit.parents else None
-        for change in trees.changes(backend, before, commit.tree) if before else ():
-            for secret in _added(mill, change.path, change.old, change.new):
-                if secret.value not in seen:
-                    seen.add(secret.value)
-                    yield oid, secret_search.clean(change.path), secret
+        for place, secret in _secrets_of(mill, read_commit(mill.store.backend, oid)):
+            if secret.value not in seen:
+                seen.add(secret.value)
+                yield oid, secret_search.clean(place), secret
+
+
+def _secrets_of(mill: Mill, commit: Commit) -> Iterator[tuple[str, Secret]]:
+    """Yield the secrets in the message of a commit and in the files that it changes."""
+    if not commit.parents:
+        return
+    for secret in _without_allowed(mill, secret_search.search(commit.message)):
+        yield "the message of a commit", secret
+    backend = mill.store.backend
+    before = read_commit(backend, commit.parents[0]).tree
+    for change in trees.changes(backend, before, commit.tree):
+        for secret in _added(mill, change.path, change.old, change.new):
+            yield change.path, secret

@@ -56,8 +56,9 @@ def clean(
     `allowed` has the digests of values that are not secrets.
     """
     known = process.secrets() if known is None else known
-    found = [secret.value for secret in detected(text) if secret.digest not in allowed]
-    return redaction.redact(text, [*known, *found], allowed)
+    found = [*(Secret(value, "") for value in known), *detected(text)]
+    values = [secret.value for secret in found if not allowed or secret.digest not in allowed]
+    return redaction.redact(text, values, allowed)
 
 
 def clean_verdict(verdict: Verdict) -> Verdict:

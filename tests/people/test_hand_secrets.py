@@ -117,6 +117,15 @@ def test_an_inbox_file_with_a_secret_stays_and_doctor_names_its_commit(repo: Rep
     assert commit[:10] in diagnosis(repo)[0]
 
 
+def test_doctor_names_the_message_of_a_commit_too(repo: Repo):
+    tree = repo.git("rev-parse", f"{STATE}^{{tree}}")
+    commit = repo.git("commit-tree", tree, "-p", STATE, "-m", f"with {KEY}")
+    repo.git("update-ref", STATE, commit)
+    text = diagnosis(repo)[0]
+    assert "the message of a commit holds a secret: github token" in text
+    assert commit[:10] in text
+
+
 def test_an_allowed_value_is_an_edit_like_any_other(repo: Repo):
     task = new_task(repo.path, "Before", "true")
     refused = gitmill(repo.path, "task", "edit", task, "--title", f"Use {KEY}")

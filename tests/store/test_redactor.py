@@ -168,14 +168,19 @@ def test_a_note_is_redacted(mill: Mill):
     assert redacted == note.replace(MADE["github"][0].encode(), b"[redacted]")
 
 
-def test_allowed_values_are_written(repo: Repo):
-    value = MADE["slack"][0]
+def test_allowed_values_are_written(repo: Repo, monkeypatch: pytest.MonkeyPatch):
+    value, plain = MADE["slack"][0], "swordfish-99"
+    monkeypatch.setenv("OTHER_TOKEN", plain)
     mill = Mill.open(repo.path)
     digest = next(secret_search.search(value)).digest
-    mill = Mill.open(repo.path, allowed_secrets=lambda _: (digest,))
-    task = new(mill)
-    step = Step(event=Event.BLOCKED, subject="b", by="me", fields={"reason": f"{value} {PASSWORD}"})
-    assert mill.apply(task, step).item(task).reason == f"{value} [redacted]"
+    both = (digest, next(secret_search.search(plain)).digest)
+    for allowed, last in (((digest,), "[redacted]"), (both, plain)):
+        mill = Mill.open(repo.path, allowed_secrets=lambda _, allowed=allowed: allowed)
+        task = new(mill)
+        step = Step(
+            event=Event.BLOCKED, subject="b", by="me", fields={"reason": f"{value} {plain}"}
+        )
+        assert mill.apply(task, step).item(task).reason == f"{value} {last}"
 
 
 def test_a_plain_transition_loads_no_detectors(repo: Repo):
