@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gitmill.attempts.stage_types import all_types
 from gitmill.core.plans.loop import Loop
 from gitmill.core.plans.mode import Mode, all_modes
 from gitmill.core.plans.plan import FrozenPlan
@@ -14,7 +15,7 @@ from gitmill.plans.policy import policy_now
 
 def current_loops(mill: Mill) -> dict[str, Loop]:
     """Return the loops at the tip of the target, by name."""
-    return loops_at(mill, mill.target_tip(mill.snapshot()))
+    return loops_at(mill, mill.target_tip(mill.snapshot()), all_types())
 
 
 def current_modes(mill: Mill) -> tuple[dict[str, Mode], str]:
@@ -25,7 +26,7 @@ def current_modes(mill: Mill) -> tuple[dict[str, Mode], str]:
 
 def current_plan(mill: Mill, *, mode: str | None = None) -> FrozenPlan:
     """Compile the tip of the target. Raises `CannotCompileError`."""
-    return compile_at(mill, mill.target_tip(mill.snapshot()), mode=mode)
+    return compile_at(mill, mill.target_tip(mill.snapshot()), all_types(), mode=mode)
 
 
 def past_plan(mill: Mill) -> FrozenPlan:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from gitmill.attempts.stage_types import all_types
 from gitmill.core.item import Item
 from gitmill.mill import Mill
 from gitmill.people import decisions, intake
@@ -22,7 +23,7 @@ DECISIONS: Mapping[str, Callable[..., Item]] = {
 
 def new_task(mill: Mill, *, ready: bool = False, **fields: Any) -> Item:
     """Create a task from the fields of `intake.NewTask`; `ready` lets it run immediately."""
-    return intake.new_task(mill, intake.NewTask(**fields), ready=ready)
+    return intake.new_task(mill, intake.NewTask(**fields), all_types(), ready=ready)
 
 
 def edit_task(mill: Mill, typed: str, fields: Mapping[str, Any], *, body: str | None) -> Item:
@@ -32,7 +33,7 @@ def edit_task(mill: Mill, typed: str, fields: Mapping[str, Any], *, body: str | 
 
 def ready_task(mill: Mill, typed: str) -> Item:
     """Make a draft ready."""
-    return intake.ready_task(mill, mill.snapshot().resolve(typed).id)
+    return intake.ready_task(mill, mill.snapshot().resolve(typed).id, all_types())
 
 
 def decide(mill: Mill, decision: str, typed: str, *arguments: str, **options: bool) -> Item:

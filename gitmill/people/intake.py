@@ -12,6 +12,7 @@ from gitmill.core.document import Document
 from gitmill.core.ids import Kind, new_id
 from gitmill.core.item import Item, Risk, is_command
 from gitmill.core.lifecycle import Event, Status
+from gitmill.core.plans.stage_type import StageTypes
 from gitmill.errors import CannotCompileError, IllegalTransitionError, NotReadyError, UsageError
 from gitmill.mill import Mill
 from gitmill.plans.frozen import compile_at
@@ -46,10 +47,11 @@ class NewTask:
     risk: Risk = Risk.MEDIUM
 
 
-def new_task(mill: Mill, task: NewTask, *, ready: bool = False) -> Item:
+def new_task(mill: Mill, task: NewTask, types: StageTypes, *, ready: bool = False) -> Item:
     """Create a task as a draft, or make it ready immediately.
 
-    Raises `BadDependencyError`, `BadDocumentError` and `NotReadyError`; nothing is created then.
+    `types` are the stage types, by which the loop compiles. Raises `BadDependencyError`,
+    `BadDocumentError` and `NotReadyError`; nothing is created then.
     """
     refuse_fields({"title": task.title, "paths": task.paths, "labels": task.labels})
     event_id, random, now, person = mill.new_token(), mill.random(16), mill.now(), mill.person
@@ -62,7 +64,7 @@ def new_task(mill: Mill, task: NewTask, *, ready: bool = False) -> Item:
         check_after(snapshot.items, item_id, after)
         if ready:
             require_ready(mill, snapshot, task.criteria)
-            require_builder(mill, snapshot, task.script, "ID")
+            require_builder(mill, snapshot, task.script, "ID", types)
         system: dict[str, Any] = {
             "id": item_id,
             "kind": Kind.TASK.value,
@@ -78,7 +80,7 @@ def new_task(mill: Mill, task: NewTask, *, ready: bool = False) -> Item:
 
     item = mill.store.commit(build).item(item_id)
     trust(mill, item_commands(item).values())  # the user has just typed them
-    return ready_task(mill, item.id) if ready else item
+    return ready_task(mill, item.id, types) if ready else item
 
 
 def _document(task: NewTask, system: dict[str, Any], after: Sequence[str]) -> Document:
@@ -110,12 +112,14 @@ def require_ready(mill: Mill, snapshot: Snapshot, criteria: Sequence[str]) -> No
     )
 
 
-def require_builder(mill: Mill, snapshot: Snapshot, script: str, item_id: str) -> None:
+def require_builder(
+    mill: Mill, snapshot: Snapshot, script: str, item_id: str, types: StageTypes
+) -> None:
     """Raise `NotReadyError` when the agent `shell` builds this task, which has no script."""
     if script.strip():
         return
     try:
-        first = compile_at(mill, mill.target_tip(snapshot)).first
+        first = compile_at(mill, mill.target_tip(snapshot), types).first
     except CannotCompileError:
         return  # a run reports the error
     if first.agent == "shell":
@@ -158,7 +162,7 @@ def refuse_fields(fields: Mapping[str, Any]) -> None:
             )
 
 
-def ready_task(mill: Mill, item_id: str, *, by_hand: bool = False) -> Item:
+def ready_task(mill: Mill, item_id: str, types: StageTypes, *, by_hand: bool = False) -> Item:
     """Make a draft ready; an edit by someone else in the meantime does not prevent it.
 
     A task that a person builds (`by_hand`) needs no script for an agent to run.
@@ -170,7 +174,7 @@ def ready_task(mill: Mill, item_id: str, *, by_hand: bool = False) -> Item:
         item = snapshot.item(item_id)
         require_ready(mill, snapshot, item.criteria)
         if not by_hand:
-            require_builder(mill, snapshot, item.script, item_id)
+            require_builder(mill, snapshot, item.script, item_id, types)
         return draft_step(mill.store.backend, snapshot, item_id, step, event_id=event_id, now=now)
 
     return mill.store.commit(build).item(item_id)

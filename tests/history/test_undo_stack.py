@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gitmill.attempts.stage_types import all_types
 from gitmill.core.lifecycle import Event, Status, is_transition
 from gitmill.errors import CannotUndoError, GitmillError
 from gitmill.flows import take
@@ -27,7 +28,7 @@ DECISIONS: dict[str, Any] = {
     "title": lambda mill, task: edit_task(mill, task, {"title": "Other"}, body=None),
     "text": lambda mill, task: edit_task(mill, task, {"priority": 0}, body="\nMore.\n"),
     "criteria": lambda mill, task: edit_task(mill, task, {"criteria": ["$ false"]}, body=None),
-    "ready": ready_task,
+    "ready": lambda mill, task: ready_task(mill, task, all_types()),
     "block": lambda mill, task: decisions.block(mill, task, "why"),
     "unblock": lambda mill, task: decisions.unblock(mill, task, reset=False),
     "retry": lambda mill, task: decisions.unblock(mill, task, reset=True),
@@ -67,7 +68,10 @@ def contents(mill: Mill, task: str) -> dict[str, Any]:
 def waiting(mill: Mill) -> str:
     """Make a task with work by a person that waits for another person's review."""
     task = new_task(
-        mill, NewTask(title="T", script="true", criteria=["$ true", "prose"]), ready=True
+        mill,
+        NewTask(title="T", script="true", criteria=["$ true", "prose"]),
+        all_types(),
+        ready=True,
     ).id
     _, folder = take.take(mill, task)
     Path(folder, "b.txt").write_text(task)
@@ -87,7 +91,11 @@ def waiting(mill: Mill) -> str:
 def test_repeated_undo_restores_every_earlier_state(mill: Mill, begun: bool, names: list[str]):  # noqa: FBT001
     if begun and not hasattr(mill, "spare"):
         mill.spare = waiting(mill)
-    task = mill.spare if begun else new_task(mill, NewTask(title="T", criteria=["$ true"])).id
+    task = (
+        mill.spare
+        if begun
+        else new_task(mill, NewTask(title="T", criteria=["$ true"]), all_types()).id
+    )
     start = contents(mill, task)
     stack = [start]
     for name in names:
