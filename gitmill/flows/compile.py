@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from gitmill.attempts.stage_types import all_types
+from gitmill.core.plans.compile import found_agents
 from gitmill.core.plans.loop import Loop
 from gitmill.core.plans.mode import Mode, all_modes
 from gitmill.core.plans.plan import FrozenPlan
 from gitmill.history.time_travel import plan_as_of
 from gitmill.mill import Mill
-from gitmill.plans.frozen import compile_at, record_plan
+from gitmill.plans.frozen import compile_at, facts, record_plan
 from gitmill.plans.loops import loops_at, shipped_modes
 from gitmill.plans.policy import policy_now
 
@@ -21,7 +22,8 @@ def current_loops(mill: Mill) -> dict[str, Loop]:
 def current_modes(mill: Mill) -> tuple[dict[str, Mode], str]:
     """Return the modes at the tip of the target by name, and the name that the policy chose."""
     policy = policy_now(mill)
-    return all_modes(shipped_modes(), policy), policy.mode
+    modes, known = all_modes(shipped_modes(), policy), facts(policy)
+    return {name: found_agents(mode, known) for name, mode in modes.items()}, policy.mode
 
 
 def current_plan(mill: Mill, *, mode: str | None = None) -> FrozenPlan:

@@ -72,6 +72,7 @@ def facts(policy: Policy) -> Mapping[str, AgentFacts]:
             name,
             frozenset(Permission(p) for p in agents.load(name).PERMISSIONS),
             None if agents.ANY_ROLE <= agents.load(name).ROLES else agents.load(name).ROLES,
+            coding=agents.load(name).READS_PROMPT,
         )
         for name in agents.names()
         if name != "command"

@@ -34,6 +34,13 @@ def stage_file(name: str) -> str:
     return "\n".join(["---", *lines, "---", ""])
 
 
+def keep(name: str, sandbox: Sandbox) -> Item:
+    """Fail unless the type keeps the whole contract; return the item that ran through it."""
+    declares(name)
+    compiles(name)
+    return runs(name, sandbox)
+
+
 def declares(name: str) -> None:
     """It describes itself, can pass, and its own keys have examples and names of their own."""
     module = stage_types.load(name)
@@ -56,8 +63,10 @@ def compiles(name: str) -> None:
 
 
 def runs(name: str, sandbox: Sandbox) -> Item:
-    """A stage of this type runs: its verdict is a declared one, it leaves the work as it was, and
-    the history is one that `fsck` accepts; only a person passes a stage that a person performs."""
+    """It runs with a declared verdict, leaves the work as it was, and `fsck` accepts the history.
+
+    Only a person's decision passes a stage that a person performs.
+    """
     mill, item = worked(sandbox, stage_file(name), SCRIPT)
     kind = stage_types.load(name).TYPE
     logs = [read_log(log) for log in mill.snapshot().run_logs(item.id)]

@@ -51,17 +51,13 @@ def drop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Pat
     ],
 )
 def test_every_stage_type_keeps_the_contract(name: str, sandbox: Sandbox):
-    stage_contract.declares(name)
-    stage_contract.compiles(name)
-    stage_contract.runs(name, sandbox)
+    stage_contract.keep(name, sandbox)
 
 
 def test_one_file_is_a_stage_type_that_keeps_the_contract(drop, sandbox: Sandbox):
     drop(WORDS)
     assert stage_types.names() == ("agent", "checks", "person", "sanity", "words")
-    stage_contract.declares("words")
-    stage_contract.compiles("words")
-    assert stage_contract.runs("words", sandbox).status is Status.APPROVED
+    assert stage_contract.keep("words", sandbox).status is Status.APPROVED
 
 
 def test_a_new_stage_type_returns_work_and_the_next_build_begins_a_round(drop, sandbox: Sandbox):
@@ -85,7 +81,7 @@ BROKEN = {
         "settings=Settings,", "settings=Settings, missing=lambda *_: ['proof'],", "missing-check"
     ),
     "a gate that passes itself": (
-        'Performer.GITMILL,\n', 'Performer.PERSON,\n', "passed without a person"
+        "Performer.GITMILL,\n", "Performer.PERSON,\n", "passed without a person"
     ),
     "a key that stages share": ("words: tuple", "idle: tuple", "takes the key idle"),
     "a key without an example": (' = Field(examples=["[gaudy, garish]"])', "", "no example"),
@@ -105,9 +101,7 @@ def test_a_broken_stage_type_fails_the_contract(drop, sandbox: Sandbox, what: st
     assert old in WORDS
     drop(WORDS.replace(old, new).replace('{"attempts"}', '{"attempts", "when"}'))
     with pytest.raises(AssertionError, match=why):
-        stage_contract.declares("words")
-        stage_contract.compiles("words")
-        stage_contract.runs("words", sandbox)
+        stage_contract.keep("words", sandbox)
 
 
 @pytest.mark.parametrize("member", ["TYPE = ", "def run("])

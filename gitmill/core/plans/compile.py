@@ -10,7 +10,7 @@ from gitmill.config.problems import nearest
 from gitmill.config.values import Permission, When
 from gitmill.core.ids import Kind
 from gitmill.core.plans.loop import Loop, Stage
-from gitmill.core.plans.mode import Mode
+from gitmill.core.plans.mode import Mode, fill_roles
 from gitmill.core.plans.plan import (
     FrozenPlan,
     Performer,
@@ -32,11 +32,15 @@ AUTHOR = "author"  # in `distinct_from`: the agent that wrote the work, at any s
 
 @dataclass(frozen=True)
 class AgentFacts:
-    """The abilities of an agent; `roles` is None if it can serve any role."""
+    """The abilities of an agent; `roles` is None if it can serve any role.
+
+    A mode finds `coding` agents by their roles, and other agents by their names alone.
+    """
 
     name: str
     permissions: frozenset[Permission]
     roles: frozenset[str] | None = None
+    coding: bool = False
 
 
 def compile_plan(
@@ -52,7 +56,7 @@ def compile_plan(
 
     Raises `CannotCompileError` with every problem, its file, and hints.
     """
-    loop = _serving(loops, kind)
+    loop, mode = _serving(loops, kind), found_agents(mode, agents)
     drafts = tuple(_draft(stage, mode, policy, types) for stage in _staffed(loop, mode))
     edges, problems = resolve_edges(drafts) if loop.main else ({}, [])
     problems += [*_loop_problems(loop, drafts, policy), *_mode_problems(mode, loops, agents, types)]
@@ -64,6 +68,11 @@ def compile_plan(
     if problems:
         raise _refusal(loop, mode, problems)
     return _plan(loop, mode, policy, drafts, edges)
+
+
+def found_agents(mode: Mode, agents: Mapping[str, AgentFacts]) -> Mode:
+    """Return the mode with the names of the agents that its `*` stand for."""
+    return fill_roles(mode, {name: facts.roles for name, facts in agents.items() if facts.coding})
 
 
 def _serving(loops: Mapping[str, Loop], kind: Kind) -> Loop:
