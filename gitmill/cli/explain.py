@@ -1,4 +1,4 @@
-"""The texts of `explain`: errors by their docstrings, rules of fsck, variables of prompts."""
+"""The texts of `explain`: errors by their docstrings, rules of fsck, prompts, stage types."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def all_terms() -> dict[str, str]:
     return terms | {
         "fsck": "The rules of `gitmill fsck`.",
         "prompt": "The variables that the prompt of a stage may use.",
+        "stage": "The types of stages, and the keys of each.",
     }
 
 
@@ -39,6 +40,15 @@ def lines_of(term: str) -> list[str]:
         from gitmill.core.plans.prompt import VARIABLES
 
         return [f"{name:<22} {meaning}" for name, meaning in VARIABLES.items()]
+    if term == "stage":
+        from gitmill.flows.compile import stage_types
+
+        rows = [(each.name, each.meaning, ", ".join(each.keys)) for each in stage_types()]
+        return [
+            line
+            for name, what, keys in rows
+            for line in (f"{name:<10} {what}", f"{'':<10} keys: {keys}")
+        ]
     if term == "fsck" or term in RULES:
         rows = RULES if term == "fsck" else {term: RULES[term]}
         head = "The rules of `gitmill fsck`:"

@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
-from gitmill.attempts.stage_types import all_types
+from dataclasses import dataclass
+from inspect import getdoc
+
+from gitmill.attempts.stage_types import all_types, load
 from gitmill.core.plans.compile import found_agents
 from gitmill.core.plans.loop import Loop
 from gitmill.core.plans.mode import Mode, all_modes
-from gitmill.core.plans.plan import FrozenPlan
+from gitmill.core.plans.plan import FrozenPlan, Performer
+from gitmill.core.verdict import VerdictWord
 from gitmill.history.time_travel import plan_as_of
 from gitmill.mill import Mill
 from gitmill.plans.frozen import compile_at, facts, record_plan
 from gitmill.plans.loops import loops_at, shipped_modes
 from gitmill.plans.policy import policy_now
+
+
+@dataclass(frozen=True, slots=True)
+class StageFacts:
+    """A stage type as people use it: what it does, who performs it, its keys and verdicts."""
+
+    name: str
+    meaning: str
+    performer: Performer
+    keys: tuple[str, ...]
+    verdicts: tuple[VerdictWord, ...]
+
+
+def stage_types() -> list[StageFacts]:
+    """Return the stage types by name."""
+    facts = []
+    for name, kind in all_types().items():
+        own = kind.settings.model_fields if kind.settings else ()
+        keys = tuple(sorted({*kind.keys, *own, "on"}))
+        meaning = (getdoc(load(name)) or "").partition("\n")[0]
+        facts.append(StageFacts(name, meaning, kind.performer, keys, kind.verdicts))
+    return facts
 
 
 def current_loops(mill: Mill) -> dict[str, Loop]:

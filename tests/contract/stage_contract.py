@@ -7,6 +7,7 @@ from gitmill.core.item import Item
 from gitmill.core.plans.plan import FrozenPlan, Performer
 from gitmill.core.runlog import read_log
 from gitmill.core.verdict import VerdictWord
+from gitmill.flows.compile import stage_types as known_types
 from gitmill.flows.init import init
 from gitmill.flows.run import RunRequest, run
 from gitmill.history.fsck import fsck
@@ -89,6 +90,18 @@ def _retried(mill: Mill, item: Item) -> str:
     unblock(mill, item.id, reset=False)
     run(mill, RunRequest(through="approved"), lambda _: None, lambda _: None)
     return mill.snapshot().item(item.id).status.value
+
+
+def table() -> str:
+    """Return the table of the stage types in docs/loops.md."""
+    rows = ["| type | performed by | what happens | keys | verdicts |", "|---|---|---|---|---|"]
+    for each in known_types():
+        keys, words = (
+            ", ".join(f"`{word}`" for word in words) for words in (each.keys, each.verdicts)
+        )
+        who = {"person": "a person", "agent": "an agent"}.get(each.performer, each.performer)
+        rows.append(f"| `{each.name}` | {who} | {each.meaning} | {keys} | {words} |")
+    return "\n".join(rows) + "\n"
 
 
 def worked(sandbox: Sandbox, stage: str, script: str) -> tuple[Mill, Item]:

@@ -12,6 +12,7 @@ import pytest
 import gitmill.attempts.stages
 from gitmill.attempts import stage_types
 from gitmill.attempts.claim import claim
+from gitmill.cli import explain
 from gitmill.core.lifecycle import Status
 from gitmill.errors import CannotCompileError
 from gitmill.flows.init import init
@@ -52,6 +53,19 @@ def drop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Pat
 )
 def test_every_stage_type_keeps_the_contract(name: str, sandbox: Sandbox):
     stage_contract.keep(name, sandbox)
+
+
+def test_the_page_of_the_loops_has_the_table_of_the_stage_types():
+    """To see the table: python -c 'from tests.contract.stage_contract import table; print(table())'."""
+    page = Path(__file__).parents[2] / "docs/loops.md"
+    assert stage_contract.table() in page.read_text("utf-8")
+
+
+def test_a_new_stage_type_is_listed_at_once(drop):
+    drop(WORDS)
+    assert "| `words` | gitmill | Words that no change may add. |" in stage_contract.table()
+    lines = "\n".join(explain.lines_of("stage"))
+    assert "words      Words that no change may add.\n           keys: attempts, on, words" in lines
 
 
 def test_one_file_is_a_stage_type_that_keeps_the_contract(drop, sandbox: Sandbox):
