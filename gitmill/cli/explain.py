@@ -34,6 +34,15 @@ def is_known(term: str) -> bool:
     return term in RULES or term in all_terms()
 
 
+def _stage_types() -> list[str]:
+    from gitmill.flows.compile import stage_types
+
+    lines = []
+    for each in stage_types():
+        lines += [f"{each.name:<10} {each.meaning}", f"{'':<10} keys: {', '.join(each.keys)}"]
+    return lines
+
+
 def lines_of(term: str) -> list[str]:
     """Return the explanation of a known term."""
     if term == "prompt":
@@ -41,14 +50,7 @@ def lines_of(term: str) -> list[str]:
 
         return [f"{name:<22} {meaning}" for name, meaning in VARIABLES.items()]
     if term == "stage":
-        from gitmill.flows.compile import stage_types
-
-        rows = [(each.name, each.meaning, ", ".join(each.keys)) for each in stage_types()]
-        return [
-            line
-            for name, what, keys in rows
-            for line in (f"{name:<10} {what}", f"{'':<10} keys: {keys}")
-        ]
+        return _stage_types()
     if term == "fsck" or term in RULES:
         rows = RULES if term == "fsck" else {term: RULES[term]}
         head = "The rules of `gitmill fsck`:"
