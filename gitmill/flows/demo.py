@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 from gitmill import process
 from gitmill.attempts.attempt import StageProgress
-from gitmill.attempts.stage_types import all_types
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import Status
 from gitmill.errors import AccountError, UsageError
@@ -226,7 +225,7 @@ def _run_scripts(mill: Mill, report: Callable[[str], None], screen: Screen) -> l
 
 
 def _add(mill: Mill, tasks: Sequence[NewTask]) -> list[Item]:
-    return [new_task(mill, task, all_types(), ready=True) for task in tasks]
+    return [new_task(mill, task, ready=True) for task in tasks]
 
 
 def _folder(folder: Path | None) -> Path:

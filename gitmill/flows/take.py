@@ -47,7 +47,7 @@ def take(mill: Mill, item_id: str) -> tuple[Item, Path]:
     """
     snapshot = mill.snapshot()
     if snapshot.item(item_id).status is Status.DRAFT:
-        ready_task(mill, item_id, all_types(), by_hand=True)
+        ready_task(mill, item_id)
         snapshot = mill.snapshot()
     item = snapshot.item(item_id)
     if not (item.lease and not item.lease.pid and item.lease.who == mill.person):

@@ -15,7 +15,6 @@ from gitmill.agents import base as agents
 from gitmill.agents.base import Probe
 from gitmill.attempts.attempt import Progress
 from gitmill.attempts.cooldown import clear_cooldown
-from gitmill.attempts.stage_types import all_types
 from gitmill.config import AgentPolicy
 from gitmill.core.document import Document
 from gitmill.core.item import Item
@@ -89,7 +88,7 @@ def _try(name: str, own: AgentPolicy, report: Callable[[str], None], progress: P
     folder = Path(tempfile.mkdtemp(prefix="gitmill-try-"))
     report(f"one task for {name} {probe.version}".rstrip() + f" in {folder}")
     mill = _scratch(folder, _policy(name, own))
-    item = new_task(mill, _TASK, all_types(), ready=True)
+    item = new_task(mill, _TASK, ready=True)
     run(mill, RunRequest(through="approved"), progress, lambda _: None)
     trial = _result(name, mill, item.id, folder)
     if trial.passed:

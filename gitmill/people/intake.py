@@ -12,10 +12,8 @@ from gitmill.core.document import Document
 from gitmill.core.ids import Kind, new_id
 from gitmill.core.item import Item, Risk, is_command
 from gitmill.core.lifecycle import Event, Status
-from gitmill.core.plans.stage_type import StageTypes
-from gitmill.errors import CannotCompileError, IllegalTransitionError, NotReadyError, UsageError
+from gitmill.errors import IllegalTransitionError, NotReadyError, UsageError
 from gitmill.mill import Mill
-from gitmill.plans.frozen import compile_at
 from gitmill.plans.policy import policy_at
 from gitmill.store import layout
 from gitmill.store.events import Step, creation_time, draft_created, draft_step, timestamp
@@ -47,11 +45,10 @@ class NewTask:
     risk: Risk = Risk.MEDIUM
 
 
-def new_task(mill: Mill, task: NewTask, types: StageTypes, *, ready: bool = False) -> Item:
-    """Create a task as a draft, or make it ready immediately.
+def new_task(mill: Mill, task: NewTask, *, ready: bool = False, builder: str = "") -> Item:
+    """Create a task as a draft, or make it ready immediately, for an agent `builder` if known.
 
-    `types` are the stage types, by which the loop compiles. Raises `BadDependencyError`,
-    `BadDocumentError` and `NotReadyError`; nothing is created then.
+    Raises `BadDependencyError`, `BadDocumentError` and `NotReadyError`; nothing is created then.
     """
     refuse_fields({"title": task.title, "paths": task.paths, "labels": task.labels})
     event_id, random, now, person = mill.new_token(), mill.random(16), mill.now(), mill.person
@@ -64,7 +61,7 @@ def new_task(mill: Mill, task: NewTask, types: StageTypes, *, ready: bool = Fals
         check_after(snapshot.items, item_id, after)
         if ready:
             require_ready(mill, snapshot, task.criteria)
-            require_builder(mill, snapshot, task.script, "ID", types)
+            require_script(task.script, builder, "ID")
         system: dict[str, Any] = {
             "id": item_id,
             "kind": Kind.TASK.value,
@@ -80,7 +77,7 @@ def new_task(mill: Mill, task: NewTask, types: StageTypes, *, ready: bool = Fals
 
     item = mill.store.commit(build).item(item_id)
     trust(mill, item_commands(item).values())  # the user has just typed them
-    return ready_task(mill, item.id, types) if ready else item
+    return ready_task(mill, item.id, builder=builder) if ready else item
 
 
 def _document(task: NewTask, system: dict[str, Any], after: Sequence[str]) -> Document:
@@ -112,17 +109,9 @@ def require_ready(mill: Mill, snapshot: Snapshot, criteria: Sequence[str]) -> No
     )
 
 
-def require_builder(
-    mill: Mill, snapshot: Snapshot, script: str, item_id: str, types: StageTypes
-) -> None:
+def require_script(script: str, builder: str, item_id: str) -> None:
     """Raise `NotReadyError` when the agent `shell` builds this task, which has no script."""
-    if script.strip():
-        return
-    try:
-        first = compile_at(mill, mill.target_tip(snapshot), types).first
-    except CannotCompileError:
-        return  # a run reports the error
-    if first.agent == "shell":
+    if builder == "shell" and not script.strip():
         raise NotReadyError(
             "the agent shell runs the script of a task, but this task has none",
             hints=[
@@ -162,10 +151,10 @@ def refuse_fields(fields: Mapping[str, Any]) -> None:
             )
 
 
-def ready_task(mill: Mill, item_id: str, types: StageTypes, *, by_hand: bool = False) -> Item:
+def ready_task(mill: Mill, item_id: str, *, builder: str = "") -> Item:
     """Make a draft ready; an edit by someone else in the meantime does not prevent it.
 
-    A task that a person builds (`by_hand`) needs no script for an agent to run.
+    Without a `builder`, as when a person builds it, no agent needs a script to run.
     """
     event_id, now = mill.new_token(), mill.now()
     step = Step(event=Event.READIED, subject="ready", by=mill.person)
@@ -173,8 +162,7 @@ def ready_task(mill: Mill, item_id: str, types: StageTypes, *, by_hand: bool = F
     def build(snapshot: Snapshot) -> StateCommit:
         item = snapshot.item(item_id)
         require_ready(mill, snapshot, item.criteria)
-        if not by_hand:
-            require_builder(mill, snapshot, item.script, item_id, types)
+        require_script(item.script, builder, item_id)
         return draft_step(mill.store.backend, snapshot, item_id, step, event_id=event_id, now=now)
 
     return mill.store.commit(build).item(item_id)

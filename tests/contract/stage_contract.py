@@ -110,6 +110,6 @@ def worked(sandbox: Sandbox, stage: str, script: str) -> tuple[Mill, Item]:
     mill = Mill.open(sandbox.repo(files=files).path)
     init(mill)
     task = NewTask(title="Make it", script=script, criteria=["$ true"])
-    item = new_task(mill, task, stage_types.all_types(), ready=True)
+    item = new_task(mill, task, ready=True)
     run(mill, RunRequest(through="approved"), lambda _: None, lambda _: None)
     return mill, mill.snapshot().item(item.id)

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gitmill.attempts.stage_types import all_types
 from gitmill.core.lifecycle import Event, Status, is_transition
 from gitmill.errors import CannotUndoError, GitmillError
 from gitmill.flows import take
@@ -28,7 +27,7 @@ DECISIONS: dict[str, Any] = {
     "title": lambda mill, task: edit_task(mill, task, {"title": "Other"}, body=None),
     "text": lambda mill, task: edit_task(mill, task, {"priority": 0}, body="\nMore.\n"),
     "criteria": lambda mill, task: edit_task(mill, task, {"criteria": ["$ false"]}, body=None),
-    "ready": lambda mill, task: ready_task(mill, task, all_types()),
+    "ready": ready_task,
     "block": lambda mill, task: decisions.block(mill, task, "why"),
     "unblock": lambda mill, task: decisions.unblock(mill, task, reset=False),
     "retry": lambda mill, task: decisions.unblock(mill, task, reset=True),
@@ -68,10 +67,7 @@ def contents(mill: Mill, task: str) -> dict[str, Any]:
 def waiting(mill: Mill) -> str:
     """Make a task with work by a person that waits for another person's review."""
     task = new_task(
-        mill,
-        NewTask(title="T", script="true", criteria=["$ true", "prose"]),
-        all_types(),
-        ready=True,
+        mill, NewTask(title="T", script="true", criteria=["$ true", "prose"]), ready=True
     ).id
     _, folder = take.take(mill, task)
     Path(folder, "b.txt").write_text(task)
@@ -91,11 +87,7 @@ def waiting(mill: Mill) -> str:
 def test_repeated_undo_restores_every_earlier_state(mill: Mill, begun: bool, names: list[str]):  # noqa: FBT001
     if begun and not hasattr(mill, "spare"):
         mill.spare = waiting(mill)
-    task = (
-        mill.spare
-        if begun
-        else new_task(mill, NewTask(title="T", criteria=["$ true"]), all_types()).id
-    )
+    task = mill.spare if begun else new_task(mill, NewTask(title="T", criteria=["$ true"])).id
     start = contents(mill, task)
     stack = [start]
     for name in names:
