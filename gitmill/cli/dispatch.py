@@ -143,6 +143,9 @@ def _main(argv: list[str]) -> int:
         _refuse_present(rest)
     elif rest == ["status"] and fast_status.status():
         return Exit.OK
+    if rest in (["task"], ["task", "list"]):
+        import_module("gitmill.cli.task_list").print_tasks()
+        return Exit.OK
     name, *args = rest
     if name in NOUNS:
         is_reading = not args or args[0] in READS.get(name, ())

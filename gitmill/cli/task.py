@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from gitmill.cli import output, session
-from gitmill.errors import GitmillError, UsageError
-
-if TYPE_CHECKING:
-    from gitmill.core.item import Item
-    from gitmill.store.snapshot import Snapshot
+from gitmill.cli.task_list import print_tasks
 
 task = typer.Typer(add_completion=False, no_args_is_help=False, help="Tasks: create, read, decide.")
 
@@ -23,7 +18,7 @@ Id = Annotated[str, typer.Argument(help="Id of the task, or its beginning.", met
 def bare(context: typer.Context) -> None:
     """List tasks when no verb is given."""
     if context.invoked_subcommand is None:
-        list_tasks()
+        print_tasks()
 
 
 @task.command("list")
@@ -35,44 +30,7 @@ def list_tasks(
     everything: Annotated[bool, typer.Option("--all", help="Ended ones too.")] = False,
 ) -> None:
     """List tasks, the open ones unless `--all`."""
-    from gitmill.flows import show
-
-    _require_statuses(status or ())
-    snapshot = show.read(session.mill())
-    items = _chosen(snapshot, status or (), everything=everything)
-    rows = [
-        f"{item.id}  {output.word(item.status.value, 9)}  {item.stage:<8}  {item.title}"
-        for item in items
-    ]
-    output.answer(rows, lambda: {"items": [session.as_json(item) for item in items]})
-    _warn_broken(snapshot.broken)
-    if not items:
-        output.print_line("no tasks")
-        output.next_step('gitmill task new "What to do" --ready')
-
-
-def _require_statuses(names: Sequence[str]) -> None:
-    from gitmill.core.lifecycle import Status
-
-    known = [status.value for status in Status]
-    for name in names:
-        if name not in known:
-            raise UsageError(f"there is no status {name}", hints=[f"known: {', '.join(known)}"])
-
-
-def _chosen(snapshot: Snapshot, statuses: Sequence[str], *, everything: bool) -> list[Item]:
-    """Return the items with one of the statuses, without any the open ones, by priority."""
-    from gitmill.core.lifecycle import FINAL
-
-    items = sorted(snapshot.items.values(), key=lambda i: (i.priority, i.created, i.id))
-    if statuses:
-        return [item for item in items if item.status.value in statuses]
-    return [item for item in items if everything or item.status not in FINAL]
-
-
-def _warn_broken(broken: Mapping[str, GitmillError]) -> None:
-    for error in broken.values():
-        output.print_line(f"warning: {error.message}; skipped until it is fixed")
+    print_tasks(status or (), everything=everything)
 
 
 @task.command()

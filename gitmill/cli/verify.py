@@ -46,19 +46,20 @@ def _lines(result: Verified) -> list[str]:
     lines += [_line("unknown", "warn", one) for one in report.unknown]
     lines += [_line("notice", "muted", one) for one in report.notices]
     counts = [
-        f"{report.commits} commits", f"{len(report.items)} items",
-        f"{_of(result.landings, len(report.landings))} landings verified",
+        _counted(report.commits, "commit"), _counted(len(report.items), "item"),
+        f"{_counted(len(report.landings), 'landing', result.landings)} verified",
     ]  # fmt: skip
     if report.faults:
-        counts.append(output.style(f"{len(report.faults)} errors", "fail"))
+        counts.append(output.style(_counted(len(report.faults), "error"), "fail"))
     if report.unknown:
         counts.append(output.style(f"{len(report.unknown)} cannot be checked here", "warn"))
     return [*lines, ", ".join(counts)]
 
 
-def _of(part: int, whole: int) -> str:
-    """Return `part of whole`, or only the number if both are equal."""
-    return str(part) if part == whole else f"{part} of {whole}"
+def _counted(count: int, noun: str, part: int | None = None) -> str:
+    """Return a number with its noun, as `part of count` if only a part is meant."""
+    shown = f"{count}" if part in (None, count) else f"{part} of {count}"
+    return f"{shown} {noun}{'' if count == 1 else 's'}"
 
 
 def _line(level: str, role: str, violation: Violation) -> str:
