@@ -122,7 +122,7 @@ TRANSITIONS = _rows()
 
 # Events that `undo` reverses along their arrow. Not among them are events with an opposite of
 # their own (queued, edited, claimed), events that cost nothing (lapsed, released), and facts about
-# the target (ejected, landed, disputed, upheld, reverted): a landing is undone by landing its revert.
+# the target (ejected, landed, disputed, upheld, reverted): a landing is undone by its revert.
 UNDOABLE = frozenset({
     E.READIED, E.ADVANCED, E.APPROVAL_COUNTED, E.RETURNED, E.FAILED, E.ASKED, E.ANSWERED,
     E.APPROVED, E.BLOCKED, E.UNBLOCKED, E.CANCELLED, E.REOPENED,

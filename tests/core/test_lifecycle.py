@@ -64,7 +64,7 @@ ROWS = {
     E.LANDED: ([S.LANDING], S.LANDED),
     E.DISPUTED: ([S.LANDED], S.WAITING),
     E.UPHELD: ([S.WAITING], S.LANDED),
-    E.REVERTED: ([S.LANDED], S.WAITING),
+    E.REVERTED: ([S.LANDED, S.WAITING], S.WAITING),
     E.BLOCKED: ([S.DRAFT, S.READY, S.RUNNING, S.WAITING, S.APPROVED, S.QUEUED], S.BLOCKED),
     E.UNBLOCKED: ([S.BLOCKED], S.READY),
     E.CANCELLED: (
@@ -237,7 +237,8 @@ def test_decisions_of_people_can_be_undone_and_facts_about_the_target_cannot():
     can = {event for at, event in TRANSITIONS if undone(at, event)[0]}
     assert set(Event) - can == {
         E.SPLIT, E.LAPSED, E.RELEASED, E.HELD, E.EXPANDED, E.FINISHED, E.LAND_STARTED,
-        E.LAND_ABORTED, E.EJECTED, E.RE_REVIEW, E.LANDED, E.REVERTED, E.UNDONE,
+        E.LAND_ABORTED, E.EJECTED, E.RE_REVIEW, E.LANDED, E.DISPUTED, E.UPHELD, E.REVERTED,
+        E.UNDONE,
     }  # fmt: skip
     assert can >= UNDOABLE
 

@@ -582,7 +582,8 @@ def a_commit_landed_twice(forgery: Forgery, history: History) -> Written:
         "candidate": old.trailer("Candidate"), "onto": old.trailer("Onto"),
         "target": "refs/heads/main",
     }  # fmt: skip
-    start.say(Candidate=landing["candidate"], Onto=landing["onto"]).set(landing=landing)
+    onto = landing["onto"]
+    start.say(Candidate=landing["candidate"], Onto=onto, Target=onto).set(landing=landing)
     commit.say(Candidate=landing["candidate"], Onto=landing["onto"])
     forgery.amend_item(commit, landed=landing["candidate"])
     return commit

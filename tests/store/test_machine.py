@@ -208,7 +208,8 @@ class Machine(RuleBasedStateMachine):
             new["stage"] = stage
         if run:
             new["attempt"] = old.get("attempt", 0) + 1
-        self.model[item] = {key: value for key, value in new.items() if value is not None}
+        empty = (None, "", [], {})  # such a field is left out
+        self.model[item] = {key: value for key, value in new.items() if value not in empty}
         self.story[item].append((event.value, self.event, claim))
         self.commits += 1
 
