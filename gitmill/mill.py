@@ -14,6 +14,7 @@ from gitmill.errors import UnusableRepositoryError
 from gitmill.git import trees
 from gitmill.git.objects import read_commit
 from gitmill.git.repo import Repository
+from gitmill.hints import Blank, Gitmill, Hint
 from gitmill.store.events import Step, draft_step
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import Store
@@ -89,7 +90,7 @@ class Mill:
         if tip is None:
             raise UnusableRepositoryError(
                 f"the target branch {snapshot.control.target} does not exist",
-                hints=["name another with `gitmill init --target BRANCH`"],
+                hints=[Hint("name another with", Gitmill("init", "--target", Blank("BRANCH")))],
             )
         return tip
 

@@ -15,6 +15,7 @@ from gitmill.attempts.state import AttemptState
 from gitmill.core.plans.stage_type import StageType, StageTypes
 from gitmill.core.verdict import Verdict
 from gitmill.errors import CannotCompileError
+from gitmill.hints import Gitmill, Hint
 from gitmill.mill import Mill
 
 _PACKAGE = "gitmill.attempts.stages"
@@ -45,13 +46,17 @@ def load(name: str) -> StageModule:
     if name not in names():
         raise CannotCompileError(
             f"there is no stage type {name}",
-            hints=[f"the types are {', '.join(names())}", "a newer gitmill may have it"],
+            hints=[
+                Hint(
+                    "a newer gitmill may have it; list the types with", Gitmill("explain", "stage")
+                )
+            ],
         )
     module = import_module(f"{_PACKAGE}.{name}")
     if missing := [member for member in _MEMBERS if not hasattr(module, member)]:
         raise CannotCompileError(
             f"the stage type {name} does not define {', '.join(missing)}",
-            hints=[f"`StageModule` in {__file__} describes them"],
+            hints=[Hint(f"`StageModule` in {__file__} describes them")],
         )
     return cast("StageModule", module)
 

@@ -33,6 +33,7 @@ from gitmill.errors import (
 )
 from gitmill.flows.land_queue import enqueue
 from gitmill.flows.recover import recover
+from gitmill.hints import Gitmill, Hint
 from gitmill.landing.land import LandingListener, land_all
 from gitmill.landing.publish import record_event
 from gitmill.mill import Mill
@@ -114,7 +115,7 @@ def _no_item(summary: Summary) -> GitmillError:
     """Return the error of a run that advanced no item."""
     if summary.untrusted:
         return next(iter(summary.untrusted.values()))
-    hint = "see what each item waits for: `gitmill status`"
+    hint = Hint("see what each item waits for:", Gitmill("status"))
     return summary.first_not_now or NothingToDoError("nothing is ready", hints=[hint])
 
 
@@ -142,7 +143,7 @@ def _next_action(
         raise PausedError(
             "work is paused",
             evidence=[snapshot.control.reason] if snapshot.control.reason else [],
-            hints=["resume with `gitmill resume`"],
+            hints=[Hint("resume with", Gitmill("resume"))],
         )
     known: dict[tuple[object, ...], NotNowError] = {}  # thousands can wait for the same agent
     for item in _candidates(snapshot, request, summary):
@@ -292,5 +293,5 @@ def _refuse_wanted(snapshot: Snapshot, request: RunRequest) -> None:
         raise IllegalTransitionError(
             f"{item.id} is {item.status.value}, so it cannot be run",
             evidence=[item.reason] if item.reason else [],
-            hints=[f"see `gitmill task show {item.id}`"],
+            hints=[Hint("see", Gitmill("task", "show", item.id))],
         )

@@ -23,6 +23,7 @@ from gitmill.errors import (
     PausedError,
 )
 from gitmill.git.worktrees import Slot
+from gitmill.hints import Gitmill, Hint
 from gitmill.mill import Mill
 from gitmill.people.intake import ready_task
 from gitmill.plans.frozen import plan_for, plan_of
@@ -68,7 +69,7 @@ def _claim(mill: Mill, item_id: str) -> Item:
         if item.status is Status.READY and not stage.is_authoring:
             raise IllegalTransitionError(
                 f"{item.id} is at {stage.name}, which is not a building stage",
-                hints=[f"see `gitmill task show {item.id}`"],
+                hints=[Hint("see", Gitmill("task", "show", item.id))],
             )
         lease = new_lease(mill, mill.person, LEASE, claim=claim, process=False)
         step = Step(
@@ -85,11 +86,11 @@ def _claim(mill: Mill, item_id: str) -> Item:
 def _refuse_waiting(snapshot: Snapshot, item: Item) -> None:
     """Raise the error that a run would raise if work is paused or a dependency is not met."""
     if snapshot.control.paused:
-        raise PausedError("work is paused", hints=["resume with `gitmill resume`"])
+        raise PausedError("work is paused", hints=[Hint("resume with", Gitmill("resume"))])
     if waiting_for := unmet(snapshot.items, item):
         raise BadDependencyError(
             f"{item.id} comes after {waiting_for[0]}, which is not done yet",
-            hints=[f"see `gitmill task show {waiting_for[0]}`"],
+            hints=[Hint("see", Gitmill("task", "show", waiting_for[0]))],
         )
 
 
@@ -113,7 +114,7 @@ def worktree_of(mill: Mill, item: Item) -> Path:
         return path
     raise NotReadyError(
         f"{item.id} has no worktree: no person has taken it",
-        hints=[f"take it with `gitmill task take {item.id}`"],
+        hints=[Hint("take it with", Gitmill("task", "take", item.id))],
     )
 
 
@@ -131,7 +132,7 @@ def submit(mill: Mill, item_id: str, summary: str, progress: Progress) -> Attemp
         raise LeasedError(
             f"{item.id} {holder}, so you cannot submit it",
             evidence=[f"your work is still in {path}"],
-            hints=[f"take it again with `gitmill task take {item.id}`"],
+            hints=[Hint("take it again with", Gitmill("task", "take", item.id))],
         )
     policy = policy_now(mill)
     require_runnable(mill, item, policy, plan_of(mill, item))
@@ -168,8 +169,11 @@ def _refuse_secrets(mill: Mill, item: Item, tree: str, onto: str) -> None:
             f"your work on {item.id} adds a secret, so nothing was recorded",
             evidence=[finding.message for finding in findings],
             hints=[
-                f"remove it, then `gitmill task submit {item.id}`",
-                "if it is not a secret, add its digest to `[sanity] allow_secrets` on the target; "
-                "see `gitmill explain holds-secret`",
+                Hint("remove it, then", Gitmill("task", "submit", item.id)),
+                Hint(
+                    "if it is not a secret, add its digest to `[sanity] allow_secrets` "
+                    "on the target; see",
+                    Gitmill("explain", "holds-secret"),
+                ),
             ],
         )

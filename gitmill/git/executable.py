@@ -9,6 +9,7 @@ from typing import TypedDict
 
 from gitmill import process
 from gitmill.errors import GitFailedError, GitMissingError
+from gitmill.hints import Hint
 
 _OFF = (
     "-c", "core.hooksPath=/dev/null",
@@ -79,7 +80,7 @@ class Git:
             )
         except FileNotFoundError as error:
             raise GitMissingError(
-                "there is no git on PATH", hints=["install git 2.38 or newer"]
+                "there is no git on PATH", hints=[Hint("install git 2.38 or newer")]
             ) from error
         if check and done.returncode != 0:
             raise GitFailedError(

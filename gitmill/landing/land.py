@@ -25,6 +25,7 @@ from gitmill.errors import (
     RefMovedError,
 )
 from gitmill.git.replay import Conflict
+from gitmill.hints import Gitmill, Hint
 from gitmill.landing import detect_reverts
 from gitmill.landing.publish import (
     LandLock,
@@ -102,7 +103,7 @@ def refuse_paused(snapshot: Snapshot) -> None:
         raise PausedError(
             "the queue is paused",
             evidence=[snapshot.control.queue_reason] if snapshot.control.queue_reason else [],
-            hints=["resume it with `gitmill queue resume`"],
+            hints=[Hint("resume it with", Gitmill("queue", "resume"))],
         )
 
 
@@ -201,7 +202,7 @@ def _refuse_red_target(mill: Mill, landing: StartedLanding, results: list[CheckR
     raise PausedError(
         f"{reason}; nothing lands until it passes",
         evidence=red.output.splitlines()[-4:],
-        hints=["fix it, then `gitmill queue resume` and `gitmill queue land`"],
+        hints=[Hint("fix it, then", Gitmill("queue", "resume"), "and", Gitmill("queue", "land"))],
     )
 
 

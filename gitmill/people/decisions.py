@@ -14,6 +14,7 @@ from gitmill.core.runlog import RunLog
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
 from gitmill.errors import IllegalTransitionError, UsageError
+from gitmill.hints import Blank, Gitmill, Hint
 from gitmill.mill import Mill
 from gitmill.people.intake import require_ready
 from gitmill.plans.frozen import plan_of
@@ -44,7 +45,7 @@ def approval_step(mill: Mill, item: Item, why: str = "") -> Step:
         raise IllegalTransitionError(
             f"{item.id} has no work yet, so there is nothing to approve",
             evidence=[item.reason],
-            hints=[f'answer it: `gitmill task answer {item.id} -m "…"`'],
+            hints=[Hint("answer it:", Gitmill("task", "answer", item.id, "-m", Blank('"…"')))],
         )
     verdict = Verdict(VerdictWord.PASS, secret_scan.clean(why) or "approved")
     patch, number = patch_of(mill, item.base, item.work), item.attempt + 1
@@ -166,8 +167,8 @@ def _require_waiting(item: Item, decision: str) -> None:
             f"{item.id} was reverted, so it cannot be {decision}",
             evidence=[item.reason],
             hints=[
-                f"reopen it with `gitmill task reopen {item.id}`",
-                f"or cancel it with `gitmill task cancel {item.id}`",
+                Hint("reopen it with", Gitmill("task", "reopen", item.id)),
+                Hint("or cancel it with", Gitmill("task", "cancel", item.id)),
             ],
         )
     if item.disputed:
@@ -175,17 +176,17 @@ def _require_waiting(item: Item, decision: str) -> None:
             f"the landing of {item.id} is disputed, so it cannot be {decision}",
             evidence=[item.reason],
             hints=[
-                f"uphold the landing with `gitmill task approve {item.id}`",
-                f"or revert it with `gitmill undo {item.id}`",
+                Hint("uphold the landing with", Gitmill("task", "approve", item.id)),
+                Hint("or revert it with", Gitmill("undo", item.id)),
             ],
         )
     if item.status is Status.WAITING:
         return
     hint = {
-        Status.RUNNING: f"follow it with `gitmill log {item.id}`",
-        Status.DRAFT: f"make it ready with `gitmill task ready {item.id}`",
-        Status.BLOCKED: f"retry it with `gitmill task retry {item.id}`",
-    }.get(item.status, f"see `gitmill task show {item.id}`")
+        Status.RUNNING: Hint("follow it with", Gitmill("log", item.id)),
+        Status.DRAFT: Hint("make it ready with", Gitmill("task", "ready", item.id)),
+        Status.BLOCKED: Hint("retry it with", Gitmill("task", "retry", item.id)),
+    }.get(item.status, Hint("see", Gitmill("task", "show", item.id)))
     raise IllegalTransitionError(
         f"{item.id} is {item.status.value}, so it cannot be {decision}", hints=[hint]
     )
@@ -193,7 +194,8 @@ def _require_waiting(item: Item, decision: str) -> None:
 
 def _require_message(text: str, verb: str) -> None:
     if not text.strip():
-        raise UsageError(f"a message is required: `gitmill task {verb} ID -m TEXT`")
+        hint = Hint("give one with", Gitmill("task", verb, Blank("ID"), "-m", Blank("TEXT")))
+        raise UsageError("a message is required", hints=[hint])
 
 
 def _name(mill: Mill) -> str:

@@ -15,6 +15,7 @@ from gitmill.core.plans.stage_type import StageTypes
 from gitmill.core.trailers import EventRecord
 from gitmill.errors import BadDocumentError
 from gitmill.git import trees
+from gitmill.hints import Hint, Shell
 from gitmill.mill import Mill
 from gitmill.plans.loops import loops_at, shipped_modes
 from gitmill.plans.policy import policy_at
@@ -42,7 +43,9 @@ def read_plan(snapshot: Snapshot, hash12: str) -> FrozenPlan:
     path = layout.plan_path(hash12)
     data = snapshot.read(path)
     if data is None:
-        raise BadDocumentError(f"{path} is missing", hints=["see `git log gitmill/state`"])
+        raise BadDocumentError(
+            f"{path} is missing", hints=[Hint("see", Shell("git log gitmill/state"))]
+        )
     return FrozenPlan.parse(data.decode("utf-8", "replace"), path=path)
 
 

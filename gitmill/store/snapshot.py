@@ -19,6 +19,7 @@ from gitmill.errors import (
 )
 from gitmill.git import trees
 from gitmill.git.objects import GITLINK, TREE, Backend, Entry, read_commit
+from gitmill.hints import Gitmill, Hint, Shell
 from gitmill.store import layout
 
 
@@ -95,7 +96,7 @@ class Snapshot:
             raise BadFormatError(
                 f"the state branch follows version {self.rules} of the rules, this gitmill knows"
                 f" up to {RULES}, so it writes nothing",
-                hints=["update gitmill: `pip install --upgrade gitmill`"],
+                hints=[Hint("update gitmill:", Shell("pip install --upgrade gitmill"))],
             )
 
     def require_format(self) -> None:
@@ -105,7 +106,11 @@ class Snapshot:
             raise BadFormatError(
                 f"the state branch has format {written or '(none)'}, this gitmill reads "
                 f"{layout.FORMAT}",
-                hints=["install the version that wrote it: see `git log -1 gitmill/state`"],
+                hints=[
+                    Hint(
+                        "install the version that wrote it: see", Shell("git log -1 gitmill/state")
+                    )
+                ],
             )
 
     def read(self, path: str) -> bytes | None:
@@ -197,7 +202,9 @@ class Snapshot:
         raise AmbiguousItemError(
             f"{typed} matches {len(candidates)} items",
             evidence=[f"{i.id}  {i.status.value:<9} {i.title}" for i in candidates[:6]],
-            hints=[f"type more characters, for example `gitmill task show {candidates[0].id}`"],
+            hints=[
+                Hint("type more characters, for example", Gitmill("task", "show", candidates[0].id))
+            ],
         )
 
     def _refuse_broken(self, text: str) -> None:
@@ -207,4 +214,4 @@ class Snapshot:
                 raise error
 
 
-_LIST = "see all with `gitmill task list`"
+_LIST = Hint("see all with", Gitmill("task", "list"))

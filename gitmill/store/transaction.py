@@ -18,6 +18,7 @@ from gitmill.errors import NotInitializedError, RefMovedError, StateMovedError
 from gitmill.git import locks, trees
 from gitmill.git.objects import Backend, Commit, Entry, Move, read_commit, write_commit
 from gitmill.git.repo import Repository
+from gitmill.hints import Gitmill, Hint, Shell
 from gitmill.store import foreign_commits, layout
 from gitmill.store.journal import Journal, Position
 from gitmill.store.snapshot import Snapshot
@@ -78,8 +79,11 @@ class Store:
             raise NotInitializedError(
                 "this repository has no branch gitmill/state",
                 hints=[
-                    "start one with `gitmill init`",
-                    "or fetch a teammate's with `git fetch origin gitmill/state:gitmill/state`",
+                    Hint("start one with", Gitmill("init")),
+                    Hint(
+                        "or fetch a teammate's with",
+                        Shell("git fetch origin gitmill/state:gitmill/state"),
+                    ),
                 ],
             )
         snapshot = Snapshot(backend, tip, self._cache)
@@ -275,7 +279,7 @@ def _state_moved(error: RefMovedError) -> StateMovedError:
     return StateMovedError(
         "refs moved each time this was being saved; nothing was changed",
         evidence=[error.message],
-        hints=["run the same command again", "clear stale locks: `gitmill recover`"],
+        hints=[Hint("run the same command again"), Hint("clear stale locks:", Gitmill("recover"))],
     )
 
 

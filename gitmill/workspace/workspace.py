@@ -17,6 +17,7 @@ from gitmill.errors import GitmillError, SetUpError
 from gitmill.git.trace import TRACE
 from gitmill.git.worktree_entries import remove
 from gitmill.git.worktrees import Slot
+from gitmill.hints import Gitmill, Hint
 from gitmill.mill import Mill
 from gitmill.supervision.bubblewrap import Sandbox
 from gitmill.supervision.local import LocalEngine
@@ -192,7 +193,9 @@ def _set_up(mill: Mill, workspace: Workspace, policy: Policy, key: str) -> None:
             raise SetUpError(
                 f"set-up `{command}` {outcome.ended} with status {outcome.status}",
                 evidence=outcome.tail(6).splitlines(),
-                hints=["fix `[worktree] setup` in .gitmill/config.toml, then `gitmill run`"],
+                hints=[
+                    Hint("fix `[worktree] setup` in .gitmill/config.toml, then", Gitmill("run"))
+                ],
             )
     stamp.write_text(key)
 

@@ -12,8 +12,8 @@ from tests.support.repos import Repo, Sandbox
 
 # What opening a repository and reading its state needs.
 STATE = {
-    "errors", "failpoints", "process", "mill",
-    "cli", "cli.main", "cli.dispatch", "cli.fast_status", "cli.output", "cli.session",
+    "errors", "failpoints", "hints", "process", "mill",
+    "cli", "cli.command_line", "cli.main", "cli.dispatch", "cli.fast_status", "cli.output", "cli.session",
     "flows", "flows.open_mill", "flows.show",
     "core", "core.document", "core.ids", "core.item", "core.item_reader", "core.lease",
     "core.lifecycle", "core.trailers",
@@ -21,7 +21,10 @@ STATE = {
     "store", "store.events", "store.foreign_commits", "store.history", "store.journal",
     "store.layout", "store.snapshot", "store.transaction",
 }  # fmt: skip
-START = {"errors", "cli", "cli.main", "cli.dispatch", "cli.fast_status", "cli.output"}
+START = {
+    "errors", "hints",
+    "cli", "cli.command_line", "cli.main", "cli.dispatch", "cli.fast_status", "cli.output",
+}  # fmt: skip
 ALLOWED = {
     "--version": START | {"process", "failpoints"},
     "status": START | {"process", "failpoints", "cli.show", "core", "core.board",
