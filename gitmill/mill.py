@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -44,7 +43,6 @@ class Mill:
         self.now = clock
         self.random = random
         self.store = Store(repository, clock, lambda: before_write(self))
-        self._for = ""
         # Patch identities by base and commit; commits never change.
         self.patches: dict[tuple[str, str], str] = {}
         # By claim: the changes that its code made outside its worktree.
@@ -118,17 +116,8 @@ class Mill:
 
     @property
     def person(self) -> str:
-        """The identity for recorded decisions: git's, unless `on_behalf_of` is active."""
-        return self._for or self.repository.person
-
-    @contextmanager
-    def on_behalf_of(self, person: str) -> Iterator[None]:
-        """Record decisions in the name of another person."""
-        self._for = person
-        try:
-            yield
-        finally:
-            self._for = ""
+        """Git's identity of the user; a decision in another person's name is given that name."""
+        return self.repository.person
 
     # -- worktrees
 
