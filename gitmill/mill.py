@@ -57,8 +57,8 @@ class Mill:
         )
         # Patch identities by base and commit; commits never change.
         self.patches: BoundedCache[tuple[str, str], str] = BoundedCache(1024)
-        # Plans by the tree of `.gitmill` and the mode.
-        self.plans: BoundedCache[tuple[str, str], FrozenPlan] = BoundedCache(64)
+        # Plans by the tree of `.gitmill`, the mode and the types of stages.
+        self.plans: BoundedCache[tuple[str, ...], FrozenPlan] = BoundedCache(64)
         # By claim: the changes that its code made outside its worktree.
         self.tampered: dict[str, list[Finding]] = {}
 

@@ -29,7 +29,7 @@ PROCESS_WIDE = {
 }
 # What may be remembered for as long as the process lives, and why it never changes meanwhile.
 CACHED = {
-    "agents/_cli.py _shipped": "a file of the package",
+    "agents/_cli.py _declared": "what the files of the package declare",
     "core/plans/plan.py _adapter": "made from the models",
     "core/plans/prompt.py environment": "the same settings for every template",
     "store/secret_search.py _scanner": "the library's detectors",

@@ -9,14 +9,13 @@ import shlex
 import shutil
 import subprocess
 import time
-import tomllib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from gitmill import process
-from gitmill.agents.base import Attempt, ExitKind, Login, Probe, Usage
+from gitmill.agents.base import Attempt, ExitKind, Login, Probe, Usage, load, names
 from gitmill.caches import FRESH, expires
 from gitmill.git.worktree_entries import remove
 
@@ -30,7 +29,6 @@ _AT = re.compile(
     rf"again at (?:({'|'.join(_MONTHS)}) (\d{{1,2}})(?:st|nd|rd|th), (\d{{4}}) )?"
     r"(\d{1,2}):(\d{2}) ?(AM|PM)"
 )
-_PRICES = Path(__file__).with_name("prices.toml")
 
 
 def program(name: str, settings: Mapping[str, object]) -> tuple[str, ...]:
@@ -171,11 +169,11 @@ def stated_wait(text: str) -> float | None:
 def price(model: str, usage: Usage, own: object) -> float | None:
     """Return the cost of tokens in US dollars, None if the model or its usage is unknown.
 
-    `own` are the policy's prices, which override those of `prices.toml`.
+    `own` are the policy's prices, which override the `PRICES` of the agents.
     """
     if usage.input is None or usage.output is None:
         return None
-    table = _shipped() | dict(own if isinstance(own, Mapping) else {})
+    table = _declared() | dict(own if isinstance(own, Mapping) else {})
     row = table.get(model) or table.get(re.sub(r"-\d{4}-?\d{2}-?\d{2}$", "", model))
     if not isinstance(row, Mapping):
         return None
@@ -187,8 +185,9 @@ def price(model: str, usage: Usage, own: object) -> float | None:
 
 
 @cache
-def _shipped() -> dict[str, Any]:
-    return tomllib.loads(_PRICES.read_text("utf-8"))
+def _declared() -> dict[str, Any]:
+    modules = map(load, names())
+    return {model: row._asdict() for module in modules for model, row in module.PRICES.items()}
 
 
 class Totals:

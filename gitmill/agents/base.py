@@ -13,7 +13,7 @@ from enum import StrEnum
 from importlib import import_module
 from pathlib import Path, PurePath
 from pkgutil import iter_modules
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 from gitmill import process
 from gitmill.core.verdict import Verdict
@@ -194,6 +194,14 @@ class Login:
         return process.home() / self.name
 
 
+class Price(NamedTuple):
+    """The price of a model in US dollars per million tokens; `input` is for uncached ones."""
+
+    input: float
+    cached: float
+    output: float
+
+
 Execute = Callable[[Command], Outcome]
 
 
@@ -202,7 +210,14 @@ class Agent(Protocol):
 
     `ROLES` and `PERMISSIONS` are those it supports; without `READS_PROMPT` it gets no prompt.
     `NEEDS` names the environment variables that it gets although they are secrets, `LOGIN` the
-    files that keep its user signed in, `SIGN_IN` the command that signs a user in.
+    files that keep its user signed in, `SIGN_IN` the command that signs a user in. Below a home,
+    `KEYS` are files with other secrets of its program, and `PROGRAMS` are those parts of a hidden
+    folder that its program needs to start. `PRICES` are those of its vendor's models by name.
+
+    `EXAMPLE` is what its program prints in one run, a line each: text as it is, anything else as
+    JSON. The contract tests play it, with `ANSWER`, `SESSION` and `DENIED` replaced by the text of
+    the answer, the id of the session and an action that was not permitted. The run used 1000 tokens
+    of input, of which 100 were cached, and 50 of output.
     """
 
     ROLES: frozenset[str]
@@ -211,6 +226,10 @@ class Agent(Protocol):
     NEEDS: tuple[str, ...]
     LOGIN: tuple[Login, ...]
     SIGN_IN: str
+    KEYS: tuple[str, ...]
+    PROGRAMS: tuple[str, ...]
+    PRICES: Mapping[str, Price]
+    EXAMPLE: tuple[object, ...]
 
     def run(self, attempt: Attempt, execute: Execute) -> Report:
         """Carry out one attempt; every process goes through `execute`."""
@@ -236,7 +255,8 @@ def load(name: str) -> Agent:
             hints=[Hint("list the agents with", Gitmill("agent", "list"))],
         )
     module = import_module(f"gitmill.agents.{name}")
-    if missing := [member for member in Agent.__annotations__ if not hasattr(module, member)]:
+    members = (*Agent.__annotations__, "run", "probe")
+    if missing := [member for member in members if not hasattr(module, member)]:
         raise AgentMissingError(
             f"the agent {name} does not define {', '.join(missing)}",
             hints=[Hint(f"`Agent` in {__file__} describes them")],

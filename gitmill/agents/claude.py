@@ -23,6 +23,7 @@ from gitmill.agents.base import (
     Execute,
     ExitKind,
     Login,
+    Price,
     Probe,
     Report,
     Usage,
@@ -30,12 +31,24 @@ from gitmill.agents.base import (
 from gitmill.core.verdict_schema import json_schema
 from gitmill.process import Command, Outcome
 
+_USED = {"input_tokens": 900, "cache_read_input_tokens": 100, "output_tokens": 50}
+
 ROLES = ANY_ROLE
 PERMISSIONS = frozenset({"read-only", "workspace", "full"})
 READS_PROMPT = True
 NEEDS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN")
 LOGIN = (Login(".claude/.credentials.json", "CLAUDE_CONFIG_DIR", ".claude"),)
 SIGN_IN = "claude /login"
+KEYS = (".claude.json",)
+PROGRAMS = (".claude/local",)
+PRICES: Mapping[str, Price] = {}  # it reports the cost itself
+EXAMPLE = (
+    {"type": "system", "subtype": "init", "session_id": "SESSION", "model": "sonnet"},
+    {"type": "assistant", "message": {"id": "m", "usage": _USED}},
+    {"type": "result", "is_error": False, "result": "ANSWER", "session_id": "SESSION",
+     "total_cost_usd": 0.02, "usage": _USED,
+     "permission_denials": [{"tool_name": "Bash", "tool_input": {"command": "DENIED"}}]},
+)  # fmt: skip
 
 _FIRST, _BELOW = (2, 1, 197), (3,)
 # Variables that a Claude Code sets for its children, gitmill among them, or that point to another

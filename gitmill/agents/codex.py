@@ -22,6 +22,7 @@ from gitmill.agents.base import (
     Execute,
     ExitKind,
     Login,
+    Price,
     Probe,
     Report,
     Usage,
@@ -35,6 +36,29 @@ READS_PROMPT = True
 NEEDS = ("CODEX_API_KEY", "OPENAI_API_KEY")
 LOGIN = (Login(".codex/auth.json", "CODEX_HOME", ".codex"),)
 SIGN_IN = "codex login"
+KEYS: tuple[str, ...] = ()
+PROGRAMS = (".codex/packages",)
+PRICES = {  # from the vendor's public list as of 2026-11
+    "gpt-5.5": Price(5.0, 0.5, 30.0),
+    "gpt-5.4": Price(2.5, 0.25, 15.0),
+    "gpt-5.3-codex": Price(1.75, 0.175, 14.0),
+    "gpt-5.2": Price(1.75, 0.175, 14.0),
+    "gpt-5.2-codex": Price(1.75, 0.175, 14.0),
+    "gpt-5.1": Price(1.25, 0.125, 10.0),
+    "gpt-5.1-codex": Price(1.25, 0.125, 10.0),
+    "gpt-5.1-codex-mini": Price(0.25, 0.025, 2.0),
+    "gpt-5": Price(1.25, 0.125, 10.0),
+    "gpt-5-codex": Price(1.25, 0.125, 10.0),
+    "gpt-5-mini": Price(0.25, 0.025, 2.0),
+}
+EXAMPLE = (
+    {"type": "thread.started", "thread_id": "SESSION"},
+    {"type": "item.completed",
+     "item": {"type": "command_execution", "command": "DENIED", "status": "declined"}},
+    {"type": "item.completed", "item": {"type": "agent_message", "text": "ANSWER"}},
+    {"type": "turn.completed",
+     "usage": {"input_tokens": 1000, "cached_input_tokens": 100, "output_tokens": 50}},
+)  # fmt: skip
 
 _FIRST, _BELOW = (0, 163), (1,)
 _OFFICIAL = "https://api.openai.com/v1"

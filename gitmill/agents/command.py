@@ -29,6 +29,7 @@ from gitmill.agents.base import (
     Execute,
     ExitKind,
     Login,
+    Price,
     Probe,
     Report,
     Usage,
@@ -45,6 +46,14 @@ READS_PROMPT = True
 NEEDS: tuple[str, ...] = ()
 LOGIN: tuple[Login, ...] = ()
 SIGN_IN = ""
+KEYS: tuple[str, ...] = ()
+PROGRAMS: tuple[str, ...] = ()
+PRICES: Mapping[str, Price] = {}
+EXAMPLE = (
+    {"progress": "reads"},
+    {"usage": {"input": 1000, "cached": 100, "output": 50}, "cost": 0.02},
+    "ANSWER",
+)
 
 
 _STATUSES = {69: ExitKind.UNAVAILABLE, 75: ExitKind.RATE_LIMITED, 77: ExitKind.UNAUTHORISED}

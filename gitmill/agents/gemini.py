@@ -24,6 +24,7 @@ from gitmill.agents.base import (
     Execute,
     ExitKind,
     Login,
+    Price,
     Probe,
     Report,
     Usage,
@@ -39,6 +40,22 @@ LOGIN = (
     Login(".gemini/oauth_creds.json", "GEMINI_CLI_HOME"),
     Login(".gemini/google_accounts.json", "GEMINI_CLI_HOME"),
 )
+KEYS: tuple[str, ...] = ()
+PROGRAMS: tuple[str, ...] = ()
+PRICES = {  # from the vendor's public list as of 2026-11
+    "gemini-2.5-pro": Price(1.25, 0.125, 10.0),
+    "gemini-2.5-flash": Price(0.3, 0.03, 2.5),
+}
+_USED = {"input_tokens": 1000, "cached": 100, "output_tokens": 50, "total_tokens": 1050}
+EXAMPLE = (
+    {"type": "init", "session_id": "SESSION", "model": "gemini-2.5-pro"},
+    {"type": "tool_use", "tool_id": "1", "tool_name": "run_shell_command",
+     "parameters": {"command": "DENIED"}},
+    {"type": "tool_result", "tool_id": "1", "status": "error",
+     "error": {"type": "policy_violation"}},
+    {"type": "message", "role": "assistant", "content": "ANSWER"},
+    {"type": "result", "status": "success", "stats": {"models": {"gemini-2.5-pro": _USED}}},
+)  # fmt: skip
 
 _FIRST, _BELOW = (0, 61), (1,)
 # It repeats its prompt on its output, and loses output that does not fit into the pipe at its end.

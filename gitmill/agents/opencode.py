@@ -31,6 +31,7 @@ from gitmill.agents.base import (
     Execute,
     ExitKind,
     Login,
+    Price,
     Probe,
     Report,
     Usage,
@@ -45,6 +46,17 @@ NEEDS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "GOOGLE_GENERA
          "XAI_API_KEY", "OPENCODE_API_KEY")  # fmt: skip
 SIGN_IN = "opencode auth login"
 LOGIN = (Login(".local/share/opencode/auth.json", "XDG_DATA_HOME", ".local/share"),)
+KEYS: tuple[str, ...] = ()
+PROGRAMS: tuple[str, ...] = ()
+PRICES: Mapping[str, Price] = {}  # it has models of all vendors
+_USED = {"input": 900, "output": 50, "total": 1050, "cache": {"read": 100}}
+EXAMPLE = (
+    {"type": "step_start", "sessionID": "SESSION"},
+    {"type": "tool_use", "part": {"tool": "bash", "state": {
+        "input": {"command": "DENIED"}, "error": "a rule which prevents it"}}},
+    {"type": "text", "part": {"text": "ANSWER"}},
+    {"type": "step_finish", "part": {"tokens": _USED, "cost": 0.02, "reason": "stop"}},
+)  # fmt: skip
 
 _FIRST, _BELOW = (1, 18, 33), (2,)
 _ATTEMPTS = 4  # they take about 15 s; gitmill waits out longer outages

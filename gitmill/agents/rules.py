@@ -10,7 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from gitmill.agents.base import Attempt, Execute, ExitKind, Login, Probe, Report, failure_kind
+from gitmill.agents.base import (
+    Attempt,
+    Execute,
+    ExitKind,
+    Login,
+    Price,
+    Probe,
+    Report,
+    failure_kind,
+)
 from gitmill.core.item import is_command
 from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
 
@@ -20,6 +29,10 @@ READS_PROMPT = False
 NEEDS: tuple[str, ...] = ()
 LOGIN: tuple[Login, ...] = ()
 SIGN_IN = ""
+KEYS: tuple[str, ...] = ()
+PROGRAMS: tuple[str, ...] = ()
+PRICES: Mapping[str, Price] = {}
+EXAMPLE: tuple[object, ...] = ()
 
 
 def run(attempt: Attempt, execute: Execute) -> Report:

@@ -7,15 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gitmill.agents import base as agents
-from gitmill.agents.base import Report
-from gitmill.attempts.build import build, review
+from gitmill.attempts import stage_types
 from gitmill.attempts.cooldown import note_outcome
 from gitmill.attempts.monitor import AttemptMonitor
 from gitmill.attempts.record import AttemptResult, record, run_log, tampering
 from gitmill.attempts.state import AttemptState
 from gitmill.core import changes, pipeline
 from gitmill.core.item import frozen_hash
-from gitmill.core.plans.plan import PlannedStage, StageType
+from gitmill.core.plans.plan import Performer, PlannedStage
 from gitmill.core.runlog import StageResult
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
@@ -28,7 +27,6 @@ from gitmill.errors import (
 from gitmill.mill import Mill
 from gitmill.store import secret_search
 from gitmill.store.events import Step, timestamp
-from gitmill.workspace.run_checks import checks_of, checks_verdict, inspect_change, run_checks
 from gitmill.workspace.stop_token import StopToken
 
 
@@ -140,46 +138,10 @@ def _perform(
 
 def _stage(mill: Mill, state: AttemptState) -> Verdict:
     stage = state.stage
-    if stage.type is StageType.PERSON:
-        return Verdict(VerdictWord.ASK, "it needs a person's approval")
-    if stage.is_authoring:
-        return _build(mill, state)
-    if not state.work and not pipeline.is_side(state.plan, stage.name):
+    on_work = stage.performer is not Performer.PERSON and not stage.is_authoring
+    if on_work and not state.work and not pipeline.is_side(state.plan, stage.name):
         return Verdict(VerdictWord.FAIL, f"there is no work to take through {stage.name}")
-    if stage.type is StageType.SANITY:
-        return inspect_change(mill, state.plan, state.item, state.base, state.work)
-    if stage.type is StageType.CHECKS:
-        return _check(mill, state)
-    state.report = review(mill, state)
-    return _verdict(state.report)
-
-
-def _build(mill: Mill, state: AttemptState) -> Verdict:
-    built = build(mill, state)
-    state.report = built.report
-    verdict = _verdict(built.report)
-    if verdict.word is VerdictWord.PASS and built.report.exit not in agents.BLAMELESS:
-        state.base, state.work, state.kept, state.built = built.base, built.work, built.kept, True
-    return verdict
-
-
-def _check(mill: Mill, state: AttemptState) -> Verdict:
-    checks = checks_of(state.plan, state.item)
-    if not checks:
-        return Verdict(VerdictWord.ASK, "there is no check and no criterion that is a command")
-    state.results = run_checks(
-        mill, state.policy, checks, state.work,
-        claim=state.claim, stop=state.stop, stage=state.stage,
-    )  # fmt: skip
-    state.checked = state.work
-    return checks_verdict(state.results)
-
-
-def _verdict(report: Report) -> Verdict:
-    if report.verdict is not None:
-        return report.verdict
-    problem = f": {report.problem}" if report.problem else ""
-    return Verdict(VerdictWord.FAIL, f"the agent did not finish, {report.exit.value}{problem}")
+    return stage_types.load(stage.type).run(mill, state)
 
 
 def _release(mill: Mill, state: AttemptState, why: str) -> None:

@@ -7,6 +7,7 @@ from datetime import datetime
 from gitmill.attempts.agent_selection import choose
 from gitmill.attempts.budget import allowance
 from gitmill.attempts.cooldown import cooling
+from gitmill.attempts.stage_types import all_types, require
 from gitmill.attempts.state import AttemptState
 from gitmill.core import changes, pipeline
 from gitmill.core.budget_rules import Allowance
@@ -53,10 +54,11 @@ def _prepare(
     mill: Mill, snapshot: Snapshot, item: Item, tip: str, token: str, now: datetime
 ) -> tuple[AttemptState, str]:
     """Return the attempt that a claim would start, and the name of its first stage."""
-    plan = plan_for(mill, snapshot, item, tip)
+    plan = plan_for(mill, snapshot, item, tip, all_types())
     head = item.stage or plan.first.name
     if not pipeline.is_stage(plan, head):
         raise BadDocumentError(f"{item.document.path}: its plan has no stage {head}")
+    require(stage.type for stage in pipeline.group(plan, head))
     agent = choose(plan, item, plan.stage(head), cooling=cooling(mill), now=now)
     policy = policy_at(mill, tip)
     budget = allowance(mill, snapshot, policy, item) if agent else Allowance()

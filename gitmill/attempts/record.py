@@ -8,13 +8,14 @@ from typing import Any
 
 from gitmill.agents import base as agents
 from gitmill.agents.base import ExitKind
+from gitmill.attempts.stage_types import load
 from gitmill.attempts.state import AttemptState
 from gitmill.core import changes, pipeline
 from gitmill.core.change import Change, Outcome, Work
 from gitmill.core.item import Item, Reviewed
 from gitmill.core.lifecycle import Event
 from gitmill.core.pipeline import NextStep
-from gitmill.core.plans.plan import PlannedAgent, StageType
+from gitmill.core.plans.plan import PlannedAgent
 from gitmill.core.runlog import RunLog
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
@@ -159,8 +160,11 @@ def _held(state: AttemptState, verdict: Verdict, why: str) -> NextStep:
 
 def _forget_insane(state: AttemptState, verdict: Verdict) -> None:
     """Drop work that sanity refused, so that no ref keeps it: it may hold a secret."""
-    refused = state.stage.type is StageType.SANITY
-    if refused and state.built and verdict.word is VerdictWord.RETURN:
+    if (
+        load(state.stage.type).TYPE.drops_work
+        and state.built
+        and verdict.word is VerdictWord.RETURN
+    ):
         state.built, state.base, state.work = False, state.item.base, state.item.work
 
 

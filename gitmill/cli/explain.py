@@ -1,4 +1,4 @@
-"""The texts of `explain`: errors by their docstrings, rules of fsck, variables of prompts."""
+"""The texts of `explain`: errors by their docstrings, rules of fsck, prompts, stage types."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def all_terms() -> dict[str, str]:
     return terms | {
         "fsck": "The rules of `gitmill fsck`.",
         "prompt": "The variables that the prompt of a stage may use.",
+        "stage": "The types of stages, and the keys of each.",
     }
 
 
@@ -33,12 +34,23 @@ def is_known(term: str) -> bool:
     return term in RULES or term in all_terms()
 
 
+def _stage_types() -> list[str]:
+    from gitmill.flows.compile import stage_types
+
+    lines = []
+    for each in stage_types():
+        lines += [f"{each.name:<10} {each.meaning}", f"{'':<10} keys: {', '.join(each.keys)}"]
+    return lines
+
+
 def lines_of(term: str) -> list[str]:
     """Return the explanation of a known term."""
     if term == "prompt":
         from gitmill.core.plans.prompt import VARIABLES
 
         return [f"{name:<22} {meaning}" for name, meaning in VARIABLES.items()]
+    if term == "stage":
+        return _stage_types()
     if term == "fsck" or term in RULES:
         rows = RULES if term == "fsck" else {term: RULES[term]}
         head = "The rules of `gitmill fsck`:"

@@ -96,11 +96,11 @@ def show(
     for stage in plan.stages:
         edges = ", ".join(f"{verdict.value} → {to}" for verdict, to in stage.edges.items())
         agents = ", ".join(agent.name for agent in stage.agents)
-        who = f"{agents} ({stage.permission.value})" if agents else stage.type.value
+        who = f"{agents} ({stage.permission.value})" if agents else stage.type
         rows.append(f"{stage.name:<10} {who:<24} {edges}")
     entries = [
         {
-            "name": stage.name, "type": stage.type.value, "agents": [a.name for a in stage.agents],
+            "name": stage.name, "type": stage.type, "agents": [a.name for a in stage.agents],
             "permission": stage.permission.value, "attempts": stage.attempts,
             "timeout": stage.timeout, "edges": {w.value: to for w, to in stage.edges.items()},
         }

@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 from gitmill.config.problems import explain, keys, not_toml, to_toml
 from gitmill.config.values import (
     FORBIDDEN_LINES,
+    Agents,
     Bytes,
     Digest,
     Dollars,
@@ -226,9 +227,10 @@ class Price(_Model):
 class ModePolicy(_Model):
     """A mode of the project; one with a shipped mode's name changes that mode."""
 
-    roles: Mapping[Name, Names] = _key(
+    roles: Mapping[Name, Agents] = _key(
         {},
-        "agents of a role in order of preference; the first available one is used",
+        "agents of a role in order of preference; the first available one is used; `*` is every "
+        "other coding agent that serves the role",
         {"builder": ["claude", "codex"]},
     )
     gates: Mapping[Name, When] = _key(

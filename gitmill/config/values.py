@@ -163,6 +163,20 @@ Names = Annotated[
     BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
     Field(min_length=1),
 ]
+ANY_AGENT = "*"  # in the roles of a mode: all other coding agents that serve the role
+Agents = Annotated[
+    tuple[
+        Annotated[
+            str,
+            _matches(
+                r"\*|[A-Za-z0-9][A-Za-z0-9_.-]{0,49}", "a name of letters, digits, . - and _, or *"
+            ),
+        ],
+        ...,
+    ],
+    BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
+    Field(min_length=1),
+]
 Variable = Annotated[
     str, _matches(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")
 ]

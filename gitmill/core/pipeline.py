@@ -9,10 +9,8 @@ from gitmill.core.dependencies import unmet
 from gitmill.core.ids import Kind
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import Event, Status
-from gitmill.core.plans.plan import APPROVED, BLOCKED, WAITING, FrozenPlan, PlannedStage, StageType
+from gitmill.core.plans.plan import APPROVED, BLOCKED, WAITING, FrozenPlan, Performer, PlannedStage
 from gitmill.core.verdict import Verdict, VerdictWord
-
-MECHANICAL = frozenset({StageType.SANITY, StageType.CHECKS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +60,7 @@ def group(plan: FrozenPlan, first: str) -> list[PlannedStage]:
     stages = [plan.stage(first)]
     while True:
         after = stages[-1].edges.get(VerdictWord.PASS, "")
-        if not is_stage(plan, after) or plan.stage(after).type not in MECHANICAL:
+        if not is_stage(plan, after) or plan.stage(after).performer is not Performer.GITMILL:
             return stages
         if any(stage.name == after for stage in stages):
             return stages
@@ -83,7 +81,7 @@ def next_after_pass(plan: FrozenPlan, item: Item, stage: str) -> str:
 
 
 def _wanted(plan: FrozenPlan, name: str, item: Item) -> bool:
-    return plan.stage(name).type is not StageType.PERSON or plan.asks(name, item.risk)
+    return plan.stage(name).performer is not Performer.PERSON or plan.asks(name, item.risk)
 
 
 def next_step(plan: FrozenPlan, item: Item, head: str, at: str, verdict: Verdict) -> NextStep:
@@ -122,7 +120,7 @@ def _pass(plan: FrozenPlan, item: Item, at: str, counters: Mapping[str, int]) ->
     if after in (WAITING, BLOCKED):
         event = Event.ASKED if after == WAITING else Event.BLOCKED
         return NextStep(event, at, counters, f"{at} passed, and the loop ends here")
-    if plan.stage(after).type is StageType.PERSON:
+    if plan.stage(after).performer is Performer.PERSON:
         return NextStep(Event.ASKED, after, counters, "it needs a person's approval")
     if is_side(plan, at):
         after, why = _with_attempts_left(plan, after, counters)
@@ -162,7 +160,8 @@ def is_side(plan: FrozenPlan, name: str) -> bool:
 def is_review(plan: FrozenPlan, name: str) -> bool:
     """Whether a pass of the stage is an approval of the work."""
     stage = plan.stage(name)
-    return stage.type is StageType.AGENT and not stage.is_authoring and not is_side(plan, name)
+    is_agent = stage.performer is Performer.AGENT
+    return is_agent and not stage.is_authoring and not is_side(plan, name)
 
 
 def new_round(counters: Mapping[str, int]) -> dict[str, int]:

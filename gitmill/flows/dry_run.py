@@ -9,6 +9,7 @@ from gitmill.attempts.agent_selection import choose
 from gitmill.attempts.build import start_of
 from gitmill.attempts.cooldown import cooling
 from gitmill.attempts.prompts import fill_prompt
+from gitmill.attempts.stage_types import all_types
 from gitmill.core import pipeline
 from gitmill.core.item import Item
 from gitmill.core.plans.plan import FrozenPlan, PlannedAgent, PlannedStage
@@ -51,7 +52,8 @@ def preview(mill: Mill, request: RunRequest) -> list[Preview]:
     if not ready:
         hint = Hint("see what each item waits for:", Gitmill("status"))
         raise NothingToDoError("nothing is ready", hints=[hint])
-    return [_preview(mill, item, plan_for(mill, snapshot, item, tip), request) for item in ready]
+    plans = {item.id: plan_for(mill, snapshot, item, tip, all_types()) for item in ready}
+    return [_preview(mill, item, plans[item.id], request) for item in ready]
 
 
 def _preview(mill: Mill, item: Item, plan: FrozenPlan, request: RunRequest) -> Preview:

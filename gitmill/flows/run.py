@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from gitmill.attempts.attempt import Progress, run_stages
 from gitmill.attempts.claim import claim
+from gitmill.attempts.stage_types import all_types
 from gitmill.core import changes
 from gitmill.core.dependencies import never_met
 from gitmill.core.item import Item
@@ -206,7 +207,8 @@ def _attempt(mill: Mill, item: Item, summary: Summary, progress: Progress, stop:
 def _require_trusted(mill: Mill, snapshot: Snapshot, item: Item) -> None:
     """Raise `UntrustedError` if commands of an unclaimed item are not trusted on this machine."""
     tip = mill.target_tip(snapshot)
-    require_runnable(mill, item, policy_at(mill, tip), plan_for(mill, snapshot, item, tip))
+    plan = plan_for(mill, snapshot, item, tip, all_types())
+    require_runnable(mill, item, policy_at(mill, tip), plan)
 
 
 def _wait(mill: Mill, summary: Summary, stop: StopToken) -> bool:

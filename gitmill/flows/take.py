@@ -8,6 +8,7 @@ from pathlib import Path
 from gitmill.attempts.attempt import Progress, run_stages
 from gitmill.attempts.build import commit_work, start_of
 from gitmill.attempts.record import AttemptResult
+from gitmill.attempts.stage_types import all_types
 from gitmill.attempts.state import AttemptState
 from gitmill.core import changes, pipeline
 from gitmill.core.dependencies import unmet
@@ -49,7 +50,7 @@ def take(mill: Mill, item_id: str) -> tuple[Item, Path]:
     """
     snapshot = mill.snapshot()
     if snapshot.item(item_id).status is Status.DRAFT:
-        ready_task(mill, item_id, by_hand=True)
+        ready_task(mill, item_id)
         snapshot = mill.snapshot()
     item = snapshot.item(item_id)
     if not (item.lease and not item.lease.pid and item.lease.who == mill.person):
@@ -65,7 +66,7 @@ def _claim(mill: Mill, item_id: str) -> Item:
     def build(snapshot: Snapshot) -> StateCommit:
         item = snapshot.item(item_id)
         tip = mill.target_tip(snapshot)
-        plan = plan_for(mill, snapshot, item, tip)
+        plan = plan_for(mill, snapshot, item, tip, all_types())
         stage = plan.stage(item.stage or plan.first.name)
         if item.status is Status.READY and not stage.is_authoring:
             raise IllegalTransitionError(

@@ -6,6 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
+from gitmill.attempts.stage_types import all_types
 from gitmill.core.document import Document
 from gitmill.core.lifecycle import FINAL
 from gitmill.errors import BadConfigError, BadDocumentError, GitFailedError, MissingObjectError
@@ -73,7 +74,7 @@ def _replay(mill: Mill) -> AuditReport:
         tip = mill.snapshot().commit
     except _ABSENT:  # the replay reports what is missing
         tip = backend.ref(layout.STATE) or ""
-    return audit(backend, tip)
+    return audit(backend, tip, all_types())
 
 
 def _landing(mill: Mill, report: AuditReport, landing: Landed) -> bool:

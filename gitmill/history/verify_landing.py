@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from gitmill.core.audit.event import Fault, is_revert_task
 from gitmill.core.document import Document
-from gitmill.core.plans.plan import FrozenPlan, PlannedStage, StageType
+from gitmill.core.plans.plan import FrozenPlan, Performer, PlannedStage
 from gitmill.core.redaction import is_redacted
 from gitmill.core.runlog import Log, read_log
 from gitmill.core.verdict import VerdictWord
@@ -105,7 +105,8 @@ def _review_stages(plan: FrozenPlan) -> list[PlannedStage]:
     while name in names and all(stage.name != name for stage in path):
         path.append(plan.stage(name))
         name = path[-1].edges.get(VerdictWord.PASS, "")
-    return [stage for stage in path if stage.type is StageType.AGENT and not stage.is_authoring]
+    agents = [stage for stage in path if stage.performer is Performer.AGENT]
+    return [stage for stage in agents if not stage.is_authoring]
 
 
 def _checks(mill: Mill, landing: Landed) -> Iterator[Fault]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gitmill.attempts.stage_types import all_types
 from gitmill.core import changes, pipeline
 from gitmill.core.change import Change, Outcome, Work
 from gitmill.core.document import Document
@@ -78,7 +79,8 @@ def revert(mill: Mill, item_id: str, onto: str, *, criteria: Sequence[str] = ())
     tip = mill.target_tip(snapshot)
     draft = _Revert(
         mill, task_id, item, one_line(f"Revert: {item.title}"), tip,
-        tuple(known.criteria if known and not criteria else criteria), compile_at(mill, tip),
+        tuple(known.criteria if known and not criteria else criteria),
+        compile_at(mill, tip, all_types()),
     )  # fmt: skip
     _refuse_unchecked(draft)
     draft.work = _reverse_commit(draft, onto)

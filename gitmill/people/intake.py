@@ -14,11 +14,10 @@ from gitmill.core.document import Document
 from gitmill.core.ids import Kind, new_id
 from gitmill.core.item import Item, Risk, is_command
 from gitmill.core.lifecycle import Status
-from gitmill.errors import CannotCompileError, IllegalTransitionError, NotReadyError, UsageError
+from gitmill.errors import IllegalTransitionError, NotReadyError, UsageError
 from gitmill.hints import Blank, Gitmill, Hint
 from gitmill.mill import Mill
 from gitmill.people.refuse_secrets import refuse_secrets
-from gitmill.plans.frozen import compile_at
 from gitmill.plans.policy import policy_at
 from gitmill.store import layout
 from gitmill.store.events import Step, creation_time, draft_created, draft_step, timestamp
@@ -42,8 +41,8 @@ class NewTask:
     risk: Risk = Risk.MEDIUM
 
 
-def new_task(mill: Mill, task: NewTask, *, ready: bool = False) -> Item:
-    """Create a task as a draft, or make it ready immediately.
+def new_task(mill: Mill, task: NewTask, *, ready: bool = False, builder: str = "") -> Item:
+    """Create a task as a draft, or make it ready immediately, for an agent `builder` if known.
 
     Raises `BadDependencyError`, `BadDocumentError` and `NotReadyError`; nothing is created then.
     """
@@ -59,7 +58,7 @@ def new_task(mill: Mill, task: NewTask, *, ready: bool = False) -> Item:
         check_after(snapshot.items, item_id, after)
         if ready:
             require_ready(mill, snapshot, task.criteria)
-            require_builder(mill, snapshot, task.script, "ID")
+            require_script(task.script, builder, "ID")
         birth = {"id": item_id, "kind": Kind.TASK, "created": creation_time(now), "by": person}
         text = _text(task, after)
         fields = changes.created(birth, text, event_id=event_id, now=timestamp(now))
@@ -69,7 +68,7 @@ def new_task(mill: Mill, task: NewTask, *, ready: bool = False) -> Item:
 
     item = mill.store.commit(build).item(item_id)
     trust(mill, item_commands(item).values())  # the user has just typed them
-    return ready_task(mill, item.id) if ready else item
+    return ready_task(mill, item.id, builder=builder) if ready else item
 
 
 def _text(task: NewTask, after: Sequence[str]) -> dict[str, Any]:
@@ -103,15 +102,9 @@ def require_ready(mill: Mill, snapshot: Snapshot, criteria: Sequence[str]) -> No
     )
 
 
-def require_builder(mill: Mill, snapshot: Snapshot, script: str, item_id: str) -> None:
+def require_script(script: str, builder: str, item_id: str) -> None:
     """Raise `NotReadyError` when the agent `shell` builds this task, which has no script."""
-    if script.strip():
-        return
-    try:
-        first = compile_at(mill, mill.target_tip(snapshot)).first
-    except CannotCompileError:
-        return  # a run reports the error
-    if first.agent == "shell":
+    if builder == "shell" and not script.strip():
         raise NotReadyError(
             "the agent shell runs the script of a task, but this task has none",
             hints=[
@@ -161,10 +154,10 @@ def refuse_fields(fields: Mapping[str, Any]) -> None:
             )
 
 
-def ready_task(mill: Mill, item_id: str, *, by_hand: bool = False) -> Item:
+def ready_task(mill: Mill, item_id: str, *, builder: str = "") -> Item:
     """Make a draft ready; an edit by someone else in the meantime does not prevent it.
 
-    A task that a person builds (`by_hand`) needs no script for an agent to run.
+    Without a `builder`, as when a person builds it, no agent needs a script to run.
     """
     event_id, now = mill.new_token(), mill.now()
     step = Step(change=changes.readied(), subject="ready", by=mill.person)
@@ -172,8 +165,7 @@ def ready_task(mill: Mill, item_id: str, *, by_hand: bool = False) -> Item:
     def build(snapshot: Snapshot) -> StateCommit:
         item = snapshot.item(item_id)
         require_ready(mill, snapshot, item.criteria)
-        if not by_hand:
-            require_builder(mill, snapshot, item.script, item_id)
+        require_script(item.script, builder, item_id)
         return draft_step(mill.store.backend, snapshot, item_id, step, event_id=event_id, now=now)
 
     return mill.store.commit(build).item(item_id)

@@ -11,6 +11,7 @@ from gitmill.core.item import Item
 from gitmill.core.plans.compile import AgentFacts, compile_plan
 from gitmill.core.plans.mode import choose_mode
 from gitmill.core.plans.plan import FrozenPlan
+from gitmill.core.plans.stage_type import StageTypes
 from gitmill.core.trailers import EventRecord
 from gitmill.errors import BadDocumentError
 from gitmill.git import trees
@@ -23,11 +24,11 @@ from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import StateCommit
 
 
-def plan_for(mill: Mill, snapshot: Snapshot, item: Item, tip: str) -> FrozenPlan:
+def plan_for(mill: Mill, snapshot: Snapshot, item: Item, tip: str, types: StageTypes) -> FrozenPlan:
     """Return the plan that an item runs under: its own, or for its first claim a new one."""
     if item.plan:
         return read_plan(snapshot, item.plan)
-    return compile_at(mill, tip)
+    return compile_at(mill, tip, types)
 
 
 def plan_of(mill: Mill, item: Item) -> FrozenPlan:
@@ -46,16 +47,22 @@ def read_plan(snapshot: Snapshot, hash12: str) -> FrozenPlan:
     return FrozenPlan.parse(data.decode("utf-8", "replace"), path=path)
 
 
-def compile_at(mill: Mill, commit: str, *, mode: str | None = None) -> FrozenPlan:
+def compile_at(
+    mill: Mill, commit: str, types: StageTypes, *, mode: str | None = None
+) -> FrozenPlan:
     """Compile mode, loops and policy of a commit. Raises `CannotCompileError`, `BadConfigError`."""
     entry = trees.find(mill.store.backend, mill.tree_of(commit), ".gitmill")
-    key = (entry.oid if entry else "", mode or "")
+    key = (entry.oid if entry else "", mode or "", *types)
     plan = mill.plans.get(key)
     if plan is None:
         policy = policy_at(mill, commit)
-        chosen = choose_mode(shipped_modes(), policy, name=mode)
-        loops = loops_at(mill, commit)
-        plan = compile_plan(mode=chosen, loops=loops, policy=policy, agents=facts(policy))
+        plan = compile_plan(
+            mode=choose_mode(shipped_modes(), policy, name=mode),
+            loops=loops_at(mill, commit, types),
+            policy=policy,
+            agents=facts(policy),
+            types=types,
+        )
         mill.plans.put(key, plan)
     return plan
 
@@ -67,6 +74,7 @@ def facts(policy: Policy) -> Mapping[str, AgentFacts]:
             name,
             frozenset(Permission(p) for p in agents.load(name).PERMISSIONS),
             None if agents.ANY_ROLE <= agents.load(name).ROLES else agents.load(name).ROLES,
+            coding=agents.load(name).READS_PROMPT,
         )
         for name in agents.names()
         if name != "command"

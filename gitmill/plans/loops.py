@@ -7,6 +7,7 @@ from importlib import resources
 
 from gitmill.core.plans.loop import Loop, merge_folders, read_loop
 from gitmill.core.plans.mode import Mode, read_mode
+from gitmill.core.plans.stage_type import StageTypes
 from gitmill.git import trees
 from gitmill.git.objects import TREE
 from gitmill.mill import Mill
@@ -21,7 +22,7 @@ def shipped_modes() -> dict[str, Mode]:
     return {mode.name: mode for mode in modes}
 
 
-def loops_at(mill: Mill, commit: str) -> dict[str, Loop]:
+def loops_at(mill: Mill, commit: str, types: StageTypes) -> dict[str, Loop]:
     """Return the shipped loops, overridden by those of a commit. Raises `BadDocumentError`."""
     shipped = {name: files for name, files in _shipped().items() if name != MODES}
     own = _project_loops(mill, commit)
@@ -29,7 +30,7 @@ def loops_at(mill: Mill, commit: str) -> dict[str, Loop]:
     for name in sorted(shipped.keys() | own.keys()):
         files = merge_folders(shipped.get(name, {}), own.get(name, {}))
         folder = f"{LOOPS}/{name}" if name in own else f"loops/{name}"
-        loops[name] = read_loop(name, files, folder=folder)
+        loops[name] = read_loop(name, files, types, folder=folder)
     return loops
 
 

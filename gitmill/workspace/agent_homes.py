@@ -58,7 +58,7 @@ def prepare(mill: Mill, home: Path) -> None:
 def _linked(mill: Mill) -> Iterator[tuple[str, Path]]:
     """Yield the links of a home: name, and path in the user's home."""
     user = process.home()
-    for name in private_paths.TOOLS:
+    for name in private_paths.tools():
         if (user / name).exists():
             yield name, user / name
     for value in mill.repository.configured("gitmill.readable"):

@@ -28,7 +28,7 @@ _SECRETS = (
     ".cargo/credentials", ".cargo/credentials.toml", ".gem/credentials", ".m2/settings.xml",
     ".m2/settings-security.xml", ".gradle/gradle.properties", ".composer/auth.json",
     ".config/composer/auth.json", ".pgpass", ".my.cnf", ".mylogin.cnf",
-    ".cache/huggingface/token", ".huggingface/token", ".claude.json",
+    ".cache/huggingface/token", ".huggingface/token",
     ".qwen/oauth_creds.json", ".copilot", ".vibe/.env", ".config/goose",
     ".local/share/goose", ".cursor", ".config/amp", ".mozilla", ".thunderbird",
     ".config/google-chrome", ".config/chromium", ".config/BraveSoftware",
@@ -43,14 +43,14 @@ _SOCKETS = (
     "/run/snapd.socket", "/run/libvirt", "/run/screen", "/run/tmux",
 )  # fmt: skip
 # Below a home, by name or link: toolchains and their settings; no caches, no keys.
-TOOLS = (
+_TOOLS = (
     ".pyenv", ".local/bin", ".local/lib", ".local/share/uv", ".local/share/pipx",
     ".local/share/mise", ".local/share/rtx", ".asdf", ".rbenv", ".rvm", ".nodenv", ".nvm",
     ".volta", ".fnm", ".local/share/fnm", ".bun", ".deno", ".rustup", ".cargo/bin",
     ".cargo/config.toml", ".goenv", ".sdkman", ".jenv", ".jabba", ".ghcup", ".opam", ".elan",
     ".juliaup", ".dotnet", ".swiftly", ".config/pip", ".pip", ".config/uv", ".condarc",
     ".config/mise", ".tool-versions", ".cache/ms-playwright", ".cache/puppeteer",
-    ".cache/Cypress", ".cache/electron", ".claude/local", ".codex/packages",
+    ".cache/Cypress", ".cache/electron",
 )  # fmt: skip
 # Variables that lead to a key agent or to a session of the user.
 VARIABLES = frozenset(
@@ -62,6 +62,15 @@ HEADER = re.compile(rb"^[ \t]*extraheader[ \t]*=.*\n?", re.IGNORECASE | re.MULTI
 ADDRESS = re.compile(rb"(?<=http)(s?)://[^/@\s\"]+@")
 
 
+def tools() -> tuple[str, ...]:
+    """Return what a sandboxed run may see below a home: toolchains, and the agents' programs."""
+    return (*_TOOLS, *(name for agent in _agents() for name in agent.PROGRAMS))
+
+
+def _agents() -> list[agents.Agent]:
+    return [agents.load(name) for name in agents.names()]
+
+
 def paths() -> Iterator[Path]:
     """Yield every existing file and folder that a sandboxed run must not see.
 
@@ -71,8 +80,9 @@ def paths() -> Iterator[Path]:
     homes = {os.fspath(process.home())}
     with suppress(KeyError):
         homes.add(pwd.getpwuid(os.getuid()).pw_dir)
-    names = [f"{folder}/{name}" for folder in homes for name in _SECRETS]
-    logins = [login for name in agents.names() for login in agents.load(name).LOGIN]
+    secret = [*_SECRETS, *(name for agent in _agents() for name in agent.KEYS)]
+    names = [f"{folder}/{name}" for folder in homes for name in secret]
+    logins = [login for agent in _agents() for login in agent.LOGIN]
     folders = [f"{folder}/{login.name}".rpartition("/")[0] for folder in homes for login in logins]
     own = [os.fspath(login.own().parent) for login in logins]
     every = dict.fromkeys((*names, *folders, *own, *_SOCKETS))

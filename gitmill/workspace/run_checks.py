@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from gitmill.config import Policy
-from gitmill.core import sanity
+from gitmill.core import sanity_rules
 from gitmill.core.check_record import definition_of
 from gitmill.core.document import Document
 from gitmill.core.excerpt import excerpt
@@ -213,7 +213,7 @@ def inspect_change(mill: Mill, plan: FrozenPlan, item: Item, old: str, new: str)
             Finding(f"{path} is outside of the declared paths", file=path) for path in outside
         )
         return Verdict(VerdictWord.RETURN, findings[0].message, findings)
-    return sanity.inspect(
+    return sanity_rules.inspect(
         secret_scan.changed_files(mill, mill.changes(old, new)),
         plan.sanity,
         protected=protected.match,

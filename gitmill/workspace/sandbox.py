@@ -154,7 +154,7 @@ def _named(mill: Mill, name: str) -> tuple[Path, ...]:
 
 def _link_targets() -> Iterator[Path]:
     """Yield the targets of a home's links: the user's home may be hidden as a whole."""
-    return (path for name in private_paths.TOOLS if (path := process.home() / name).exists())
+    return (path for name in private_paths.tools() if (path := process.home() / name).exists())
 
 
 def _tools() -> tuple[Path, ...]:

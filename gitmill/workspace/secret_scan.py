@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from gitmill.core import sanity
+from gitmill.core import sanity_rules
 from gitmill.core.verdict import Finding
 from gitmill.errors import GitmillError
 from gitmill.git import trees
@@ -26,7 +26,7 @@ class ScrubbedTree:
 def scrub(mill: Mill, base: str, tree: str) -> ScrubbedTree:
     """Remove secrets from a tree: files that add one keep their content of the tree `base`."""
     changes = list(trees.changes(mill.store.backend, base, tree))
-    secrets = sanity.secrets_in(changed_files(mill, changes), search, allowed_now(mill))
+    secrets = sanity_rules.secrets_in(changed_files(mill, changes), search, allowed_now(mill))
     undo: dict[str, Entry | bytes | None] = {c.path: c.old for c in changes if c.path in secrets}
     if undo:
         tree = trees.edit(mill.store.backend, tree, undo)
@@ -44,7 +44,7 @@ def allowed_now(mill: Mill) -> tuple[str, ...]:
         return ()
 
 
-def changed_files(mill: Mill, changes: Iterable[trees.Change]) -> list[sanity.ChangedFile]:
+def changed_files(mill: Mill, changes: Iterable[trees.Change]) -> list[sanity_rules.ChangedFile]:
     """Return changed files with their contents."""
     backend = mill.store.backend
 
@@ -54,7 +54,7 @@ def changed_files(mill: Mill, changes: Iterable[trees.Change]) -> list[sanity.Ch
         return b"" if entry.mode == GITLINK else backend.read(entry.oid)[1]
 
     return [
-        sanity.ChangedFile(
+        sanity_rules.ChangedFile(
             change.path,
             content(change.old),
             content(change.new),

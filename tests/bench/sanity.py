@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from gitmill.config import Policy
-from gitmill.core import sanity
+from gitmill.core import sanity_rules
 from gitmill.core.plans.plan import PlannedSanity
 from gitmill.git.path_patterns import Patterns
 from gitmill.mill import Mill
@@ -62,7 +62,9 @@ def measure(path: Path, count: int) -> None:
     began = time.process_time()
     for commit in commits:
         files = secret_scan.changed_files(mill, mill.changes(f"{parent(mill, commit)}", commit))
-        verdict = sanity.inspect(files, planned, protected=protected, search=secret_search.search)
+        verdict = sanity_rules.inspect(
+            files, planned, protected=protected, search=secret_search.search
+        )
         words[verdict.word.value] += 1
         for rule in {rule_of(finding.message) for finding in verdict.findings}:
             first = next(f.message for f in verdict.findings if rule_of(f.message) == rule)

@@ -1,49 +1,19 @@
-"""The contract of all agents, and the behaviour of each built-in one with a real process."""
+"""The behaviour of each built-in agent with a real process."""
 
 from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 
 import pytest
 
 from gitmill.agents import base
 from gitmill.agents.base import ExitKind
-from gitmill.config.values import Permission
 from gitmill.core.verdict import VerdictWord
-from gitmill.errors import AgentMissingError
 
 
 def python(code: str) -> dict[str, object]:
     return {"command": [sys.executable, "-c", code]}
-
-
-@pytest.mark.parametrize("name", base.names())
-def test_every_agent_declares_its_roles_and_permissions(name: str):
-    agent = base.load(name)
-    assert agent.ROLES
-    assert {Permission(p) for p in agent.PERMISSIONS}
-    assert agent.__doc__
-    missing = [name for name in base.Agent.__annotations__ if not hasattr(agent, name)]
-    assert missing == []
-    assert bool(agent.SIGN_IN) == bool(agent.LOGIN)
-
-
-def test_a_new_file_in_the_package_is_an_agent(attempt, execute, tmp_path, monkeypatch):
-    import gitmill.agents
-
-    whole = Path(gitmill.agents.__path__[0], "shell.py").read_text()
-    (tmp_path / "newcomer.py").write_text(whole)
-    (tmp_path / "halfling.py").write_text('"""Half."""\nROLES = frozenset({"builder"})\n')
-    monkeypatch.setattr(gitmill.agents, "__path__", [*gitmill.agents.__path__, str(tmp_path)])
-    assert {"newcomer", "halfling"} < {*base.names()}
-    report = base.load("newcomer").run(attempt(script="true"), execute)
-    assert report.verdict.word is VerdictWord.PASS
-    with pytest.raises(
-        AgentMissingError, match=r"halfling does not define PERMISSIONS, READS_PROMPT"
-    ):
-        base.load("halfling")
 
 
 def test_shell_runs_the_script_in_the_worktree(attempt, execute):

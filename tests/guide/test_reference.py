@@ -26,7 +26,7 @@ def errors_page() -> str:
         "|---|---|---|",
     ]
     for slug in explain.all_terms():
-        if slug not in ("fsck", "prompt"):
+        if slug not in ("fsck", "prompt", "stage"):
             *text, code = explain.lines_of(slug)
             number = re.findall(r"\d+", code)[0]
             lines.append(f"| `{slug}` | {number} | {' '.join(text).strip()} |")

@@ -97,6 +97,7 @@ def warm() -> None:
 
 def compile_shipped() -> None:
     """Compile the shipped loops as for a repository without a policy; gitmill keeps the result."""
+    from gitmill.attempts.stage_types import all_types
     from gitmill.mill import Mill
     from gitmill.plans.frozen import compile_at
 
@@ -105,7 +106,7 @@ def compile_shipped() -> None:
         subprocess.run([*git, "init", "-q"], check=True)
         subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "x"], check=True)
         done = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True)
-        compile_at(Mill.open(Path(place)), done.stdout.decode().strip())
+        compile_at(Mill.open(Path(place)), done.stdout.decode().strip(), all_types())
 
 
 def become(wanted: dict[str, Any]) -> NoReturn:

@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from gitmill.attempts.stage_types import all_types
 from gitmill.config import parse_policy
 from gitmill.config.values import Permission, When
 from gitmill.core.document import Document
@@ -58,7 +59,7 @@ def deliver(
     Its optional stages are part of it only when asked for.
     """
     files = {path.name: path.read_text() for path in (SHIPPED / "deliver").iterdir()} | dict(more)
-    loop = read_loop("deliver", files)
+    loop = read_loop("deliver", files, all_types())
     roles = {
         stage.role: ("any",) for stage in loop.stages if stage.role and optional >= stage.optional
     }
@@ -67,5 +68,6 @@ def deliver(
         loops={"deliver": loop},
         policy=parse_policy(policy),
         agents={"any": AgentFacts("any", frozenset(Permission))},
+        types=all_types(),
         kind=Kind.TASK,
     )

@@ -22,6 +22,8 @@ PERMISSIONS = frozenset({"read-only", "workspace", "full"})
 READS_PROMPT = True
 NEEDS = LOGIN = ()
 SIGN_IN = ""
+KEYS = PROGRAMS = EXAMPLE = ()
+PRICES = {}
 
 
 class Reader:

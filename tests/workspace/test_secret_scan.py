@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gitmill.core.sanity import ChangedFile, secrets_in
+from gitmill.core.sanity_rules import ChangedFile, secrets_in
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
 from gitmill.store import secret_search
 from tests.support.cli import gitmill, new_task

@@ -14,7 +14,8 @@ from gitmill.core.audit.expected import ended_attempt, expected_changes
 from gitmill.core.change import InputError
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import Event
-from gitmill.core.plans.plan import FrozenPlan, PlannedStage, StageType
+from gitmill.core.plans.plan import FrozenPlan, PlannedStage
+from gitmill.core.plans.stage_type import StageTypes
 from gitmill.core.runlog import COMPLETED, EXITS, Log
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import VerdictWord
@@ -27,7 +28,7 @@ _PROVEN = frozenset({
 _PASS = VerdictWord.PASS
 
 
-def check_outcome(turn: AuditedEvent) -> Iterator[Fault]:
+def check_outcome(turn: AuditedEvent, types: StageTypes) -> Iterator[Fault]:
     """Yield the faults of an event's evidence, and of the change derived from it."""
     event, before, run = turn.event, turn.before, turn.run
     if event is None or before is None:
@@ -43,6 +44,7 @@ def check_outcome(turn: AuditedEvent) -> Iterator[Fault]:
     if run is not None and ended_attempt(turn):
         assert turn.plan is not None
         yield from _passed_through(turn.plan, turn.claimed or before, run)
+        yield from _passes(turn.plan, turn.claimed or before, run, types)
     try:
         expected = list(expected_changes(turn))
     except (KeyError, IndexError):
@@ -104,15 +106,17 @@ def _passed_through(plan: FrozenPlan, item: Item, run: Log) -> Iterator[Fault]:
         yield Fault("outcome", f"the attempt passed without {names[-1]}")
     if any(verdict != _PASS for _, verdict in run.stage_results[:-1]):
         yield Fault("outcome", "the attempt continued after a stage that did not pass")
-    checked = any(
-        verdict == _PASS and plan.stage(name).type is StageType.CHECKS
-        for name, verdict in run.stage_results
-    )
-    wanted = [check.command for check in plan.checks] or list(item.commands)
-    passed = {command for command, _ in run.passed}
-    for command in wanted if checked else ():
-        if command not in passed:
-            yield Fault("missing-check", f"its run log has no passed check `{command}`")
+
+
+def _passes(plan: FrozenPlan, item: Item, run: Log, types: StageTypes) -> Iterator[Fault]:
+    """Demand the evidence that the type of each passed stage leaves in the run log."""
+    passed = {name for name, verdict in run.stage_results if verdict == _PASS}
+    for kind in {stage.type: None for stage in _group(plan, run) if stage.name in passed}:
+        if kind not in types:
+            yield Fault("missing-check", f"this gitmill cannot verify a pass of the type {kind}")
+            continue
+        for what in types[kind].missing(plan, item, run):
+            yield Fault("missing-check", f"its run log has no {what}")
 
 
 def _group(plan: FrozenPlan, run: Log) -> list[PlannedStage]:

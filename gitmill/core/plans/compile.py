@@ -10,35 +10,38 @@ from gitmill.config.problems import nearest
 from gitmill.config.values import Permission, When
 from gitmill.core.ids import Kind
 from gitmill.core.plans.loop import Loop, Stage
-from gitmill.core.plans.mode import Mode
+from gitmill.core.plans.mode import Mode, fill_roles
 from gitmill.core.plans.plan import (
     FrozenPlan,
+    Performer,
     PlannedAgent,
     PlannedCheck,
     PlannedLimits,
     PlannedSanity,
     PlannedStage,
-    StageType,
 )
 from gitmill.core.plans.stage_graph import Edges, Problem, StageDraft, resolve_edges
+from gitmill.core.plans.stage_type import StageTypes
 from gitmill.core.plans.template import check_prompt
 from gitmill.core.verdict import VerdictWord
 from gitmill.errors import CannotCompileError
 from gitmill.hints import Hint
 
-AGENT_TIMEOUT = 20 * 60
-AGENT_IDLE = 10 * 60
-MECHANICAL_TIMEOUT = 10 * 60
+AGENT_IDLE = 10 * 60  # seconds
 AUTHOR = "author"  # in `distinct_from`: the agent that wrote the work, at any stage
 
 
 @dataclass(frozen=True)
 class AgentFacts:
-    """The abilities of an agent; `roles` is None if it can serve any role."""
+    """The abilities of an agent; `roles` is None if it can serve any role.
+
+    A mode finds `coding` agents by their roles, and other agents by their names alone.
+    """
 
     name: str
     permissions: frozenset[Permission]
     roles: frozenset[str] | None = None
+    coding: bool = False
 
 
 def compile_plan(
@@ -47,16 +50,17 @@ def compile_plan(
     loops: Mapping[str, Loop],
     policy: Policy,
     agents: Mapping[str, AgentFacts],
+    types: StageTypes,
     kind: Kind = Kind.TASK,
 ) -> FrozenPlan:
     """Return the plan for the loop that serves a kind of item. The same input gives equal plans.
 
     Raises `CannotCompileError` with every problem, its file, and hints.
     """
-    loop = _serving(loops, kind)
-    drafts = tuple(_draft(stage, mode, policy) for stage in _staffed(loop, mode))
+    loop, mode = _serving(loops, kind), found_agents(mode, agents)
+    drafts = tuple(_draft(stage, mode, policy, types) for stage in _staffed(loop, mode))
     edges, problems = resolve_edges(drafts) if loop.main else ({}, [])
-    problems += [*_loop_problems(loop, drafts, policy), *_mode_problems(mode, loops, agents)]
+    problems += [*_loop_problems(loop, drafts, policy), *_mode_problems(mode, loops, agents, types)]
     problems += _policy_problems(policy, agents)
     for draft in drafts:
         problems += [*_bounds(draft.stage), *_role_problems(draft, mode)]
@@ -65,6 +69,11 @@ def compile_plan(
     if problems:
         raise _refusal(loop, mode, problems)
     return _plan(loop, mode, policy, drafts, edges)
+
+
+def found_agents(mode: Mode, agents: Mapping[str, AgentFacts]) -> Mode:
+    """Return the mode with the names of the agents that its `*` stand for."""
+    return fill_roles(mode, {name: facts.roles for name, facts in agents.items() if facts.coding})
 
 
 def _serving(loops: Mapping[str, Loop], kind: Kind) -> Loop:
@@ -97,9 +106,10 @@ def _refusal(loop: Loop, mode: Mode, problems: Sequence[Problem]) -> CannotCompi
     )
 
 
-def _draft(stage: Stage, mode: Mode, policy: Policy) -> StageDraft:
+def _draft(stage: Stage, mode: Mode, policy: Policy, types: StageTypes) -> StageDraft:
     """Resolve the permission: the stage's, else the agent's, else the least that the role needs."""
-    agents = mode.roles.get(stage.role, ()) if stage.type is StageType.AGENT else ()
+    kind = types[stage.type]
+    agents = mode.roles.get(stage.role, ()) if kind.performer is Performer.AGENT else ()
     default = Permission.WORKSPACE if stage.role == "builder" else Permission.READ_ONLY
     own = next((policy.agents[name].permission for name in agents if name in policy.agents), None)
     written = next((level for level in Permission if level == stage.permission), None)
@@ -108,7 +118,7 @@ def _draft(stage: Stage, mode: Mode, policy: Policy) -> StageDraft:
         approvals=mode.approvals.get(stage.name, stage.approvals),
         distinct_from=mode.distinct_from.get(stage.name, stage.distinct_from),
     )
-    return StageDraft(required, written or own or default, agents)
+    return StageDraft(required, kind, written or own or default, agents)
 
 
 def _guess(word: str, known: Sequence[str], label: str) -> str:
@@ -123,20 +133,19 @@ def _loop_problems(loop: Loop, drafts: Sequence[StageDraft], policy: Policy) -> 
     elif not any(draft.is_authoring for draft in drafts if not draft.stage.is_side):
         hint = "give a stage of type agent `permission: workspace`"
         yield Problem(loop.path, "no stage of the loop can change files", hint)
-    for stage in loop.stages:
-        if stage.type is StageType.CHECKS and policy.checks is not None and not policy.checks:
-            what = f"[checks] names no command, so the stage {stage.name} would pass everything"
-            hint = 'add `test = "COMMAND"` to it; without the table items bring `$` criteria'
-            yield Problem(POLICY_FILE, what, hint)
+    for draft in drafts:
+        if problem := draft.type.problem(draft.name, policy):
+            yield Problem(POLICY_FILE, *problem)
 
 
 def _mode_problems(
-    mode: Mode, loops: Mapping[str, Loop], agents: Mapping[str, AgentFacts]
+    mode: Mode, loops: Mapping[str, Loop], agents: Mapping[str, AgentFacts], types: StageTypes
 ) -> Iterator[Problem]:
     """Yield the names in a mode that no loop has. All loops share the mode."""
     stages = [stage for loop in loops.values() for stage in loop.stages]
+    performers = [(stage.name, types[stage.type].performer) for stage in stages]
     roles = sorted({stage.role for stage in stages if stage.role})
-    gates = sorted({stage.name for stage in stages if stage.type is StageType.PERSON})
+    gates = sorted({name for name, performer in performers if performer is Performer.PERSON})
     for role, served in mode.roles.items():
         if role not in roles:
             hint = _guess(role, roles, "the roles of the loops are")
@@ -146,7 +155,7 @@ def _mode_problems(
                 hint = _guess(agent, sorted(agents), "the agents are")
                 what = f"the role {role} names {agent}, which is not an agent"
                 yield Problem(mode.path, what, hint)
-    acting = {s.name for s in stages if s.type is StageType.AGENT}
+    acting = {name for name, performer in performers if performer is Performer.AGENT}
     for name in sorted({*mode.approvals, *mode.distinct_from} - acting):
         hint = _guess(name, sorted(acting), "the stages of type agent are")
         yield Problem(mode.path, f"no stage of type agent is called {name}", hint)
@@ -209,7 +218,7 @@ def _agent_problems(draft: StageDraft, agents: Mapping[str, AgentFacts]) -> Iter
 def _distinct(draft: StageDraft, drafts: Sequence[StageDraft], mode: Mode) -> Iterator[Problem]:
     """Yield the requirements that a mode cannot meet, whichever agent ran the other stage."""
     where, own = draft.stage.where("distinct_from"), set(draft.agents)
-    acting = {d.name: [d] for d in drafts if d.is_agent or d.stage.type is StageType.PERSON}
+    acting = {d.name: [d] for d in drafts if d.type.performer is not Performer.GITMILL}
     acting.setdefault(AUTHOR, [d for d in drafts if d.is_authoring])
     hint_more = f"give the roles more agents in `[modes.{mode.name}]`"
     for name in draft.stage.distinct_from:
@@ -239,9 +248,9 @@ def _plan(
     loop: Loop, mode: Mode, policy: Policy, drafts: Sequence[StageDraft], edges: Edges
 ) -> FrozenPlan:
     gates = {
-        stage.name: mode.gates.get(stage.name, stage.when or When.HIGH_RISK)
-        for stage in sorted(loop.stages, key=lambda stage: stage.name)
-        if stage.type is StageType.PERSON
+        draft.name: mode.gates.get(draft.name, draft.stage.when or When.HIGH_RISK)
+        for draft in sorted(drafts, key=lambda draft: draft.name)
+        if draft.type.performer is Performer.PERSON
     }
     checks = (policy.checks or {}).items()
     limits = policy.limits.model_copy(update=dict(loop.limits))
@@ -274,14 +283,13 @@ def _stage(
     draft: StageDraft, edges: Mapping[VerdictWord, str], policy: Policy, limits: Limits
 ) -> PlannedStage:
     own = policy.agents.get(draft.agents[0] if draft.agents else "", AgentPolicy())
-    stage = draft.stage
-    checks = sum(check.timeout for check in (policy.checks or {}).values())
-    timeout, idle = {
-        StageType.AGENT: (stage.timeout or own.timeout or AGENT_TIMEOUT, stage.idle or own.idle),
-        StageType.SANITY: (stage.timeout or MECHANICAL_TIMEOUT, 0),
-        StageType.CHECKS: (stage.timeout or max(MECHANICAL_TIMEOUT, checks), 0),
-        StageType.PERSON: (0, 0),
-    }[stage.type]
+    stage, performer = draft.stage, draft.type.performer
+    timeout = stage.timeout or own.timeout or draft.type.timeout(policy)
+    idle = stage.idle or own.idle if performer is Performer.AGENT else 0
+    if performer is Performer.PERSON:
+        timeout, attempts = 0, 0
+    else:
+        attempts = stage.attempts or limits.attempts
     return PlannedStage(
         name=stage.name,
         type=stage.type,
@@ -290,10 +298,11 @@ def _stage(
         permission=draft.permission,
         timeout=timeout,
         idle=min(AGENT_IDLE, timeout) if idle is None else idle,
-        attempts=0 if stage.type is StageType.PERSON else stage.attempts or limits.attempts,
+        attempts=attempts,
         approvals=stage.approvals,
         distinct_from=stage.distinct_from,
         edges=edges,
         prompt=stage.prompt,
         network=stage.network,
+        settings=stage.settings,
     )

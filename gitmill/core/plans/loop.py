@@ -9,45 +9,38 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
 from gitmill.config import MAX_ATTEMPTS, MAX_RETURNS
 from gitmill.config.problems import nearest
 from gitmill.config.values import Network, Seconds, Text, When
 from gitmill.core.front_matter import Handwritten, read_handwritten
 from gitmill.core.ids import Kind
-from gitmill.core.plans.plan import ENDS, StageType
+from gitmill.core.plans.plan import ENDS, Performer
+from gitmill.core.plans.stage_type import StageType, StageTypes
 from gitmill.errors import BadDocumentError
 from gitmill.hints import Hint
 
 SIDE = 80
 LOOP_FILE = "loop.md"
 _STAGE_FILE = re.compile(r"([0-9]{2})-([a-z][a-z0-9-]{0,39})\.md")
-_TYPED = {
-    StageType.AGENT: {
-        "role", "permission", "timeout", "idle", "attempts", "approvals", "distinct_from", "on",
-        "optional", "network",
-    },
-    StageType.SANITY: {"timeout", "attempts", "on"},
-    StageType.CHECKS: {"timeout", "attempts", "network", "on"},
-    StageType.PERSON: {"when", "on"},
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Stage:
     """A stage as written in its file. Omitted keys are None until the loop is compiled.
 
-    `role`, `permission` and `on` stay as written, because only compiling can check them. A mode
+    `settings` are the keys that only its type has, in the form that a frozen plan stores. `role`,
+    `permission` and `on` stay as written, because only compiling can check them. A mode
     without an agent for the role of an `optional` side stage omits the stage.
     """
 
     name: str
     number: int
     path: str
-    type: StageType
+    type: str
     role: str = ""
     permission: str | None = None
     timeout: int | None = None
@@ -61,6 +54,7 @@ class Stage:
     network: Network | None = None
     prompt: str = ""
     prompt_line: int = 1
+    settings: Mapping[str, Any] = field(default_factory=dict)
     lines: Mapping[tuple[str, ...], int] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -108,8 +102,14 @@ class _LoopDocument(_Strict):
     limits: _LoopLimits = _LoopLimits(returns=None, attempts=None)
 
 
+class _Typed(BaseModel):
+    """The one key that a stage of every type has; other keys are not read."""
+
+    type: Text = Field(examples=["agent"])
+
+
 class _StageDocument(_Strict):
-    type: StageType = Field(examples=["agent"])
+    type: Text
     role: Text = Field("", examples=["reviewer"])
     permission: Text | None = Field(None, examples=["read-only"])
     timeout: Seconds | None = Field(None, examples=["20m"])
@@ -140,7 +140,9 @@ def _stage_name(file: str) -> str:
     return match[2] if match else file
 
 
-def read_loop(name: str, files: Mapping[str, str], *, folder: str | None = None) -> Loop:
+def read_loop(
+    name: str, files: Mapping[str, str], types: StageTypes, *, folder: str | None = None
+) -> Loop:
     """Read a loop from the files of its folder, name to text; `README.md` is ignored.
 
     Raises `BadDocumentError` with file, line, key and the expected value.
@@ -153,7 +155,7 @@ def read_loop(name: str, files: Mapping[str, str], *, folder: str | None = None)
     loop = read_handwritten(path, files[LOOP_FILE]).read(_LoopDocument)
     stages: dict[str, Stage] = {}
     for file in sorted(set(files) - {LOOP_FILE, "README.md"}):
-        stage = _read_stage(folder, file, files[file])
+        stage = _read_stage(folder, file, files[file], types)
         if stage.name in stages:
             other = stages[stage.name].path
             raise BadDocumentError(f"{stage.path}: {other} already is the stage {stage.name}")
@@ -162,7 +164,7 @@ def read_loop(name: str, files: Mapping[str, str], *, folder: str | None = None)
     return Loop(name, path, loop.serves, tuple(stages.values()), limits)
 
 
-def _read_stage(folder: str, file: str, text: str) -> Stage:
+def _read_stage(folder: str, file: str, text: str, types: StageTypes) -> Stage:
     path, match = f"{folder}/{file}", _STAGE_FILE.fullmatch(file)
     if not match:
         what = f"{path}: the file name of a stage must be NN-name.md"
@@ -170,30 +172,54 @@ def _read_stage(folder: str, file: str, text: str) -> Stage:
     if match[2] in ENDS:
         raise BadDocumentError(f"{path}: {match[2]} is an end of every loop, not a stage")
     written = read_handwritten(path, text)
-    document = written.read(_StageDocument)
-    _check_type(written, document.type)
-    is_agent = document.type is StageType.AGENT
+    kind = _type_of(written, types)
+    document = written.read(_document_of(kind))
+    _check_keys(written, document.type, kind)
     return Stage(
         name=match[2],
         number=int(match[1]),
         path=path,
-        prompt=written.body if is_agent else "",
+        prompt=written.body if kind.performer is Performer.AGENT else "",
         prompt_line=written.body_line,
+        settings=_settings(document),
         lines=written.lines,
         **{key: getattr(document, key) for key in _StageDocument.model_fields},
     )
 
 
-def _check_type(written: Handwritten, kind: StageType) -> None:
+def _type_of(written: Handwritten, types: StageTypes) -> StageType:
+    """Return the type that the file names, or refuse the file."""
+    name = written.read(_Typed).type
+    if name not in types:
+        what = f'type must be one of {", ".join(types)}, not "{name}"'
+        raise written.error(written.line("type"), what, "for example `type: agent`")
+    return types[name]
+
+
+def _document_of(kind: StageType) -> type[_StageDocument]:
+    """Return the model of the front matter, with the keys that only this type has."""
+    if kind.settings is None:
+        return _StageDocument
+    bases: tuple[type[Any], ...] = (_StageDocument, kind.settings)
+    return create_model("_StageDocument", __base__=bases)
+
+
+def _settings(document: _StageDocument) -> dict[str, Any]:
+    shared = set(_StageDocument.model_fields)
+    return document.model_dump(mode="json", exclude=shared, exclude_none=True)
+
+
+def _check_keys(written: Handwritten, name: str, kind: StageType) -> None:
     """Refuse keys that stages of this type do not have, because they would have no effect."""
-    allowed = sorted(_TYPED[kind])
+    own = kind.settings.model_fields if kind.settings else ()
+    allowed = sorted({*kind.keys, *own, "on"})
     for key in written.fields:
         if key != "type" and key not in allowed:
             close = nearest(key, allowed)
             hint = f"did you mean `{close}`?" if close else f"it has {', '.join(allowed)}"
-            raise written.error(written.line(key), f"a stage of type {kind} has no key {key}", hint)
-    if kind is StageType.AGENT and "role" not in written.fields:
+            raise written.error(written.line(key), f"a stage of type {name} has no key {key}", hint)
+    if kind.performer is Performer.AGENT and "role" not in written.fields:
         raise written.error(1, "the key role is missing", "for example `role: reviewer`")
-    if kind is StageType.AGENT and not written.body:
-        what = "a stage of type agent needs a prompt"
+    if kind.performer is Performer.AGENT and not written.body:
+        what = f"a stage of type {name} needs a prompt"
         raise written.error(written.body_line, what, "write it below the second `---`")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 from gitmill.config import POLICY_FILE, ModePolicy, Policy
 from gitmill.config.problems import nearest
-from gitmill.config.values import When
+from gitmill.config.values import ANY_AGENT, When
 from gitmill.core.front_matter import read_handwritten
 from gitmill.errors import CannotCompileError
 from gitmill.hints import Hint
@@ -56,6 +56,20 @@ def _over(below: Mode, path: str, own: ModePolicy) -> Mode:
         approvals={**below.approvals, **own.approvals},
         distinct_from={**below.distinct_from, **own.distinct_from},
     )
+
+
+def fill_roles(mode: Mode, coding: Mapping[str, Collection[str] | None]) -> Mode:
+    """Return the mode with each `*` replaced by the remaining coding agents that serve the role.
+
+    `coding` are those agents with their roles, None for any role; they follow in the order of their
+    names.
+    """
+    filled = {}
+    for role, served in mode.roles.items():
+        fitting = [name for name, roles in sorted(coding.items()) if roles is None or role in roles]
+        names = [name for word in served for name in (fitting if word == ANY_AGENT else [word])]
+        filled[role] = tuple(dict.fromkeys(names))
+    return replace(mode, roles=filled)
 
 
 def choose_mode(shipped: Mapping[str, Mode], policy: Policy, *, name: str | None = None) -> Mode:

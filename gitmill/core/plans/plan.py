@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from functools import cache, cached_property
 from itertools import groupby
@@ -24,12 +24,11 @@ APPROVED, WAITING, BLOCKED = "approved", "waiting", "blocked"
 ENDS = (APPROVED, WAITING, BLOCKED)  # the targets of edges that do not lead to a stage
 
 
-class StageType(StrEnum):
-    """The type of a stage: who or what runs it."""
+class Performer(StrEnum):
+    """Who performs a stage. A mechanical stage runs under the claim of the stage before it."""
 
     AGENT = "agent"
-    SANITY = "sanity"
-    CHECKS = "checks"
+    GITMILL = "gitmill"
     PERSON = "person"
 
 
@@ -60,11 +59,11 @@ class PlannedStage:
     attempts left, the item is blocked; passes never form a cycle. A stage of type person has no
     attempts (0). Times are in seconds, 0 is none.
     `edges` has every verdict that the stage can give, with a stage's name or one of `ENDS`.
-    `network` is None if the stage does not set it.
+    `network` is None if the stage does not set it. `settings` are the keys that only its type has.
     """
 
     name: str
-    type: StageType
+    type: str
     role: str
     agents: tuple[PlannedAgent, ...]
     permission: Permission
@@ -76,6 +75,14 @@ class PlannedStage:
     edges: Mapping[VerdictWord, str]
     prompt: str = ""
     network: Network | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def performer(self) -> Performer:
+        """Who performs the stage, which a plan shows without the code of the stage's type."""
+        if self.agents:
+            return Performer.AGENT
+        return Performer.GITMILL if self.attempts else Performer.PERSON
 
     @property
     def agent(self) -> str:
@@ -85,7 +92,7 @@ class PlannedStage:
     @property
     def is_authoring(self) -> bool:
         """Whether an agent runs the stage and can change files."""
-        return self.type is StageType.AGENT and self.permission is not Permission.READ_ONLY
+        return bool(self.agents) and self.permission is not Permission.READ_ONLY
 
 
 @dataclass(frozen=True)
@@ -163,6 +170,8 @@ class FrozenPlan:
             del stage["prompt"]
             if stage["network"] is None:
                 del stage["network"]
+            if not stage["settings"]:
+                del stage["settings"]
         ordered = {key: fields[key] for key in _KEYS}
         return Document.new(ordered, self._body()).text
 
@@ -208,7 +217,7 @@ class FrozenPlan:
         for s in self.stages:
             edges = [s.edges.get(word, "-") for word in words]
             tries = str(s.attempts) if s.attempts else "-"
-            may = s.permission if s.type is StageType.AGENT else "-"
+            may = s.permission if s.agents else "-"
             who = ", ".join(agent.name for agent in s.agents) or "-"
             rows.append([s.name, s.type, who, may, tries, *edges])
         table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
@@ -217,11 +226,11 @@ class FrozenPlan:
 
     def mermaid(self) -> str:
         """Return stages and edges as a Mermaid flow chart."""
-        shapes = {StageType.AGENT: "[{}]", StageType.PERSON: "{{{{{}}}}}"}
+        shapes = {
+            Performer.AGENT: "[{}]", Performer.GITMILL: "[/{}/]", Performer.PERSON: "{{{{{}}}}}",
+        }  # fmt: skip
         lines = ["flowchart TD"]
-        lines += [
-            f"    {_node(s.name)}{shapes.get(s.type, '[/{}/]').format(s.name)}" for s in self.stages
-        ]
+        lines += [f"    {_node(s.name)}{shapes[s.performer].format(s.name)}" for s in self.stages]
         ends = {to for stage in self.stages for to in stage.edges.values() if to in ENDS}
         lines += [f"    {_node(end)}([{end}])" for end in ENDS if end in ends]
         for stage in self.stages:

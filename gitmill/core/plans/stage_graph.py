@@ -10,16 +10,12 @@ from itertools import pairwise
 from gitmill.config.problems import nearest
 from gitmill.config.values import Permission
 from gitmill.core.plans.loop import Stage
-from gitmill.core.plans.plan import APPROVED, BLOCKED, ENDS, WAITING, StageType
+from gitmill.core.plans.plan import APPROVED, BLOCKED, ENDS, WAITING, Performer
+from gitmill.core.plans.stage_type import StageType
 from gitmill.core.verdict import VerdictWord
 
 V = VerdictWord
 Edges = Mapping[str, Mapping[VerdictWord, str]]
-_VERDICTS = {
-    StageType.SANITY: (V.PASS, V.RETURN, V.ASK, V.FAIL),
-    StageType.CHECKS: (V.PASS, V.RETURN, V.FAIL),
-    StageType.PERSON: (V.PASS, V.RETURN),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +29,10 @@ class Problem:
 
 @dataclass(frozen=True)
 class StageDraft:
-    """A stage with the permission and the agents that mode and policy give it."""
+    """A stage with its type, and the permission and agents that mode and policy give it."""
 
     stage: Stage
+    type: StageType
     permission: Permission
     agents: tuple[str, ...] = ()
 
@@ -47,7 +44,7 @@ class StageDraft:
     @property
     def is_agent(self) -> bool:
         """Whether an agent runs the stage."""
-        return self.stage.type is StageType.AGENT
+        return self.type.performer is Performer.AGENT
 
     @property
     def is_authoring(self) -> bool:
@@ -59,7 +56,7 @@ class StageDraft:
         """The verdicts of the stage; an author can return work only if its `on` has `return`."""
         if self.is_authoring:
             return tuple(word for word in V if word is not V.RETURN or word in self.stage.on)
-        return _VERDICTS.get(self.stage.type, tuple(V))
+        return self.type.verdicts
 
 
 def resolve_edges(drafts: Sequence[StageDraft]) -> tuple[Edges, list[Problem]]:

@@ -8,6 +8,7 @@ import shlex
 from gitmill import process
 from gitmill.agents import base as agents
 from gitmill.agents.base import Probe
+from gitmill.attempts.stage_types import all_types
 from gitmill.config import Policy
 from gitmill.errors import CheckoutBlockedError, GitmillError, SandboxMissingError
 from gitmill.flows.doctor.diagnosis import Diagnoses, note, ok, problem, problem_of, warning
@@ -100,7 +101,7 @@ def enforcement(mill: Mill, now: Snapshot) -> Diagnoses:
 
 def loops(mill: Mill, now: Snapshot) -> Diagnoses:
     """Diagnose whether mode, loops and policy compile."""
-    plan = compile_at(mill, mill.target_tip(now))
+    plan = compile_at(mill, mill.target_tip(now), all_types())
     yield ok(f"compile to {plan.hash12}: {' → '.join(stage.name for stage in plan.stages)}")
 
 
@@ -146,7 +147,7 @@ def _is_installed(mill: Mill, policy: Policy, tip: str, program: str) -> bool:
 def programs(mill: Mill, now: Snapshot) -> Diagnoses:
     """Diagnose the agents that the plan uses, and the others that the policy names."""
     tip = mill.target_tip(now)
-    stages = [stage for stage in compile_at(mill, tip).stages if stage.agents]
+    stages = [stage for stage in compile_at(mill, tip, all_types()).stages if stage.agents]
     used = {a.name: a.command for s in stages for a in s.agents}
     others = {n: a.command for n, a in policy_at(mill, tip).agents.items() if a.command}
     probes = {

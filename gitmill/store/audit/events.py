@@ -13,6 +13,7 @@ from gitmill.core.ids import Kind
 from gitmill.core.item import Item
 from gitmill.core.item_reader import read_item
 from gitmill.core.lifecycle import RULES, WORKING, Event
+from gitmill.core.plans.stage_type import StageTypes
 from gitmill.core.runlog import Log
 from gitmill.core.trailers import EventRecord
 from gitmill.errors import BadDocumentError
@@ -46,9 +47,10 @@ FOLDERS = tuple(f"{kind.folder}/" for kind in Kind)
 class EventAudit:
     """Checks events in the order of the history. `at` is the commit of the next event."""
 
-    def __init__(self, backend: Backend, out: AuditReport) -> None:
+    def __init__(self, backend: Backend, out: AuditReport, types: StageTypes) -> None:
         self._backend = backend
         self._out = out
+        self._types = types
         self._records = Records(backend)
         self._events: set[str] = set()
         self._claims: set[str] = set()
@@ -146,7 +148,7 @@ class EventAudit:
         if changed and after.plan and after.plan not in self._records.plans:
             self._fault("frozen-plan", f"there is no frozen plan {after.plan}", name)
         passes = self._records.new_passes(changes.values(), lambda check: _passed_in(run, check))
-        faults = [*check_event(audited), *check_outcome(audited), *passes]
+        faults = [*check_event(audited), *check_outcome(audited, self._types), *passes]
         self._out.add_faults(faults, self.at, name)
         self._out.add_faults(self._unrecorded_passes(run), self.at, name)
         self._out.add_faults(self._reused_claim(audited), self.at, name)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from gitmill.core.document import Document
 from gitmill.core.ids import PATTERN
 from gitmill.core.item_reader import read_item
+from gitmill.core.plans.stage_type import StageTypes
 from gitmill.core.trailers import EventRecord, parse_message
 from gitmill.errors import BadDocumentError, GitFailedError, MissingObjectError
 from gitmill.git import trees
@@ -36,10 +37,13 @@ def is_hand_edit(message: str, record: EventRecord | None) -> bool:
     return record is None and not _TRAILER.search(message)
 
 
-def audit(backend: Backend, tip: str) -> AuditReport:
-    """Check every commit of a state branch, from the root to the tip along first parents."""
+def audit(backend: Backend, tip: str, types: StageTypes) -> AuditReport:
+    """Check every commit of a state branch, from the root to the tip along first parents.
+
+    `types` are the stage types, which know the evidence of a pass.
+    """
     out = AuditReport(tip)
-    replay = _Replay(backend, out)
+    replay = _Replay(backend, out, types)
     line, missing = _line(backend, tip)
     if missing:
         out.add_unknown(missing, "this state commit and all its ancestors are not in this clone")
@@ -70,10 +74,10 @@ def _line(backend: Backend, tip: str) -> tuple[list[str], str]:
 class _Replay:
     """Walks the commits: `EventAudit` checks events, this class tracks hand edits."""
 
-    def __init__(self, backend: Backend, out: AuditReport) -> None:
+    def __init__(self, backend: Backend, out: AuditReport, types: StageTypes) -> None:
         self._backend = backend
         self._out = out
-        self._events = EventAudit(backend, out)
+        self._events = EventAudit(backend, out, types)
         self._differ = Differ(backend)
         self._tree = ""
         # by path: the last commit that edited it by hand, and the entry before all hand edits

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gitmill.attempts.stage_types import all_types
 from gitmill.core.audit.event import AuditedEvent, check_event
 from gitmill.core.audit.outcome import check_outcome
 from gitmill.core.ids import Kind, derived_id
@@ -55,7 +56,7 @@ def log(**fields: Any) -> Log:
 
 
 def rules(one: AuditedEvent) -> list[str]:
-    return [fault.rule for fault in (*check_event(one), *check_outcome(one))]
+    return [fault.rule for fault in (*check_event(one), *check_outcome(one, all_types()))]
 
 
 def event(name: str, before: dict[str, Any], after: dict[str, Any], **more: Any) -> list[str]:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gitmill.attempts.stage_types import all_types
 from gitmill.config import parse_policy
 from gitmill.config.values import Permission, When
 from gitmill.core.ids import Kind
@@ -22,7 +23,6 @@ from gitmill.core.plans.plan import (
     PlannedLimits,
     PlannedSanity,
     PlannedStage,
-    StageType,
 )
 from gitmill.core.verdict import VerdictWord
 from gitmill.errors import BadDocumentError, CannotCompileError
@@ -30,6 +30,7 @@ from tests.support.hints import shown
 
 SHIPPED = Path(__file__).parents[3] / "gitmill/loops"
 READ, WRITE, FULL = Permission
+TYPES = all_types()
 AGENTS = {
     "shell": AgentFacts("shell", frozenset({WRITE}), frozenset({"builder"})),
     "rules": AgentFacts("rules", frozenset({READ}), frozenset({"reviewer"})),
@@ -49,7 +50,7 @@ def on(text, edges, **more):
 
 def shipped():
     files = {path.name: path.read_text() for path in (SHIPPED / "deliver").iterdir()}
-    return read_loop("deliver", files)
+    return read_loop("deliver", files, TYPES)
 
 
 def offline():
@@ -59,13 +60,13 @@ def offline():
 def compiled(files=None, *, policy="", mode=None, agents=AGENTS, loops=None, **kwargs):
     if files is not None:
         files = {"loop.md": "---\nserves: task\n---\n", **files}
-        loops = {"deliver": read_loop("deliver", files)}
+        loops = {"deliver": read_loop("deliver", files, TYPES)}
     if mode is None:
         roles = {stage.role for loop in (loops or {}).values() for stage in loop.stages}
         chosen = {"builder": "shell", "reviewer": "rules"}
         mode = Mode("test", "modes/test.md", {r: (chosen[r],) for r in chosen if r in roles})
     return compile_plan(
-        mode=mode, loops=loops, policy=parse_policy(policy), agents=agents, **kwargs
+        mode=mode, loops=loops, policy=parse_policy(policy), agents=agents, types=TYPES, **kwargs
     )
 
 
@@ -214,7 +215,7 @@ def test_declared_edges_and_side_stages():
 
 
 def test_the_loop_is_chosen_by_the_kind_that_it_serves():
-    goal = read_loop("close", {"loop.md": "---\nserves: goal\n---\n", "10-build.md": BUILD})
+    goal = read_loop("close", {"loop.md": "---\nserves: goal\n---\n", "10-build.md": BUILD}, TYPES)
     loops, mode = {"deliver": shipped(), "close": goal}, offline()
     assert compiled(loops=loops, mode=mode).loop == "deliver"
     assert compiled(loops=loops, mode=mode, kind=Kind.GOAL).loop == "close"
@@ -528,7 +529,7 @@ def test_a_gate_that_no_loop_has():
 
 
 def test_a_kind_that_no_loop_or_more_than_one_loop_serves():
-    loops = {name: read_loop(name, {"loop.md": "---\nserves: task\n---\n"}) for name in "ab"}
+    loops = {name: read_loop(name, {"loop.md": "---\nserves: task\n---\n"}, TYPES) for name in "ab"}
     assert error_lines(loops=loops) == [
         "more than one loop serves items of kind task",
         "loops/a/loop.md: serves task",
@@ -596,7 +597,7 @@ def test_the_document_is_one_that_people_can_read():
 def test_the_same_input_gives_the_same_bytes_in_whatever_order_it_comes():
     loops = {"deliver": shipped()}
     files = {path.name: path.read_text() for path in sorted((SHIPPED / "deliver").iterdir())}
-    backwards = {"deliver": read_loop("deliver", dict(reversed(files.items())))}
+    backwards = {"deliver": read_loop("deliver", dict(reversed(files.items())), TYPES)}
     mode, agents = offline(), dict(reversed(AGENTS.items()))
     again = Mode(mode.name, mode.path, dict(reversed(mode.roles.items())), dict(mode.gates))
     one = compiled(loops=loops, mode=mode)
@@ -637,7 +638,7 @@ lists = st.lists(texts, max_size=3).map(tuple)
 stages = st.builds(
     PlannedStage,
     name=names,
-    type=st.sampled_from(StageType),
+    type=names,
     role=names,
     agents=st.lists(
         st.builds(PlannedAgent, names, command=lists, model=names, options=lists), max_size=2
@@ -650,6 +651,7 @@ stages = st.builds(
     distinct_from=lists,
     edges=st.dictionaries(st.sampled_from(VerdictWord), names | st.sampled_from(ENDS)),
     prompt=prompts,
+    settings=st.dictionaries(names, texts | st.lists(texts, max_size=2), max_size=2),
 )
 plans = st.builds(
     FrozenPlan,

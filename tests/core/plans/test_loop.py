@@ -4,16 +4,17 @@ from pathlib import Path
 
 import pytest
 
+from gitmill.attempts.stage_types import all_types
 from gitmill.config import parse_policy
 from gitmill.config.values import When
 from gitmill.core.ids import Kind
 from gitmill.core.plans.loop import Loop, Stage, merge_folders, read_loop
 from gitmill.core.plans.mode import Mode, all_modes, choose_mode, read_mode
-from gitmill.core.plans.plan import StageType
 from gitmill.errors import BadDocumentError, CannotCompileError
 from tests.support.hints import shown
 
 SHIPPED = Path(__file__).parents[3] / "gitmill/loops"
+TYPES = all_types()
 LOOP = "---\nserves: task\n---\n"
 BUILD = "---\ntype: agent\nrole: builder\n---\nBuild it.\n"
 
@@ -23,7 +24,7 @@ def folder(**stages):
 
 
 def stage(text, file="10-build.md"):
-    (only,) = read_loop("deliver", {"loop.md": LOOP, file: text}).stages
+    (only,) = read_loop("deliver", {"loop.md": LOOP, file: text}, TYPES).stages
     return only
 
 
@@ -32,7 +33,7 @@ def error_lines(files):
     if isinstance(files, str):
         files = {"loop.md": LOOP, "10-build.md": files}
     with pytest.raises(BadDocumentError) as caught:
-        read_loop("deliver", files)
+        read_loop("deliver", files, TYPES)
     error = caught.value
     return [error.message, *error.evidence, *(f"hint: {hint}" for hint in shown(error.hints))]
 
@@ -57,7 +58,7 @@ def test_a_stage_is_read_with_all_its_keys():
         name="review",
         number=40,
         path="loops/deliver/40-review.md",
-        type=StageType.AGENT,
+        type="agent",
         role="reviewer",
         permission="read-only",
         timeout=5400,
@@ -102,14 +103,16 @@ def test_the_body_of_a_stage_without_an_agent_is_for_readers():
 
 
 def test_stages_stand_in_the_order_of_their_files_and_side_stages_last():
-    loop = read_loop("deliver", folder(_80_fix=BUILD, _20_b=BUILD, _10_a=BUILD, _79_last=BUILD))
+    loop = read_loop(
+        "deliver", folder(_80_fix=BUILD, _20_b=BUILD, _10_a=BUILD, _79_last=BUILD), TYPES
+    )
     assert [s.name for s in loop.stages] == ["a", "b", "last", "fix"]
     assert [s.name for s in loop.main] == ["a", "b", "last"]
 
 
 def test_the_loop_says_what_it_serves_and_its_limits():
     files = {"loop.md": "---\nserves: goal\nlimits: {returns: 2}\n---\n", "README.md": "for people"}
-    assert read_loop("close", files, folder=".gitmill/loops/close") == Loop(
+    assert read_loop("close", files, TYPES, folder=".gitmill/loops/close") == Loop(
         "close", ".gitmill/loops/close/loop.md", Kind.GOAL, (), {"returns": 2}
     )
 
@@ -188,7 +191,7 @@ REFUSED = {
     "unknown type": (
         "---\ntype: agnet\n---\nA\n",
         [
-            f'{P}:2: type must be one of agent, sanity, checks, person, not "agnet"',
+            f'{P}:2: type must be one of agent, checks, person, sanity, not "agnet"',
             "2 | type: agnet",
             "hint: for example `type: agent`",
         ],

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gitmill.attempts.stage_types import all_types
 from gitmill.core.document import Document
 from gitmill.core.ids import Kind
 from gitmill.core.item import Item, Risk
@@ -289,7 +290,7 @@ def test_prompts_are_checked_before_they_run(template, expected):
 
 def shipped():
     files = {path.name: path.read_text() for path in (SHIPPED / "deliver").iterdir()}
-    return {s.name: s.prompt for s in read_loop("deliver", files).stages if s.prompt}
+    return {s.name: s.prompt for s in read_loop("deliver", files, all_types()).stages if s.prompt}
 
 
 def test_the_shipped_prompts_hold_in_a_first_and_a_later_round():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gitmill.core.plans.plan import PlannedSanity
 from gitmill.core.redaction import known_in, shapes_in
-from gitmill.core.sanity import ChangedFile, inspect, secrets_in
+from gitmill.core.sanity_rules import ChangedFile, inspect, secrets_in
 from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
 from tests.support.items import deliver
 
@@ -269,7 +269,7 @@ def test_nothing_in_a_change_breaks_the_rules_themselves(new, old, path):
 
 def test_a_long_line_is_judged_in_no_time():
     code = (
-        "from gitmill.core.sanity import ChangedFile, inspect\n"
+        "from gitmill.core.sanity_rules import ChangedFile, inspect\n"
         "from tests.support.items import deliver\n"
         "file = ChangedFile('a', None, (b'rm -rf ' * 20_000 + b'sk-' + b'-' * 99_999) + b'\\n')\n"
         "from gitmill.core.redaction import shapes_in\n"

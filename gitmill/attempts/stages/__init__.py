@@ -1,0 +1,1 @@
+"""One file per stage type; the file name is what people write after `type:`."""

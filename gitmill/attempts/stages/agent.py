@@ -1,0 +1,41 @@
+"""A stage that an agent performs: a build if it can change files, else a review."""
+
+from __future__ import annotations
+
+from gitmill.agents.base import BLAMELESS, Report
+from gitmill.attempts.build import build, review
+from gitmill.attempts.state import AttemptState
+from gitmill.core.plans.plan import Performer
+from gitmill.core.plans.stage_type import StageType
+from gitmill.core.verdict import Verdict, VerdictWord
+from gitmill.mill import Mill
+
+TYPE = StageType(
+    performer=Performer.AGENT,
+    verdicts=tuple(VerdictWord),
+    keys=frozenset({
+        "role", "permission", "timeout", "idle", "attempts", "approvals", "distinct_from",
+        "optional", "network",
+    }),
+    timeout=lambda _: 20 * 60,
+)  # fmt: skip
+
+
+def run(mill: Mill, state: AttemptState) -> Verdict:
+    """Ask the agent; a build that passes replaces the work."""
+    if not state.stage.is_authoring:
+        state.report = review(mill, state)
+        return _verdict(state.report)
+    built = build(mill, state)
+    state.report = built.report
+    verdict = _verdict(built.report)
+    if verdict.word is VerdictWord.PASS and built.report.exit not in BLAMELESS:
+        state.base, state.work, state.kept, state.built = built.base, built.work, built.kept, True
+    return verdict
+
+
+def _verdict(report: Report) -> Verdict:
+    if report.verdict is not None:
+        return report.verdict
+    problem = f": {report.problem}" if report.problem else ""
+    return Verdict(VerdictWord.FAIL, f"the agent did not finish, {report.exit.value}{problem}")
