@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from gitmill import process
-from gitmill.errors import GitFailedError, GitMissingError
+from gitmill.errors import GitFailedError, GitKilledError, GitMissingError
 
 _OFF = (
     "-c", "core.hooksPath=/dev/null",
@@ -67,7 +67,10 @@ class Git:
         check: bool = True,
         env: Mapping[str, str] | None = None,
     ) -> process.Finished:
-        """Run `git ARGS`; raise `GitFailedError` on a non-zero exit unless `check` is off."""
+        """Run `git ARGS`; raise `GitFailedError` on a non-zero exit unless `check` is off.
+
+        Raises `GitKilledError` in any case when git was killed: its status is no answer then.
+        """
         try:
             done = process.run(
                 self.argv(*args),
@@ -81,6 +84,8 @@ class Git:
             raise GitMissingError(
                 "there is no git on PATH", hints=["install git 2.38 or newer"]
             ) from error
+        if done.returncode < 0:
+            raise killed(args[0], -done.returncode)
         if check and done.returncode != 0:
             raise GitFailedError(
                 f"`git {' '.join(args[:3])}` exited {done.returncode}",
@@ -117,6 +122,17 @@ class Git:
         if self._index is not None:
             env["GIT_INDEX_FILE"] = str(self._index)
         return env
+
+
+def killed(command: str, number: int) -> GitKilledError:
+    """Return the error for a git command that a signal has ended."""
+    return GitKilledError(
+        f"`git {command}` was killed by signal {number}",
+        hints=[
+            "if memory ran out, the system's log has a line on it: `journalctl -k`",
+            "continue with `gitmill run`",
+        ],
+    )
 
 
 # The user may set identity, dates and transport. Only gitmill names the repository: otherwise the

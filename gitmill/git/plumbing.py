@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from gitmill import process
 from gitmill.errors import GitFailedError, RefMovedError
-from gitmill.git.executable import Git
+from gitmill.git.executable import Git, killed
 from gitmill.git.objects import Move, missing_object, raw, unreadable_ref
 
 _FORMAT = "--format=%(objectname) %(refname)"
@@ -42,6 +42,8 @@ class Plumbing:
             head = reader.stdout.readline().split()
         if not head:
             self.close()
+            if reader.returncode < 0:
+                raise killed("cat-file", -reader.returncode)
             raise GitFailedError(f"git ended before it had read {oid[:12]}")
         if len(head) != 3:
             raise missing_object(oid)

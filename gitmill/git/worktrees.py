@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from gitmill.errors import GitFailedError
+from gitmill.errors import GitFailedError, SlotBusyError
 from gitmill.failpoints import chokepoint
 from gitmill.git import trees
 from gitmill.git.executable import Git
@@ -83,7 +83,10 @@ class Slot:
                 shutil.copy2(self.admin / "index", self.side / "index")
                 break
         else:
-            raise GitFailedError(f"git's entry for {self.path} keeps disappearing")
+            raise SlotBusyError(
+                f"git's entry for {self.path} keeps disappearing",
+                hints=["end what runs `git worktree prune` there, then `gitmill run`"],
+            )
         if holder:
             self._write(self.side / "holder", f"{holder} {commit}\n".encode())
 

@@ -66,7 +66,7 @@ def recover_landings_locked(mill: Mill, lock: LandLock, report: Report) -> None:
             report(_recover(mill, lock, item))
         except (LeasedError, IllegalTransitionError):
             continue  # its last process had moved the state after all
-        except GitmillError as error:
+        except GitmillError as error:  # the others can still be recovered
             report(f"could not recover the landing of {item.id}: {error.message}")
     for ref, commit in _leftover_candidates(mill, mill.snapshot()).items():
         mill.store.move(Move(ref, None, commit))

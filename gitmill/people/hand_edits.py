@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from gitmill.core.blame_rules import is_refusal
 from gitmill.core.dependencies import check_after
 from gitmill.core.document import Document
 from gitmill.core.ids import kind_of
@@ -146,7 +147,9 @@ def _reconcile_item(
         try:
             builder = step_builder(old.status, Status(value_of(new, "status")), _words(old, new))
             builder(mill, item)  # an error here restores the status along with the other fields
-        except GitmillError as error:
+        except GitmillError as error:  # the person's status is refused, with the reason
+            if not is_refusal(error):
+                raise
             restored["status"], builder = error.message, None
     edited = item.document.text != old.document.text or bool(restored)
     if edited:
@@ -192,7 +195,9 @@ def _refusal(snapshot: Snapshot, old: Item, key: str, new: Document) -> str:
             refuse_frozen(old)
         if key == "after":
             check_after(snapshot.items, old.id, read_item(new).after)
-    except GitmillError as error:
+    except GitmillError as error:  # the person's value is refused, with the reason
+        if not is_refusal(error):
+            raise
         return error.message
     return ""
 
@@ -284,7 +289,9 @@ def _create(
         builder = step_builder(Status.DRAFT, Status.READY, Words())
         try:
             builder(mill, item)
-        except GitmillError as error:
+        except GitmillError as error:  # the person's status is refused, with the reason
+            if not is_refusal(error):
+                raise
             result.lines.append(f"{item_id} stays a draft: {error.message}")
         else:
             _record_decision(mill, item, builder, edit, result, fresh=True)

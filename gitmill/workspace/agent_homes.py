@@ -15,7 +15,7 @@ from pathlib import Path
 from gitmill import process
 from gitmill.agents.base import Login
 from gitmill.core.lifecycle import FINAL
-from gitmill.errors import GitmillError
+from gitmill.errors import GitmillError, NoSlotError
 from gitmill.git.locks import try_lock
 from gitmill.git.worktree_entries import remove
 from gitmill.mill import Mill
@@ -70,7 +70,7 @@ def _linked(mill: Mill) -> Iterator[tuple[str, Path]]:
 def _gitconfig(mill: Mill) -> str:
     """Return the minimal configuration with which `git commit` works in a test."""
     lines = []
-    with suppress(GitmillError):
+    with suppress(GitmillError):  # without an identity git itself says what is missing
         name, _, mail = mill.repository.person.rpartition(" <")
         lines += ["[user]", f"\tname = {_quoted(name)}", f"\temail = {_quoted(mail[:-1])}"]
     for section, key in (("safe", "directory"), ("init", "defaultBranch")):
@@ -104,7 +104,9 @@ def agent_home(
         if lock is not None:
             os.close(lock)
     else:
-        raise GitmillError(f"no free home in {folder}")
+        raise NoSlotError(
+            f"no free home in {folder}", hints=["see what is left there: `gitmill doctor`"]
+        )
     try:
         prepare(mill, folder / name)
         with credentials.copied(folder / name, login):

@@ -17,7 +17,7 @@ from gitmill import process
 from gitmill.core import redaction, sanity
 from gitmill.core.redaction import Secret
 from gitmill.core.verdict import Finding, Verdict
-from gitmill.errors import GitmillError
+from gitmill.errors import BadConfigError, MissingObjectError, UnusableRepositoryError
 from gitmill.git import trees
 from gitmill.git.objects import GITLINK, Entry
 from gitmill.mill import Mill
@@ -111,7 +111,7 @@ def allowed_now(mill: Mill) -> tuple[str, ...]:
     """
     try:
         return policy_now(mill).sanity.allow_secrets
-    except GitmillError:
+    except (BadConfigError, MissingObjectError, UnusableRepositoryError):
         return ()
 
 

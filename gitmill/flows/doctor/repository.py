@@ -47,7 +47,7 @@ def backend(mill: Mill) -> Diagnoses:
     try:
         objects = repository.objects
         objects.ref("HEAD")
-    except (GitmillError, ImportError, ValueError) as error:
+    except (GitmillError, ImportError, ValueError) as error:  # this is the diagnosis
         yield problem(f"the repository cannot be opened: {error}", "check it with `git fsck`")
         return
     except Exception as error:  # noqa: BLE001  (pygit2 raises a type of its own)
@@ -64,7 +64,7 @@ def checkout(mill: Mill) -> Diagnoses:
     repository = mill.repository
     try:
         repository.require_usable()
-    except GitmillError as error:
+    except GitmillError as error:  # this is the diagnosis
         yield problem_of(error)
         return
     branches = ("rev-list", "-n1", "--exclude=gitmill/*", "--branches", "--")
@@ -90,7 +90,7 @@ def identity(mill: Mill) -> Diagnoses:
     """Diagnose the identity that commits."""
     try:
         yield ok(mill.person)
-    except GitmillError as error:
+    except GitmillError as error:  # this is the diagnosis
         yield problem_of(error)
 
 
@@ -108,7 +108,7 @@ def durability(mill: Mill) -> Diagnoses:
     """Diagnose what a power failure can lose."""
     try:
         durable = mill.repository.durable
-    except GitmillError as error:
+    except GitmillError as error:  # this is the diagnosis
         yield problem_of(error)
         return
     if durable:
