@@ -122,8 +122,8 @@ def _record_failure(
     if state.stages and state.stages[-1].stage == state.at:
         if state.builder:
             return None  # only the person's worktree has the work: it stays, with the lease
-        state.stages.pop()  # the stage had ended; its result could not be recorded
-        state.built, state.kept = False, ""
+        state.stages.clear()  # they had ended; their result could not be recorded
+        state.at, state.built, state.kept = state.item.stage, False, ""
         state.base, state.work, state.checked = state.item.base, state.item.work, ""
     verdict, took = _failure(error), time.monotonic() - clock
     try:
