@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,11 +31,15 @@ def at_place(number: int) -> list[type[GitmillError]]:
 
 @contextmanager
 def raising(
-    where: str, error: BaseException, when: Callable[..., bool] = lambda *_: True
+    where: str,
+    error: BaseException,
+    when: Callable[..., bool] = lambda *_: True,
+    *,
+    times: int = 1,
 ) -> Iterator[list[str]]:
-    """Raise an error once where a function is called; `where` names its module and its name there.
+    """Raise an error where a function is called; `where` names its module and its name there.
 
-    Yields a list that gets an entry when it was raised. `when` receives the arguments.
+    Yields a list that gets an entry each time; `when` receives the arguments.
     """
     module, _, names = where.partition(":")
     owner: Any = importlib.import_module(module)
@@ -42,7 +49,7 @@ def raising(
     original, raised = getattr(owner, name), list[str]()
 
     def fault(*args: Any, **kwargs: Any) -> Any:
-        if not raised and when(*args):
+        if len(raised) < times and when(*args):
             raised.append(where)
             raise error
         return original(*args, **kwargs)
@@ -50,3 +57,14 @@ def raising(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(owner, name, fault)
         yield raised
+
+
+def killing(folder: Path, argument: str) -> dict[str, str]:
+    """Return an environment whose git is killed, each time, where it gets a certain argument."""
+    tools, real = folder / "killing", shutil.which("git")
+    tools.mkdir()
+    (tools / "git").write_text(
+        f'#!/bin/sh\ncase " $* " in *" {argument} "*) kill -9 $$ ;; esac\nexec {real} "$@"\n'
+    )
+    (tools / "git").chmod(0o755)
+    return {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
