@@ -85,7 +85,7 @@ class Git:
                 "there is no git on PATH", hints=["install git 2.38 or newer"]
             ) from error
         if done.returncode < 0:
-            raise killed(args[0], -done.returncode)
+            raise killed(args, -done.returncode)
         if check and done.returncode != 0:
             raise GitFailedError(
                 f"`git {' '.join(args[:3])}` exited {done.returncode}",
@@ -124,8 +124,10 @@ class Git:
         return env
 
 
-def killed(command: str, number: int) -> GitKilledError:
+def killed(args: Sequence[str], number: int) -> GitKilledError:
     """Return the error for a git command that a signal has ended."""
+    before = ("", *args)
+    command = next(arg for n, arg in enumerate(args) if "-c" not in (arg, before[n]))
     return GitKilledError(
         f"`git {command}` was killed by signal {number}",
         hints=[

@@ -43,7 +43,7 @@ class Plumbing:
         if not head:
             self.close()
             if reader.returncode < 0:
-                raise killed("cat-file", -reader.returncode)
+                raise killed(["cat-file"], -reader.returncode)
             raise GitFailedError(f"git ended before it had read {oid[:12]}")
         if len(head) != 3:
             raise missing_object(oid)

@@ -62,7 +62,7 @@ class Repository:
                 "there is no git on PATH", hints=["install git 2.38 or newer"]
             ) from error
         if done.returncode < 0:
-            raise killed("rev-parse", -done.returncode)
+            raise killed(["rev-parse"], -done.returncode)
         if done.returncode != 0:
             raise _refusal(path, done.error)
         # from the right: the name of a folder can hold line breaks

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gitmill.errors import GitFailedError, RefMovedError
+from gitmill.errors import GitFailedError, GitKilledError, RefMovedError
 from gitmill.git.objects import (
     FILE,
     GITLINK,
@@ -133,7 +133,7 @@ def test_a_reader_that_was_killed_is_not_an_empty_repository(sandbox):
     assert backend.read(head)[0] == "commit"
     backend._reader.kill()
     backend._reader.wait()
-    with pytest.raises(GitFailedError, match="git ended before it had read"):
+    with pytest.raises(GitKilledError, match="`git cat-file` was killed by signal 9"):
         backend.read(head)
     assert backend.read(head)[0] == "commit"
 
