@@ -183,8 +183,10 @@ def test_a_landing_whose_target_has_moved_is_finished_by_the_next_command(repo: 
 
 
 def test_a_git_that_is_killed_while_it_moves_the_checkout_costs_nothing(repo: Repo):
+    """It has written the new files, not the index: they would look like the user's own changes."""
     task = queued(repo)
-    killed = gitmill(repo.path, "queue", "land", env=killing(repo.path.parent, "--ff-only"))
+    env = killing(repo.path.parent, "--ff-only", first="echo b > a.txt")
+    killed = gitmill(repo.path, "queue", "land", env=env)
     assert (killed.code, "error[git-killed]: `git merge` was" in killed.err) == (1, True), (
         killed.err
     )

@@ -59,12 +59,16 @@ def raising(
         yield raised
 
 
-def killing(folder: Path, argument: str) -> dict[str, str]:
-    """Return an environment whose git is killed, each time, where it gets a certain argument."""
+def killing(folder: Path, argument: str, first: str = "") -> dict[str, str]:
+    """Return an environment whose git is killed, each time, where it gets a certain argument.
+
+    It runs the shell command `first` before.
+    """
     tools, real = folder / "killing", shutil.which("git")
     tools.mkdir()
     (tools / "git").write_text(
-        f'#!/bin/sh\ncase " $* " in *" {argument} "*) kill -9 $$ ;; esac\nexec {real} "$@"\n'
+        f'#!/bin/sh\ncase " $* " in *" {argument} "*) {first or ":"}; kill -9 $$ ;; esac\n'
+        f'exec {real} "$@"\n'
     )
     (tools / "git").chmod(0o755)
     return {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
