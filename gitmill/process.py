@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from gitmill.errors import ProcessFailedError
 from gitmill.failpoints import chokepoint
+from gitmill.hints import Gitmill, Hint, Shell
 
 # Names of variables whose values are secrets. Processes that run an agent's code get none of them
 # unless the policy passes one on by name, and their values are redacted from records.
@@ -56,10 +59,10 @@ def run(
     """Run a process to its end and collect both outputs.
 
     It runs in its own session: Ctrl-C in the terminal reaches gitmill but not the process. With
-    `check` an exit status other than 0 raises `ProcessFailedError`. Raises `FileNotFoundError` if
-    the program does not exist.
+    `check` an exit status other than 0 raises `ProcessFailedError`; so does a machine without a
+    process, memory or descriptor left. Raises `FileNotFoundError` if the program does not exist.
     """
-    with chokepoint(f"run {' '.join(argv)}"):
+    with _resources(argv), chokepoint(f"run {' '.join(argv)}"):
         done = subprocess.run(
             argv,
             cwd=cwd,
@@ -75,6 +78,23 @@ def run(
     if check:
         _require_success(finished)
     return finished
+
+
+@contextmanager
+def _resources(argv: Sequence[str]) -> Iterator[None]:
+    """Turn a lack of processes, memory or descriptors into an error that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE):
+            raise
+        raise ProcessFailedError(
+            f"`{argv[0]}` cannot be started: {(error.strerror or 'refused').lower()}",
+            hints=[
+                Hint("see the limits with", Shell("ulimit -a")),
+                Hint("then continue with", Gitmill("run")),
+            ],
+        ) from error
 
 
 def _require_success(finished: Finished) -> None:
@@ -94,7 +114,7 @@ def start(
     pass_fds: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
     """Start a process in its own session, with pipes for its standard input and output."""
-    with chokepoint(f"start {argv[0]}"):
+    with _resources(argv), chokepoint(f"start {argv[0]}"):
         return subprocess.Popen(
             argv,
             cwd=cwd,

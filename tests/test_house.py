@@ -185,6 +185,49 @@ def test_every_setting_is_read_by_some_code():
         )
 
 
+# -- errors ----------------------------------------------------------------------------------------
+
+
+def test_whoever_catches_every_error_gives_a_reason():
+    """Whose fault an error is may matter there: a killed git must not pass for an answer."""
+    silent = [
+        f"{name_of(module)}:{line}"
+        for module in MODULES
+        for line in _catches_all(tree_of(module))
+        if not _has_comment(module.read_text("utf-8").splitlines(), line)
+    ]
+    assert silent == []
+
+
+def test_the_base_of_all_errors_is_never_raised():
+    """It has no blame."""
+    raised = [
+        f"{name_of(module)}:{node.lineno}"
+        for module in MODULES
+        for node in ast.walk(tree_of(module))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("GitmillError")
+    ]
+    assert raised == []
+
+
+def _catches_all(tree: ast.Module) -> Iterator[int]:
+    """Yield the lines that catch `GitmillError`, with `except` or `suppress`."""
+    for node in ast.walk(tree):
+        caught: list[ast.expr] = []
+        if isinstance(node, ast.ExceptHandler) and node.type is not None:
+            caught = [node.type]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("suppress"):
+            caught = node.args
+        names = {ast.unparse(part) for kind in caught for part in ast.walk(kind)}
+        if names & {"GitmillError", "errors.GitmillError"}:
+            yield node.lineno
+
+
+def _has_comment(lines: list[str], number: int) -> bool:
+    """Whether a line has a comment at its end, or is preceded by one."""
+    return "  # " in lines[number - 1] or lines[number - 2].lstrip().startswith("# ")
+
+
 # -- names and modules -----------------------------------------------------------------------------
 
 

@@ -279,7 +279,8 @@ def failure_kind(outcome: Outcome) -> ExitKind | None:
         "timed-out": ExitKind.TIMED_OUT,
         "idle": ExitKind.TIMED_OUT,
         "cancelled": ExitKind.CANCELLED,
-        "lost": ExitKind.CANCELLED,
+        # Without a sandbox a command can kill its supervisor; in one that is another error.
+        "lost": ExitKind.CRASHED,
         "stopped": ExitKind.CRASHED,
         "unstartable": ExitKind.UNAVAILABLE,
     }.get(outcome.ended)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from gitmill.agents import base as agents
@@ -12,21 +13,17 @@ from gitmill.attempts.cooldown import note_outcome
 from gitmill.attempts.monitor import AttemptMonitor
 from gitmill.attempts.record import AttemptResult, record, run_log, tampering
 from gitmill.attempts.state import AttemptState
-from gitmill.core import changes, pipeline
+from gitmill.core import blame_rules, changes, pipeline
 from gitmill.core.item import frozen_hash
 from gitmill.core.plans.plan import Performer, PlannedStage
 from gitmill.core.runlog import StageResult
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
-from gitmill.errors import (
-    GitmillError,
-    LeasedError,
-    SetUpError,
-    UnusableRepositoryError,
-)
+from gitmill.errors import GitmillError
 from gitmill.mill import Mill
 from gitmill.store import secret_search
 from gitmill.store.events import Step, timestamp
+from gitmill.workspace.blame import judged
 from gitmill.workspace.stop_token import StopToken
 
 
@@ -54,9 +51,15 @@ def run_stages(
 ) -> AttemptResult:
     """Run the stages of a claim and record the outcome.
 
-    Raises `KeyboardInterrupt` and the errors of the set-up after it has released the lease.
+    Raises `KeyboardInterrupt` and errors that are not the item's fault once it has released the
+    lease.
     """
-    with AttemptMonitor(mill, state.item, state.claim, state.allowance) as monitor:
+    try:
+        monitor = AttemptMonitor(mill, state.item, state.claim, state.allowance)
+    except BaseException:
+        _release(mill, state, "released, its live log cannot be written")
+        raise
+    with monitor:
         state.monitor, state.stop = monitor, stop
 
         def log_and_report(line: StageProgress) -> None:
@@ -78,38 +81,70 @@ def _run_and_record(
 ) -> AttemptResult:
     started, clock = timestamp(mill.now()), time.monotonic()
     try:
-        verdict = _perform(mill, state, stages, progress)
+        result = _recorded(mill, state, _perform(mill, state, stages, progress), started, clock)
     except KeyboardInterrupt:
         _release(mill, state, "stopped")
         raise
-    except SetUpError:
-        _release(mill, state, "released, the set-up failed")
-        raise
-    except UnusableRepositoryError:
-        raise  # the repository is missing, and with it the lease
-    except GitmillError as error:
-        verdict = _failure(error)
-        took = time.monotonic() - clock
-        progress(
-            StageProgress(
-                state.item.id, state.at, "gitmill", verdict.word.value, took, verdict.summary
-            )
-        )
+    except (GitmillError, OSError) as caught:  # whose fault it is decides what it costs
+        error = judged(mill, caught)
+        failed = _record_failure(mill, state, error, progress, started, clock)
+        if failed is None:
+            _release(mill, state, f"released, {_why(error)}")
+            raise error from caught
+        result = failed
     except BaseException:
         _release(mill, state, "released after an unexpected error")
         raise
-    verdict = secret_search.clean_verdict(verdict)
-    tampered = mill.tampered.pop(state.claim, [])
-    log = run_log(mill, state, verdict, tampered, started, time.monotonic() - clock)
-    result = record(mill, state, verdict, log, tampered=tampering(tampered))
     if state.agent is not None and state.report is not None:
         note_outcome(mill, state.agent.name, state.report)
     return result
 
 
-def _failure(error: GitmillError) -> Verdict:
-    evidence = "\n".join([error.message, *error.evidence])
-    return Verdict(VerdictWord.FAIL, error.message, (Finding(evidence),))
+def _recorded(
+    mill: Mill, state: AttemptState, verdict: Verdict, started: str, clock: float
+) -> AttemptResult:
+    verdict = secret_search.clean_verdict(verdict)
+    tampered = mill.tampered.get(state.claim, [])
+    log = run_log(mill, state, verdict, tampered, started, time.monotonic() - clock)
+    result = record(mill, state, verdict, log, tampered=tampering(tampered))
+    mill.tampered.pop(state.claim, None)
+    return result
+
+
+def _record_failure(
+    mill: Mill, state: AttemptState, error: GitmillError | OSError, progress: Progress,
+    started: str, clock: float,
+) -> AttemptResult | None:  # fmt: skip
+    """Record an attempt that ended with an error; None if it costs nothing or cannot be recorded.
+
+    If the record itself broke, the work of this attempt stays under its rescue ref only.
+    """
+    if not blame_rules.counts(error):
+        return None
+    if state.stages and state.stages[-1].stage == state.at:
+        if state.builder:
+            return None  # only the person's worktree has the work: it stays, with the lease
+        state.stages.clear()  # they had ended; their result could not be recorded
+        state.at, state.built, state.kept = state.item.stage, False, ""
+        state.base, state.work, state.checked = state.item.base, state.item.work, ""
+    verdict, took = _failure(error), time.monotonic() - clock
+    try:
+        result = _recorded(mill, state, verdict, started, clock)
+    except (GitmillError, OSError):  # the first error says more than its consequence
+        return None
+    progress(
+        StageProgress(state.item.id, state.at, "gitmill", verdict.word.value, took, verdict.summary)
+    )
+    return result
+
+
+def _failure(error: GitmillError | OSError) -> Verdict:
+    more = error.evidence if isinstance(error, GitmillError) else ()
+    return Verdict(VerdictWord.FAIL, _why(error), (Finding("\n".join([_why(error), *more])),))
+
+
+def _why(error: GitmillError | OSError) -> str:
+    return error.message if isinstance(error, GitmillError) else str(error)
 
 
 def _perform(
@@ -150,11 +185,11 @@ def _release(mill: Mill, state: AttemptState, why: str) -> None:
     held = tampering(mill.tampered.pop(state.claim, []))
     step = Step(
         change=changes.held(state.item, one_line(held)) if held else changes.released(state.item),
-        subject=f"{state.item.stage} {why}{', held' if held else ''}",
+        subject=f"{state.item.stage} {one_line(why)}{', held' if held else ''}",
         by=mill.user,
         claim=state.claim,
     )
-    try:
+    # Another process has taken the lease over, or nothing can be written: then the lease ends with
+    # this process, and `recover` releases it.
+    with suppress(GitmillError, OSError):
         mill.apply(state.item.id, step)
-    except (LeasedError, GitmillError):
-        return  # the lease was taken over in the meantime

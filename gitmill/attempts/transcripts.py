@@ -110,7 +110,7 @@ def collect(mill: Mill) -> Iterator[str]:
         match = _NAME.fullmatch(path.name)
         if match is None or match["claim"] in held or is_watched(mill, match["item"]):
             continue
-        with suppress(GitmillError, FileNotFoundError):
+        with suppress(GitmillError, FileNotFoundError):  # the next recovery tries it again
             if store(mill, path, lost=True):
                 yield f"kept the output of an attempt at {match['item']}"
 

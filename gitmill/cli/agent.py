@@ -72,7 +72,7 @@ def _configured() -> tuple[Mill | None, Mapping[str, AgentPolicy]]:
     try:
         mill = session.mill()
         return mill, configured(mill)
-    except GitmillError:
+    except GitmillError:  # agents can be listed and tried without a repository
         return None, {}
 
 

@@ -58,6 +58,6 @@ def _write(text: str) -> Path | None:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"bug-{time.strftime('%Y%m%d-%H%M%S')}.md"
         path.write_text(text, "utf-8", "replace")
-    except (GitmillError, OSError):
+    except (GitmillError, OSError):  # the report is printed instead
         return None
     return path

@@ -93,7 +93,7 @@ def dispatch(argv: Sequence[str]) -> int:
     """Run one command line and return its exit code; the only handler of every exception."""
     try:
         return _main(list(argv))
-    except GitmillError as problem:
+    except GitmillError as problem:  # here errors become output and exit codes
         return output.error(problem)
     except KeyboardInterrupt:
         if not output.settings.reads:

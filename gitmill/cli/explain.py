@@ -11,7 +11,7 @@ from gitmill.core.audit.event import RULES
 def _errors() -> dict[str, type[errors.GitmillError]]:
     """Return the classes of errors by slug."""
     by_slug: dict[str, type[errors.GitmillError]] = {}
-    pending = [errors.GitmillError]
+    pending = errors.GitmillError.__subclasses__()
     while pending:
         kind = pending.pop()
         by_slug[kind.slug] = kind
@@ -56,5 +56,5 @@ def lines_of(term: str) -> list[str]:
         head = "The rules of `gitmill fsck`:"
         return [head, *(f"{rule:<22} {meaning}" for rule, meaning in rows.items())]
     kind = _errors()[term]
-    code = f"Exit code {int(kind.code)}."
+    code = f"Exit code {int(kind.code)}; blame: {kind.blame.value}."
     return [*(inspect.getdoc(kind) or "").splitlines(), code]

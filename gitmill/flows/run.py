@@ -11,6 +11,7 @@ from gitmill.attempts.attempt import Progress, run_stages
 from gitmill.attempts.claim import claim
 from gitmill.attempts.stage_types import all_types
 from gitmill.core import changes
+from gitmill.core.blame_rules import Races
 from gitmill.core.dependencies import never_met
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import Event, Status
@@ -40,6 +41,7 @@ from gitmill.mill import Mill
 from gitmill.plans.frozen import plan_for
 from gitmill.plans.policy import policy_at, policy_now
 from gitmill.store.snapshot import Snapshot
+from gitmill.workspace.leases import is_held
 from gitmill.workspace.signals import stop_on_signals
 from gitmill.workspace.stop_token import StopToken
 from gitmill.workspace.trust import require_runnable
@@ -59,6 +61,7 @@ class Summary:
     untrusted: dict[str, GitmillError] = field(default_factory=dict)  # by item
     held: GitmillError | None = None  # why nothing can land in this run
     busy: bool = False  # another process is landing, and items remain to land
+    races: Races = field(default_factory=Races)  # lost after a claim
 
     @property
     def code(self) -> Exit:
@@ -95,7 +98,8 @@ def run(mill: Mill, request: RunRequest, progress: Progress, listener: LandingLi
     """Run until no item is eligible.
 
     Raises `NothingToDoError` when no item was eligible, a `NotNowError` when none could start,
-    `PausedError`, and `KeyboardInterrupt` once the lease of a running attempt is released.
+    `PausedError`, and once the lease of a running attempt is released, `KeyboardInterrupt` and
+    errors that are not an item's fault.
     """
     mill.repository.require_usable()
     summary = Summary()
@@ -195,9 +199,13 @@ def _attempt(mill: Mill, item: Item, summary: Summary, progress: Progress, stop:
             mill, item, changes.blocked(item, one_line(error.message))
         )
         return True
-    # From here on a lost race is an error to report, not another worker's win.
-    result = run_stages(mill, state, group(state.plan, state.item.stage), progress, stop)
     summary.attempts += 1
+    try:
+        result = run_stages(mill, state, group(state.plan, state.item.stage), progress, stop)
+    except GitmillError as error:  # a race is tried again, unless its lease could not be released
+        if not summary.races.may_retry(item.id, error) or is_held(mill, item.id, state.claim):
+            raise
+        return True
     summary.items[result.item.id] = result.item
     if result.event is Event.RELEASED and not result.outage:
         summary.released.add(result.item.id)

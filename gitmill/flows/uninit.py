@@ -17,10 +17,10 @@ from pathlib import Path
 from gitmill.core.lifecycle import WORKING
 from gitmill.errors import (
     CheckoutBlockedError,
-    GitFailedError,
     GitmillError,
     LeasedError,
     NothingToDoError,
+    SlotBusyError,
     UsageError,
 )
 from gitmill.failpoints import chokepoint
@@ -166,7 +166,7 @@ def _exclusive(mill: Mill) -> Iterator[list[Slot]]:
     with land_lock(mill):
         try:
             slots = mill.pool.hold_all()
-        except GitFailedError as error:
+        except SlotBusyError as error:
             raise LeasedError(f"{error.message}; nothing was removed") from error
         try:
             yield slots
@@ -178,7 +178,7 @@ def _exclusive(mill: Mill) -> Iterator[list[Slot]]:
 def _refuse_leases(mill: Mill) -> None:
     try:
         items = mill.snapshot().items.values()
-    except GitmillError:
+    except GitmillError:  # a state that cannot be read names no leases
         return
     for item in items:
         if item.status in WORKING and item.lease is not None and not has_lapsed(mill, item.lease):

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TypedDict
 
 from gitmill import process
-from gitmill.errors import GitFailedError, GitMissingError
-from gitmill.hints import Hint
+from gitmill.errors import GitFailedError, GitKilledError, GitMissingError
+from gitmill.hints import Gitmill, Hint, Shell
 
 _OFF = (
     "-c", "core.hooksPath=/dev/null",
@@ -68,7 +68,10 @@ class Git:
         check: bool = True,
         env: Mapping[str, str] | None = None,
     ) -> process.Finished:
-        """Run `git ARGS`; raise `GitFailedError` on a non-zero exit unless `check` is off."""
+        """Run `git ARGS`; raise `GitFailedError` on a non-zero exit unless `check` is off.
+
+        Raises `GitKilledError` in any case when git was killed: its status is no answer then.
+        """
         try:
             done = process.run(
                 self.argv(*args),
@@ -82,6 +85,8 @@ class Git:
             raise GitMissingError(
                 "there is no git on PATH", hints=[Hint("install git 2.38 or newer")]
             ) from error
+        if done.returncode < 0:
+            raise killed(args, -done.returncode)
         if check and done.returncode != 0:
             raise GitFailedError(
                 f"`git {' '.join(args[:3])}` exited {done.returncode}",
@@ -118,6 +123,19 @@ class Git:
         if self._index is not None:
             env["GIT_INDEX_FILE"] = str(self._index)
         return env
+
+
+def killed(args: Sequence[str], number: int) -> GitKilledError:
+    """Return the error for a git command that a signal has ended."""
+    before = ("", *args)
+    command = next(arg for n, arg in enumerate(args) if "-c" not in (arg, before[n]))
+    return GitKilledError(
+        f"`git {command}` was killed by signal {number}",
+        hints=[
+            Hint("if memory ran out, the system's log has a line on it:", Shell("journalctl -k")),
+            Hint("continue with", Gitmill("run")),
+        ],
+    )
 
 
 # The user may set identity, dates and transport. Only gitmill names the repository: otherwise the

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from gitmill import process
-from gitmill.errors import GitFailedError, RefMovedError
-from gitmill.git.executable import Git
+from gitmill.errors import GitFailedError, GitmillError, RefMovedError
+from gitmill.git.executable import Git, killed
 from gitmill.git.objects import Move, missing_object, raw, text, unreadable_ref
 from gitmill.git.per_thread import PerThread
 
@@ -112,7 +112,7 @@ def _ask(reader: Reader, oid: str) -> tuple[str, bytes] | None:
         reader.stdin.flush()
         line = reader.stdout.readline()
     if not line:
-        raise GitFailedError(f"git ended before it had read {oid[:12]}")
+        raise _ended(reader, oid)
     if not line.startswith(oid.encode() + b" "):
         raise GitFailedError(f"git read {text(line[:12])} where {oid[:12]} was asked for")
     head = line.split()
@@ -121,8 +121,16 @@ def _ask(reader: Reader, oid: str) -> tuple[str, bytes] | None:
     size = int(head[2])
     data = reader.stdout.read(size + 1)
     if len(data) != size + 1:
-        raise GitFailedError(f"git ended before it had read {oid[:12]}")
+        raise _ended(reader, oid)
     return head[1].decode(), data[:-1]
+
+
+def _ended(reader: Reader, oid: str) -> GitmillError:
+    """Return the error of a process that has closed its output."""
+    code = reader.wait()
+    if code < 0:
+        return killed(["cat-file"], -code)
+    return GitFailedError(f"git ended before it had read {oid[:12]}")
 
 
 def _end(reader: Reader) -> None:

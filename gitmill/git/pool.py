@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from gitmill.errors import GitFailedError, GitmillError
+from gitmill.errors import GitmillError, NoSlotError, SlotBusyError
 from gitmill.git.locks import try_lock
 from gitmill.git.worktree_entries import entries
 from gitmill.git.worktrees import Rescue, Slot, holder_of
+from gitmill.hints import Gitmill, Hint
 
 PATIENCE = 10.0  # seconds for the last processes of a killed attempt to end
 
@@ -26,7 +27,7 @@ class Pool:
         """Take the first free slot of a kind, after `rescue` saved work of a killed process in it.
 
         `rescue` is called with the slot, its holder and the commit that the work began from. A slot
-        whose content it cannot save is left alone.
+        whose content it cannot save is left alone. Raises `NoSlotError`.
         """
         for number in range(1, 1000):
             slot = self._try(f"{kind}-{number}")
@@ -34,11 +35,14 @@ class Pool:
                 continue
             try:
                 slot.rescue(rescue)
-            except GitmillError:
+            except GitmillError:  # `recover` tries it again and reports it
                 slot.release()
             else:
                 return slot
-        raise GitFailedError(f"no free worktree in {self.folder}")
+        raise NoSlotError(
+            f"no free worktree in {self.folder}",
+            hints=[Hint("see what is left there:", Gitmill("doctor"))],
+        )
 
     def _try(self, name: str) -> Slot | None:
         lock = try_lock(self.folder / f"{name}.lock")
@@ -51,15 +55,18 @@ class Pool:
     def acquire_named(self, name: str) -> Slot:
         """Take a slot by its name, one that `acquire` never returns.
 
-        Raises `GitFailedError` if another process holds it now.
+        Raises `SlotBusyError` if another process holds it now.
         """
         slot = self._try(name)
         if slot is None:
-            raise GitFailedError(f"another process uses the worktree {name}")
+            raise SlotBusyError(
+                f"another process uses the worktree {name}",
+                hints=[Hint("see what runs with", Gitmill("status"), ", then try again")],
+            )
         return slot
 
     def hold_all(self) -> list[Slot]:
-        """Take every existing slot; raise `GitFailedError`, holding none, if one is in use.
+        """Take every existing slot; raise `SlotBusyError`, holding none, if one is in use.
 
         While they are held, no other process works in this pool.
         """
@@ -68,7 +75,7 @@ class Pool:
         for name in sorted(names):
             try:
                 held.append(self.acquire_named(name))
-            except GitFailedError:
+            except SlotBusyError:
                 for slot in held:
                     slot.release()
                 raise
@@ -92,7 +99,7 @@ class Pool:
                 continue
             try:
                 slot.rescue(rescue)
-            except GitmillError as error:
+            except GitmillError as error:  # the other slots can still be saved
                 failed(slot, error)
             finally:
                 slot.release()

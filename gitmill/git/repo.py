@@ -17,7 +17,7 @@ from gitmill.errors import (
     NotARepositoryError,
     UnusableRepositoryError,
 )
-from gitmill.git.executable import FLUSH, Git, redirects_git
+from gitmill.git.executable import FLUSH, Git, killed, redirects_git
 from gitmill.git.objects import Backend
 from gitmill.git.plumbing import Plumbing
 from gitmill.hints import Blank, Gitmill, Hint, Shell
@@ -62,6 +62,8 @@ class Repository:
             raise GitMissingError(
                 "there is no git on PATH", hints=[Hint("install git 2.38 or newer")]
             ) from error
+        if done.returncode < 0:
+            raise killed(["rev-parse"], -done.returncode)
         if done.returncode != 0:
             raise _refusal(path, done.error)
         # from the right: the name of a folder can hold line breaks

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gitmill.errors import GitmillError, UnusableRepositoryError
+from gitmill.errors import DamagedRepositoryError, GitKilledError, GitmillError
 from gitmill.failpoints import chokepoint
 from gitmill.git.executable import Git
 from gitmill.git.objects import Backend
@@ -74,12 +74,12 @@ class TamperNote:
 def take_snapshot(common: Path, backend: Backend) -> GitDirSnapshot:
     """Return a snapshot of a repository's common git directory.
 
-    Raises `UnusableRepositoryError` if it is no longer a repository.
+    Raises `DamagedRepositoryError` if it is no longer a repository.
     """
     try:
         head = (common / "HEAD").read_bytes()
     except OSError as error:
-        raise UnusableRepositoryError(
+        raise DamagedRepositoryError(
             f"the repository {common} is damaged: it has no HEAD",
             evidence=[str(error)],
             hints=[Hint("check the rest with", Shell("git fsck"), ", or clone it again")],
@@ -173,7 +173,9 @@ def _undo_in_config(
     try:
         before = _entries(git, copy.with_name(f"{copy.name}-before"), old)
         after = _entries(git, copy, new)
-    except GitmillError:
+    except GitKilledError:
+        raise
+    except GitmillError:  # no git could work with such a file
         _restore(path, old)
         return [TamperNote(f"{path} became unreadable; it was restored, a copy is {copy}")]
     planted = sorted({key for key, _ in after - before if _EXECUTABLE.fullmatch(key)})

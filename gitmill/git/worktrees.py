@@ -14,13 +14,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from gitmill.errors import GitFailedError
+from gitmill.errors import GitFailedError, SlotBusyError
 from gitmill.failpoints import chokepoint
 from gitmill.git import trees
 from gitmill.git.executable import Git
 from gitmill.git.objects import Backend, Entry
 from gitmill.git.path_patterns import Patterns
 from gitmill.git.worktree_entries import remove, remove_entries_for, remove_entry
+from gitmill.hints import Gitmill, Hint, Shell
 
 # Products of tools that belong in no commit, even if a repository forgot to ignore them.
 BUILD_PRODUCTS = (
@@ -83,7 +84,14 @@ class Slot:
                 shutil.copy2(self.admin / "index", self.side / "index")
                 break
         else:
-            raise GitFailedError(f"git's entry for {self.path} keeps disappearing")
+            raise SlotBusyError(
+                f"git's entry for {self.path} keeps disappearing",
+                hints=[
+                    Hint(
+                        "end what runs", Shell("git worktree prune"), "there, then", Gitmill("run")
+                    )
+                ],
+            )
         if holder:
             self._write(self.side / "holder", f"{holder} {commit}\n".encode())
 

@@ -7,30 +7,24 @@ aborts a landing whose process died.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from dataclasses import dataclass
 
 from gitmill.attempts.record import tampering
 from gitmill.core import changes
+from gitmill.core.blame_rules import Races, counts
 from gitmill.core.item import Item, Reviewed
 from gitmill.core.lifecycle import Event, Status
 from gitmill.core.queue import next_to_land
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
-from gitmill.errors import (
-    CheckoutBlockedError,
-    GitmillError,
-    LandingBrokenError,
-    NotReadyError,
-    PausedError,
-    RefMovedError,
-)
-from gitmill.git.replay import Conflict
+from gitmill.errors import GitmillError, NotReadyError, PausedError
+from gitmill.git.replay import Conflict, Replayed
 from gitmill.hints import Gitmill, Hint
 from gitmill.landing import detect_reverts
 from gitmill.landing.publish import (
     LandLock,
     abort,
     finish,
+    has_begun_to_move,
     land_lock,
     move_target,
     record_event,
@@ -45,6 +39,7 @@ from gitmill.plans.policy import policy_at
 from gitmill.store.events import timestamp
 from gitmill.store.snapshot import Snapshot
 from gitmill.workspace import sandbox
+from gitmill.workspace.blame import judged
 from gitmill.workspace.run_checks import (
     CheckResult,
     checks_verdict,
@@ -78,9 +73,11 @@ def land_all(
     `only` restricts it to the named items. Returns each item as it is afterwards. Raises
     `PausedError`, `LandBusyError`, `CheckoutBlockedError` when the user's checkout blocks the
     fast-forward, `UntrustedError` before running commands that are not trusted in this clone, and
+    any other error that is not an item's fault, with the landing aborted at no cost, and
     `KeyboardInterrupt` when `stop` is requested.
     """
     done: list[Item] = []
+    races = Races()
     with land_lock(mill) as lock:
         recover_landings_locked(mill, lock, lambda _: None, stop)
         while True:
@@ -95,9 +92,12 @@ def land_all(
             item = next_to_land(queue)
             if item is None:
                 return done
-            with suppress(RefMovedError):  # the item was taken out of the queue
+            try:
                 done.append(_land(mill, lock, item, listener, stop))
                 detect_reverts.record_queue_reverts(mill)
+            except GitmillError as error:  # a race is tried again, unless its lease could not end
+                if not races.may_retry(item.id, error) or _is_landing(mill, item):
+                    raise
 
 
 def refuse_paused(snapshot: Snapshot) -> None:
@@ -116,10 +116,10 @@ def _land(
     listener(LandingProgress(item.id, item.title))
     snapshot = mill.snapshot()
     onto = mill.target_tip(snapshot)
-    replay = replayed(mill, item, onto)
+    replay = _replay(mill, item, onto)
     landing = StartedLanding(
         item, mill.target_ref(snapshot), onto, policy_at(mill, onto),
-        item.work if isinstance(replay, Conflict) else replay.tip,
+        replay.tip if isinstance(replay, Replayed) else item.work,
         mill.new_token(), timestamp(mill.now()),
     )  # fmt: skip
     if landing.candidate == onto:
@@ -133,29 +133,66 @@ def _land(
     return result
 
 
+Replay = Replayed | Conflict | GitmillError  # an error that the landing has to pay for
+
+
+def _replay(mill: Mill, item: Item, onto: str) -> Replay:
+    """Replay an item's work. An error that it has to pay for waits for the start of its landing."""
+    try:
+        return replayed(mill, item, onto)
+    except (GitmillError, OSError) as caught:  # only a started landing can be aborted
+        error = judged(mill, caught)
+        if isinstance(error, GitmillError) and counts(error):
+            return error
+        raise error from caught
+
+
+def _is_landing(mill: Mill, item: Item) -> bool:
+    return mill.snapshot().item(item.id).status is Status.LANDING
+
+
 def _carry_out(
-    mill: Mill, lock: LandLock, landing: StartedLanding, replay: object, stop: StopToken
+    mill: Mill, lock: LandLock, landing: StartedLanding, replay: Replay, stop: StopToken
 ) -> Item:
     """Check and publish a started landing; abort it when it is blocked, stopped or fails."""
     try:
         return _check_and_publish(mill, lock, landing, replay, stop)
-    except (CheckoutBlockedError, PausedError) as error:
-        abort(mill, landing.item, error.message, claim=landing.claim)
-        raise
     except KeyboardInterrupt:
         abort(mill, landing.item, "stopped", claim=landing.claim)
         raise
-    except LandingBrokenError:
+    except (GitmillError, OSError) as caught:  # whose fault it is decides what it costs
+        error = judged(mill, caught)
+        if (after := _aborted(mill, landing, error)) is not None:
+            return after
+        raise error from caught
+    except BaseException as bug:
+        _aborted(mill, landing, bug)
         raise
-    except GitmillError as error:
-        limit = landing.policy.limits.aborts
-        return abort(mill, landing.item, error.message, claim=landing.claim, limit=limit)
+
+
+def _aborted(mill: Mill, landing: StartedLanding, error: BaseException) -> Item | None:
+    """Abort a landing that ended with an error; return its item if that has to pay, else None.
+
+    Once the target has begun to move, nothing is aborted: `recover` finishes the landing when this
+    process has ended.
+    """
+    why = error.message if isinstance(error, GitmillError) else f"stopped by {error!r}"
+    limit = landing.policy.limits.aborts if counts(error) else None
+    try:
+        if has_begun_to_move(mill, landing.ref, landing.candidate):
+            return None
+        after = abort(mill, landing.item, why, claim=landing.claim, limit=limit)
+    except (GitmillError, OSError):  # `recover` aborts it when this process has ended
+        return None
+    return after if limit is not None else None
 
 
 def _check_and_publish(
-    mill: Mill, lock: LandLock, landing: StartedLanding, replay: object, stop: StopToken
+    mill: Mill, lock: LandLock, landing: StartedLanding, replay: Replay, stop: StopToken
 ) -> Item:
     """Return the item after a started landing: landed, sent back or held."""
+    if isinstance(replay, GitmillError):
+        raise replay
     if isinstance(replay, Conflict):
         finding = conflict_finding(replay)
         verdict = Verdict(VerdictWord.RETURN, "it conflicts with the target", (finding,))

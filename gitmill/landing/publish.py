@@ -18,7 +18,7 @@ from gitmill.core import changes
 from gitmill.core.change import Change
 from gitmill.core.item import Item
 from gitmill.core.trailers import EventRecord, one_line
-from gitmill.errors import GitmillError, LandBusyError, RefMovedError
+from gitmill.errors import GitKilledError, LandBusyError, RefMovedError
 from gitmill.git.checkout import checkout_of, fast_forward, refuse_busy, refuse_overlap
 from gitmill.git.locks import try_lock
 from gitmill.git.notes import write_note
@@ -100,13 +100,20 @@ def move_target(
 
 @contextmanager
 def _move_marker(mill: Mill, candidate: str) -> Iterator[None]:
-    """Mark on disk that a checkout is being moved, so that recovery can finish it after a kill."""
+    """Mark on disk that a checkout is being moved, so that recovery can finish it after a kill.
+
+    The mark stays if the git was killed that moves it.
+    """
     marker = mill.repository.private / MOVING
     process.replace_file(marker, candidate.encode())
     try:
         yield
-    finally:
+    except GitKilledError:
+        raise
+    except BaseException:
         marker.unlink(missing_ok=True)
+        raise
+    marker.unlink(missing_ok=True)
 
 
 def interrupted_move(mill: Mill, candidate: str) -> float | None:
@@ -116,6 +123,16 @@ def interrupted_move(mill: Mill, candidate: str) -> float | None:
         return marker.stat().st_mtime if marker.read_bytes() == candidate.encode() else None
     except FileNotFoundError:
         return None
+
+
+def has_begun_to_move(mill: Mill, ref: str, candidate: str) -> bool:
+    """Whether a candidate is on the target, or the move of a checkout to it was interrupted."""
+    return interrupted_move(mill, candidate) is not None or _is_on(mill, ref, candidate)
+
+
+def _is_on(mill: Mill, ref: str, commit: str) -> bool:
+    done = mill.repository.git.run("merge-base", "--is-ancestor", commit, ref, check=False)
+    return done.returncode == 0
 
 
 def finish(
@@ -129,7 +146,7 @@ def finish(
 ) -> Item:
     """Move notes and state in one swap, and the target if no checkout has moved it; then verify.
 
-    Raises `GitmillError` when the target is neither at `onto` nor at or beyond the candidate, and
+    Raises `RefMovedError` when the target is neither at `onto` nor at or beyond the candidate, and
     `LandingBrokenError` when the verification finds a problem.
     """
     ident = mill.repository.ident(mill.now())
@@ -216,12 +233,11 @@ def record_event(mill: Mill, item: Item, change: Change) -> Item:
 def _target_move(mill: Mill, ref: str, onto: str, candidate: str) -> tuple[Move, ...]:
     at = mill.store.backend.ref(ref)
     if at == onto and checkout_of(mill.repository, ref, pool=mill.pool.folder) is not None:
-        raise GitmillError(f"{ref} was checked out while this was being landed")
+        raise RefMovedError(f"{ref} was checked out while this was being landed")
     if at == onto:
         return (Move(ref, candidate, onto),)
     if at == candidate:
         return ()
-    done = mill.repository.git.run("merge-base", "--is-ancestor", candidate, ref, check=False)
-    if done.returncode == 0:
+    if _is_on(mill, ref, candidate):
         return ()
-    raise GitmillError(f"{ref} moved to {(at or 'nothing')[:10]} while this was being checked")
+    raise RefMovedError(f"{ref} moved to {(at or 'nothing')[:10]} while this was being checked")

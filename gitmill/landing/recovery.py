@@ -67,7 +67,7 @@ def recover_landings_locked(mill: Mill, lock: LandLock, report: Report, stop: St
             report(_recover(mill, lock, item, stop))
         except (LeasedError, IllegalTransitionError):
             continue  # its last process had moved the state after all
-        except GitmillError as error:
+        except GitmillError as error:  # the others can still be recovered
             report(f"could not recover the landing of {item.id}: {error.message}")
     for ref, commit in _leftover_candidates(mill, mill.snapshot()).items():
         mill.store.move(Move(ref, None, commit))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from gitmill.core import changes
+from gitmill.core.blame_rules import is_refusal
 from gitmill.core.change import CLAIMED_TEXT, TEXT
 from gitmill.core.dependencies import check_after
 from gitmill.core.document import Document
@@ -157,7 +158,9 @@ def _reconcile_item(
                 old.status, Status(value_of(new, "status")), _words(edit.person, old, new)
             )
             builder(mill, item)  # an error here restores the status along with the other fields
-        except GitmillError as error:
+        except GitmillError as error:  # the person's status is refused, with the reason
+            if not is_refusal(error):
+                raise
             restored["status"], builder = error.message, None
     edited = item.document.text != old.document.text or bool(restored)
     if edited:
@@ -202,7 +205,9 @@ def _refusal(snapshot: Snapshot, old: Item, key: str, new: Document) -> str:
             refuse_frozen(old)
         if key == "after":
             check_after(snapshot.items, old.id, read_item(new).after)
-    except GitmillError as error:
+    except GitmillError as error:  # the person's value is refused, with the reason
+        if not is_refusal(error):
+            raise
         return error.message
     return ""
 
@@ -305,7 +310,9 @@ def _create(
         builder = step_builder(Status.DRAFT, Status.READY, Words(edit.person))
         try:
             builder(mill, item)
-        except GitmillError as error:
+        except GitmillError as error:  # the person's status is refused, with the reason
+            if not is_refusal(error):
+                raise
             result.lines.append(f"{item_id} stays a draft: {error.message}")
         else:
             _record_decision(mill, item, builder, edit, result, fresh=True)

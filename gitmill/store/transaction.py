@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from gitmill.caches import BoundedCache
 from gitmill.core.trailers import EventRecord, format_message
 from gitmill.errors import NotInitializedError, RefMovedError, StateMovedError
-from gitmill.git import locks, trees
+from gitmill.git import disk, locks, trees
 from gitmill.git.objects import Backend, Commit, Entry, Move, read_commit, write_commit
 from gitmill.git.repo import Repository
 from gitmill.hints import Gitmill, Hint, Shell
@@ -146,7 +146,7 @@ class Store:
         check, for the commit that writes the format. `lock` is for what applies hand edits, under
         the write lock: no others are applied first. A process killed here can leave refs without
         their event, never an event without its refs. Raises `StateMovedError` if races are lost
-        until the deadline.
+        until the deadline, `StorageError` if the disk is full.
         """
         assert not self._past, "the past does not change"
         give_up = time.monotonic() + DEADLINE
@@ -164,6 +164,8 @@ class Store:
                 except RefMovedError as error:
                     if self.backend.ref(layout.STATE) == after.commit:
                         return after  # the state did move; a later ref failed
+                    # A full disk looks like a lost race, and trying again would only take time.
+                    disk.require_room([self._repository.common])
                     self._clear_stale()
                     if time.monotonic() > give_up:
                         raise _state_moved(error) from error

@@ -15,9 +15,10 @@ from pathlib import Path
 from gitmill import process
 from gitmill.agents.base import Login
 from gitmill.core.lifecycle import FINAL
-from gitmill.errors import GitmillError
+from gitmill.errors import GitmillError, NoSlotError
 from gitmill.git.locks import try_lock
 from gitmill.git.worktree_entries import remove
+from gitmill.hints import Gitmill, Hint
 from gitmill.mill import Mill
 from gitmill.store.snapshot import Snapshot
 from gitmill.workspace import credentials, private_paths
@@ -70,7 +71,7 @@ def _linked(mill: Mill) -> Iterator[tuple[str, Path]]:
 def _gitconfig(mill: Mill) -> str:
     """Return the minimal configuration with which `git commit` works in a test."""
     lines = []
-    with suppress(GitmillError):
+    with suppress(GitmillError):  # without an identity git itself says what is missing
         name, _, mail = mill.repository.person.rpartition(" <")
         lines += ["[user]", f"\tname = {_quoted(name)}", f"\temail = {_quoted(mail[:-1])}"]
     for section, key in (("safe", "directory"), ("init", "defaultBranch")):
@@ -104,7 +105,9 @@ def agent_home(
         if lock is not None:
             os.close(lock)
     else:
-        raise GitmillError(f"no free home in {folder}")
+        raise NoSlotError(
+            f"no free home in {folder}", hints=[Hint("see what is left there:", Gitmill("doctor"))]
+        )
     try:
         prepare(mill, folder / name)
         with credentials.copied(folder / name, login):

@@ -33,6 +33,12 @@ def holder(lease: Lease) -> ProcessFacts:
     )
 
 
+def is_held(mill: Mill, item_id: str, claim: str) -> bool:
+    """Whether an item is under the lease of this claim."""
+    item = mill.snapshot().items.get(item_id)
+    return item is not None and item.lease is not None and item.lease.claim == claim
+
+
 def has_lapsed(mill: Mill, lease: Lease) -> bool:
     """Whether a lease has lapsed and may be taken over."""
     return lease.lapsed(mill.now(), alive=is_same_and_alive(holder(lease)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gitmill.core import sanity_rules
 from gitmill.core.verdict import Finding
-from gitmill.errors import GitmillError
+from gitmill.errors import BadConfigError, MissingObjectError, UnusableRepositoryError
 from gitmill.git import trees
 from gitmill.git.objects import GITLINK, Entry
 from gitmill.mill import Mill
@@ -40,7 +40,7 @@ def allowed_now(mill: Mill) -> tuple[str, ...]:
     """
     try:
         return policy_now(mill).sanity.allow_secrets
-    except GitmillError:
+    except (BadConfigError, MissingObjectError, UnusableRepositoryError):
         return ()
 
 

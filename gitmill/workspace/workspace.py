@@ -13,16 +13,24 @@ from pathlib import Path
 from gitmill import process
 from gitmill.config import Policy
 from gitmill.core.verdict import Finding, Severity
-from gitmill.errors import GitmillError, SetUpError
+from gitmill.errors import (
+    GitmillError,
+    OverQuotaError,
+    ProcessFailedError,
+    SetUpError,
+    SpoiledWorktreeError,
+)
+from gitmill.git import disk
 from gitmill.git.trace import TRACE
 from gitmill.git.worktree_entries import remove
 from gitmill.git.worktrees import Slot
-from gitmill.hints import Gitmill, Hint
+from gitmill.hints import Gitmill, Hint, Shell
 from gitmill.mill import Mill
 from gitmill.store import secret_search
 from gitmill.supervision.bubblewrap import Sandbox
 from gitmill.supervision.local import LocalEngine
 from gitmill.workspace import agent_homes, private_paths, sandbox
+from gitmill.workspace.blame import agents_fault
 from gitmill.workspace.rescue import keep_worktree
 from gitmill.workspace.stop_token import StopToken
 from gitmill.workspace.tamper_guard import Guard, identity
@@ -68,8 +76,14 @@ class Workspace:
 
         Its output is redacted before it is shortened. Changes to the repository outside the
         worktree are noticed afterwards and in part undone; in the sandbox, refused writes are
-        reported as far as the output shows them.
+        reported as far as the output shows them. Raises `StorageError` for a command that failed on
+        a full disk: neither it nor its output can be trusted then. Raises `SpoiledWorktreeError` if
+        an earlier command has removed the worktree.
         """
+        if not (self.slot.path.is_dir() and os.access(self.slot.path, os.X_OK)):
+            raise SpoiledWorktreeError(
+                f"the attempt removed or locked its worktree {self.slot.path}"
+            )
         agent_homes.prepare(self.mill, self.home)
         wrapped = self.sandbox.wrap(command) if self.sandbox else command
         try:
@@ -81,7 +95,25 @@ class Workspace:
         outcome = replace(outcome, stdout=_clean(outcome.stdout), stderr=_clean(outcome.stderr))
         if wrapped is not command:
             self._report_refused(outcome)
+        self._require_end(outcome, confined=wrapped is not command)
         return outcome
+
+    def _require_end(self, outcome: process.Outcome, *, confined: bool) -> None:
+        """Raise an error if the machine, and not the command, is why it did not pass."""
+        if not outcome.passed:
+            disk.require_room([self.slot.side])
+        if outcome.ended == "lost" and confined:  # from a sandbox no command reaches its supervisor
+            raise ProcessFailedError(
+                "the supervisor of a command was killed",
+                evidence=outcome.tail(4).splitlines(),
+                hints=[
+                    Hint(
+                        "if memory ran out, the system's log has a line on it:",
+                        Shell("journalctl -k"),
+                    ),
+                    Hint("continue with", Gitmill("run")),
+                ],
+            )
 
     def _report_refused(self, outcome: process.Outcome) -> None:
         findings = self.mill.tampered.setdefault(self.claim, [])
@@ -123,8 +155,10 @@ def open_workspace(
 ) -> Iterator[Workspace]:
     """Hold a worktree at a commit, set up by the policy. `kind` is `build` or `clean`.
 
-    Raises `SetUpError` when the set-up fails, `KeyboardInterrupt` once `stop` is requested. After
-    an exception the tree of a `build` slot goes under a rescue ref; else it counts as recorded.
+    Raises `SetUpError` when the set-up fails, `KeyboardInterrupt` once `stop` is requested, and for
+    what the code of the attempt did to its folders `SpoiledWorktreeError` or `OverQuotaError`.
+    After an exception the tree of a `build` slot goes under a rescue ref; else it counts as
+    recorded.
     """
     rights = rights or Rights()
     slot = mill.pool.acquire(kind, lambda *args: keep_worktree(mill, *args))
@@ -145,14 +179,28 @@ def open_workspace(
             workspace = replace(workspace, made=products)
         yield workspace
         slot.clear_holder()
-    except BaseException:
+    except BaseException as error:
+        fault = _agents_fault(mill, error, slot, holder)
         with suppress(GitmillError, OSError):  # recovery tries again and reports it
             slot.rescue(lambda *args: keep_worktree(mill, *args))
+        if fault is not None:
+            raise fault from error
         raise
     finally:
-        with suppress(GitmillError, OSError):
+        with suppress(GitmillError, OSError):  # the next use of the slot resets it too
             slot.reset_entry(commit)
         slot.release()
+
+
+def _agents_fault(mill: Mill, error: BaseException, slot: Slot, holder: str) -> GitmillError | None:
+    """Return the error to raise instead if the attempt's code caused this one."""
+    temporary = [slot.side / "tmp", slot.side / "home"]
+    homes = [mill.pool.folder / agent_homes.FOLDER / holder] if holder else []
+    fault = agents_fault(error, [slot.path, *temporary, *homes])
+    if isinstance(fault, OverQuotaError):
+        for folder in temporary:  # room to record the attempt
+            remove(folder)
+    return fault
 
 
 def _workspace(

@@ -7,11 +7,9 @@ import json
 import pytest
 
 import gitmill.agents
-from gitmill.core.lifecycle import Event, Status
-from gitmill.errors import StateMovedError
+from gitmill.core.lifecycle import Status
 from gitmill.flows.run import RunRequest, run
 from gitmill.mill import Mill
-from gitmill.store.events import Step
 from tests.support.cli import gitmill as cli
 from tests.support.cli import new_task
 from tests.support.repos import Repo, Sandbox
@@ -192,23 +190,3 @@ def test_a_dry_run_prints_the_prompt_and_moves_nothing(sandbox: Sandbox):
     assert cli(repo.path, "task", "cancel", second).code == 0
     nothing = cli(repo.path, "run", "--dry-run")
     assert (nothing.code, nothing.out) == (5, "")
-
-
-def test_a_race_lost_after_the_claim_is_reported_and_not_skipped(sandbox: Sandbox, monkeypatch):
-    """A lost race means that another worker has the item only before the claim."""
-    repo = sandbox.repo(files={".gitmill/config.toml": '[checks]\ntest = "true"\n', "a.txt": "a\n"})
-    assert cli(repo.path, "init").code == 0
-    task = new_task(repo.path, "One", "echo 1 > a.txt")
-    mill, apply = Mill.open(repo.path), Mill.apply
-
-    def lost(self: Mill, item_id: str, step: Step):
-        if step.event is Event.ADVANCED:
-            raise StateMovedError("refs moved each time")
-        return apply(self, item_id, step)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Mill, "apply", lost)
-        with pytest.raises(StateMovedError):
-            run(mill, RunRequest(), lambda line: None, lambda line: None)
-    assert mill.snapshot().item(task).status is Status.RUNNING
-    assert cli(repo.path, "run").code == 5  # it is leased to this process, which is alive

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gitmill.errors import GitFailedError, RefMovedError
+from gitmill.errors import GitFailedError, GitKilledError, RefMovedError
 from gitmill.git.objects import (
     FILE,
     GITLINK,
@@ -139,7 +139,7 @@ def test_a_reader_that_was_killed_is_not_an_empty_repository(sandbox):
     reader = backend._readers.get()
     reader.kill()
     reader.wait()
-    with pytest.raises(GitFailedError, match="git ended before it had read"):
+    with pytest.raises(GitKilledError, match="`git cat-file` was killed by signal 9"):
         backend.read(head)
     assert backend.read(head)[0] == "commit"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gitmill.errors import GitFailedError
+from gitmill.errors import GitFailedError, SlotBusyError
 from gitmill.git import trees
 from gitmill.git.libgit2 import Libgit2
 from gitmill.git.locks import try_lock
@@ -130,7 +130,7 @@ def test_a_slot_of_another_process_is_left_alone(repo, pool):
     assert holder.stdout.readline() == b"held\n"
     slot = acquire(pool)
     assert slot.path.name == "build-2"
-    with pytest.raises(GitFailedError, match="another process uses the worktree build-1"):
+    with pytest.raises(SlotBusyError, match="another process uses the worktree build-1"):
         pool.acquire_named("build-1")
     holder.kill()
     holder.communicate()

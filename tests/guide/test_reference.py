@@ -22,14 +22,18 @@ def errors_page() -> str:
         "With `--json` an error is one JSON object on standard error: `error`, `message`,",
         "`evidence`, `hints`, `commands`, `exit`.",
         "",
-        "| slug | exit | meaning |",
-        "|---|---|---|",
+        "Blame says what an error costs if it ends an attempt or a landing. `item` and `agent` cost an",
+        "attempt, in a landing an abort. The others cost nothing, and the lease is released: after a",
+        "`race` gitmill tries again, `environment` and `user` end the run with this error.",
+        "",
+        "| slug | exit | blame | meaning |",
+        "|---|---|---|---|",
     ]
     for slug in explain.all_terms():
         if slug not in ("fsck", "prompt", "stage"):
             *text, code = explain.lines_of(slug)
-            number = re.findall(r"\d+", code)[0]
-            lines.append(f"| `{slug}` | {number} | {' '.join(text).strip()} |")
+            number, blame = re.findall(r"code (\d+); blame: (\w+)", code)[0]
+            lines.append(f"| `{slug}` | {number} | {blame} | {' '.join(text).strip()} |")
     return "\n".join(lines) + "\n"
 
 

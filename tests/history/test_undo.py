@@ -294,7 +294,7 @@ def test_a_release_cannot_be_undone_and_the_hint_names_a_command(repo: Repo):
     assert gitmill(repo.path, "undo", task).plain() == (
         1, "",
         "error[cannot-undo]: the last event of T1 is released, which cannot be undone\n"
-        "    T1: build released, the set-up failed\n"
+        "    T1: build released, set-up `exit 9` exited with status 9\n"
         "hint: block it with `gitmill task block T1 -m WHY`\n",
     )  # fmt: skip
 

@@ -115,14 +115,23 @@ def test_temporary_files_of_a_setup_are_removed(sandbox: Sandbox):
     assert repo.git("show", "main:seen.txt").split() == ["findings.md", "script.sh"]
 
 
-def test_a_failed_setup_is_reported_with_its_output(sandbox: Sandbox):
+def test_a_failed_setup_is_reported_with_its_output_and_costs_no_attempt(sandbox: Sandbox):
     repo = sandbox.repo()
     repo.commit({".gitmill/config.toml": "[worktree]\nsetup = ['echo no such package; exit 4']\n"})
     assert gitmill(repo.path, "init").code == 0
-    new_task(repo.path, "Never", "true")
+    task = new_task(repo.path, "Never", "true")
     result = gitmill(repo.path, "run")
     assert result.code == 1
     assert "set-up `echo no such package; exit 4` exited with status 4" in result.err
+    # Each failed set-up counts as the environment's fault. One that only fails with the work in the
+    # tree should cost an attempt; gitmill does not run it without the work yet, so it cannot know.
+    item = gitmill(repo.path, "task", "show", task, "--json").json["item"]
+    assert (item["status"], item.get("counters", {})) == ("ready", {})
+    last = repo.git("log", "-1", "--format=%s", "gitmill/state")
+    assert (
+        last
+        == f"{task}: build released, set-up `echo no such package; exit 4` exited with status 4"
+    )
 
 
 def test_names_of_any_bytes_land_as_they_are(sandbox: Sandbox):

@@ -103,7 +103,7 @@ def fix(lines: list[DoctorLine]) -> list[str]:
 def _fixed(fix: Fix) -> str:
     try:
         return fix()
-    except (GitmillError, OSError) as error:
+    except (GitmillError, OSError) as error:  # the other fixes can still be applied
         return f"could not be fixed: {error}"
 
 
@@ -113,7 +113,7 @@ def _open(folder: Path, lines: list[DoctorLine]) -> Mill | None:
         return None
     try:
         return Mill.open(folder)
-    except GitmillError as error:
+    except GitmillError as error:  # this is the diagnosis
         lines.append(DoctorLine("repository", problem_of(error)))
         return None
 
@@ -124,7 +124,7 @@ def _state(mill: Mill, lines: list[DoctorLine]) -> Snapshot | None:
         return None
     try:
         return mill.snapshot()
-    except GitmillError as error:
+    except GitmillError as error:  # this is the diagnosis
         lines.append(DoctorLine("state", problem_of(error)))
     except (ValueError, KeyError) as error:
         lines.append(DoctorLine("state", problem(f"the state cannot be read: {error}")))
@@ -143,7 +143,7 @@ def _diagnoses(diagnose: Callable[[], Diagnoses]) -> Iterator[Diagnosis]:
             yield next(diagnoses)
         except StopIteration:
             return
-        except GitmillError as error:
+        except GitmillError as error:  # this is the diagnosis
             yield problem_of(error)
             return
         except (OSError, ValueError, RuntimeError) as error:

@@ -49,7 +49,7 @@ def backend(mill: Mill) -> Diagnoses:
     try:
         objects = repository.objects
         objects.ref("HEAD")
-    except (GitmillError, ImportError, ValueError) as error:
+    except (GitmillError, ImportError, ValueError) as error:  # this is the diagnosis
         yield problem(
             f"the repository cannot be opened: {error}", Hint("check it with", Shell("git fsck"))
         )
@@ -70,7 +70,7 @@ def checkout(mill: Mill) -> Diagnoses:
     repository = mill.repository
     try:
         repository.require_usable()
-    except GitmillError as error:
+    except GitmillError as error:  # this is the diagnosis
         yield problem_of(error)
         return
     branches = ("rev-list", "-n1", "--exclude=gitmill/*", "--branches", "--")
@@ -96,7 +96,7 @@ def identity(mill: Mill) -> Diagnoses:
     """Diagnose the identity that commits."""
     try:
         yield ok(mill.person)
-    except GitmillError as error:
+    except GitmillError as error:  # this is the diagnosis
         yield problem_of(error)
 
 
@@ -117,7 +117,7 @@ def durability(mill: Mill) -> Diagnoses:
     """Diagnose what a power failure can lose."""
     try:
         durable = mill.repository.durable
-    except GitmillError as error:
+    except GitmillError as error:  # this is the diagnosis
         yield problem_of(error)
         return
     if durable:

@@ -35,7 +35,7 @@ def target(mill: Mill, now: Snapshot) -> Diagnoses:
             f"{error.message.partition(';')[0]}: nothing lands until this is resolved", *error.hints
         )
         return
-    except GitmillError as error:
+    except GitmillError as error:  # this is the diagnosis
         yield problem_of(error)
         return
     name = now.control.target
@@ -61,7 +61,7 @@ def policy(mill: Mill, now: Snapshot) -> Diagnoses:
     draft = path.read_bytes() if path and path.is_file() else None
     try:
         policy_at(mill, tip)
-    except GitmillError as error:
+    except GitmillError as error:  # this is the diagnosis
         yield problem_of(error)
         return
     commit = Hint(Shell(f"git add .gitmill && git commit -m 'Add gitmill policy' -- {POLICY}"))
