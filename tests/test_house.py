@@ -18,6 +18,10 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Who may start a process: the one module for it, and the supervisor, which is one.
 STARTERS = {"process.py", "supervision/spawn.py"}
+# Who may move refs: the store, through the backends; repo.py lends git's swap to libgit2, and a slot
+# moves the HEAD of its own worktree.
+MOVERS = {"store/transaction.py", "git/plumbing.py", "git/libgit2.py", "git/repo.py",
+          "git/worktrees.py"}  # fmt: skip
 # Faces and flows are named after commands, so they share names with what lies below them.
 COMMANDS = ("cli", "flows")
 # What may stand in an `__init__` beside its docstring; every other one holds nothing else.
@@ -49,6 +53,15 @@ def test_only_one_module_starts_processes():
                     called,
                 )
                 assert not starts or name in STARTERS, f"{name}: {called}"
+
+
+def test_only_the_store_moves_gitmills_refs():
+    for module in MODULES:
+        for node in ast.walk(tree_of(module)):
+            swaps = isinstance(node, ast.Attribute) and node.attr == "swap"
+            moves = isinstance(node, ast.Constant) and node.value in ("update-ref", "pack-refs")
+            name = name_of(module)
+            assert not (swaps or moves) or name in MOVERS, f"{name}: {ast.unparse(node)}"
 
 
 def test_nothing_is_left_to_do_in_a_comment():

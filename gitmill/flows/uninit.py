@@ -27,7 +27,6 @@ from gitmill.failpoints import chokepoint
 from gitmill.flows.init import NOTES_KEYS, NOTES_PATTERN, detect_checks, proposal
 from gitmill.flows.recover import recover
 from gitmill.git import bundle
-from gitmill.git.objects import Move
 from gitmill.git.worktrees import Slot
 from gitmill.landing.publish import land_lock
 from gitmill.mill import Mill
@@ -260,7 +259,7 @@ def _remove_worktrees(mill: Mill, slots: list[Slot]) -> None:
 def _remove_refs(mill: Mill, refs: dict[str, str]) -> None:
     """Remove all refs, with their reflogs, in one git transaction."""
     if refs:
-        mill.repository.reader.swap([Move(ref, None, oid) for ref, oid in refs.items()])
+        mill.store.remove(refs)
     for own in layout.OWN:
         for root in (mill.repository.common / own, mill.repository.common / "logs" / own):
             below = sorted(root.glob("**/"), reverse=True)

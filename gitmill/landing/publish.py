@@ -20,7 +20,7 @@ from gitmill.core.trailers import EventRecord, one_line
 from gitmill.errors import GitmillError, LandBusyError, LandingBrokenError, RefMovedError
 from gitmill.git.checkout import checkout_of, fast_forward, refuse_busy, refuse_overlap
 from gitmill.git.locks import try_lock
-from gitmill.git.notes import write_note
+from gitmill.git.notes import write_notes
 from gitmill.git.objects import Move
 from gitmill.landing.evidence import check_entries, note_for, verify_landed
 from gitmill.mill import Mill
@@ -172,7 +172,7 @@ def _landed_step(
         refs={f"{layout.CANDIDATE}{item_id}": None},
         moves=(
             *_target_move(mill, ref, onto, candidate),
-            write_note(mill.store.backend, layout.NOTES, candidate, note, ident=ident),
+            write_notes(mill.store.backend, layout.NOTES, {candidate: note}, ident=ident),
         ),
         extra={"Candidate": candidate, "Onto": onto},
     )

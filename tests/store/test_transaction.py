@@ -190,6 +190,38 @@ def test_commits_in_a_row_are_made_of_each_other_and_move_the_branch_once(repo: 
     assert repo.git("rev-list", "--count", f"{late[0]}..gitmill/state") == "2"
 
 
+@pytest.mark.parametrize("both", [False, True], ids=["one removes it", "both set it"])
+def test_no_ref_moves_twice_in_a_transaction(repo: Repo, both):
+    store, head = open_store(repo.path), repo.git("rev-parse", "main")
+    ref, refs = "refs/gitmill/work/t-00000", repo.git("for-each-ref")
+    again = Move(ref, head, head) if both else Move(ref, None, head)
+    with pytest.raises(AssertionError, match=f"no ref moves twice in a transaction: {ref}"):
+        store.commit(lambda _: draft("a", "b", Move(ref, head, None)),
+                     lambda _: draft("c", "d", again))  # fmt: skip
+    assert repo.git("for-each-ref") == refs
+
+
+def test_no_transaction_moves_the_state_branch_by_hand(repo: Repo):
+    store, head = open_store(repo.path), repo.git("rev-parse", "main")
+    with pytest.raises(AssertionError, match="no ref moves twice"):
+        store.commit(lambda at: draft("a", "b", Move(layout.STATE, head, at.commit)))
+
+
+def test_only_gitmills_refs_are_removed_and_each_from_its_value(repo: Repo):
+    store, head = open_store(repo.path), repo.git("rev-parse", "main")
+    for name in ("t-00000", "t-00001"):
+        store.move(Move(f"refs/gitmill/work/{name}", head, None))
+    before = repo.git("for-each-ref")
+    tip = repo.git("rev-parse", "gitmill/state")
+    with pytest.raises(AssertionError, match="the user's refs"):
+        store.remove({"refs/heads/main": head})
+    with pytest.raises(RefMovedError):
+        store.remove({"refs/gitmill/work/t-00000": head, "refs/gitmill/work/t-00001": tip})
+    assert repo.git("for-each-ref") == before
+    store.remove({"refs/gitmill/work/t-00000": head, "refs/gitmill/work/t-00001": head})
+    assert repo.git("for-each-ref", "refs/gitmill/work") == ""
+
+
 def test_a_refusal_in_a_row_leaves_none_of_it(repo: Repo):
     def refuse(_: Snapshot) -> StateCommit:
         raise PausedError("no")
