@@ -22,6 +22,7 @@ STARTERS = {"process.py", "supervision/spawn.py"}
 # moves the HEAD of its own worktree.
 MOVERS = {"store/transaction.py", "git/plumbing.py", "git/libgit2.py", "git/repo.py",
           "git/worktrees.py"}  # fmt: skip
+REPLACERS = {"files.py", "store/journal.py"}  # the journal begins a new file beside the full one
 # Faces and flows are named after commands, so they share names with what lies below them.
 COMMANDS = ("cli", "flows")
 # What may stand in an `__init__` beside its docstring; every other one holds nothing else.
@@ -62,6 +63,17 @@ def test_only_the_store_moves_gitmills_refs():
             moves = isinstance(node, ast.Constant) and node.value in ("update-ref", "pack-refs")
             name = name_of(module)
             assert not (swaps or moves) or name in MOVERS, f"{name}: {ast.unparse(node)}"
+
+
+def test_only_one_module_replaces_files():
+    for module in MODULES:
+        for node in ast.walk(tree_of(module)):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                arguments = len(node.args), len(node.keywords)  # a text's replace takes two
+                renames = (node.func.attr, arguments) == ("replace", (1, 0))
+                renames |= ast.unparse(node.func) in ("os.replace", "os.rename", "tempfile.mkstemp")
+                name = name_of(module)
+                assert not renames or name in REPLACERS, f"{name}: {ast.unparse(node)}"
 
 
 def test_nothing_is_left_to_do_in_a_comment():

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from gitmill import files
 from gitmill.config import AttemptBudget, DayBudget, ItemBudget, Policy
 from gitmill.core.budget_rules import (
     NOTHING,
@@ -31,7 +32,6 @@ from gitmill.errors import (
     ItemBudgetError,
     MissingObjectError,
 )
-from gitmill.failpoints import chokepoint
 from gitmill.git import trees
 from gitmill.git.objects import Backend, read_commit
 from gitmill.mill import Mill
@@ -137,12 +137,9 @@ def spent_today(mill: Mill, snapshot: Snapshot) -> Spent:
     # Loading libgit2 pays off for the events of a whole day, not for a few.
     backend = mill.repository.reader if tip else mill.store.backend
     spent = _since(backend, snapshot.commit, tip, midnight.timestamp(), known)
-    new = path.with_suffix(f".{mill.new_token()}")
-    with chokepoint(f"write {FILE}"):
-        record = {"day": day, "tip": snapshot.commit, "spent": asdict(spent)}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        new.write_text(json.dumps(record))
-        new.replace(path)
+    record = {"day": day, "tip": snapshot.commit, "spent": asdict(spent)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.replace(path, json.dumps(record).encode())
     return spent
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from gitmill import process
+from gitmill import files
 from gitmill.agents.base import Report
 from gitmill.attempts.ask_agent import ask
 from gitmill.attempts.state import AttemptState
@@ -77,7 +77,7 @@ def build(mill: Mill, state: AttemptState) -> Built:
         variables=state.variables, rights=state.rights,
     ) as workspace:  # fmt: skip
         text = findings_text(start.findings) + "\n" if start.findings else ""
-        process.replace_file(workspace.findings, text.encode("utf-8", "surrogateescape"))
+        files.replace(workspace.findings, text.encode("utf-8", "surrogateescape"), mode=0o600)
         report = ask(mill, state, workspace, start.findings)
         if report.verdict is None or report.verdict.word is not VerdictWord.PASS:
             keep_worktree(mill, workspace.slot, item.id, start.commit)

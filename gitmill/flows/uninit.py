@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from gitmill import files
 from gitmill.core.lifecycle import WORKING
 from gitmill.errors import (
     CheckoutBlockedError,
@@ -215,10 +216,8 @@ def _write_bundle(mill: Mill, refs: dict[str, str], wanted: Path | None) -> Path
             f"{path} already exists; nothing was removed",
             hints=["name another file: `gitmill uninit --bundle FILE`"],
         )
-    record = mill.repository.private / _RECORD
-    with chokepoint(f"write {_RECORD}"):
-        record.with_suffix(".new").write_text(json.dumps({"bundle": str(path), "refs": refs}))
-        record.with_suffix(".new").replace(record)
+    record = json.dumps({"bundle": str(path), "refs": refs}).encode()
+    files.replace(mill.repository.private / _RECORD, record, durable=mill.repository.durable)
     return path
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from gitmill import files
 from gitmill.errors import GitmillError, UnusableRepositoryError
 from gitmill.failpoints import chokepoint
 from gitmill.git.executable import Git
@@ -149,18 +150,14 @@ def _copy_aside(path: Path, file: File, aside: Path) -> Path:
 
 def _restore(path: Path, file: File | None) -> None:
     """Restore a file completely or not at all."""
-    with chokepoint(f"restore {path.name}"):
-        if file is None:
+    if file is None:
+        with chokepoint(f"remove {path.name}"):
             path.unlink(missing_ok=True)
-            return
-        new = path.with_name(f"{path.name}.gitmill-{os.getpid()}")
-        new.unlink(missing_ok=True)
-        if stat.S_ISLNK(file.mode):
+    elif stat.S_ISLNK(file.mode):
+        with files.replacing(path) as new:
             new.symlink_to(os.fsdecode(file.data))
-        else:
-            new.write_bytes(file.data)
-            new.chmod(stat.S_IMODE(file.mode))
-        new.replace(path)
+    else:
+        files.replace(path, file.data, mode=stat.S_IMODE(file.mode), durable=True)
 
 
 def _undo_in_config(

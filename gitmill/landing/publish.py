@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from gitmill import process
+from gitmill import files
 from gitmill.config import Policy
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import Event
@@ -98,7 +98,7 @@ def move_target(
 def _move_marker(mill: Mill, candidate: str) -> Iterator[None]:
     """Mark on disk that a checkout is being moved, so that recovery can finish it after a kill."""
     marker = mill.repository.private / MOVING
-    process.replace_file(marker, candidate.encode())
+    files.replace(marker, candidate.encode(), durable=mill.repository.durable)
     try:
         yield
     finally:

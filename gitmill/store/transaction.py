@@ -120,10 +120,10 @@ class Store:
 
         `build` is called again after a lost race; it returns None if there is nothing to do. Each
         of `more` builds a commit on the state after the previous one: the branch moves over all of
-        them in one swap or stays. No ref may move twice, in all of them together. `new` skips the format
-        check, for the commit that writes the format. A process killed here can leave refs without
-        their event, never an event without its refs. Raises `StateMovedError` if races are lost
-        until the deadline.
+        them in one swap or stays. No ref may move twice, in all of them together. `new` skips the
+        format check, for the commit that writes the format. A process killed here can leave refs
+        without their event, never an event without its refs. Raises `StateMovedError` if races
+        are lost until the deadline.
         """
         assert not self._past, "the past does not change"
         give_up = time.monotonic() + DEADLINE

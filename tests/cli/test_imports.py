@@ -12,7 +12,7 @@ from tests.support.repos import Repo, Sandbox
 
 # What opening a repository and reading its state needs.
 STATE = {
-    "errors", "failpoints", "process", "mill",
+    "errors", "failpoints", "files", "process", "mill",
     "cli", "cli.main", "cli.dispatch", "cli.fast_status", "cli.output", "cli.session",
     "flows", "flows.open_mill", "flows.show",
     "core", "core.document", "core.ids", "core.item", "core.item_reader", "core.lease",
@@ -23,8 +23,8 @@ STATE = {
 }  # fmt: skip
 START = {"errors", "cli", "cli.main", "cli.dispatch", "cli.fast_status", "cli.output"}
 ALLOWED = {
-    "--version": START | {"process", "failpoints"},
-    "status": START | {"process", "failpoints", "cli.show", "core", "core.board",
+    "--version": START | {"process", "files", "failpoints"},
+    "status": START | {"process", "files", "failpoints", "cli.show", "core", "core.board",
                        "core.lifecycle"},
     "task list": STATE | {"cli.task_list"},
     "task show ID": STATE | {"cli.task", "cli.task_list", "cli.show", "flows.attempts"},
