@@ -9,10 +9,10 @@ from typing import TypedDict
 
 from gitmill import process
 from gitmill.errors import GitFailedError, GitMissingError
+from gitmill.git.executable_settings import SWITCHED_OFF
 
 _OFF = (
-    "-c", "core.hooksPath=/dev/null",
-    "-c", "core.fsmonitor=false",
+    *(part for key, value in SWITCHED_OFF.items() for part in ("-c", f"{key}={value}")),
     "-c", "core.quotePath=false",
     "-c", "gc.auto=0",
     "-c", "maintenance.auto=false",

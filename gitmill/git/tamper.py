@@ -19,6 +19,7 @@ from gitmill import files
 from gitmill.errors import GitmillError, UnusableRepositoryError
 from gitmill.failpoints import chokepoint
 from gitmill.git.executable import Git
+from gitmill.git.executable_settings import is_executable
 from gitmill.git.objects import Backend
 
 _FILES = (
@@ -29,20 +30,6 @@ _GLOBS = (
     "hooks/*", "worktrees/*/config.worktree", "modules/*/config", "modules/*/hooks/*",
 )  # fmt: skip
 _CONFIG = re.compile(r"config(\.worktree)?|\.gitconfig")
-# Keys whose value git executes, or that lead git to more keys or to another repository or program.
-_EXECUTABLE = re.compile(
-    r"alias\..*"
-    r"|core\.(fsmonitor|hookspath|sshcommand|gitproxy|editor|pager|askpass|alternaterefscommand"
-    r"|worktree)"
-    r"|filter\..*\.(clean|smudge|process)|diff\.external|diff\..*\.(command|textconv)"
-    r"|merge\..*\.driver|hook\..*\.command|(include|includeif\..*)\.path|credential(\..*)?\.helper"
-    r"|gpg(\..*)?\.(program|defaultkeycommand)|sequence\.editor|pager\..*|interactive\.difffilter"
-    r"|(difftool|mergetool|guitool|man|browser)\..*\.(cmd|path)|web\.browser|init\.templatedir"
-    r"|remote\..*\.(uploadpack|receivepack|vcs|proxy)|url\..*\.(insteadof|pushinsteadof)"
-    r"|submodule\..*\.update|trailer\..*\.(cmd|command)|uploadpack\.packobjectshook"
-    r"|protocol\..*|tar\..*\.command|sendemail\..*|lfs\..*"
-    r"|gitmill\.(sandbox|bubblewrap|writable|readable|worktreeroot)"
-)
 _EVERYDAY = re.compile(r"branch\..*")  # git writes these keys for every new branch
 
 
@@ -172,7 +159,7 @@ def _undo_in_config(
     except GitmillError:
         _restore(path, old)
         return [TamperNote(f"{path} became unreadable; it was restored, a copy is {copy}")]
-    planted = sorted({key for key, _ in after - before if _EXECUTABLE.fullmatch(key)})
+    planted = sorted({key for key, _ in after - before if is_executable(key)})
     others = {key for key, _ in (after - before) + (before - after)} - set(planted)
     notes = [
         TamperNote(f"{path}: {key} was planted; it was undone, a copy is {copy}", key)
