@@ -14,6 +14,7 @@ from gitmill.core.runlog import findings_text, read_findings
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
 from gitmill.git import trees
+from gitmill.git.differ import Differ
 from gitmill.git.objects import Commit, Entry, write_commit
 from gitmill.git.replay import Conflict
 from gitmill.mill import Mill
@@ -110,10 +111,11 @@ def _refused(findings: tuple[Finding, ...], kept: str) -> Verdict:
 def _without_set_up(mill: Mill, base: str, products: str, tree: str) -> str:
     """Remove from a tree the files that the set-up made and the builder left unchanged."""
     backend = mill.store.backend
-    final = {change.path: change.new for change in trees.changes(backend, base, tree)}
+    differ = Differ(backend)
+    final = {change.path: change.new for change in differ.changes(base, tree)}
     undo: dict[str, Entry | bytes | None] = {
         change.path: change.old
-        for change in trees.changes(backend, base, products)
+        for change in differ.changes(base, products)
         if change.path in final and final[change.path] == change.new
     }
     return trees.edit(backend, tree, undo) if undo else tree

@@ -17,7 +17,7 @@ STATE = {
     "flows", "flows.open_mill", "flows.show",
     "core", "core.document", "core.ids", "core.item", "core.item_reader", "core.lease",
     "core.lifecycle", "core.trailers",
-    "git", "git.executable", "git.executable_settings", "git.locks", "git.objects", "git.plumbing", "git.repo", "git.trees",
+    "git", "git.differ", "git.executable", "git.executable_settings", "git.locks", "git.objects", "git.plumbing", "git.repo", "git.trees",
     "store", "store.events", "store.foreign_commits", "store.history", "store.journal",
     "store.layout", "store.snapshot", "store.transaction",
 }  # fmt: skip
