@@ -8,7 +8,6 @@ from gitmill import files
 from gitmill.agents.base import Report
 from gitmill.attempts.ask_agent import ask
 from gitmill.attempts.state import AttemptState
-from gitmill.core.document import Document
 from gitmill.core.item import Item
 from gitmill.core.runlog import findings_text, read_findings
 from gitmill.core.trailers import one_line
@@ -55,8 +54,8 @@ def start_of(mill: Mill, item: Item) -> Start:
     snapshot = mill.snapshot()
     tip = mill.target_tip(snapshot)
     findings: tuple[Finding, ...] = ()
-    if item.feedback and (data := snapshot.read(item.feedback)) is not None:
-        findings = read_findings(Document.from_bytes(data, item.feedback))
+    if (log := snapshot.run_log(item.feedback)) is not None:
+        findings = read_findings(log)
     if not item.work or item.bare:
         return Start(tip, tip, findings)
     replay = replayed(mill, item, tip)

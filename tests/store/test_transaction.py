@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from gitmill.errors import (
     RefMovedError,
     StateMovedError,
 )
+from gitmill.failpoints import VARIABLE
 from gitmill.flows.init import init
 from gitmill.git.objects import Move
 from gitmill.git.repo import Repository
@@ -328,3 +330,37 @@ def test_the_users_index_head_stash_and_work_tree_are_never_touched(repo: Repo):
     assert mill.snapshot().read("x") == b"y"
     assert facts() == before
     assert (repo.path / "README.md").read_text() == "dirty\n"
+
+
+def test_a_killed_commit_never_leaves_an_event_without_its_refs(repo: Repo):
+    """The state branch moves last, whatever else moves with it."""
+    head, root = repo.git("rev-parse", "main"), repo.git("rev-parse", "gitmill/state")
+    refs, points = [f"refs/gitmill/work/t-0000{n}" for n in range(2)], 0
+    for points in range(1, 40):
+        status = _commit_and_die(repo.path, [Move(ref, head, None) for ref in refs], points)
+        for lock in repo.git_dir.rglob("*.lock"):
+            lock.unlink()
+        moved = repo.git("for-each-ref", "--format=%(refname)", "refs/gitmill/work").split()
+        if repo.git("rev-parse", "gitmill/state") != root:
+            assert moved == refs, points
+        if status == 0:
+            break
+        repo.git("update-ref", layout.STATE, root)
+        for ref in moved:
+            repo.git("update-ref", "-d", ref)
+    assert points > 6  # before and after each of three moves
+
+
+def _commit_and_die(path: Path, moves: Sequence[Move], point: int) -> int:
+    """Commit in a child that dies at a failpoint; return its status, 0 if it came to the end."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            store = open_store(path)
+            store.snapshot()
+            os.environ[VARIABLE] = f"{'before' if point % 2 else 'after'}:{(point + 1) // 2}"
+            store.commit(lambda _: draft("x", "y", *moves))
+        except BaseException:  # noqa: BLE001  (the child must not go on with the tests)
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
