@@ -24,6 +24,7 @@ RULES = Path(tempfile.gettempdir()) / f"gitmill-tests-{os.getuid()}"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seeds", type=int, default=1, metavar="N", help=seeds.HELP)
+    parser.addoption("--keep-histories", metavar="FOLDER", help="keep each true history there")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

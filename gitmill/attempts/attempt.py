@@ -13,9 +13,8 @@ from gitmill.attempts.cooldown import note_outcome
 from gitmill.attempts.monitor import AttemptMonitor
 from gitmill.attempts.record import AttemptResult, record, run_log, tampering
 from gitmill.attempts.state import AttemptState
-from gitmill.core import pipeline
+from gitmill.core import changes, pipeline
 from gitmill.core.item import frozen_hash
-from gitmill.core.lifecycle import Event
 from gitmill.core.plans.plan import PlannedStage, StageType
 from gitmill.core.runlog import StageResult
 from gitmill.core.trailers import one_line
@@ -182,11 +181,10 @@ def _release(mill: Mill, state: AttemptState, why: str) -> None:
         return  # a person keeps lease and worktree
     held = tampering(mill.tampered.pop(state.claim, []))
     step = Step(
-        event=Event.HELD if held else Event.RELEASED,
+        change=changes.held(state.item, one_line(held)) if held else changes.released(state.item),
         subject=f"{state.item.stage} {why}{', held' if held else ''}",
         by=mill.user,
         claim=state.claim,
-        fields={"reason": one_line(held)} if held else {},
     )
     try:
         mill.apply(state.item.id, step)

@@ -8,10 +8,9 @@ from gitmill.attempts.agent_selection import choose
 from gitmill.attempts.budget import allowance
 from gitmill.attempts.cooldown import cooling
 from gitmill.attempts.state import AttemptState
-from gitmill.core import pipeline
+from gitmill.core import changes, pipeline
 from gitmill.core.budget_rules import Allowance
-from gitmill.core.item import Item, frozen_hash
-from gitmill.core.lifecycle import Event
+from gitmill.core.item import Item
 from gitmill.errors import BadDocumentError
 from gitmill.mill import Mill
 from gitmill.plans.frozen import plan_for
@@ -36,8 +35,9 @@ def claim(mill: Mill, item_id: str, *, after: str | None = None) -> AttemptState
     drafted: list[AttemptState] = []
 
     def draft(snapshot: Snapshot) -> StateCommit:
-        state, head = _prepare(mill, snapshot, snapshot.item(item_id), token, now)
-        step = _step(mill, state, head, after)
+        tip = mill.target_tip(snapshot)
+        state, head = _prepare(mill, snapshot, snapshot.item(item_id), tip, token, now)
+        step = _step(mill, state, head, tip, after)
         sandbox.require_sandbox(mill, state.policy)  # an error here leaves the item unclaimed
         drafted[:] = [state]
         return draft_step(mill.store.backend, snapshot, item_id, step, event_id=event_id, now=now)
@@ -50,10 +50,9 @@ def claim(mill: Mill, item_id: str, *, after: str | None = None) -> AttemptState
 
 
 def _prepare(
-    mill: Mill, snapshot: Snapshot, item: Item, token: str, now: datetime
+    mill: Mill, snapshot: Snapshot, item: Item, tip: str, token: str, now: datetime
 ) -> tuple[AttemptState, str]:
     """Return the attempt that a claim would start, and the name of its first stage."""
-    tip = mill.target_tip(snapshot)
     plan = plan_for(mill, snapshot, item, tip)
     head = item.stage or plan.first.name
     if not pipeline.is_stage(plan, head):
@@ -64,23 +63,18 @@ def _prepare(
     return AttemptState(item, plan, policy, token, agent, allowance=budget), head
 
 
-def _step(mill: Mill, state: AttemptState, head: str, after: str | None) -> Step:
+def _step(mill: Mill, state: AttemptState, head: str, tip: str, after: str | None) -> Step:
     """Return the step that claims an item for the stages from `head` on."""
     item, plan = state.item, state.plan
     agent = state.agent.name if state.agent else "gitmill"
     limits = sum(stage.timeout for stage in pipeline.group(plan, head))
+    lease = new_lease(mill, f"{agent}@{mill.host}", limits + GRACE, claim=state.claim)
     return Step(
-        event=Event.CLAIMED,
+        change=changes.claimed(item, stage=head, plan=plan.hash12, lease=lease),
         subject=f"{head} claimed ({agent})",
         by=f"{agent}@{mill.host}",
         claim=state.claim,
-        stage=head,
         after=after,
-        fields={
-            "plan": plan.hash12,
-            "frozen": item.frozen or frozen_hash(item.criteria, item.script, item.paths),
-            "lease": new_lease(mill, f"{agent}@{mill.host}", limits + GRACE, claim=state.claim),
-            "reason": None,
-        },
+        target=tip,
         files={layout.plan_path(plan.hash12): plan.render().encode()},
     )

@@ -9,8 +9,9 @@ from typing import Any
 from gitmill.agents import base as agents
 from gitmill.agents.base import ExitKind
 from gitmill.attempts.state import AttemptState
-from gitmill.core import pipeline
-from gitmill.core.item import Item, as_json
+from gitmill.core import changes, pipeline
+from gitmill.core.change import Change, Outcome, Work
+from gitmill.core.item import Item, Reviewed
 from gitmill.core.lifecycle import Event
 from gitmill.core.pipeline import NextStep
 from gitmill.core.plans.plan import PlannedAgent, StageType
@@ -112,12 +113,10 @@ def record(
     next_ = _next_step(state, verdict, tampered, tree)
     files = passed_files(mill, state.policy, state.checked, state.results) if state.checked else {}
     step = Step(
-        event=next_.event,
+        change=_change(state, next_, _outcome(state, verdict, log, next_, tree)),
         subject=_subject(next_, state.at, verdict, log.agent or "gitmill"),
         by=log.by,
         claim=state.claim,
-        stage=next_.stage,
-        fields=_fields(state, verdict, log, next_, tree),
         run=(item.stage, log.document(item.attempt + 1)),
         files=files,
         refs=_work_refs(state),
@@ -172,39 +171,34 @@ def _work_refs(state: AttemptState) -> dict[str, str | None]:
     )
 
 
-def _fields(
+def _outcome(
     state: AttemptState, verdict: Verdict, log: RunLog, next_: NextStep, tree: str
-) -> dict[str, Any]:
-    """Return the fields of the item that the outcome changes."""
-    item, fields, number = state.item, _work_fields(state), state.item.attempt + 1
-    no_progress = next_.event is Event.BLOCKED and bool(tree) and tree == item.returned
-    if next_.event is Event.RETURNED or no_progress:
-        fields["returned"] = tree or None
-    advised = next_.event is Event.ADVANCED and pipeline.is_side(state.plan, state.at)
-    if next_.event in (Event.RETURNED, Event.FAILED) or advised:
-        fields["feedback"] = layout.run_path(item.id, number, item.stage)
+) -> Outcome:
+    """Return what the attempt brings to its event."""
+    item, number, work, approval = state.item, state.item.attempt + 1, None, None
+    if state.built:
+        builder = state.builder or (state.agent.name if state.agent else "")
+        work = Work(base=state.base, commit=state.work, builder=builder)
     if _approves(state, verdict, next_):
-        entry = {
-            "commit": state.work, "patch": log.facts["patch"], "by": log.by, "run": number,
-            "stage": state.at,
-        }  # fmt: skip
-        fields["reviewed"] = [*as_json(item.reviewed), entry]
-    counters, reason = dict(next_.counters), one_line(next_.reason) or None
-    return fields | {"counters": counters, "reason": reason}
+        approval = Reviewed(state.work, log.facts["patch"], log.by, number, state.at)
+    no_progress = next_.event is Event.BLOCKED and bool(tree) and tree == item.returned
+    return Outcome(
+        stage=next_.stage,
+        counters=next_.counters,
+        run=layout.run_path(item.id, number, item.stage),
+        reason=one_line(next_.reason),
+        work=work,
+        approval=approval,
+        tree=tree if next_.event is Event.RETURNED or no_progress else "",
+    )
 
 
-def _work_fields(state: AttemptState) -> dict[str, Any]:
-    if not state.built:
-        return {}
-    return {
-        "base": state.base,
-        "work": state.work,
-        "builder": state.builder or (state.agent.name if state.agent else ""),
-        "reviewed": None,
-        "bare": None,
-        "answer": None,
-        "feedback": None,
-    }
+def _change(state: AttemptState, next_: NextStep, outcome: Outcome) -> Change:
+    """Return the change of an attempt's event."""
+    if next_.event is Event.ADVANCED:
+        advice = pipeline.is_side(state.plan, state.at)
+        return changes.advanced(state.item, outcome, advice=advice)
+    return changes.ENDS[next_.event](state.item, outcome)
 
 
 def _approves(state: AttemptState, verdict: Verdict, next_: NextStep) -> bool:

@@ -27,6 +27,7 @@ VERBS = {
     "pause": "daily", "resume": "daily", "undo": "daily",
     "stats": "history", "compile": "loop", "fsck": "verify",
     "doctor": "maintenance", "gc": "maintenance", "uninit": "maintenance",
+    "upgrade": "maintenance",
 }  # fmt: skip
 NOUNS = {
     "task": "task_changes", "queue": "queue", "loop": "loop", "mode": "mode", "agent": "agent",
@@ -63,6 +64,7 @@ more
   fsck              verify the whole history offline: state, landings, notes, refs
   doctor            find problems and the commands that help; --fix applies the safe fixes
   gc                drop transcripts of tasks that ended long ago
+  upgrade           let the state branch follow the newest version of the rules
 
 start
   demo              try gitmill in a small new project

@@ -99,6 +99,21 @@ def gc(
 
 
 @verbs.command()
+def upgrade() -> int:
+    """Let the state branch follow the newest version of the rules.
+
+    An older gitmill that does not know this version can read the branch, and writes it no longer.
+    """
+    from gitmill.flows.upgrade import upgrade as upgrade_flow
+
+    before, after = upgrade_flow(session.mill())
+    output.answer([], {"before": before, "after": after})
+    output.print_line(f"the state branch follows version {after} of the rules, before {before}")
+    output.next_step("gitmill doctor")
+    return Exit.OK
+
+
+@verbs.command()
 def uninit(
     bundle: Annotated[
         str,

@@ -86,6 +86,7 @@ class Item:
     landing: Landing | None = None
     landed: str = ""
     reverted: str = ""
+    disputed: str = ""
     checked: tuple[Mapping[str, Any], ...] = ()
     reason: str = ""
     answer: str = ""

@@ -22,7 +22,8 @@ from gitmill.core.lifecycle import Status
 _TEXT = frozenset({
     "id", "title", "by", "stage", "after", "paths", "labels", "criteria", "script", "parent",
     "source", "plan", "frozen", "builder", "base", "work", "feedback", "returned", "landed",
-    "reverted", "reason", "answer", "event", "status", "kind", "risk", "created", "since",
+    "reverted", "disputed", "reason", "answer", "event", "status", "kind", "risk", "created",
+    "since",
 })  # fmt: skip
 _LISTS = frozenset({"after", "paths", "labels", "criteria"})
 
@@ -169,7 +170,7 @@ _approval = _part(
 )
 _READERS: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(_TEXT, _text),
-    **dict.fromkeys(("base", "work", "returned", "landed", "reverted"), _oid),
+    **dict.fromkeys(("base", "work", "returned", "landed", "reverted", "disputed"), _oid),
     **dict.fromkeys(("paths", "labels", "criteria"), _texts),
     **dict.fromkeys(("created", "since"), _time),
     **dict.fromkeys(("attempt", "budget_after"), _number(0)),

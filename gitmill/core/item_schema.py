@@ -69,6 +69,7 @@ ItemSchema = _schema(
     landing=LandingSchema | None,
     landed=Oid,
     reverted=Oid,
+    disputed=Oid,
 )
 
 

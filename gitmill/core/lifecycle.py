@@ -7,6 +7,11 @@ from itertools import groupby
 
 from gitmill.errors import IllegalTransitionError, LeasedError
 
+# The version of the rules: this table, and the functions of `changes.py`. A changed rule is a new
+# version, and the old one is kept for events that follow it; docs/formats.md lists the versions.
+RULES = 2
+DISPUTES_SINCE = 2  # a landing can be disputed and upheld
+
 
 class Status(StrEnum):
     """The status of an item."""
@@ -51,6 +56,8 @@ class Event(StrEnum):
     EJECTED = "ejected"
     RE_REVIEW = "re-review"
     LANDED = "landed"
+    DISPUTED = "disputed"
+    UPHELD = "upheld"
     REVERTED = "reverted"
     BLOCKED = "blocked"
     UNBLOCKED = "unblocked"
@@ -93,7 +100,10 @@ def _rows() -> dict[tuple[Status | None, Event], Status]:
         (S.LANDING, E.EJECTED): S.READY,
         (S.LANDING, E.RE_REVIEW): S.READY,
         (S.LANDING, E.LANDED): S.LANDED,
+        (S.LANDED, E.DISPUTED): S.WAITING,
+        (S.WAITING, E.UPHELD): S.LANDED,
         (S.LANDED, E.REVERTED): S.WAITING,
+        (S.WAITING, E.REVERTED): S.WAITING,
         (S.BLOCKED, E.UNBLOCKED): S.READY,
         (S.BLOCKED, E.REOPENED): S.READY,
         (S.WAITING, E.REOPENED): S.READY,
@@ -112,7 +122,7 @@ TRANSITIONS = _rows()
 
 # Events that `undo` reverses along their arrow. Not among them are events with an opposite of
 # their own (queued, edited, claimed), events that cost nothing (lapsed, released), and facts about
-# the target (ejected, landed, reverted): a landing is undone by landing its revert.
+# the target (ejected, landed, disputed, upheld, reverted): a landing is undone by its revert.
 UNDOABLE = frozenset({
     E.READIED, E.ADVANCED, E.APPROVAL_COUNTED, E.RETURNED, E.FAILED, E.ASKED, E.ANSWERED,
     E.APPROVED, E.BLOCKED, E.UNBLOCKED, E.CANCELLED, E.REOPENED,

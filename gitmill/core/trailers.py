@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 _LINE = re.compile(r"^(Gitmill-[A-Za-z-]+): (.*)$")
+_VERSION = re.compile(r"[1-9][0-9]{0,3}")
 _BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
@@ -25,7 +26,15 @@ class EventRecord:
     claim: str = ""
     plan: str = ""
     evidence: str = ""
+    target: str = ""  # the target's commit whose policy the event read
+    rules: str = ""  # the version of the rules that the event follows, empty for 1
     extra: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def version(self) -> int:
+        """The version of the rules that the event follows, 0 for a value that is none."""
+        named = self.rules or "1"
+        return int(named) if _VERSION.fullmatch(named) else 0
 
 
 _NAMES = {
@@ -40,6 +49,8 @@ _NAMES = {
     "claim": "Gitmill-Claim",
     "plan": "Gitmill-Plan",
     "evidence": "Gitmill-Evidence",
+    "target": "Gitmill-Target",
+    "rules": "Gitmill-Rules",
 }
 _FIELDS = {name: attribute for attribute, name in _NAMES.items()}
 

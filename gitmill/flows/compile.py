@@ -35,5 +35,6 @@ def past_plan(mill: Mill) -> FrozenPlan:
 
 def compile_plan(mill: Mill, *, mode: str | None, write: bool) -> tuple[FrozenPlan, bool]:
     """Compile the tip of the target; return the plan and whether it was recorded as new."""
-    plan = current_plan(mill, mode=mode)
-    return plan, write and record_plan(mill, plan)
+    tip = mill.target_tip(mill.snapshot())
+    plan = compile_at(mill, tip, mode=mode)
+    return plan, write and record_plan(mill, plan, tip=tip)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from gitmill.core.board import build_board, markdown
 from gitmill.core.document import Document
+from gitmill.core.lifecycle import RULES
 from gitmill.core.trailers import EventRecord
 from gitmill.errors import UnusableRepositoryError
 from gitmill.git.checkout import current_branch
@@ -88,7 +89,10 @@ def _first_commit(mill: Mill, branch: str, *, explicit: bool) -> bool:
             files[layout.CONTROL] = snapshot.control.set("target", branch).to_bytes()
         if not files:
             return None
-        record = EventRecord(event="upgraded", id=event_id, by=person, to=layout.FORMAT)
+        record = EventRecord(
+            event="upgraded", id=event_id, by=person, to=layout.FORMAT,
+            rules="" if snapshot.rules else str(RULES),
+        )  # fmt: skip
         return StateCommit(f"target {branch}, format {layout.FORMAT}", record, files)
 
     before = mill.store.backend.ref(layout.STATE)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from contextlib import suppress
 
+from gitmill.core import changes
 from gitmill.core.item import Item
-from gitmill.core.lifecycle import Event, Status
+from gitmill.core.lifecycle import Status
 from gitmill.errors import IllegalTransitionError, RefMovedError
 from gitmill.flows.recover import recover
 from gitmill.landing.land import LandingListener, land_all, refuse_paused
@@ -17,12 +18,14 @@ from gitmill.workspace.signals import interruptible
 
 def enqueue(mill: Mill, item_id: str, *, after: str | None = None) -> None:
     """Queue an approved item. Raises `RefMovedError` when another event has followed `after`."""
-    mill.apply(item_id, Step(event=Event.QUEUED, subject="queued", by=mill.person, after=after))
+    mill.apply(
+        item_id, Step(change=changes.queued(), subject="queued", by=mill.person, after=after)
+    )
 
 
 def dequeue(mill: Mill, item_id: str) -> None:
     """Take an item out of the queue; it stays approved."""
-    mill.apply(item_id, Step(event=Event.DEQUEUED, subject="dequeued", by=mill.person))
+    mill.apply(item_id, Step(change=changes.dequeued(), subject="dequeued", by=mill.person))
 
 
 def land_queue(mill: Mill, listener: LandingListener, *, only: Collection[str] = ()) -> list[Item]:

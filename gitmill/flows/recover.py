@@ -8,13 +8,14 @@ from contextlib import suppress
 
 from gitmill import files
 from gitmill.attempts import transcripts
+from gitmill.core import changes
 from gitmill.core.item import Item
-from gitmill.core.lifecycle import FINAL, Event, Status
+from gitmill.core.lifecycle import FINAL, Status
 from gitmill.errors import GitmillError, IllegalTransitionError, LeasedError, RefMovedError
 from gitmill.git.worktree_entries import remove
 from gitmill.git.worktrees import Slot
 from gitmill.landing.detect_reverts import detect_reverts
-from gitmill.landing.publish import record_event
+from gitmill.landing.publish import CANCELLED, record_event
 from gitmill.landing.recovery import recover_landings
 from gitmill.mill import Mill
 from gitmill.people.hand_edits import reconcile
@@ -75,7 +76,7 @@ def _lapse(mill: Mill, item: Item, record: Callable[[str], None]) -> bool:
     if ended:
         record(f"ended {ended} processes of {item.id}")
     step = Step(
-        event=Event.LAPSED,
+        change=changes.lapsed(),
         subject=f"{item.stage} lapsed, {item.lease.who} is gone",
         by=mill.user,
         claim=item.lease.claim,
@@ -106,7 +107,7 @@ def _cancel(mill: Mill, record: Callable[[str], None]) -> None:
     """Cancel the items whose cancellation had to wait for the end of a landing."""
     for item in mill.snapshot().items.values():
         if item.cancel_requested and item.status not in FINAL | {Status.LANDING}:
-            record_event(mill, item, Event.CANCELLED, "cancelled as requested")
+            record_event(mill, item, changes.cancelled(CANCELLED))
             record(f"{item.id} was cancelled as requested")
 
 

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 
 from gitmill.attempts.attempt import Progress, run_stages
 from gitmill.attempts.claim import claim
+from gitmill.core import changes
 from gitmill.core.dependencies import never_met
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import Event, Status
 from gitmill.core.pipeline import eligible, group
+from gitmill.core.trailers import one_line
 from gitmill.errors import (
     AgentMissingError,
     BadDocumentError,
@@ -182,10 +184,12 @@ def _attempt(mill: Mill, item: Item, summary: Summary, progress: Progress) -> bo
         return True
     except (BadDocumentError, AgentMissingError) as error:
         reason = f"it cannot be run: {error.message}"
-        summary.items[item.id] = record_event(mill, item, Event.BLOCKED, reason)
+        summary.items[item.id] = record_event(mill, item, changes.blocked(item, one_line(reason)))
         return True
     except ItemBudgetError as error:
-        summary.items[item.id] = record_event(mill, item, Event.BLOCKED, error.message)
+        summary.items[item.id] = record_event(
+            mill, item, changes.blocked(item, one_line(error.message))
+        )
         return True
     # From here on a lost race is an error to report, not another worker's win.
     result = run_stages(mill, state, group(state.plan, state.item.stage), progress)
@@ -274,7 +278,7 @@ def _block_unmeetable(mill: Mill) -> None:
         if item.status in _RUNNABLE and (cancelled := never_met(snapshot.items, item)):
             reason = f"it comes after {cancelled[0]}, which was cancelled"
             with suppress(RefMovedError):
-                record_event(mill, item, Event.BLOCKED, reason)
+                record_event(mill, item, changes.blocked(item, reason))
 
 
 def _refuse_wanted(snapshot: Snapshot, request: RunRequest) -> None:

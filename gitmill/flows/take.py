@@ -9,9 +9,9 @@ from gitmill.attempts.attempt import Progress, run_stages
 from gitmill.attempts.build import commit_work, start_of
 from gitmill.attempts.record import AttemptResult
 from gitmill.attempts.state import AttemptState
-from gitmill.core import pipeline
+from gitmill.core import changes, pipeline
 from gitmill.core.dependencies import unmet
-from gitmill.core.item import Item, frozen_hash
+from gitmill.core.item import Item
 from gitmill.core.lifecycle import Event, Status
 from gitmill.errors import (
     BadDependencyError,
@@ -61,22 +61,19 @@ def _claim(mill: Mill, item_id: str) -> Item:
 
     def build(snapshot: Snapshot) -> StateCommit:
         item = snapshot.item(item_id)
-        plan = plan_for(mill, snapshot, item, mill.target_tip(snapshot))
+        tip = mill.target_tip(snapshot)
+        plan = plan_for(mill, snapshot, item, tip)
         stage = plan.stage(item.stage or plan.first.name)
         if item.status is Status.READY and not stage.is_authoring:
             raise IllegalTransitionError(
                 f"{item.id} is at {stage.name}, which is not a building stage",
                 hints=[f"see `gitmill task show {item.id}`"],
             )
+        lease = new_lease(mill, mill.person, LEASE, claim=claim, process=False)
         step = Step(
-            event=Event.CLAIMED, subject=f"{stage.name} taken ({mill.person.partition(' <')[0]})",
-            by=mill.person, claim=claim, stage=stage.name,
-            fields={
-                "plan": plan.hash12,
-                "frozen": item.frozen or frozen_hash(item.criteria, item.script, item.paths),
-                "lease": new_lease(mill, mill.person, LEASE, claim=claim, process=False),
-                "reason": None,
-            },
+            change=changes.claimed(item, stage=stage.name, plan=plan.hash12, lease=lease),
+            subject=f"{stage.name} taken ({mill.person.partition(' <')[0]})",
+            by=mill.person, claim=claim, target=tip,
             files={layout.plan_path(plan.hash12): plan.render().encode()},
         )  # fmt: skip
         return draft_step(mill.store.backend, snapshot, item_id, step, event_id=event_id, now=now)

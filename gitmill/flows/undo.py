@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gitmill.core.item import Item
-from gitmill.core.lifecycle import Status
+from gitmill.core.lifecycle import Event, Status
 from gitmill.errors import Exit
 from gitmill.flows import show
 from gitmill.flows.land_queue import land_queue
@@ -18,6 +18,7 @@ from gitmill.landing.revert import revert
 from gitmill.mill import Mill
 from gitmill.people import control
 from gitmill.plans.policy import policy_now
+from gitmill.store.history import entries
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def undo_landing(
     """
     detect_reverts(mill)  # the landing can have been reverted by hand
     target = target_for_item(mill, target.record.item)
-    onto = target.record.extra.get("Onto", "")
+    onto = _landed_onto(mill, target.record.item)
     task = revert(mill, target.record.item, onto, criteria=criteria)
     lands = through == "landed" and policy_now(mill).land.auto
     if lands:
@@ -76,3 +77,12 @@ def undo_landing(
     item, task = snapshot.item(target.record.item), snapshot.item(task.id)
     ended = task.status in (Status.LANDED, Status.DONE)
     return Undone(target, item, task, Exit.OK if ended or not lands else Exit.PERSON)
+
+
+def _landed_onto(mill: Mill, item_id: str) -> str:
+    """Return the commit of the target that an item landed on last, empty if unknown."""
+    history = entries(mill.store.backend, mill.snapshot().commit, item_id)
+    landings = (entry.record for entry in history if entry.record)
+    return next(
+        (record.extra.get("Onto", "") for record in landings if record.event == Event.LANDED), ""
+    )

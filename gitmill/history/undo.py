@@ -6,12 +6,11 @@ afterwards: the next undo of the item goes one event further back.
 
 from __future__ import annotations
 
-from typing import Any
-
+from gitmill.core import changes
+from gitmill.core.change import Change
 from gitmill.core.dependencies import check_after
 from gitmill.core.item import Item
-from gitmill.core.item_reader import value_of
-from gitmill.core.lifecycle import MET, Event, Status, opposite
+from gitmill.core.lifecycle import Event, Status, opposite
 from gitmill.errors import CannotUndoError
 from gitmill.history.undo_target import UndoTarget, cannot_undo
 from gitmill.mill import Mill
@@ -21,14 +20,6 @@ from gitmill.store.history import UNDOES, entries
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import StateCommit
 from gitmill.workspace.rescue import keep_commit
-
-# The fields that every event writes; an undo never restores them.
-_BOOKKEEPING = frozenset({"status", "event", "since", "attempt", "lease"})
-# The fields that an attempt may change. Edits by a person while it ran are kept.
-_ATTEMPT_FIELDS = frozenset({
-    "stage", "plan", "frozen", "counters", "builder", "base", "work", "reviewed", "feedback",
-    "bare", "reason", "answer",
-})  # fmt: skip
 
 
 def undo_event(mill: Mill, target: UndoTarget) -> Item:
@@ -40,23 +31,21 @@ def undo_event(mill: Mill, target: UndoTarget) -> Item:
     record, item_id = target.record, target.record.item
     event_id, now = mill.new_token(), mill.now()
     current = mill.snapshot().item(item_id)
-    fields, body = _fields_before(mill, target)
     at = _status_before(target)
     event = _opposite(target, at)
     if event is None:
         raise cannot_undo(current, record, target.last.subject)
-    if "work" in fields and current.work:
+    change = _change(mill, target, event, at)
+    work = change.fields.get("work")
+    if "work" in change.fields and current.work:
         keep_commit(mill, item_id, current.work)
-    _require_objects(mill, fields, at)
+    _require_objects(mill, change, at)
     step = Step(
-        event=event,
+        change=change,
         subject=f"undone, {target.last.subject.removeprefix(f'{item_id}: ')}",
         by=mill.person,
-        back=at,
         claim=current.lease.claim if event is Event.RELEASED and current.lease else None,
-        fields=fields,
-        body=body,
-        refs={f"{layout.WORK}{item_id}": fields["work"]} if "work" in fields else {},
+        refs={f"{layout.WORK}{item_id}": work or None} if "work" in change.fields else {},
         extra={UNDOES: " ".join(target.ids)},
     )
 
@@ -64,8 +53,8 @@ def undo_event(mill: Mill, target: UndoTarget) -> Item:
         item = snapshot.item(item_id)
         if item.event != current.event:
             raise _moved_on(mill, snapshot, item)
-        if "after" in fields:
-            check_after(snapshot.items, item_id, fields["after"] or ())
+        if "after" in change.fields:
+            check_after(snapshot.items, item_id, change.fields["after"] or ())
         return draft_step(mill.store.backend, snapshot, item_id, step, event_id=event_id, now=now)
 
     return mill.store.commit(build).item(item_id)
@@ -95,9 +84,10 @@ def _moved_on(mill: Mill, snapshot: Snapshot, item: Item) -> CannotUndoError:
     )
 
 
-def _require_objects(mill: Mill, fields: dict[str, Any], at: Status | None) -> None:
+def _require_objects(mill: Mill, change: Change, at: Status | None) -> None:
     """Raise `CannotUndoError` when the restored work was pruned, or its landing left the target."""
-    git, work, landed = mill.repository.git, fields.get("work"), fields.get("landed")
+    git, fields = mill.repository.git, change.fields
+    work, landed = fields.get("work"), fields.get("landed")
     if work and git.run("cat-file", "-e", work, check=False).returncode != 0:
         raise CannotUndoError(
             "its earlier work is no longer in this repository",
@@ -114,34 +104,20 @@ def _require_objects(mill: Mill, fields: dict[str, Any], at: Status | None) -> N
         )
 
 
-# -- the fields before it --------------------------------------------------------------------------
+def _change(mill: Mill, target: UndoTarget, event: Event, at: Status | None) -> Change:
+    """Return the change that restores the item as it was after its previous event.
 
-
-def _fields_before(mill: Mill, target: UndoTarget) -> tuple[dict[str, Any], str | None]:
-    """Return the old values of the fields that the event changed, and the old body if it changed.
-
-    Old is the state after the item's previous event. The parent commit is not enough: it can be a
-    hand edit that the event has applied.
+    The parent commit is not enough: it can be a hand edit that the event has applied.
     """
     item_id = target.record.item
     parent = mill.store.parent(target.first.commit)
     before = next(entries(mill.store.backend, parent, item_id), None) if parent else None
     created = target.record.event == Event.CREATED.value or target.record.extra.get("Reverts")
     if created or before is None:
-        return {"reason": "undone"}, None
-    old = mill.store.at(before.commit).item(item_id).document
-    new = mill.store.at(target.last.commit).item(item_id).document
-    changed = {
-        key: value_of(old, key)
-        for key in sorted(old.fields.keys() | new.fields.keys())
-        if value_of(old, key) != value_of(new, key)
-    }
-    single = target.first is target.last
-    fields = {
-        key: value
-        for key, value in changed.items()
-        if key not in _BOOKKEEPING and (single or key in _ATTEMPT_FIELDS)
-    }
-    if value_of(old, "status") in MET:
-        fields["since"] = value_of(old, "since")  # the time of the landing, not of the undo
-    return fields, old.body if single and old.body != new.body else None
+        return changes.undone_creation(event, at)
+    return changes.undone(
+        mill.store.at(before.commit).item(item_id),
+        mill.store.at(target.last.commit).item(item_id),
+        event=event,
+        attempt=target.first is not target.last,
+    )

@@ -19,6 +19,8 @@ from gitmill.workspace.leases import has_lapsed
 
 # The events that precede the claim when a revert is made in one move of the branch.
 _BEGINNINGS = frozenset({Event.CREATED.value, Event.READIED.value, Event.REOPENED.value})
+# Landings, also those that are disputed or were upheld.
+_LANDINGS = frozenset({Event.LANDED.value, Event.DISPUTED.value, Event.UPHELD.value})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class UndoTarget:
     @property
     def landed(self) -> bool:
         """Whether it is a landing, which only the landing of a revert can undo."""
-        return self.record.event == Event.LANDED.value
+        return self.record.event in _LANDINGS
 
 
 def target_for_item(mill: Mill, item_id: str) -> UndoTarget:
@@ -159,7 +161,7 @@ def _refuse(mill: Mill, item: Item, last: EventRecord, subject: str) -> None:
 
 
 def _leads_back(last: EventRecord) -> bool:
-    if last.event == Event.LANDED.value:
+    if last.event in _LANDINGS:
         return True
     try:
         at = Status(last.status_before) if last.status_before else None

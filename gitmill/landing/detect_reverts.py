@@ -12,8 +12,9 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 
 from gitmill import files
+from gitmill.core import changes
 from gitmill.core.item import Item
-from gitmill.core.lifecycle import MET, Event, Status
+from gitmill.core.lifecycle import MET, Status
 from gitmill.core.trailers import one_line
 from gitmill.errors import RefMovedError
 from gitmill.git.objects import read_commit
@@ -36,7 +37,7 @@ def detect_reverts(mill: Mill, report: Callable[[str], None] = lambda _: None) -
     seen = _read_mark(mill, ref)
     if tip is None or tip == seen:
         return
-    landed = {item.landed: item for item in snapshot.items.values() if item.status is Status.LANDED}
+    landed = {item.landed: item for item in snapshot.items.values() if item.landed}
     if landed and not _only_landings(mill, tip, seen, landed):
         for commit, (revert, author) in _hand_reverts(mill, tip, seen, landed).items():
             _record_revert(mill, landed[commit], revert, author, report)
@@ -54,7 +55,7 @@ def record_queue_reverts(mill: Mill, report: Callable[[str], None] = lambda _: N
             continue
         item_id, _, landed = rest.partition(":")
         item = items.get(item_id)
-        if item is not None and item.status is Status.LANDED and item.landed == landed:
+        if item is not None and item.landed == landed:
             _record_revert(mill, item, task.landed or task.work, mill.user, report)
 
 
@@ -63,14 +64,12 @@ def _record_revert(
 ) -> None:
     why = f"its commit {item.landed[:10]} was reverted by {revert[:10]}"
     step = Step(
-        event=Event.REVERTED,
+        change=changes.reverted(item, by=revert, reason=why),
         subject=f"reverted by {revert[:10]}",
         by=author,
         after=item.event,
-        fields={"landed": None, "checked": None, "reviewed": None, "reverted": revert,
-                "reason": why},
         extra={"Reverted-By": revert},
-    )  # fmt: skip
+    )
     with suppress(RefMovedError):  # another process has recorded it too
         mill.apply(item.id, step)
         report(f"{item.id} waits: {why}")

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from gitmill.attempts.record import tampering
+from gitmill.core import changes
 from gitmill.core.item import Item, Reviewed
 from gitmill.core.lifecycle import Event, Status
 from gitmill.core.queue import next_to_land
@@ -158,7 +159,7 @@ def _check_and_publish(mill: Mill, lock: LandLock, landing: StartedLanding, repl
         raise NotReadyError("nothing can verify this task: it has no check and no `$` criterion")
     results = run_checks(mill, policy, checks, candidate, claim=claim, again=True)
     if why := tampering(mill.tampered.pop(claim, [])):
-        return record_event(mill, abort(mill, item, why, claim=claim), Event.HELD, why)
+        return record_event(mill, abort(mill, item, why, claim=claim), changes.held(item, why))
     verdict = checks_verdict(results)
     if verdict.word is not VerdictWord.PASS:
         _refuse_red_target(mill, landing, results)
@@ -207,4 +208,5 @@ def _refuse_red_target(mill: Mill, landing: StartedLanding, results: list[CheckR
 def _finish_unchanged(mill: Mill, item: Item) -> Item:
     """Finish an item whose change is already on the target."""
     why = "already on the target"
-    return record_event(mill, record_event(mill, item, Event.DEQUEUED, why), Event.FINISHED, why)
+    item = record_event(mill, item, changes.dequeued(why))
+    return record_event(mill, item, changes.finished(item, why))

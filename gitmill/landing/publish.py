@@ -14,14 +14,16 @@ from typing import Any
 
 from gitmill import files
 from gitmill.config import Policy
+from gitmill.core import changes
+from gitmill.core.change import Change
 from gitmill.core.item import Item
-from gitmill.core.lifecycle import Event
 from gitmill.core.trailers import EventRecord, one_line
-from gitmill.errors import GitmillError, LandBusyError, LandingBrokenError, RefMovedError
+from gitmill.errors import GitmillError, LandBusyError, RefMovedError
 from gitmill.git.checkout import checkout_of, fast_forward, refuse_busy, refuse_overlap
 from gitmill.git.locks import try_lock
 from gitmill.git.notes import write_notes
 from gitmill.git.objects import Move
+from gitmill.landing.dispute import dispute
 from gitmill.landing.evidence import check_entries, note_for, verify_landed
 from gitmill.mill import Mill
 from gitmill.store import layout
@@ -142,7 +144,7 @@ def finish(
     landed = mill.store.commit(build).item(item.id)
     problems = verify_landed(mill, landed)
     if problems:
-        raise LandingBrokenError(f"{item.id} did not land as it was tested", evidence=problems)
+        dispute(mill, landed, problems)
     return landed
 
 
@@ -164,11 +166,10 @@ def _landed_step(
         mill, snapshot, snapshot.item(item_id), onto=onto, candidate=candidate, checks=checks
     )
     return Step(
-        event=Event.LANDED,
+        change=changes.landed(snapshot.item(item_id), checked=checks),
         subject=f"landed as {candidate[:10]}",
         by=mill.user,
         claim=claim,
-        fields={"landing": None, "landed": candidate, "checked": checks, "reason": None},
         refs={f"{layout.CANDIDATE}{item_id}": None},
         moves=(
             *_target_move(mill, ref, onto, candidate),
@@ -178,34 +179,34 @@ def _landed_step(
     )
 
 
+CANCELLED = "cancelled as requested"  # the reason after a request during a landing
+
+
 def abort(mill: Mill, item: Item, why: str, *, claim: str, limit: int | None = None) -> Item:
     """Abort a landing: its item is queued again, or cancelled if that was requested.
 
     With a `limit` the abort is counted, and one more than that many block the item.
     """
-    counters = dict(item.counters)
-    if limit is not None:
-        counters["aborts"] = item.count("aborts") + 1
     step = Step(
-        event=Event.LAND_ABORTED,
+        change=changes.land_aborted(item, one_line(why), counted=limit is not None),
         subject=f"landing aborted, {why}",
         by=mill.user,
         claim=claim,
-        fields={"landing": None, "reason": one_line(why), "counters": counters},
         refs={f"{layout.CANDIDATE}{item.id}": None},
     )
     after = mill.apply(item.id, step).item(item.id)
     if after.cancel_requested:
-        return record_event(mill, after, Event.CANCELLED, "cancelled as requested")
-    if limit is not None and counters["aborts"] > limit:
-        why = f"its landing was aborted {counters['aborts']} times: {why}"
-        return record_event(mill, after, Event.BLOCKED, why)
+        return record_event(mill, after, changes.cancelled(CANCELLED))
+    if limit is not None and after.count("aborts") > limit:
+        why = f"its landing was aborted {after.count('aborts')} times: {why}"
+        return record_event(mill, after, changes.blocked(after, one_line(why)))
     return after
 
 
-def record_event(mill: Mill, item: Item, event: Event, why: str) -> Item:
+def record_event(mill: Mill, item: Item, change: Change) -> Item:
     """Commit an event that only gives a reason. Raises `RefMovedError` when the item moved on."""
-    step = Step(event=event, subject=why, by=mill.user, after=item.event, fields={"reason": why})
+    why = str(change.fields["reason"])
+    step = Step(change=change, subject=why, by=mill.user, after=item.event)
     return mill.apply(item.id, step).item(item.id)
 
 

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gitmill.core import pipeline
+from gitmill.core import changes, pipeline
+from gitmill.core.change import Change, Outcome, Work
 from gitmill.core.document import Document
 from gitmill.core.ids import Kind, derived_id
-from gitmill.core.item import Item, frozen_hash, is_command
+from gitmill.core.item import Item, Reviewed, is_command
 from gitmill.core.lifecycle import WORKING, Event, Status
 from gitmill.core.plans.plan import APPROVED, FrozenPlan
 from gitmill.core.runlog import RunLog
@@ -24,7 +25,6 @@ from gitmill.errors import CannotUndoError, LeasedError, NotReadyError, RevertCo
 from gitmill.git.objects import Commit, write_commit
 from gitmill.git.replay import Conflict, replay
 from gitmill.mill import Mill
-from gitmill.people.decisions import PROGRESS_FIELDS
 from gitmill.plans.frozen import compile_at
 from gitmill.plans.policy import policy_at
 from gitmill.store import layout
@@ -162,24 +162,17 @@ def _begin(revert: _Revert, at: Snapshot, event_id: str) -> StateCommit | None:
     if item is not None:
         if item.status not in (Status.CANCELLED, Status.BLOCKED, Status.WAITING):
             return None
-        return _step(
-            revert, at, event_id, Event.REOPENED, "reopened", fields=dict.fromkeys(PROGRESS_FIELDS)
-        )
-    fields: dict[str, Any] = {
-        "id": revert.id,
-        "kind": Kind.TASK.value,
-        "title": revert.title,
-        "status": Status.DRAFT.value,
-        "event": event_id,
-        "created": creation_time(mill.now()),
-        "since": timestamp(mill.now()),
-        "by": mill.person,
-        "priority": revert.item.priority,
-        "risk": revert.item.risk.value,
-        "criteria": list(revert.criteria) or None,
-        "parent": revert.item.id,
+        return _step(revert, at, event_id, changes.reopened(item), "reopened")
+    birth = {
+        "id": revert.id, "kind": Kind.TASK, "created": creation_time(mill.now()),
+        "by": mill.person, "parent": revert.item.id,
         "source": f"{SOURCE}:{revert.item.id}:{revert.item.landed}",
-    }
+    }  # fmt: skip
+    text = {
+        "title": revert.title, "priority": revert.item.priority, "risk": revert.item.risk,
+        "criteria": revert.criteria,
+    }  # fmt: skip
+    fields = changes.created(birth, text, event_id=event_id, now=timestamp(mill.now()))
     body = (
         f"\nRevert commit {revert.item.landed} of {revert.item.id} ({revert.item.title}) and keep "
         "everything that landed later.\n"
@@ -191,24 +184,20 @@ def _begin(revert: _Revert, at: Snapshot, event_id: str) -> StateCommit | None:
 def _ready(revert: _Revert, at: Snapshot, event_id: str) -> StateCommit | None:
     if at.item(revert.id).status is not Status.DRAFT:
         return None
-    return _step(revert, at, event_id, Event.READIED, "ready")
+    return _step(revert, at, event_id, changes.readied(), "ready")
 
 
 def _claim(revert: _Revert, at: Snapshot, event_id: str) -> StateCommit | None:
     item = at.item(revert.id)
     if item.status in _DONE:
         return None  # another process has just made it
-    fields: dict[str, Any] = dict.fromkeys(PROGRESS_FIELDS) | {
-        "plan": revert.plan.hash12,
-        "criteria": list(revert.criteria) or None,
-        "frozen": frozen_hash(revert.criteria, item.script, item.paths),
-        "lease": new_lease(
-            revert.mill, revert.mill.person, LEASE, claim=revert.claim, process=False
-        ),
-    }
+    lease = new_lease(revert.mill, revert.mill.person, LEASE, claim=revert.claim, process=False)
+    change = changes.claimed_to_revert(
+        item, criteria=revert.criteria, stage=revert.plan.first.name, plan=revert.plan.hash12,
+        lease=lease,
+    )  # fmt: skip
     return _step(
-        revert, at, event_id, Event.CLAIMED, "reverse patch made",
-        fields=fields, stage=revert.plan.first.name,
+        revert, at, event_id, change, "reverse patch made", target=revert.onto,
         files={layout.plan_path(revert.plan.hash12): revert.plan.render().encode()},
     )  # fmt: skip
 
@@ -219,10 +208,6 @@ def _approve(revert: _Revert, at: Snapshot, event_id: str) -> StateCommit | None
         return None
     patch = patch_of(mill, revert.onto, revert.work)
     stage = _approving_stage(revert.plan, item)
-    entry = {
-        "commit": revert.work, "patch": patch, "by": mill.person, "run": item.attempt + 1,
-        "stage": stage,
-    }  # fmt: skip
     facts = {
         "base": revert.onto, "work": revert.work, "tree": mill.tree_of(revert.work), "patch": patch,
     }  # fmt: skip
@@ -231,12 +216,15 @@ def _approve(revert: _Revert, at: Snapshot, event_id: str) -> StateCommit | None
         verdict=Verdict(VerdictWord.PASS, f"the reverse of {revert.item.landed[:10]}"),
         claim=revert.claim, plan=revert.plan.hash12, facts=facts,
     )  # fmt: skip
-    fields = {
-        "base": revert.onto, "work": revert.work, "builder": mill.person, "reviewed": [entry],
-    }  # fmt: skip
+    number = item.attempt + 1
+    outcome = Outcome(
+        stage=stage, counters=item.counters, run=layout.run_path(revert.id, number, SOURCE),
+        work=Work(base=revert.onto, commit=revert.work, builder=mill.person),
+        approval=Reviewed(revert.work, patch, mill.person, number, stage),
+    )  # fmt: skip
     return _step(
-        revert, at, event_id, Event.APPROVED, f"reverts {revert.item.id}, approved",
-        fields=fields, stage=stage, run=(SOURCE, log.document(item.attempt + 1)),
+        revert, at, event_id, changes.approved(item, outcome),
+        f"reverts {revert.item.id}, approved", run=(SOURCE, log.document(number)),
         refs={f"{layout.WORK}{revert.id}": revert.work}, extra={"Reverts": revert.item.landed},
     )  # fmt: skip
 
@@ -252,12 +240,12 @@ def _approving_stage(plan: FrozenPlan, item: Item) -> str:
 
 
 def _step(
-    revert: _Revert, at: Snapshot, event_id: str, event: Event, subject: str, **more: Any
+    revert: _Revert, at: Snapshot, event_id: str, change: Change, subject: str, **more: Any
 ) -> StateCommit:
     person = revert.mill.person
-    claims = event in (Event.CLAIMED, Event.APPROVED)
+    claims = change.event in (Event.CLAIMED, Event.APPROVED)
     step = Step(
-        event=event, subject=f"{subject} ({person.partition(' <')[0]})", by=person,
+        change=change, subject=f"{subject} ({person.partition(' <')[0]})", by=person,
         claim=revert.claim if claims else None, **more,
     )  # fmt: skip
     return draft_step(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from gitmill.core import pipeline
+from gitmill.core import changes, pipeline
+from gitmill.core.change import Outcome
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import Event
 from gitmill.core.runlog import RunLog
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Verdict
-from gitmill.landing.publish import record_event
+from gitmill.landing.publish import CANCELLED, record_event
 from gitmill.landing.started import StartedLanding
 from gitmill.mill import Mill
 from gitmill.plans.frozen import plan_of
@@ -39,25 +40,27 @@ def send_back(
     counters = pipeline.new_round(item.counters)
     exhausted = pipeline.attempts_exhausted(plan, stage, counters)
     log = _log(mill, landing, verdict, results)
-    fields: dict[str, Any] = {
-        "landing": None, "reviewed": None,
-        "feedback": layout.run_path(item.id, item.attempt + 1, "land"),
-        "bare": True if bare else None, "counters": counters,
-        "reason": one_line(verdict.summary),
-    }  # fmt: skip
+    outcome = Outcome(
+        stage=stage,
+        counters=counters,
+        run=layout.run_path(item.id, item.attempt + 1, "land"),
+        reason=one_line(verdict.summary),
+    )
     refs: dict[str, str | None] = {f"{layout.CANDIDATE}{item.id}": None}
     if review_again:  # the review that follows is of the patch as it would land
-        fields |= {"base": landing.onto, "work": landing.candidate}
+        change = changes.re_review(item, outcome)
         refs[f"{layout.WORK}{item.id}"] = landing.candidate
+    else:
+        change = changes.ejected(item, outcome, bare=bare)
     result = "back to review" if review_again else "ejected"
     step = Step(
-        event=event, subject=f"{result}, {verdict.summary}", by=mill.user, claim=landing.claim,
-        stage=stage, fields=fields, run=("land", log), refs=refs,
+        change=change, subject=f"{result}, {verdict.summary}", by=mill.user, claim=landing.claim,
+        run=("land", log), refs=refs,
     )  # fmt: skip
     after = mill.apply(item.id, step).item(item.id)
     if after.cancel_requested:
-        return record_event(mill, after, Event.CANCELLED, "cancelled as requested")
-    return record_event(mill, after, Event.BLOCKED, exhausted) if exhausted else after
+        return record_event(mill, after, changes.cancelled(CANCELLED))
+    return record_event(mill, after, changes.blocked(after, exhausted)) if exhausted else after
 
 
 def _log(mill: Mill, landing: StartedLanding, verdict: Verdict, results: list[CheckResult]) -> Any:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gitmill.config import Policy
-from gitmill.core.item import Item
-from gitmill.core.lifecycle import Event
+from gitmill.core import changes
+from gitmill.core.item import Item, Landing
 from gitmill.mill import Mill
 from gitmill.store import layout
 from gitmill.store.events import Step
@@ -34,20 +34,15 @@ def start(mill: Mill, landing: StartedLanding) -> None:
     checks = landing_checks(landing.policy, landing.item)
     seconds = LEASE + 3 * sum(check.timeout for check in checks)
     step = Step(
-        event=Event.LAND_STARTED,
+        change=changes.land_started(
+            landing=Landing(landing.candidate, landing.onto, landing.ref),
+            lease=new_lease(mill, mill.user, seconds, claim=landing.claim),
+        ),
         subject=f"landing on {landing.ref.removeprefix('refs/heads/')}",
         by=mill.user,
         claim=landing.claim,
         after=landing.item.event,
-        fields={
-            "lease": new_lease(mill, mill.user, seconds, claim=landing.claim),
-            "landing": {
-                "candidate": landing.candidate,
-                "onto": landing.onto,
-                "target": landing.ref,
-            },
-            "reason": None,
-        },
+        target=landing.onto,
         refs={f"{layout.CANDIDATE}{landing.item.id}": landing.candidate},
         extra={"Candidate": landing.candidate, "Onto": landing.onto},
     )

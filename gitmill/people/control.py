@@ -10,7 +10,7 @@ from gitmill.mill import Mill
 from gitmill.store import layout
 from gitmill.store.history import UNDOES, Entry
 from gitmill.store.snapshot import Snapshot
-from gitmill.store.transaction import StateCommit
+from gitmill.store.transaction import Build, StateCommit
 
 CONTROL_EVENTS = ("paused", "resumed")  # the events that change control.md
 
@@ -27,9 +27,13 @@ def resume(mill: Mill) -> None:
 
 def pause_queue(mill: Mill, reason: str) -> None:
     """Pause the queue: nothing lands."""
-    _set_control(
-        mill, "paused", {"queue_paused": True, "queue_reason": reason}, f"queue paused: {reason}"
-    )
+    mill.store.commit(pausing_queue(mill, reason))
+
+
+def pausing_queue(mill: Mill, reason: str) -> Build:
+    """Return what builds the commit that pauses the queue."""
+    fields = {"queue_paused": True, "queue_reason": reason}
+    return _setting_control(mill, "paused", fields, f"queue paused: {reason}")
 
 
 def resume_queue(mill: Mill) -> None:
@@ -68,7 +72,11 @@ def undo_control_event(mill: Mill, last: Entry) -> None:
 
 
 def _set_control(mill: Mill, event: str, fields: dict[str, Any], subject: str) -> None:
-    """Set fields of control.md; writes nothing when all of them have these values already."""
+    mill.store.commit(_setting_control(mill, event, fields, subject))
+
+
+def _setting_control(mill: Mill, event: str, fields: dict[str, Any], subject: str) -> Build:
+    """Return what sets fields of control.md; it writes nothing when all have these values."""
     event_id, person = mill.new_token(), mill.person
 
     def build(snapshot: Snapshot) -> StateCommit | None:
@@ -79,4 +87,4 @@ def _set_control(mill: Mill, event: str, fields: dict[str, Any], subject: str) -
         record = EventRecord(event=event, id=event_id, by=person)
         return StateCommit(subject, record, {layout.CONTROL: data})
 
-    mill.store.commit(build)
+    return build

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from gitmill.core import pipeline
-from gitmill.core.item import Item, as_json
-from gitmill.core.lifecycle import Event, Status
+from gitmill.core import changes, pipeline
+from gitmill.core.change import Change, Outcome
+from gitmill.core.item import Item, Reviewed
+from gitmill.core.lifecycle import Status
 from gitmill.core.plans.plan import APPROVED
 from gitmill.core.runlog import RunLog
 from gitmill.core.trailers import one_line
@@ -23,16 +24,9 @@ from gitmill.workspace import secret_scan
 from gitmill.workspace.trust import item_commands, trust
 from gitmill.workspace.work import patch_of
 
-# The fields that an item has only once work on it has begun.
-PROGRESS_FIELDS = (
-    "counters", "reviewed", "landed", "checked", "landing", "reverted", "frozen", "plan", "base",
-    "work", "feedback", "returned", "bare", "reason", "answer", "cancel_requested", "stage",
-    "builder",
-)  # fmt: skip
-
 
 def approve(mill: Mill, item_id: str, why: str = "") -> Item:
-    """Approve a waiting item: it moves past the stage at which it waits."""
+    """Approve a waiting item: it moves past its stage, or its disputed landing is upheld."""
     approved = _apply(mill, item_id, lambda item: approval_step(mill, item, why))
     trust(mill, item_commands(approved).values())
     if any(change.path == POLICY for change in mill.changes(approved.base, approved.work)):
@@ -41,7 +35,9 @@ def approve(mill: Mill, item_id: str, why: str = "") -> Item:
 
 
 def approval_step(mill: Mill, item: Item, why: str = "") -> Step:
-    """Return the step that approves a waiting item."""
+    """Return the step that approves a waiting item, or upholds its disputed landing."""
+    if item.disputed:
+        return _step(mill, item, "landing upheld", changes.upheld(item))
     _require_waiting(item, "approved")
     plan = plan_of(mill, item)
     if not item.work:
@@ -51,20 +47,20 @@ def approval_step(mill: Mill, item: Item, why: str = "") -> Step:
             hints=[f'answer it: `gitmill task answer {item.id} -m "…"`'],
         )
     verdict = Verdict(VerdictWord.PASS, secret_scan.clean(why) or "approved")
-    patch = patch_of(mill, item.base, item.work)
-    entry = {
-        "commit": item.work, "patch": patch, "by": mill.person, "run": item.attempt + 1,
-        "stage": item.stage,
-    }  # fmt: skip
+    patch, number = patch_of(mill, item.base, item.work), item.attempt + 1
     after = pipeline.next_after_pass(plan, item, item.stage)
-    done = after == APPROVED
+    outcome = Outcome(
+        stage=item.stage if after == APPROVED else after,
+        counters=item.counters,
+        run=layout.run_path(item.id, number, item.stage),
+        approval=Reviewed(item.work, patch, mill.person, number, item.stage),
+    )
+    passed = changes.approved if after == APPROVED else changes.advanced
     return Step(
-        event=Event.APPROVED if done else Event.ADVANCED,
+        change=passed(item, outcome),
         subject=f"{item.stage} approved ({_name(mill)})",
         by=mill.person,
-        stage=item.stage if done else after,
         after=item.event,
-        fields={"reason": None, "reviewed": [*as_json(item.reviewed), entry]},
         run=(item.stage, _log(mill, item, verdict)),
     )
 
@@ -81,18 +77,17 @@ def return_step(mill: Mill, item: Item, why: str) -> Step:
     _require_waiting(item, "returned")
     plan = plan_of(mill, item)
     verdict = Verdict(VerdictWord.RETURN, why, (Finding(why),))
+    outcome = Outcome(
+        stage=pipeline.authoring(plan, item.stage),
+        counters=pipeline.new_round(item.counters),
+        run=layout.run_path(item.id, item.attempt + 1, item.stage),
+        reason=one_line(why),
+    )
     return Step(
-        event=Event.RETURNED,
+        change=changes.returned(item, outcome),
         subject=f"{item.stage} returned ({_name(mill)})",
         by=mill.person,
-        stage=pipeline.authoring(plan, item.stage),
         after=item.event,
-        fields={
-            "reason": one_line(why),
-            "reviewed": None,
-            "feedback": layout.run_path(item.id, item.attempt + 1, item.stage),
-            "counters": pipeline.new_round(item.counters),
-        },
         run=(item.stage, _log(mill, item, verdict)),
     )
 
@@ -106,8 +101,7 @@ def answer(mill: Mill, item_id: str, text: str) -> Item:
 def answer_step(mill: Mill, item: Item, text: str) -> Step:
     """Return the step that answers a waiting item."""
     _require_waiting(item, "answered")
-    fields = {"answer": secret_scan.clean(text), "reason": None}
-    return _step(mill, item, Event.ANSWERED, "answered", fields)
+    return _step(mill, item, "answered", changes.answered(secret_scan.clean(text)))
 
 
 def block(mill: Mill, item_id: str, why: str) -> Item:
@@ -118,7 +112,7 @@ def block(mill: Mill, item_id: str, why: str) -> Item:
 
 def block_step(mill: Mill, item: Item, why: str) -> Step:
     """Return the step that blocks an item."""
-    return _step(mill, item, Event.BLOCKED, "blocked", {"reason": one_line(secret_scan.clean(why))})
+    return _step(mill, item, "blocked", changes.blocked(item, one_line(secret_scan.clean(why))))
 
 
 def unblock(mill: Mill, item_id: str, *, reset: bool) -> Item:
@@ -129,11 +123,8 @@ def unblock(mill: Mill, item_id: str, *, reset: bool) -> Item:
 def unblock_step(mill: Mill, item: Item, *, reset: bool) -> Step:
     """Return the step that unblocks an item."""
     require_ready(mill, mill.snapshot(), item.criteria)
-    fields: dict[str, Any] = {"reason": None}
-    if reset:
-        fields |= {"counters": None, "returned": None, "budget_after": item.attempt or None}
     subject = "retried with counters reset" if reset else "unblocked"
-    return _step(mill, item, Event.UNBLOCKED, subject, fields)
+    return _step(mill, item, subject, changes.unblocked(item, reset=reset))
 
 
 def cancel(mill: Mill, item_id: str, why: str) -> Item:
@@ -143,11 +134,10 @@ def cancel(mill: Mill, item_id: str, why: str) -> Item:
 
 def cancel_step(mill: Mill, item: Item, why: str) -> Step:
     """Return the step that cancels an item, or requests it while the item is landing."""
-    why = secret_scan.clean(why)
+    why = one_line(secret_scan.clean(why))
     if item.status is Status.LANDING:
-        fields: dict[str, Any] = {"cancel_requested": True, "reason": why or None}
-        return _step(mill, item, Event.EDITED, "cancel requested", fields)
-    return _step(mill, item, Event.CANCELLED, "cancelled", {"reason": why or None})
+        return _step(mill, item, "cancel requested", changes.cancel_requested(why))
+    return _step(mill, item, "cancelled", changes.cancelled(why))
 
 
 def reopen(mill: Mill, item_id: str) -> Item:
@@ -158,19 +148,16 @@ def reopen(mill: Mill, item_id: str) -> Item:
 def reopen_step(mill: Mill, item: Item) -> Step:
     """Return the step that reopens an item."""
     require_ready(mill, mill.snapshot(), item.criteria)
-    fields = dict.fromkeys(PROGRESS_FIELDS) | {"budget_after": item.attempt or None}
-    return _step(mill, item, Event.REOPENED, "reopened", fields)
+    return _step(mill, item, "reopened", changes.reopened(item))
 
 
 def _apply(mill: Mill, item_id: str, step: Callable[[Item], Step]) -> Item:
     return mill.apply(item_id, step(mill.snapshot().item(item_id))).item(item_id)
 
 
-def _step(mill: Mill, item: Item, event: Event, subject: str, fields: Mapping[str, Any]) -> Step:
-    return Step(
-        event=event, subject=f"{subject} ({_name(mill)})", by=mill.person, after=item.event,
-        fields=fields,
-    )  # fmt: skip
+def _step(mill: Mill, item: Item, subject: str, change: Change) -> Step:
+    subject = f"{subject} ({_name(mill)})"
+    return Step(change=change, subject=subject, by=mill.person, after=item.event)
 
 
 def _require_waiting(item: Item, decision: str) -> None:
@@ -181,6 +168,15 @@ def _require_waiting(item: Item, decision: str) -> None:
             hints=[
                 f"reopen it with `gitmill task reopen {item.id}`",
                 f"or cancel it with `gitmill task cancel {item.id}`",
+            ],
+        )
+    if item.disputed:
+        raise IllegalTransitionError(
+            f"the landing of {item.id} is disputed, so it cannot be {decision}",
+            evidence=[item.reason],
+            hints=[
+                f"uphold the landing with `gitmill task approve {item.id}`",
+                f"or revert it with `gitmill undo {item.id}`",
             ],
         )
     if item.status is Status.WAITING:

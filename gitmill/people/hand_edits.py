@@ -7,20 +7,21 @@ of it is one move of the branch: either everything is applied, or nothing yet.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
+from gitmill.core import changes
+from gitmill.core.change import CLAIMED_TEXT, TEXT
 from gitmill.core.dependencies import check_after
 from gitmill.core.document import Document
 from gitmill.core.ids import kind_of
 from gitmill.core.item import KEYS, Item
 from gitmill.core.item_reader import read_item, value_of
-from gitmill.core.lifecycle import Event, Status
+from gitmill.core.lifecycle import Status
 from gitmill.core.trailers import EventRecord
 from gitmill.errors import BadDocumentError, GitmillError, RefMovedError, StateMovedError
 from gitmill.mill import Mill
-from gitmill.people.intake import FROZEN, VOIDED, refuse_frozen
+from gitmill.people.intake import refuse_frozen
 from gitmill.people.status_edits import Words, step_builder
 from gitmill.store import foreign_commits, layout
 from gitmill.store.events import Step, creation_time, draft_created, draft_step, timestamp
@@ -29,8 +30,6 @@ from gitmill.store.snapshot import Control, Snapshot
 from gitmill.store.transaction import Build, StateCommit
 
 _TRIES = 20
-# The fields that a person may edit, in addition to keys that gitmill does not know.
-_FREE = FROZEN | {"title", "priority", "risk", "labels", "after"}
 _DECISION = frozenset({"status", "reason", "answer"})  # together they state a decision
 
 
@@ -151,10 +150,9 @@ def _reconcile_item(
     edited = item.document.text != old.document.text or bool(restored)
     if edited:
         frozen_changed = any(
-            value_of(item.document, k) != value_of(old.document, k) for k in FROZEN
+            value_of(item.document, k) != value_of(old.document, k) for k in CLAIMED_TEXT
         )
-        void = VOIDED if frozen_changed and old.frozen else ()
-        _record_edit(mill, item, restored, edit, result, void=void)
+        _record_edit(mill, item, restored, edit, result, again=frozen_changed)
     if builder is not None:
         _record_decision(mill, item, builder, edit, result, fresh=edited)
 
@@ -174,7 +172,7 @@ def _merge(snapshot: Snapshot, old: Item, new: Document) -> tuple[Item, dict[str
     for key in {*old.document.fields, *new.fields}:
         if value_of(old.document, key) == value_of(new, key):
             continue
-        if key in _FREE:
+        if key in TEXT:
             if why := _refusal(snapshot, old, key, new):
                 restored[key] = why
         elif key in KEYS and key not in _DECISION:
@@ -188,7 +186,7 @@ def _merge(snapshot: Snapshot, old: Item, new: Document) -> tuple[Item, dict[str
 def _refusal(snapshot: Snapshot, old: Item, key: str, new: Document) -> str:
     """Return why a field cannot change, empty if it can."""
     try:
-        if key in FROZEN and old.frozen:
+        if key in CLAIMED_TEXT and old.frozen:
             refuse_frozen(old)
         if key == "after":
             check_after(snapshot.items, old.id, read_item(new).after)
@@ -213,9 +211,9 @@ def _record_edit(
     edit: HandEdit,
     result: _Reconciliation,
     *,
-    void: Collection[str] = (),
+    again: bool = False,
 ) -> None:
-    """Add the `edited` event of a hand edit; it empties the `void` fields.
+    """Add the `edited` event of a hand edit; with `again` the work so far is void.
 
     `restored` gives the reason for each field that gets its old value back.
     """
@@ -223,8 +221,9 @@ def _record_edit(
     subject = f"edited by hand ({_name(edit.person)})"
     subject += f"; restored {reasons}" if restored else ""
     extra = {**_trailers(edit), **({"Put-Back": reasons} if restored else {})}
-    fields = dict.fromkeys(void)
-    step = Step(event=Event.EDITED, subject=subject, by=edit.person, fields=fields, extra=extra)
+    # The document has the edit already.
+    change = changes.edited(item, {}, again=again)
+    step = Step(change=change, subject=subject, by=edit.person, extra=extra)
     event_id, now, backend = mill.new_token(), mill.now(), mill.store.backend
 
     def build(snapshot: Snapshot) -> StateCommit:
@@ -295,13 +294,11 @@ def _new_document(
 ) -> Document:
     """Return a new document with gitmill's own fields set and the other ones of the item empty."""
     now = mill.now()
-    ours = KEYS - _FREE
-    values: dict[str, Any] = {
-        "id": item_id, "kind": kind_of(item_id).value, "status": Status.DRAFT.value,
-        "event": event_id, "created": creation_time(now), "since": timestamp(now),
-        "by": edit.person,
+    birth = {
+        "id": item_id, "kind": kind_of(item_id), "created": creation_time(now), "by": edit.person,
     }  # fmt: skip
-    return new.update(dict.fromkeys(ours & set(new.fields)) | values)
+    values = changes.created(birth, {}, event_id=event_id, now=timestamp(now))
+    return new.update(dict.fromkeys((KEYS - TEXT) & set(new.fields)) | values)
 
 
 def _name(person: str) -> str:

@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gitmill.core import changes
+from gitmill.core.change import CLAIMED_TEXT
 from gitmill.core.dependencies import check_after
 from gitmill.core.document import Document
 from gitmill.core.ids import Kind, new_id
 from gitmill.core.item import Item, Risk, is_command
-from gitmill.core.lifecycle import Event, Status
+from gitmill.core.lifecycle import Status
 from gitmill.errors import CannotCompileError, IllegalTransitionError, NotReadyError, UsageError
 from gitmill.mill import Mill
 from gitmill.plans.frozen import compile_at
@@ -21,14 +23,6 @@ from gitmill.store.events import Step, creation_time, draft_created, draft_step,
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import StateCommit
 from gitmill.workspace.trust import item_commands, trust
-
-# The fields that the claim freezes: they cannot change while the item is worked on.
-FROZEN = frozenset({"criteria", "script", "paths"})
-# The fields that are void once a frozen field changes on an idle item.
-VOIDED = (
-    "frozen", "stage", "plan", "base", "work", "reviewed", "feedback", "returned", "bare",
-    "builder", "counters",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,17 +57,11 @@ def new_task(mill: Mill, task: NewTask, *, ready: bool = False) -> Item:
         if ready:
             require_ready(mill, snapshot, task.criteria)
             require_builder(mill, snapshot, task.script, "ID")
-        system: dict[str, Any] = {
-            "id": item_id,
-            "kind": Kind.TASK.value,
-            "title": task.title.strip(),
-            "status": Status.DRAFT.value,
-            "event": event_id,
-            "created": creation_time(now),
-            "since": timestamp(now),
-            "by": person,
-        }
-        document = _document(task, system, after)
+        birth = {"id": item_id, "kind": Kind.TASK, "created": creation_time(now), "by": person}
+        text = _text(task, after)
+        fields = changes.created(birth, text, event_id=event_id, now=timestamp(now))
+        body = f"\n{task.body.strip()}\n" if task.body.strip() else ""
+        document = Document.new(fields, body, layout.item_path(item_id))
         return draft_created(document, item_id, event_id=event_id, by=person, extra={})
 
     item = mill.store.commit(build).item(item_id)
@@ -81,18 +69,17 @@ def new_task(mill: Mill, task: NewTask, *, ready: bool = False) -> Item:
     return ready_task(mill, item.id) if ready else item
 
 
-def _document(task: NewTask, system: dict[str, Any], after: Sequence[str]) -> Document:
-    fields = system | {
+def _text(task: NewTask, after: Sequence[str]) -> dict[str, Any]:
+    return {
+        "title": task.title.strip(),
         "priority": task.priority,
-        "risk": task.risk.value,
-        "after": list(after) or None,
-        "paths": list(task.paths) or None,
-        "labels": list(task.labels) or None,
-        "criteria": list(task.criteria) or None,
-        "script": task.script or None,
+        "risk": task.risk,
+        "after": tuple(after),
+        "paths": tuple(task.paths),
+        "labels": tuple(task.labels),
+        "criteria": tuple(task.criteria),
+        "script": task.script,
     }
-    body = f"\n{task.body.strip()}\n" if task.body.strip() else ""
-    return Document.new(fields, body, layout.item_path(system["id"]))
 
 
 def require_ready(mill: Mill, snapshot: Snapshot, criteria: Sequence[str]) -> None:
@@ -164,7 +151,7 @@ def ready_task(mill: Mill, item_id: str, *, by_hand: bool = False) -> Item:
     A task that a person builds (`by_hand`) needs no script for an agent to run.
     """
     event_id, now = mill.new_token(), mill.now()
-    step = Step(event=Event.READIED, subject="ready", by=mill.person)
+    step = Step(change=changes.readied(), subject="ready", by=mill.person)
 
     def build(snapshot: Snapshot) -> StateCommit:
         item = snapshot.item(item_id)
@@ -188,21 +175,19 @@ def edit_task(mill: Mill, item_id: str, fields: Mapping[str, Any], *, body: str 
 
     def build(snapshot: Snapshot) -> StateCommit:
         item = snapshot.item(item_id)
-        changes = dict(fields)
-        if "after" in changes:
-            changes["after"] = [snapshot.resolve(typed).id for typed in changes["after"] or []]
-            check_after(snapshot.items, item_id, changes["after"])
-        if FROZEN & changes.keys() and item.frozen:
+        text = dict(fields)
+        if "after" in text:
+            text["after"] = [snapshot.resolve(typed).id for typed in text["after"] or []]
+            check_after(snapshot.items, item_id, text["after"])
+        again = bool(CLAIMED_TEXT & text.keys() and item.frozen)
+        if again:
             refuse_frozen(item)
-            changes |= dict.fromkeys(VOIDED)
-        names = ", ".join(fields) or "text"
-        step = Step(
-            event=Event.EDITED, subject=f"edited {names}", by=person, fields=changes, body=body
-        )
+        change = changes.edited(item, text, body=body, again=again)
+        step = Step(change=change, subject=f"edited {', '.join(fields) or 'text'}", by=person)
         return draft_step(mill.store.backend, snapshot, item_id, step, event_id=event_id, now=now)
 
     item = mill.store.commit(build).item(item_id)
-    if FROZEN & fields.keys():
+    if CLAIMED_TEXT & fields.keys():
         trust(mill, item_commands(item).values())  # the user has just typed them
     return item
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from gitmill.core import changes
 from gitmill.core.item import Item
-from gitmill.core.lifecycle import FINAL, Event, Status
+from gitmill.core.lifecycle import FINAL, Status
 from gitmill.errors import IllegalTransitionError
 from gitmill.mill import Mill
 from gitmill.people import decisions
@@ -38,7 +39,7 @@ def step_builder(at: Status, wanted: Status, words: Words) -> Callable[[Mill, It
 
 def _ready(mill: Mill, item: Item, words: Words) -> Step:  # noqa: ARG001
     require_ready(mill, mill.snapshot(), item.criteria)
-    return Step(event=Event.READIED, subject="ready", by=mill.person)
+    return Step(change=changes.readied(), subject="ready", by=mill.person)
 
 
 def _approve(mill: Mill, item: Item, words: Words) -> Step:
@@ -53,6 +54,12 @@ def _answer_or_return(mill: Mill, item: Item, words: Words) -> Step:
     raise IllegalTransitionError("set `answer` to answer it, or `reason` to send it back")
 
 
+def _uphold(mill: Mill, item: Item, words: Words) -> Step:
+    if not item.disputed:
+        raise IllegalTransitionError("a person cannot land it")
+    return decisions.approval_step(mill, item, words.reason)
+
+
 def _unblock(mill: Mill, item: Item, words: Words) -> Step:  # noqa: ARG001
     return decisions.unblock_step(mill, item, reset=False)
 
@@ -62,11 +69,11 @@ def _reopen(mill: Mill, item: Item, words: Words) -> Step:  # noqa: ARG001
 
 
 def _queue(mill: Mill, _item: Item, words: Words) -> Step:  # noqa: ARG001
-    return Step(event=Event.QUEUED, subject="queued", by=mill.person)
+    return Step(change=changes.queued(), subject="queued", by=mill.person)
 
 
 def _dequeue(mill: Mill, _item: Item, words: Words) -> Step:  # noqa: ARG001
-    return Step(event=Event.DEQUEUED, subject="dequeued", by=mill.person)
+    return Step(change=changes.dequeued(), subject="dequeued", by=mill.person)
 
 
 def _block(mill: Mill, item: Item, words: Words) -> Step:
@@ -82,6 +89,7 @@ _FROM_TO: Mapping[tuple[Status, Status], StepBuilder] = {
     (S.DRAFT, S.READY): _ready,
     (S.WAITING, S.APPROVED): _approve,
     (S.WAITING, S.READY): _answer_or_return,
+    (S.WAITING, S.LANDED): _uphold,
     (S.BLOCKED, S.READY): _unblock,
     (S.APPROVED, S.QUEUED): _queue,
     (S.QUEUED, S.APPROVED): _dequeue,

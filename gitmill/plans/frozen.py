@@ -78,14 +78,14 @@ def facts(policy: Policy) -> Mapping[str, AgentFacts]:
     return built_in | own
 
 
-def record_plan(mill: Mill, plan: FrozenPlan) -> bool:
-    """Write a plan to the state branch; return whether it was new there."""
+def record_plan(mill: Mill, plan: FrozenPlan, *, tip: str) -> bool:
+    """Write the plan of the target's tip to the state branch; return whether it was new there."""
     path, event_id, person = layout.plan_path(plan.hash12), mill.new_token(), mill.person
 
     def build(snapshot: Snapshot) -> StateCommit | None:
         if snapshot.read(path) is not None:
             return None
-        record = EventRecord(event="compiled", id=event_id, by=person, plan=plan.hash12)
+        record = EventRecord(event="compiled", id=event_id, by=person, plan=plan.hash12, target=tip)
         return StateCommit(f"compiled {plan.hash12}", record, {path: plan.render().encode()})
 
     before = mill.snapshot().commit

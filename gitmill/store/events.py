@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING
 
 from gitmill.core.document import Document
 from gitmill.core.item import Item
@@ -18,34 +18,36 @@ from gitmill.store import layout
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import StateCommit
 
-_KEEPS_LEASE = frozenset({Event.CLAIMED, Event.LAND_STARTED, Event.EDITED, Event.SPLIT})
+if TYPE_CHECKING:
+    from gitmill.core.change import Change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """The event to record for an item, and the changes that come with it.
+    """The event to record for an item: its change, and what comes with it.
 
-    `stage` is the item's new stage (None: unchanged). `fields` sets fields of the document; None
-    removes one. `back` is the status that `undone` leads to. `after`, if given, is the event that
-    must still be the item's last. `run` is the name and document of a run log; its blob becomes
-    the evidence. `refs` are gitmill's refs that move along, from any old value; `moves` are refs
-    that move only from the old value named.
+    `after`, if given, is the event that must still be the item's last. `target` is the target's
+    commit whose policy the event read. `run` is the name and document of a run log; its blob
+    becomes the evidence. `refs` are gitmill's refs that move along, from any old value; `moves` are
+    refs that move only from the old value named.
     """
 
-    event: Event
+    change: Change
     subject: str
     by: str
     claim: str | None = None
-    stage: str | None = None
     after: str | None = None
-    fields: Mapping[str, Any] = field(default_factory=dict)
-    back: Status | None = None
-    body: str | None = None
+    target: str = ""
     run: tuple[str, Document] | None = None
     files: Mapping[str, bytes | None] = field(default_factory=dict)
     refs: Mapping[str, str | None] = field(default_factory=dict)
     moves: tuple[Move, ...] = ()
     extra: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def event(self) -> Event:
+        """The event of the change."""
+        return self.change.event
 
 
 def timestamp(now: datetime) -> str:
@@ -74,13 +76,12 @@ def draft_step(
     """
     item = item or snapshot.item(item_id)
     status = _next_status(item, step)
-    fields = _fields(item, step, status, event_id, now)
+    assert (step.run is not None) == ("attempt" in step.change.fields), "a run log is an attempt"
     files = dict(step.files)
     evidence = _add_run_log(backend, item_id, item.attempt + 1, step, files)
-    document = item.document.update(_changed(item.document, fields))
-    if step.body is not None:
-        document = document.with_body(step.body)
+    document = step.change.document(item, status, event_id=event_id, now=timestamp(now))
     files[layout.item_path(item_id)] = document.to_bytes()
+    after = read_item(document)  # raises: never write a document that cannot be read
     record = EventRecord(
         event=step.event.value,
         id=event_id,
@@ -88,28 +89,15 @@ def draft_step(
         after=item.event,
         status_before=item.status.value,
         to=status.value,
-        stage=read_item(document).stage,  # raises: never write a document that cannot be read
+        stage=after.stage,
         by=step.by,
         claim=step.claim or "",
-        plan=str(fields.get("plan") or item.plan),
+        plan=after.plan or item.plan,
         evidence=evidence,
+        target=step.target,
         extra=step.extra,
     )
     return StateCommit(f"{item_id}: {step.subject}", record, files, _moves(backend, step))
-
-
-def _fields(item: Item, step: Step, status: Status, event_id: str, now: datetime) -> dict[str, Any]:
-    """Return the fields of the document that a step sets (None: removes)."""
-    fields = dict(step.fields) | {"status": status.value, "event": event_id}
-    if status is not item.status:
-        fields.setdefault("since", timestamp(now))
-    if step.stage is not None:
-        fields["stage"] = step.stage
-    if step.event not in _KEEPS_LEASE:
-        fields["lease"] = None
-    if step.run is not None:
-        fields["attempt"] = item.attempt + 1
-    return fields
 
 
 def _add_run_log(
@@ -136,7 +124,7 @@ def _next_status(item: Item, step: Step) -> Status:
         check_claim(item.status, step.event, holder=holder, claim=step.claim)
         if step.after is not None and step.after != item.event:
             raise RefMovedError(f"{item.id} has moved on")
-        return advance(item.status, step.event, back=step.back)
+        return advance(item.status, step.event, back=step.change.back)
     except IllegalTransitionError as error:
         raise IllegalTransitionError(
             error.message.replace("the item", item.id), hints=[f"see `gitmill task show {item.id}`"]
@@ -147,16 +135,6 @@ def _next_status(item: Item, step: Step) -> Status:
         raise LeasedError(
             error.message, evidence=[who], hints=[f"follow it with `gitmill log {item.id}`"]
         ) from None
-
-
-def _changed(document: Document, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields whose value changes, so that all other lines stay as they are."""
-    return {
-        key: value
-        for key, value in fields.items()
-        if value is not None or key in document.fields
-        if key not in document.fields or document.value(key) != value
-    }
 
 
 def draft_created(

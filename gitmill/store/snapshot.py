@@ -9,6 +9,8 @@ from gitmill.core.document import Document
 from gitmill.core.ids import PATTERN, Kind, matches
 from gitmill.core.item import Item
 from gitmill.core.item_reader import read_item
+from gitmill.core.lifecycle import RULES
+from gitmill.core.trailers import parse_message
 from gitmill.errors import (
     AmbiguousItemError,
     BadDocumentError,
@@ -74,6 +76,27 @@ class Snapshot:
     @cached_property
     def _top(self) -> dict[str, Entry]:
         return trees.entries(self._backend, self.tree)
+
+    @cached_property
+    def rules(self) -> int:
+        """The version of the rules that the newest event follows, 0 before the first event."""
+        at: str | None = self.commit
+        while at:
+            commit = read_commit(self._backend, at)
+            record = parse_message(commit.message)[1]
+            if record is not None:
+                return record.version
+            at = commit.parents[0] if commit.parents else None
+        return 0
+
+    def require_rules(self) -> None:
+        """Raise `BadFormatError` if events follow rules that this gitmill does not know."""
+        if self.rules > RULES:
+            raise BadFormatError(
+                f"the state branch follows version {self.rules} of the rules, this gitmill knows"
+                f" up to {RULES}, so it writes nothing",
+                hints=["update gitmill: `pip install --upgrade gitmill`"],
+            )
 
     def require_format(self) -> None:
         """Raise `BadFormatError` if another version of gitmill wrote this branch."""

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from gitmill.core.item import Item
@@ -131,6 +131,7 @@ class Store:
         while True:
             with self.refs_lock():
                 before = self._tip() if new else self._after_hand_edits()
+                before.require_rules()
                 after, moves = self._draft(before, (build, *more))
                 try:
                     if after is not before:
@@ -179,7 +180,9 @@ class Store:
         changes: dict[str, Entry | bytes | None] = dict(draft.files)
         tree = trees.edit(backend, before.tree, changes)
         ident = self._repository.ident(self._now())
-        message = format_message(draft.subject, draft.record)
+        version = max(before.rules, draft.record.version)
+        record = replace(draft.record, rules=str(version) if version > 1 else "")
+        message = format_message(draft.subject, record)
         return write_commit(backend, Commit(tree, (before.commit,), ident, ident, message))
 
     def _publish(self, new: str, old: str, moves: Iterable[Move]) -> None:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 from gitmill.core.lease import Lease
 from gitmill.mill import Mill
-from gitmill.store.events import timestamp
 from gitmill.supervision.processes import ProcessFacts, is_same_and_alive, this_process
 
 
-def new_lease(
-    mill: Mill, who: str, seconds: float, *, claim: str, process: bool = True
-) -> dict[str, Any]:
-    """Return a lease in the form of the document, held by this process unless `process` is off."""
-    until = timestamp(mill.now() + timedelta(seconds=seconds))
-    lease: dict[str, Any] = {"claim": claim, "who": who, "until": until}
-    if process:
-        facts = asdict(this_process())
-        lease |= {key: facts[key] for key in ("host", "boot", "pidns", "pid", "started")}
-    return lease
+def new_lease(mill: Mill, who: str, seconds: float, *, claim: str, process: bool = True) -> Lease:
+    """Return a lease until `seconds` from now, held by this process unless `process` is off."""
+    until = (mill.now() + timedelta(seconds=seconds)).replace(microsecond=0)
+    lease = Lease(claim, who, until)
+    if not process:
+        return lease
+    own = this_process()
+    return replace(
+        lease, host=own.host, boot=own.boot, pidns=own.pidns, pid=own.pid, started=own.started
+    )
 
 
 def holder(lease: Lease) -> ProcessFacts:

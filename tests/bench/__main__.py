@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from tests.support.repos import Repo, Sandbox
 
 if TYPE_CHECKING:
+    from gitmill.core.change import Change
     from gitmill.workspace.workspace import Workspace
 
 REPEATS = int(sys.argv[1]) if len(sys.argv) > 1 else 9
@@ -35,6 +36,14 @@ def cpu(work: Callable[[], object]) -> float:
     before = used()
     work()
     return (used() - before) * 1000
+
+
+def labelled() -> Change:
+    """Return an edit that sets a new label."""
+    from gitmill.core.change import Change
+    from gitmill.core.lifecycle import Event
+
+    return Change(Event.EDITED, {"labels": (os.urandom(4).hex(),)})
 
 
 def wall(work: Callable[[], object]) -> float:
@@ -68,7 +77,6 @@ def transitions(repo: Repo) -> None:
     """An event of an item against a bare commit of one file, both without fsync."""
     import pygit2
 
-    from gitmill.core.lifecycle import Event
     from gitmill.mill import Mill
     from gitmill.people.intake import NewTask, new_task
     from gitmill.store.events import Step
@@ -86,8 +94,7 @@ def transitions(repo: Repo) -> None:
         bare.create_commit("refs/bench", who, who, "m", builder.write(), parents)
 
     def event() -> None:
-        mill.apply(item.id, Step(event=Event.EDITED, subject="x", by="b",
-                                 fields={"labels": [os.urandom(4).hex()]}))  # fmt: skip
+        mill.apply(item.id, Step(change=labelled(), subject="x", by="b"))
 
     many = 50
 
@@ -100,7 +107,6 @@ def transitions(repo: Repo) -> None:
 
 def durabilities(repo: Repo) -> None:
     """An event with `durability = full` against one with `none`, by the clock, by each backend."""
-    from gitmill.core.lifecycle import Event
     from gitmill.mill import Mill
     from gitmill.people.intake import NewTask, new_task
     from gitmill.store.events import Step
@@ -116,9 +122,7 @@ def durabilities(repo: Repo) -> None:
 
             def events(mill: Mill = mill, item_id: str = item.id) -> None:
                 for _ in range(20):
-                    label = os.urandom(4).hex()
-                    mill.apply(item_id, Step(event=Event.EDITED, subject="x", by="b",
-                                             fields={"labels": [label]}))  # fmt: skip
+                    mill.apply(item_id, Step(change=labelled(), subject="x", by="b"))
 
             took[value] = median(wall, events) / 20
         place.git("config", "--unset", "gitmill.durability")

@@ -62,7 +62,9 @@ ROWS = {
     E.EJECTED: ([S.LANDING], S.READY),
     E.RE_REVIEW: ([S.LANDING], S.READY),
     E.LANDED: ([S.LANDING], S.LANDED),
-    E.REVERTED: ([S.LANDED], S.WAITING),
+    E.DISPUTED: ([S.LANDED], S.WAITING),
+    E.UPHELD: ([S.WAITING], S.LANDED),
+    E.REVERTED: ([S.LANDED, S.WAITING], S.WAITING),
     E.BLOCKED: ([S.DRAFT, S.READY, S.RUNNING, S.WAITING, S.APPROVED, S.QUEUED], S.BLOCKED),
     E.UNBLOCKED: ([S.BLOCKED], S.READY),
     E.CANCELLED: (
@@ -109,20 +111,20 @@ def test_every_status_can_be_reached_and_has_a_way_to_a_final_one():
     assert reach(FINAL, {(to, at) for at, to in steps}) == {None, *Status}
 
 
-def test_only_reopening_and_reverting_lead_out_of_a_final_status():
+def test_only_reopening_reverting_and_a_dispute_lead_out_of_a_final_status():
     out = {event for (at, event), to in TRANSITIONS.items() if at in FINAL and to is not at}
-    assert out == {E.REOPENED, E.REVERTED}
+    assert out == {E.REOPENED, E.REVERTED, E.DISPUTED}
     assert {S.LANDED, S.DONE} == MET
     assert {S.LANDED, S.DONE, S.CANCELLED} == FINAL
 
 
-def test_landed_and_landing_are_entered_in_one_way():
+def test_landed_is_entered_by_a_landing_or_by_upholding_one():
     into = {
         wanted: {(at, event) for (at, event), to in TRANSITIONS.items() if to is wanted != at}
         for wanted in (S.LANDED, S.LANDING, S.RUNNING)
     }
     assert into == {
-        S.LANDED: {(S.LANDING, E.LANDED)},
+        S.LANDED: {(S.LANDING, E.LANDED), (S.WAITING, E.UPHELD)},
         S.LANDING: {(S.QUEUED, E.LAND_STARTED)},
         S.RUNNING: {(S.READY, E.CLAIMED)},
     }
@@ -235,7 +237,8 @@ def test_decisions_of_people_can_be_undone_and_facts_about_the_target_cannot():
     can = {event for at, event in TRANSITIONS if undone(at, event)[0]}
     assert set(Event) - can == {
         E.SPLIT, E.LAPSED, E.RELEASED, E.HELD, E.EXPANDED, E.FINISHED, E.LAND_STARTED,
-        E.LAND_ABORTED, E.EJECTED, E.RE_REVIEW, E.LANDED, E.REVERTED, E.UNDONE,
+        E.LAND_ABORTED, E.EJECTED, E.RE_REVIEW, E.LANDED, E.DISPUTED, E.UPHELD, E.REVERTED,
+        E.UNDONE,
     }  # fmt: skip
     assert can >= UNDOABLE
 

@@ -32,6 +32,7 @@ from tests.support.repos import Repo, Sandbox
 
 pytestmark = pytest.mark.forges
 CHECK = "test ! -e broken"
+RULES_2 = "Gitmill-Rules: 2\n"
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 
 
@@ -231,7 +232,7 @@ def a_status_changed_without_an_event(forgery: Forgery, history: History) -> Wri
     before = forgery.find("cancelled", history.third)
     document = before.item.set("status", "done").to_bytes()
     hand = forgery.insert(before, message="done\n", files={before.document: document})
-    message = "paused\n\nGitmill-Event: paused\nGitmill-Id: feedfeedfeedfeed\n"
+    message = "paused\n\nGitmill-Event: paused\nGitmill-Id: feedfeedfeedfeed\nGitmill-Rules: 2\n"
     forgery.insert(hand, message=message)
     return hand
 
@@ -416,7 +417,7 @@ def counters_set_back_by_a_claim(forgery: Forgery, history: History) -> Written:
     return commit
 
 
-@forged("wrong-fields", "counters")
+@forged("wrong-fields")
 def a_budget_that_begins_anew(forgery: Forgery, history: History) -> Written:
     commit = forgery.find("returned", history.first)
     forgery.amend_item(commit, budget_after=9)
@@ -581,9 +582,37 @@ def a_commit_landed_twice(forgery: Forgery, history: History) -> Written:
         "candidate": old.trailer("Candidate"), "onto": old.trailer("Onto"),
         "target": "refs/heads/main",
     }  # fmt: skip
-    start.say(Candidate=landing["candidate"], Onto=landing["onto"]).set(landing=landing)
+    onto = landing["onto"]
+    start.say(Candidate=landing["candidate"], Onto=onto, Target=onto).set(landing=landing)
     commit.say(Candidate=landing["candidate"], Onto=landing["onto"])
     forgery.amend_item(commit, landed=landing["candidate"])
+    return commit
+
+
+@forged("rules")
+def an_event_under_older_rules(forgery: Forgery, history: History) -> Written:
+    return forgery.find("cancelled", history.third).say(Rules=None)
+
+
+@forged("rules")
+def an_event_under_rules_that_nobody_knows(forgery: Forgery, history: History) -> Written:
+    return forgery.find("cancelled", history.third).say(Rules="99")
+
+
+@forged("wrong-target")
+def a_claim_that_hides_whose_policy_it_read(forgery: Forgery, history: History) -> Written:
+    return forgery.find("claimed", history.first).say(Target=None)
+
+
+@forged("wrong-target")
+def a_start_of_a_landing_elsewhere(forgery: Forgery, history: History) -> Written:
+    return forgery.find("land-started", history.first).say(Target="1" * 40)
+
+
+@forged("wrong-fields")
+def a_field_that_no_model_defines(forgery: Forgery, history: History) -> Written:
+    commit = forgery.find("cancelled", history.third)
+    forgery.amend_item(commit, mood="good")
     return commit
 
 
@@ -733,13 +762,14 @@ def test_a_landed_commit_may_be_missing_once_its_revert_is_recorded(history: His
     landed = forgery.find("landed", history.second)
     document = landed.item.update(
         {"status": "waiting", "event": "feedfeedfeedfeed", "landed": None, "checked": None,
-         "reviewed": None, "reverted": "1" * 40}
+         "reviewed": None, "reverted": "1" * 40, "reason": "by hand"}
     )  # fmt: skip
     message = (
         f"{history.second}: reverted\n\nGitmill-Item: {history.second}\nGitmill-Event: reverted\n"
         f"Gitmill-Id: feedfeedfeedfeed\nGitmill-After: {landed.trailer('Id')}\n"
         f"Gitmill-From: landed\nGitmill-To: waiting\nGitmill-Stage: {landed.trailer('Stage')}\n"
         f"Gitmill-By: Ada <ada@example.com>\nGitmill-Plan: {landed.trailer('Plan')}\n"
+        f"Gitmill-Reverted-By: {'1' * 40}\n{RULES_2}"
     )
     files = {landed.document: document.to_bytes()}
     forgery.insert(landed, message=message, files=files)
@@ -829,7 +859,7 @@ def test_a_hand_edit_is_applied_by_the_next_event(history: History):
 def test_a_hand_edit_that_was_restored_does_not_count(history: History):
     path = f"tasks/{history.third[2:4]}/{history.third}.md"
     forgery = by_hand(history, path, lambda document: document.set("status", "landed"))
-    message = "resumed\n\nGitmill-Event: resumed\nGitmill-Id: feedfeedfeedfeed\n"
+    message = f"resumed\n\nGitmill-Event: resumed\nGitmill-Id: feedfeedfeedfeed\n{RULES_2}"
     back = forgery.find("cancelled", history.third).files[path]
     forgery.insert(forgery.commits[-1], message=message, files={path: back})
     forgery.write()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 
+from gitmill.core.change import Change
 from gitmill.core.document import Document
 from gitmill.core.lifecycle import WORKING, Event
 from gitmill.core.trailers import EventRecord, parse_message
@@ -46,8 +48,16 @@ def claim(mill: Mill, task: str, token: str = "c1") -> None:
     mill.apply(task, step(Event.CLAIMED, claim=token, stage="build", fields={"lease": lease}))
 
 
-def step(event: Event, **more: object) -> Step:
-    return Step(**({"event": event, "subject": event.value, "by": "me"} | more))
+KEEPS_LEASE = (Event.CLAIMED, Event.LAND_STARTED, Event.EDITED, Event.SPLIT)
+
+
+def step(event: Event, *, fields: dict | None = None, body: str | None = None, **more: Any) -> Step:
+    """Return a step that sets any fields: the rules are not what is tested here."""
+    fields = dict(fields or {}) | ({} if event in KEEPS_LEASE else {"lease": None})
+    fields |= {"stage": stage} if (stage := more.pop("stage", None)) else {}
+    fields |= {"attempt": 1} if "run" in more else {}
+    change = Change(event, fields, body)
+    return Step(**({"change": change, "subject": event.value, "by": "me"} | more))
 
 
 def test_an_event_changes_only_the_lines_of_its_fields(repo: Repo, mill: Mill, task: str):

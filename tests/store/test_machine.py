@@ -19,6 +19,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from gitmill.core.change import Change
 from gitmill.core.document import Document
 from gitmill.core.ids import Kind, new_id
 from gitmill.core.lifecycle import OVERRULES, TRANSITIONS, WORKERS, WORKING, Event
@@ -178,9 +179,12 @@ class Machine(RuleBasedStateMachine):
         number = next(self.numbers)
         self.event = f"e{number}"
         log = ("build", Document.new({"item": item}, f"{number}\n")) if run else None
+        changed = more if event in KEEPS else more | {"lease": None}
+        changed |= {} if stage is None else {"stage": stage}
+        changed |= {"attempt": self.model[item].get("attempt", 0) + 1} if run else {}
         step = Step(
-            event=event, subject=event.value, by="me", claim=claim, stage=stage, after=after,
-            fields=more, run=log, refs=refs or {},
+            change=Change(event, changed), subject=event.value, by="me", claim=claim, after=after,
+            run=log, refs=refs or {},
         )  # fmt: skip
         self.store.commit(
             lambda snapshot: draft_step(
@@ -204,7 +208,8 @@ class Machine(RuleBasedStateMachine):
             new["stage"] = stage
         if run:
             new["attempt"] = old.get("attempt", 0) + 1
-        self.model[item] = {key: value for key, value in new.items() if value is not None}
+        empty = (None, "", [], {})  # such a field is left out
+        self.model[item] = {key: value for key, value in new.items() if value not in empty}
         self.story[item].append((event.value, self.event, claim))
         self.commits += 1
 

@@ -22,6 +22,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from gitmill.core import changes
+from gitmill.core.change import Change
 from gitmill.core.lifecycle import Event, Status
 from gitmill.errors import IllegalTransitionError, LeasedError, RefMovedError
 from gitmill.git.notes import write_notes
@@ -77,8 +79,9 @@ class Member:
         def build(snapshot: Snapshot) -> StateCommit:
             nonlocal tries
             tries += 1
-            labels = [*snapshot.item(item_id).labels, label]
-            step = Step(event=Event.EDITED, subject="label", by="me", fields={"labels": labels})
+            item = snapshot.item(item_id)
+            change = changes.edited(item, {"labels": (*item.labels, label)})
+            step = Step(change=change, subject="label", by="me")
             return draft_step(self.mill.store.backend, snapshot, item_id, step,
                               event_id=event_id, now=self.mill.now())  # fmt: skip
 
@@ -88,15 +91,16 @@ class Member:
     def claim(self, item_id: str, after: str) -> None:
         claim = self.mill.new_token()
         lease = new_lease(self.mill, "me", 3600, claim=claim)
-        step = Step(event=Event.CLAIMED, subject="claimed", by="me", claim=claim, stage="build",
-                    after=after, fields={"lease": lease})  # fmt: skip
+        change = Change(Event.CLAIMED, {"stage": "build", "lease": lease})
+        step = Step(change=change, subject="claimed", by="me", claim=claim, after=after)
         with suppress(RefMovedError, LeasedError, IllegalTransitionError):
             self.mill.apply(item_id, step)
             self.held.append((item_id, claim))
             tell(did="claimed", item=item_id, claim=claim)
 
     def finish(self, item_id: str, claim: str) -> None:
-        step = Step(event=Event.FINISHED, subject="finished", by="me", claim=claim)
+        change = Change(Event.FINISHED, {"lease": None})
+        step = Step(change=change, subject="finished", by="me", claim=claim)
         self.mill.apply(item_id, step)
         tell(did="finished", item=item_id, claim=claim)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -17,8 +20,24 @@ def true_history(request: pytest.FixtureRequest, sandbox: Sandbox) -> Iterator[N
     yield
     if request.node.get_closest_marker("forges"):
         return
+    kept = request.config.getoption("--keep-histories")
     for git_dir in sandbox.root.glob("*/.git"):
         mill = Mill.open(git_dir.parent)
         if mill.store.backend.ref(layout.STATE) is not None:
             account = fsck(mill).report
             assert account.faults == account.unknown == account.notices == []
+            if kept:
+                keep(
+                    git_dir, Path(kept) / f"{_slug(request.node.name)}.{git_dir.parent.name}.bundle"
+                )
+
+
+def keep(git_dir: Path, bundle: Path) -> None:
+    """Keep a repository as a bundle, for `tests/histories`."""
+    bundle.parent.mkdir(parents=True, exist_ok=True)
+    argv = ["git", "-C", str(git_dir), "bundle", "create", "-q", str(bundle), "--all"]
+    subprocess.run(argv, check=False)  # a test may have pruned what a ref names
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.removeprefix("test_").lower()).strip("-")

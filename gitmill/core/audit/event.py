@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
+from gitmill.core import changes
+from gitmill.core.change import BIRTH, BOOKS, CHANGEABLE
 from gitmill.core.ids import Kind, derived_id
 from gitmill.core.item import Item, frozen_hash
 from gitmill.core.lifecycle import WORKING, Event, Status, advance, check_claim
@@ -31,7 +32,9 @@ RULES = {
     "wrong-claim": "a worker's event carries the claim of the lease, and no claim is used twice",
     "wrong-lease": "an item has a lease while work or a landing runs, and only then",
     "wrong-files": "a commit changes only what its event may change",
-    "wrong-fields": "an event changes only the fields that it may change",
+    "wrong-fields": "an event sets exactly the fields that its function of the rules computes",
+    "rules": "the version of the rules is one that gitmill knows, and it never falls",
+    "wrong-target": "an event that read the policy names the target's commit that it read",
     "document": "documents are readable",
     "criteria-changed": "criteria, script and paths stay as they were at the claim",
     "evidence": "an attempt has one run log, named by its hash, of this item and this claim",
@@ -57,37 +60,6 @@ RULES = {
 REVERT = "revert:"  # prefix of the source of a task that reverts a landing
 E = Event
 _EVENTS = {event.value: event for event in Event}
-_TEXT = frozenset({E.EDITED, E.SPLIT})
-_MAKES_WORK = frozenset({
-    E.ADVANCED, E.APPROVAL_COUNTED, E.APPROVED, E.RETURNED, E.FAILED, E.ASKED, E.BLOCKED,
-    E.FINISHED, E.RE_REVIEW, E.HELD,
-})  # fmt: skip
-# The events that may change each field. Events that restart an item may only empty fields, those
-# of `_EMPTIES`.
-_MAY = {
-    "id": frozenset[Event](), "kind": frozenset[Event](), "created": frozenset[Event](),
-    "by": frozenset[Event](), "parent": frozenset[Event](), "source": frozenset[Event](),
-    "title": _TEXT, "risk": _TEXT, "priority": _TEXT, "after": _TEXT,
-    "criteria": _TEXT, "script": _TEXT, "paths": _TEXT,
-    "landed": frozenset({E.LANDED}), "checked": frozenset({E.LANDED}),
-    "landing": frozenset({
-        E.LAND_STARTED, E.LAND_ABORTED, E.EJECTED, E.RE_REVIEW, E.LANDED,
-    }),
-    "budget_after": frozenset({E.UNBLOCKED, E.REOPENED}),
-    "plan": frozenset({E.CLAIMED}), "frozen": frozenset({E.CLAIMED}),
-    "base": _MAKES_WORK, "work": _MAKES_WORK, "builder": _MAKES_WORK,
-}  # fmt: skip
-_EMPTIES = {
-    E.REOPENED: frozenset({
-        "landed", "checked", "landing", "plan", "frozen", "base", "work", "builder",
-    }),
-    E.REVERTED: frozenset({"landed", "checked"}),
-    E.EDITED: frozenset({"plan", "frozen", "base", "work", "builder"}),
-}  # fmt: skip
-_EARNED = (
-    "stage", "lease", "counters", "attempt", "budget_after", "reviewed", "landed", "checked",
-    "landing", "plan", "frozen", "base", "work", "builder",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +75,8 @@ class AuditedEvent:
     """One event of an item, as recorded in a commit.
 
     `claimed` is the item at the time when the lease of `before` was taken, `plan` its frozen plan,
-    `run` the run log that the commit adds and `run_oid` that log's blob. For an undo, `undone` is
-    the item before the undone events, None if those were not the last effective ones.
+    `run` the run log that the commit adds, `run_oid` its blob and `run_path` its file. For an undo,
+    `undone` is the item before the undone events, None if those were not the last effective ones.
     """
 
     record: EventRecord
@@ -114,6 +86,7 @@ class AuditedEvent:
     plan: FrozenPlan | None = None
     run: Log | None = None
     run_oid: str = ""
+    run_path: str = ""
     undone: Item | None = None
 
     @property
@@ -144,8 +117,6 @@ def check_event(turn: AuditedEvent) -> Iterator[Fault]:
         yield from _newborn(turn.after)
     elif turn.is_undo:
         yield from _undo(before, turn.after, turn.undone)
-    else:
-        yield from _fields(before, turn.after, event)
     yield from _frozen(turn, event)
 
 
@@ -201,30 +172,6 @@ def _claim(turn: AuditedEvent, event: Event) -> Iterator[Fault]:
         yield Fault("wrong-lease", "the lease changed while it was held")
 
 
-def _fields(before: Item, after: Item, event: Event) -> Iterator[Fault]:
-    empties = _EMPTIES.get(event, frozenset())
-    for name, events in _MAY.items():
-        value: Any = getattr(after, name)
-        if value == getattr(before, name) or event in events:
-            continue
-        if event is E.CLAIMED and is_revert_task(before) and (name == "criteria" or not value):
-            continue  # the claim sets it again, whatever its value was
-        if name not in empties or value:
-            yield Fault("wrong-fields", f"{event.value} does not change {name}")
-    again = event in (E.REOPENED, E.REVERTED) or (
-        event is E.EDITED and before.frozen and not after.frozen
-    )
-    for name in sorted(empties) if again else ():
-        value = getattr(after, name)
-        if value and value == getattr(before, name):
-            yield Fault("wrong-fields", f"{event.value} leaves {name} as it was")
-    if before.document.body != after.document.body and event not in _TEXT:
-        yield Fault("wrong-fields", f"{event.value} does not change the text")
-    if after.budget_after not in (before.budget_after, after.attempt):
-        what = f"the budget starts after run log {after.budget_after}, not {after.attempt}"
-        yield Fault("counters", what)
-
-
 def is_revert_task(item: Item) -> bool:
     """Whether an item is the one task that reverts a certain landing."""
     return item.source.startswith(REVERT) and item.id == derived_id(Kind.TASK, item.source)
@@ -235,8 +182,11 @@ def _undo(before: Item, after: Item, undone: Item | None) -> Iterator[Fault]:
     if undone is None:
         yield Fault("wrong-undo", "it does not undo the last effective events")
         return
-    for name in (*_MAY, "stage", "counters", "reviewed"):
-        if getattr(after, name) not in (getattr(before, name), getattr(undone, name)):
+    for name in sorted(CHANGEABLE - BOOKS - {"lease"} | BIRTH):
+        allowed = [getattr(before, name), getattr(undone, name)]
+        if name == "reason" and after.status is Status.CANCELLED:
+            allowed.append("undone")  # of a creation
+        if getattr(after, name) not in allowed:
             yield Fault("wrong-undo", f"{name} is not restored")
     if after.document.body not in (before.document.body, undone.document.body):
         yield Fault("wrong-undo", "the text is not restored")
@@ -244,9 +194,8 @@ def _undo(before: Item, after: Item, undone: Item | None) -> Iterator[Fault]:
 
 def _newborn(item: Item) -> Iterator[Fault]:
     """Refuse a new item with fields that only an attempt can set."""
-    for name in _EARNED:
-        if getattr(item, name):
-            yield Fault("wrong-fields", f"the item was created with {name}")
+    for name in changes.earned(item):
+        yield Fault("wrong-fields", f"the item was created with {name}")
 
 
 def _frozen(turn: AuditedEvent, event: Event) -> Iterator[Fault]:

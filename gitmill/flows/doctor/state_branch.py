@@ -7,8 +7,9 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from gitmill.core.lifecycle import RULES
 from gitmill.errors import BadDocumentError
-from gitmill.flows.doctor.diagnosis import Diagnoses, ok, problem_of, warning
+from gitmill.flows.doctor.diagnosis import Diagnoses, note, ok, problem_of, warning
 from gitmill.git.checkout import checkout_of
 from gitmill.git.objects import read_commit
 from gitmill.mill import Mill
@@ -33,6 +34,11 @@ def documents(mill: Mill, now: Snapshot) -> Diagnoses:
         yield warning(f"and {len(now.broken) - _SHOWN} more item files cannot be read")
     if not now.broken:
         yield ok(f"format {layout.FORMAT}, {len(now.items)} items at {now.commit[:10]}")
+    if now.rules < RULES:
+        yield note(
+            f"the branch follows version {now.rules} of the rules, this gitmill knows {RULES}",
+            "once every clone has this gitmill: `gitmill upgrade`",
+        )
     checkout = checkout_of(mill.repository, layout.STATE, pool=mill.pool.folder)
     if checkout is not None:
         yield warning(
@@ -46,6 +52,10 @@ def stops(mill: Mill, now: Snapshot) -> Diagnoses:
     """Diagnose whether work or the queue is paused."""
     del mill
     control = now.control
+    for item in now.items.values():
+        if item.disputed:
+            yield warning(item.reason, f"if it may stay: `gitmill task approve {item.id}`",
+                          f"if not: `gitmill undo {item.id}`")  # fmt: skip
     with suppress(BadDocumentError):  # `documents` reports it
         yield from _stops(control)
 

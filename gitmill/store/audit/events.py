@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
 from gitmill.core.audit.event import AuditedEvent, Fault, check_event
@@ -11,7 +12,7 @@ from gitmill.core.document import Document
 from gitmill.core.ids import Kind
 from gitmill.core.item import Item
 from gitmill.core.item_reader import read_item
-from gitmill.core.lifecycle import WORKING, Event
+from gitmill.core.lifecycle import RULES, WORKING, Event
 from gitmill.core.runlog import Log
 from gitmill.core.trailers import EventRecord
 from gitmill.errors import BadDocumentError
@@ -21,6 +22,7 @@ from gitmill.store import layout
 from gitmill.store.audit.records import CHECKS, FROZEN, NewLog, Records
 from gitmill.store.audit.report import AuditReport, Landed
 from gitmill.store.audit.reversal import Past
+from gitmill.store.history import UNDOES
 
 INBOX = "inbox/"
 # Events of the branch and the files they write.
@@ -33,6 +35,9 @@ BRANCH_EVENTS: Mapping[str, tuple[str, ...]] = {
     "put-back": (),  # a restored file counts as never touched
     "upgraded": (layout.FORMAT_FILE, layout.CONTROL, layout.BOARD),
 }
+# Events that read the policy of the target's tip.
+READS_POLICY = frozenset({"compiled", Event.CLAIMED.value, Event.LAND_STARTED.value})
+OID_PATTERN = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 # Events whose commit may create child items.
 PARENTS = frozenset({Event.EXPANDED, Event.FINISHED, Event.SPLIT, Event.RETURNED, Event.ADVANCED})
 FOLDERS = tuple(f"{kind.folder}/" for kind in Kind)
@@ -49,6 +54,7 @@ class EventAudit:
         self._claims: set[str] = set()
         self._claimed: dict[str, Item] = {}  # the items as of their claim
         self._past = Past(backend)
+        self._rules = 1
         self.at = ""
 
     def _fault(self, rule: str, what: str, item: str = "") -> None:
@@ -69,12 +75,27 @@ class EventAudit:
         if record.id in self._events:
             self._fault("duplicate-event", f"event {record.id} happened before", record.item)
         self._events.add(record.id)
+        self._check_rules(record)
         self._out.add_faults(self._records.changed(changes), self.at, record.item)
         self._out.add_faults(self._records.new_plans(changes.values()), self.at, record.item)
         if record.item:
             self._of_item(record, changes)
         else:
             self._of_branch(record, changes)
+
+    def _check_rules(self, record: EventRecord) -> None:
+        """Check the version of the rules, and that an event that read the policy says where."""
+        if not self._rules <= record.version <= RULES:
+            named = f"it follows version {record.rules or '1'} of the rules"
+            self._fault("rules", f"{named}, after {self._rules} of {RULES}", record.item)
+        self._rules = max(self._rules, min(record.version, RULES))
+        if record.version < 2:
+            return
+        reads = record.event in READS_POLICY and UNDOES not in record.extra
+        onto = record.extra.get("Onto", record.target) if reads else record.target
+        if reads != bool(OID_PATTERN.fullmatch(record.target)) or onto != record.target:
+            shown = record.target[:10] or "no commit"
+            self._fault("wrong-target", f"{record.event} names {shown} as its target", record.item)
 
     def _of_branch(self, record: EventRecord, changes: Mapping[str, Change]) -> None:
         allowed = BRANCH_EVENTS.get(record.event)
@@ -117,11 +138,12 @@ class EventAudit:
             self._fault("evidence", f"{logs[-1].path} is not its only readable run log", name)
         audited = AuditedEvent(
             record=record, before=before, after=after, run=run,
-            run_oid=logs[0].oid if logs else "",
+            run_oid=logs[0].oid if logs else "", run_path=logs[0].path if logs else "",
             claimed=self._claimed.get(name), undone=undone,
-            plan=self._records.plans.get(after.plan or (before.plan if before else "")),
+            plan=self._records.plans.get(_plan_of(record, before, after)),
         )  # fmt: skip
-        if after.plan and audited.plan is None and (before is None or before.plan != after.plan):
+        changed = before is None or before.plan != after.plan
+        if changed and after.plan and after.plan not in self._records.plans:
             self._fault("frozen-plan", f"there is no frozen plan {after.plan}", name)
         passes = self._records.new_passes(changes.values(), lambda check: _passed_in(run, check))
         faults = [*check_event(audited), *check_outcome(audited), *passes]
@@ -218,6 +240,13 @@ class EventAudit:
         except BadDocumentError as error:
             self._fault("document", error.message, path.rpartition("/")[2].removesuffix(".md"))
         return None
+
+
+def _plan_of(record: EventRecord, before: Item | None, after: Item) -> str:
+    """Return the plan that an event follows: a claim may bring one, all else has the item's."""
+    if before is None or not before.plan or record.event == Event.CLAIMED.value:
+        return after.plan or (before.plan if before else "")
+    return before.plan
 
 
 def _passed_in(run: Log | None, check: CheckRecord) -> bool:

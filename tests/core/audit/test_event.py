@@ -25,6 +25,7 @@ REVIEWED: dict[str, Any] = {
     "stage": "review", "work": WORK, "base": BASE, "frozen": FROZEN, "reviewed": [ENTRY],
     "counters": {"build": 1, "review": 1}, "attempt": 2, "plan": PLAN.hash12,
 }  # fmt: skip
+LOG = "runs/k3/t-k3f9x/001-build.md"
 LANDING = {"candidate": "c" * 40, "onto": "d" * 40, "target": "refs/heads/main"}
 
 
@@ -36,11 +37,11 @@ def turn(
         "event": event, "id": after.event, "item": after.id, "after": before.event,
         "status_before": before.status.value, "to": after.status.value, "stage": after.stage,
         "plan": after.plan or before.plan, "by": run.by if run else "ada",
-        "evidence": "e" * 40 if run else "",
+        "evidence": "e" * 40 if run else "", "rules": "2",
     }  # fmt: skip
     return AuditedEvent(
         record=EventRecord(**(told | record)), before=before, after=after, claimed=before,
-        plan=PLAN, run=run, run_oid="e" * 40 if run else "",
+        plan=PLAN, run=run, run_oid="e" * 40 if run else "", run_path=LOG if run else "",
     )  # fmt: skip
 
 
@@ -98,24 +99,26 @@ def test_an_undo_is_complete():
     before = REVIEWED | {"status": "blocked"}
     after = {"status": "blocked", "criteria": ["$ true"], "attempt": 2}
     kept = after | {"work": "f" * 40, "base": BASE}
-    assert event("edited", before, kept) == ["wrong-fields", "wrong-fields", "wrong-work"]
+    assert event("edited", before, kept) == ["wrong-work"]
     assert event("edited", before, after | {"reviewed": [ENTRY]}) == ["wrong-review"]
 
 
 def test_reopening_empties_all_that_was_earned():
     before = REVIEWED | {"status": "landed", "landed": "c" * 40}
-    assert event("reopened", before, {"attempt": 2}) == []
-    assert event("reopened", before, {"attempt": 2, "counters": {"build": 1}}) == ["counters"]
-    assert event("reopened", before, {"attempt": 2, "reviewed": [ENTRY]}) == ["wrong-review"]
-    assert event("reopened", before, {"attempt": 2, "stage": "review"}) == ["outcome"]
-    assert event("reopened", before, {"attempt": 2, "landed": "c" * 40}) == ["wrong-fields"]
+    again = {"attempt": 2, "budget_after": 2}
+    assert event("reopened", before, again) == []
+    assert event("reopened", before, again | {"counters": {"build": 1}}) == ["counters"]
+    assert event("reopened", before, again | {"reviewed": [ENTRY]}) == ["wrong-review"]
+    assert event("reopened", before, again | {"stage": "review"}) == ["outcome"]
+    assert event("reopened", before, again | {"landed": "c" * 40}) == ["wrong-fields"]
 
 
 def test_retrying_resets_counters_wholly_or_not_at_all():
     before = REVIEWED | {"status": "blocked"}
     ready = REVIEWED | {"status": "ready"}
     assert event("unblocked", before, ready) == []
-    assert event("unblocked", before, ready | {"counters": None}) == []
+    again = ready | {"counters": None, "budget_after": 2}
+    assert event("unblocked", before, again) == []
     assert event("unblocked", before, ready | {"counters": {"build": 1}}) == ["counters"]
 
 
@@ -134,7 +137,7 @@ def ejected(name: str, **after: Any) -> list[str]:
     before = REVIEWED | {"status": "landing", "landing": LANDING, "lease": LEASE}
     to = REVIEWED | {
         "status": "ready", "stage": "build", "counters": {"returns": 1}, "reviewed": None,
-        "attempt": 3,
+        "attempt": 3, "feedback": LOG,
     }  # fmt: skip
     run = log(number=3, stage="land", verdict=VerdictWord.RETURN, by="root@host")
     return event(name, before, to | after, run=run, claim="c1")
@@ -172,7 +175,8 @@ def test_a_persons_yes_is_an_approval_of_the_work_as_it_is():
 
 def test_a_persons_no_begins_a_new_round():
     run = log(number=3, stage="approve", by="ada", claim="", verdict=VerdictWord.RETURN)
-    no = {"status": "ready", "stage": "build", "reviewed": None, "counters": {"returns": 1}}
+    no = {"status": "ready", "stage": "build", "reviewed": None, "counters": {"returns": 1},
+          "feedback": LOG}  # fmt: skip
     assert decided("returned", run, **no) == []
     assert decided("returned", run, **no | {"counters": None}) == ["counters"]
     assert decided("returned", run, **no | {"stage": "approve"}) == ["outcome"]
@@ -186,7 +190,7 @@ def built(run: Log, **after: Any) -> list[str]:
     before = RUNNING | {"plan": PLAN.hash12}
     to = {
         "status": "ready", "stage": "review", "frozen": FROZEN, "plan": PLAN.hash12,
-        "counters": {"build": 1}, "attempt": 1, "work": WORK, "base": BASE,
+        "counters": {"build": 1}, "attempt": 1, "work": WORK, "base": BASE, "builder": "shell",
     }  # fmt: skip
     return event(after.pop("name", "advanced"), before, to | after, run=run, claim="c1")
 
@@ -211,13 +215,15 @@ def test_an_attempt_runs_all_of_its_stages():
 
 def test_a_broken_stage_has_no_result_and_is_the_one_that_failed():
     run = log(stage_results=(("build", "pass"),), verdict=VerdictWord.FAIL)
-    assert built(run, name="failed", stage="sanity") == []
-    assert built(run, name="failed", stage="build") == ["outcome"]
-    assert built(log(verdict=VerdictWord.FAIL), name="failed", stage="build") == []
+    failed = {"name": "failed", "feedback": LOG}
+    assert built(run, **failed, stage="sanity") == []
+    assert built(run, **failed, stage="build") == ["outcome"]
+    assert built(log(verdict=VerdictWord.FAIL), **failed, stage="build") == []
 
 
 def test_an_attempt_given_back_had_a_reason_and_costs_nothing():
-    out = {"name": "released", "stage": "build", "counters": None, "work": None, "base": None}
+    out = {"name": "released", "stage": "build", "counters": None, "work": None, "base": None,
+           "builder": None}  # fmt: skip
     assert built(log(exit="rate-limited"), **out) == []
     assert built(log(), **out) == ["outcome"]
     assert built(log(exit="rate-limited"), **out | {"counters": {"build": 1}}) == ["counters"]
@@ -236,9 +242,10 @@ def test_exit_and_cost_of_an_agent_must_be_possible():
 def test_a_budget_restarts_after_the_last_run_log_on_a_retry():
     before = REVIEWED | {"status": "blocked"}
     ready = REVIEWED | {"status": "ready"}
-    assert event("unblocked", before, ready | {"budget_after": before["attempt"]}) == []
-    assert event("unblocked", before, ready | {"budget_after": 99}) == ["counters"]
-    assert event("unblocked", before | {"budget_after": 1}, ready) == ["counters"]
+    again = ready | {"counters": None}
+    assert event("unblocked", before, again | {"budget_after": before["attempt"]}) == []
+    assert event("unblocked", before, again | {"budget_after": 99}) == ["wrong-fields"]
+    assert event("unblocked", before | {"budget_after": 1}, ready) == ["wrong-fields"]
     assert event("edited", ready, ready | {"budget_after": before["attempt"]}) == ["wrong-fields"]
 
 
@@ -346,7 +353,7 @@ def test_only_the_task_that_takes_a_landing_back_is_approved_unseen():
     entry = {"commit": WORK, "patch": "p", "by": "ada", "run": 1, "stage": "review"}
     after = {
         "status": "approved", "stage": "review", "plan": PLAN.hash12, "frozen": FROZEN,
-        "attempt": 1, "work": WORK, "base": BASE, "reviewed": [entry],
+        "attempt": 1, "work": WORK, "base": BASE, "reviewed": [entry], "builder": "ada",
     }  # fmt: skip
 
     def found(item_id: str, source: str) -> list[str]:
