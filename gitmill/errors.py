@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from enum import IntEnum
 
+from gitmill.hints import Hint
+
 
 class Exit(IntEnum):
     """Exit codes, the same with and without `--json`."""
@@ -27,7 +29,7 @@ class GitmillError(Exception):
     code = Exit.FAILED
 
     def __init__(
-        self, message: str, *, evidence: Sequence[str] = (), hints: Sequence[str] = ()
+        self, message: str, *, evidence: Sequence[str] = (), hints: Sequence[Hint] = ()
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -229,7 +231,7 @@ class NotNowError(GitmillError):
         *,
         until: datetime | None = None,
         evidence: Sequence[str] = (),
-        hints: Sequence[str] = (),
+        hints: Sequence[Hint] = (),
     ) -> None:
         super().__init__(message, evidence=evidence, hints=hints)
         self.until = until

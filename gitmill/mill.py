@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gitmill.caches import BoundedCache
 from gitmill.errors import UnusableRepositoryError
 from gitmill.git.differ import Differ
 from gitmill.git.objects import read_commit
 from gitmill.git.repo import Repository
+from gitmill.hints import Blank, Gitmill, Hint
 from gitmill.store.events import Step, draft_step
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import Store
+from gitmill.store.write_lock import WriteLock
 
 if TYPE_CHECKING:
+    from gitmill.core.plans.plan import FrozenPlan
     from gitmill.core.verdict import Finding
     from gitmill.git.pool import Pool
     from gitmill.git.trees import Change
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
 def utc_now() -> datetime:
     """Return the time in UTC."""
     return datetime.now(UTC)
+
+
+BeforeWrite = Callable[["Mill", WriteLock], None]
 
 
 class Mill:
@@ -38,23 +44,25 @@ class Mill:
         *,
         clock: Callable[[], datetime] = utc_now,
         random: Callable[[int], bytes] = os.urandom,
-        before_write: Callable[[Mill], None] = lambda _: None,
+        before_write: BeforeWrite = lambda *_: None,
     ) -> None:
         self.repository = repository
         self.now = clock
         self.random = random
-        self.store = Store(repository, clock, lambda: before_write(self))
-        self._for = ""
+        self.store = Store(repository, clock, lambda lock: before_write(self, lock))
         # Patch identities by base and commit; commits never change.
-        self.patches: dict[tuple[str, str], str] = {}
+        self.patches: BoundedCache[tuple[str, str], str] = BoundedCache(1024)
+        # Plans by the tree of `.gitmill` and the mode.
+        self.plans: BoundedCache[tuple[str, str], FrozenPlan] = BoundedCache(64)
         # By claim: the changes that its code made outside its worktree.
         self.tampered: dict[str, list[Finding]] = {}
 
     @classmethod
-    def open(cls, path: Path, *, before_write: Callable[[Mill], None] = lambda _: None) -> Mill:
+    def open(cls, path: Path, *, before_write: BeforeWrite = lambda *_: None) -> Mill:
         """Open the repository that contains a folder. Raises `NotARepositoryError`.
 
-        `before_write` runs before each write on top of a commit that a person made by hand.
+        `before_write` runs before each write on top of a commit that a person made by hand, under
+        the write lock, which it gets.
         """
         return cls(Repository.open(path), before_write=before_write)
 
@@ -90,7 +98,7 @@ class Mill:
         if tip is None:
             raise UnusableRepositoryError(
                 f"the target branch {snapshot.control.target} does not exist",
-                hints=["name another with `gitmill init --target BRANCH`"],
+                hints=[Hint("name another with", Gitmill("init", "--target", Blank("BRANCH")))],
             )
         return tip
 
@@ -118,17 +126,8 @@ class Mill:
 
     @property
     def person(self) -> str:
-        """The identity for recorded decisions: git's, unless `on_behalf_of` is active."""
-        return self._for or self.repository.person
-
-    @contextmanager
-    def on_behalf_of(self, person: str) -> Iterator[None]:
-        """Record decisions in the name of another person."""
-        self._for = person
-        try:
-            yield
-        finally:
-            self._for = ""
+        """Git's identity of the user; a decision in another person's name is given that name."""
+        return self.repository.person
 
     # -- worktrees
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support import seeds
+from tests.support import hints, seeds
 from tests.support.repos import Sandbox
 
 # Begun in the background of a shell, nothing that tests start would hear a SIGINT.
@@ -25,6 +25,7 @@ RULES = Path(tempfile.gettempdir()) / f"gitmill-tests-{os.getuid()}"
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seeds", type=int, default=1, metavar="N", help=seeds.HELP)
     parser.addoption("--keep-histories", metavar="FOLDER", help="keep each true history there")
+    parser.addoption("--run-hints", action="store_true", help=hints.HELP)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -34,6 +35,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 def pytest_configure(config: pytest.Config) -> None:
     seeds.configure(config)
+    hints.runs = config.getoption("--run-hints")
     settings.register_profile(
         "gitmill",
         deadline=None,

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
 
+import pytest
+
 from tests.support.architecture import floors
 
 ROOT = Path(__file__).parents[1]
@@ -23,6 +25,22 @@ STARTERS = {"process.py", "supervision/spawn.py"}
 MOVERS = {"store/transaction.py", "git/plumbing.py", "git/libgit2.py", "git/repo.py",
           "git/worktrees.py"}  # fmt: skip
 REPLACERS = {"files.py", "store/journal.py"}  # the journal begins a new file beside the full one
+# Who may change what all threads of a process share: the directory, the environment, signals.
+PROCESS_WIDE = {
+    "workspace/signals.py": "turns signals into stop requests, in the main thread",
+    "supervision/spawn.py": "the child of a fork, before its exec",
+    "supervision/supervisor.py": "a process of its own, with one thread",
+    "supervision/command_run.py": "runs in the supervisor",
+}
+# What may be remembered for as long as the process lives, and why it never changes meanwhile.
+CACHED = {
+    "agents/_cli.py _shipped": "a file of the package",
+    "core/plans/plan.py _adapter": "made from the models",
+    "core/plans/prompt.py environment": "the same settings for every template",
+    "workspace/secret_scan.py _scanner": "the library's detectors",
+}
+# Containers of a module that are filled later; only the main thread runs faces.
+FILLED = {"cli/output.py past"}
 # Faces and flows are named after commands, so they share names with what lies below them.
 COMMANDS = ("cli", "flows")
 # What may stand in an `__init__` beside its docstring; every other one holds nothing else.
@@ -74,6 +92,76 @@ def test_only_one_module_replaces_files():
                 renames |= ast.unparse(node.func) in ("os.replace", "os.rename", "tempfile.mkstemp")
                 name = name_of(module)
                 assert not renames or name in REPLACERS, f"{name}: {ast.unparse(node)}"
+
+
+def _process_wide(tree: ast.AST) -> Iterator[str]:
+    """Yield the calls and writes that change the directory, the environment or the signals."""
+    calls = re.compile(
+        r"(os\.|contextlib\.)?(chdir|fchdir|umask|putenv|unsetenv)$|(locale\.)?setlocale$|time\.tzset$"
+        r"|signal\.(signal|set_wakeup_fd|setitimer|alarm|pthread_sigmask|siginterrupt)$"
+        r"|(os\.)?environb?\.(update|setdefault|pop|popitem|clear|__\w+__)$"
+    )
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and calls.match(ast.unparse(node.func)):
+            yield ast.unparse(node.func)
+        targets = getattr(node, "targets", None) or [getattr(node, "target", None)]
+        if isinstance(node, ast.Assign | ast.AugAssign | ast.Delete):
+            for target in (ast.unparse(target) for target in targets):
+                if re.match(r"(os\.)?environb?(\[|$)", target):
+                    yield target
+
+
+def test_what_all_threads_share_belongs_to_the_main_thread():
+    """`chdir`, `umask`, writes to the environment and signal handlers act on every thread."""
+    found = {name_of(m): sorted(set(_process_wide(tree_of(m)))) for m in MODULES}
+    assert {name for name, calls in found.items() if calls} == PROCESS_WIDE.keys(), found
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "os.chdir('/')", "with chdir(folder): pass", "old = os.umask(0)", "os.putenv('A', 'b')",
+        "os.environ['A'] = 'b'", "environ['A'] += 'b'", "del os.environ['A']",
+        "os.environ.pop('A', None)", "os.environ |= more", "os.environ.update(more)",
+        "signal.signal(signal.SIGINT, handler)", "signal.set_wakeup_fd(fd)", "os.environ.clear()",
+        "locale.setlocale(locale.LC_ALL, 'C')",
+    ],
+)  # fmt: skip
+def test_each_change_of_what_threads_share_is_found(code: str):
+    assert list(_process_wide(ast.parse(code)))
+
+
+@pytest.mark.parametrize(
+    "code", ["os.environ.get('A')", "env = dict(os.environ)", "signal.getsignal(2)", "a[x] = 1"]
+)
+def test_reading_what_threads_share_is_not_changing_it(code: str):
+    assert not list(_process_wide(ast.parse(code)))
+
+
+def test_what_is_cached_for_the_life_of_a_process_never_changes():
+    """Versions, logins and sandboxes change meanwhile: `caches.py` forgets them after a while."""
+    cached, filled = set(), set()
+    for module in MODULES:
+        tree = tree_of(module)
+        for node in ast.walk(tree):
+            assert not isinstance(node, ast.Global), f"{name_of(module)}: global"
+            for decorator in getattr(node, "decorator_list", ()):
+                if re.match(r"(functools\.)?(lru_)?cache\b", ast.unparse(decorator)):
+                    cached.add(f"{name_of(module)} {node.name}")
+        for node in tree.body:
+            value = (
+                ast.unparse(node.value)
+                if isinstance(node, ast.Assign | ast.AnnAssign) and node.value
+                else ""
+            )
+            if re.fullmatch(
+                r"\{\}|\[\]|(dict|list|set|defaultdict|OrderedDict|deque)\b.*\(.*\)", value
+            ):
+                target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+                if not ast.unparse(target).isupper():
+                    filled.add(f"{name_of(module)} {ast.unparse(target)}")
+    assert cached == CACHED.keys()
+    assert filled == FILLED
 
 
 def test_nothing_is_left_to_do_in_a_comment():

@@ -17,6 +17,7 @@ from typing import Any
 
 from gitmill import files, process
 from gitmill.agents.base import Attempt, ExitKind, Login, Probe, Usage
+from gitmill.caches import FRESH, expires
 from gitmill.git.worktree_entries import remove
 
 Version = tuple[int, ...]
@@ -73,7 +74,7 @@ def probe(
     )
 
 
-@cache
+@expires(FRESH)
 def _version(path: str) -> str:
     """Return the first line that a program prints for `--version`, or the error."""
     try:

@@ -18,6 +18,7 @@ from typing import Protocol, cast
 from gitmill import process
 from gitmill.core.verdict import Verdict
 from gitmill.errors import AgentMissingError
+from gitmill.hints import Gitmill, Hint
 from gitmill.process import Command, Outcome, script
 
 ANY_ROLE = frozenset({"*"})  # the `ROLES` of an agent that serves every role of a loop
@@ -231,13 +232,14 @@ def load(name: str) -> Agent:
     """Return an agent by name. Raises `AgentMissingError`, also when it lacks a member."""
     if name not in names():
         raise AgentMissingError(
-            f"there is no agent {name}", hints=["list the agents with `gitmill agent list`"]
+            f"there is no agent {name}",
+            hints=[Hint("list the agents with", Gitmill("agent", "list"))],
         )
     module = import_module(f"gitmill.agents.{name}")
     if missing := [member for member in Agent.__annotations__ if not hasattr(module, member)]:
         raise AgentMissingError(
             f"the agent {name} does not define {', '.join(missing)}",
-            hints=[f"`Agent` in {__file__} describes them"],
+            hints=[Hint(f"`Agent` in {__file__} describes them")],
         )
     return cast("Agent", module)
 

@@ -37,6 +37,7 @@ from gitmill.agents.base import (
 from gitmill.core.verdict import Verdict, VerdictWord
 from gitmill.core.verdict_schema import parse_verdict
 from gitmill.errors import BadConfigError
+from gitmill.hints import Hint
 
 ROLES = ANY_ROLE
 PERMISSIONS = frozenset({"read-only", "workspace", "full"})
@@ -136,7 +137,9 @@ def _argv(settings: Mapping[str, object]) -> tuple[str, ...]:
     if not isinstance(argv, list | tuple) or not argv:
         raise BadConfigError(
             "the agent has no command",
-            hints=['add `command = ["program", "argument"]` to its table in .gitmill/config.toml'],
+            hints=[
+                Hint('add `command = ["program", "argument"]` to its table in .gitmill/config.toml')
+            ],
         )
     return tuple(str(part) for part in argv)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import cache
 
 from gitmill.agents import base as agents
 from gitmill.core.cooldown_rules import UNAUTHORISED, Cooling, clock
@@ -18,6 +17,7 @@ from gitmill.errors import (
     AgentSignedOutError,
     NotNowError,
 )
+from gitmill.hints import Gitmill, Hint, Shell
 
 
 def choose(
@@ -40,7 +40,9 @@ def choose(
     if not allowed:
         raise AgentMissingError(
             f"{stage.name} needs an agent other than {', '.join(sorted(excluded))}",
-            hints=["give its role another one in `[modes.NAME] roles` of .gitmill/config.toml"],
+            hints=[
+                Hint("give its role another one in `[modes.NAME] roles` of .gitmill/config.toml")
+            ],
         )
     for agent in allowed:
         if agent.name not in cooling and _can_run(_probe(agent)):
@@ -56,7 +58,6 @@ def _agents_of_distinct_stages(plan: FrozenPlan, item: Item, stage: PlannedStage
     return done | {entry.by.partition("@")[0] for entry in approved}
 
 
-@cache
 def _probe(agent: PlannedAgent) -> agents.Probe:
     return agents.program(agent.name, agent.command).probe({"command": agent.command})
 
@@ -79,19 +80,19 @@ def _none_available(
         else f"{agent.name:<10} {_probe(agent).detail}"
         for agent in allowed
     ]
-    other = "name another agent for its role in `[modes.NAME] roles` of .gitmill/config.toml"
+    other = Hint("name another agent for its role in `[modes.NAME] roles` of .gitmill/config.toml")
     waits = [cooling[agent.name] for agent in allowed if agent.name in cooling]
     if not waits:
-        hint = "see what is installed with `gitmill agent list`"
+        hint = Hint("see what is installed with", Gitmill("agent", "list"))
         return AgentNotFoundError(_missing(stage, allowed), evidence=reasons, hints=[hint, other])
     first = min(waits, key=lambda wait: (wait.kind == UNAUTHORISED, wait.until))
     if first.kind == UNAUTHORISED:
         message = f"{stage.name} waits for {first.agent}, which is not signed in"
-        hints = [f"{_sign_in(first.agent)}, then `gitmill agent try {first.agent}`"]
+        hints = [Hint(*_sign_in(first.agent), ", then", Gitmill("agent", "try", first.agent))]
         return AgentSignedOutError(message, until=first.until, evidence=reasons, hints=hints)
     until = clock(first.until, now)
     message = f"{stage.name} waits for {first.agent}, which is cooling down until {until}"
-    hints = ["continue then with `gitmill run`", other]
+    hints = [Hint("continue then with", Gitmill("run")), other]
     return AgentCoolsError(message, until=first.until, evidence=reasons, hints=hints)
 
 
@@ -106,7 +107,7 @@ def _missing(stage: PlannedStage, allowed: Sequence[PlannedAgent]) -> str:
     return f"{stage.name} needs one of the agents {', '.join(others)} or {last}; {why}"
 
 
-def _sign_in(name: str) -> str:
-    """Return the command that signs an agent in: its `SIGN_IN` if it has one."""
+def _sign_in(name: str) -> tuple[str | Shell, ...]:
+    """Return the parts of a hint on how to sign an agent in: its `SIGN_IN` if it has one."""
     command = "" if name not in agents.names() else agents.load(name).SIGN_IN
-    return f"sign in with `{command}`" if command else f"sign in to {name}"
+    return ("sign in with", Shell(command)) if command else (f"sign in to {name}",)

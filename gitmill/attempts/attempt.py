@@ -29,6 +29,7 @@ from gitmill.mill import Mill
 from gitmill.store.events import Step, timestamp
 from gitmill.workspace import secret_scan
 from gitmill.workspace.run_checks import checks_of, checks_verdict, inspect_change, run_checks
+from gitmill.workspace.stop_token import StopToken
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +48,18 @@ Progress = Callable[[StageProgress], None]
 
 
 def run_stages(
-    mill: Mill, state: AttemptState, stages: Sequence[PlannedStage], progress: Progress
+    mill: Mill,
+    state: AttemptState,
+    stages: Sequence[PlannedStage],
+    progress: Progress,
+    stop: StopToken,
 ) -> AttemptResult:
     """Run the stages of a claim and record the outcome.
 
     Raises `KeyboardInterrupt` and the errors of the set-up after it has released the lease.
     """
     with AttemptMonitor(mill, state.item, state.claim, state.allowance) as monitor:
-        state.monitor = monitor
+        state.monitor, state.stop = monitor, stop
 
         def log_and_report(line: StageProgress) -> None:
             monitor.stage(line.stage, line.who, line.verdict)
@@ -163,8 +168,9 @@ def _check(mill: Mill, state: AttemptState) -> Verdict:
     if not checks:
         return Verdict(VerdictWord.ASK, "there is no check and no criterion that is a command")
     state.results = run_checks(
-        mill, state.policy, checks, state.work, claim=state.claim, stage=state.stage
-    )
+        mill, state.policy, checks, state.work,
+        claim=state.claim, stop=state.stop, stage=state.stage,
+    )  # fmt: skip
     state.checked = state.work
     return checks_verdict(state.results)
 

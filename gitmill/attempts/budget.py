@@ -32,6 +32,7 @@ from gitmill.errors import (
 )
 from gitmill.git import trees
 from gitmill.git.objects import Backend, read_commit
+from gitmill.hints import Gitmill, Hint
 from gitmill.mill import Mill
 from gitmill.plans.policy import POLICY
 from gitmill.store import layout
@@ -56,7 +57,7 @@ def allowance(mill: Mill, snapshot: Snapshot, policy: Policy, item: Item) -> All
         if why := budget_exhausted(spent, bounds):
             raise ItemBudgetError(
                 f"its budget is used up: {why}",
-                hints=[f"give it a new one with `gitmill task retry {item.id}`"],
+                hints=[Hint("give it a new one with", Gitmill("task", "retry", item.id))],
             )
         parts.append(("item", bounds, spent))
     if bounds := _bounds(budget.day):
@@ -66,8 +67,8 @@ def allowance(mill: Mill, snapshot: Snapshot, policy: Policy, item: Item) -> All
                 f"the budget of the day is used up: {why}",
                 until=_midnight(mill.now()) + timedelta(days=1),
                 hints=[
-                    "continue after midnight UTC with `gitmill run`",
-                    "or commit a larger `[budget.day]` to .gitmill/config.toml",
+                    Hint("continue after midnight UTC with", Gitmill("run")),
+                    Hint("or commit a larger `[budget.day]` to .gitmill/config.toml"),
                 ],
             )
         parts.append(("day", bounds, spent))

@@ -74,7 +74,7 @@ def build(mill: Mill, state: AttemptState) -> Built:
     start = start_of(mill, item)
     with open_workspace(
         mill, state.policy, start.commit, kind="build", claim=state.claim, holder=item.id,
-        variables=state.variables, rights=state.rights,
+        variables=state.variables, rights=state.rights, stop=state.stop,
     ) as workspace:  # fmt: skip
         text = findings_text(start.findings) + "\n" if start.findings else ""
         files.replace(workspace.findings, text.encode("utf-8", "surrogateescape"), mode=0o600)
@@ -148,6 +148,6 @@ def review(mill: Mill, state: AttemptState) -> Report:
     commit = state.item.work or mill.target_tip(mill.snapshot())
     with open_workspace(
         mill, state.policy, commit, kind="clean", claim=state.claim,
-        variables=state.variables, rights=state.rights,
+        variables=state.variables, rights=state.rights, stop=state.stop,
     ) as workspace:  # fmt: skip
         return ask(mill, state, workspace)

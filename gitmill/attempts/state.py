@@ -15,6 +15,7 @@ from gitmill.core.plans.plan import FrozenPlan, PlannedAgent, PlannedStage
 from gitmill.core.runlog import StageResult
 from gitmill.workspace import sandbox
 from gitmill.workspace.run_checks import CheckResult
+from gitmill.workspace.stop_token import StopToken
 from gitmill.workspace.workspace import Rights
 
 
@@ -33,6 +34,7 @@ class AttemptState:
     agent: PlannedAgent | None = None
     allowance: Allowance = field(default_factory=Allowance)
     monitor: AttemptMonitor = field(init=False)  # from the first stage on
+    stop: StopToken = field(init=False)  # from the first stage on
     at: str = ""  # the name of the stage at hand
     base: str = ""
     work: str = ""

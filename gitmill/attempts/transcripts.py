@@ -78,7 +78,7 @@ def _parts(path: Path, limit: int = LIMIT) -> list[bytes]:
 
 def _add(mill: Mill, item_id: str, name: str, data: bytes) -> None:
     backend, ref = mill.store.backend, f"{layout.TRANSCRIPT}{item_id}"
-    with mill.store.refs_lock():
+    with mill.store.refs_lock() as lock:
         at = backend.ref(ref)
         tree = read_commit(backend, at).tree if at else backend.write("tree", b"")
         names = sorted({*trees.entries(backend, tree), name})
@@ -88,7 +88,7 @@ def _add(mill: Mill, item_id: str, name: str, data: bytes) -> None:
         # Without a parent: what is dropped can be collected.
         message = f"transcripts of {item_id}\n\nGitmill-Item: {item_id}\n"
         commit = write_commit(backend, Commit(tree, (), ident, ident, message))
-        mill.store.move(Move(ref, commit, at))
+        mill.store.move(Move(ref, commit, at), lock=lock)
 
 
 def read(mill: Mill, item_id: str) -> dict[str, str]:

@@ -9,6 +9,7 @@ import typer
 
 from gitmill.cli import output, session
 from gitmill.errors import Exit, GitmillError
+from gitmill.hints import Blank, Gitmill
 
 if TYPE_CHECKING:
     from gitmill.agents.base import Probe
@@ -47,7 +48,7 @@ def list_agents() -> None:
         })  # fmt: skip
     rows += [f"{name:<10} cools down: {reason}" for name, reason in cooling.items()]
     output.answer(rows, {"agents": entries})
-    output.next_step("gitmill agent try NAME")
+    output.next_step(Gitmill("agent", "try", Blank("NAME")))
 
 
 def _state(probe: Probe) -> str:
@@ -91,9 +92,9 @@ def try_agent(
     trial = flow.try_agent(mill, name, configured.get(name), output.print_line, progress.stage)
     output.answer(_lines(trial), trial.as_json())
     if trial.passed:
-        output.next_step("gitmill agent list")
+        output.next_step(Gitmill("agent", "list"))
         return int(Exit.OK)
-    output.next_step(f"gitmill -C {trial.folder}/project log")
+    output.next_step(Gitmill("-C", f"{trial.folder}/project", "log"))
     return int(Exit.FAILED)
 
 

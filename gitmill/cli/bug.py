@@ -12,20 +12,23 @@ from gitmill import __version__, process
 from gitmill.cli import output
 from gitmill.core.redaction import redact
 from gitmill.errors import BugError, GitmillError
+from gitmill.hints import Gitmill, Hint
 
 
 def report(bug: BaseException) -> int:
     """Write the report and print its path."""
     text = _text(bug)
     path = _write(text)
-    hint = f"the report is {path}" if path else "run it again with `-v` for the traceback"
+    hint = (
+        Hint(f"the report is {path}") if path else Hint("run it again with `-v` for the traceback")
+    )
     if path is None or output.settings.verbose:
         sys.stderr.write(text)
     return output.error(
         BugError(
             f"gitmill stopped on an unexpected {type(bug).__name__}; "
             "everything committed before is intact",
-            hints=[hint, "clean up unfinished work with `gitmill recover`"],
+            hints=[hint, Hint("clean up unfinished work with", Gitmill("recover"))],
         )
     )
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gitmill.cli import output, session
+from gitmill.cli import command_line, output, session
 from gitmill.errors import NotNowError, UsageError
+from gitmill.hints import Gitmill, Hint
 
 if TYPE_CHECKING:
     from gitmill.flows.run import RunRequest, Summary
@@ -88,7 +89,7 @@ def _print_summary(summary: Summary) -> None:
         output.error(problem)
     urgent = next((i for i in items if i.status.value in ("waiting", "blocked")), None)
     first = urgent or next((i for i in items if not i.is_final and not summary.not_now), None)
-    output.next_step(*(session.after(first) if first else ("gitmill status",)))
+    output.next_step(*(session.after(first) if first else (Gitmill("status"),)))
 
 
 def _run_json(summary: Summary) -> dict[str, Any]:
@@ -136,7 +137,7 @@ def _dry_run(mill: Mill, request: RunRequest) -> int:
         })  # fmt: skip
     output.answer(lines[:-1], {"would": entries})
     output.print_line("nothing was done")
-    output.next_step("gitmill run")
+    output.next_step(Gitmill("run"))
     return 0
 
 
@@ -178,7 +179,7 @@ def _show_undone(mill: Mill, undone: Undone) -> int:
         output.answer([], entry | {"paused": work, "queue_paused": queue})
         states = ["is paused" if paused else "continues" for paused in (work, queue)]
         output.print_line(f"work {states[0]}; the queue {states[1]}")
-        output.next_step("gitmill status")
+        output.next_step(Gitmill("status"))
         return 0
     output.answer([], entry | {"item": session.as_json(item)})
     stage = f" at {item.stage}" if item.stage and not item.is_final else ""
@@ -186,7 +187,8 @@ def _show_undone(mill: Mill, undone: Undone) -> int:
     as_before = ", as before" if before == item.status.value else ""
     output.print_line(f"{item.id} is {item.status.value}{stage}{as_before}")
     if target.record.event == "claimed":
-        output.print_line(f"your worktree stays; continue with `gitmill task take {item.id}`")
+        hint = Hint("your worktree stays; continue with", Gitmill("task", "take", item.id))
+        output.print_line(command_line.sentence(hint))
     output.next_step(*session.after(item))
     return 0
 
@@ -214,7 +216,7 @@ def stop() -> None:
     output.answer([], {"stopped": [item.id for item in items]})
     if items:
         output.print_line("stopped " + " ".join(item.id for item in items))
-        output.next_step("gitmill run")
+        output.next_step(Gitmill("run"))
     else:
         output.print_line("nothing was running on this machine")
 
@@ -228,7 +230,7 @@ def recover() -> None:
     output.answer(actions, {"done": actions})
     if not actions:
         output.print_line("nothing to clean up")
-    output.next_step("gitmill status")
+    output.next_step(Gitmill("status"))
 
 
 @verbs.command()
@@ -241,7 +243,7 @@ def pause(
     pause_flow(session.mill(), message)
     output.answer([], {"paused": True})
     output.print_line("paused; running attempts continue")
-    output.next_step("gitmill resume")
+    output.next_step(Gitmill("resume"))
 
 
 @verbs.command()
@@ -252,4 +254,4 @@ def resume() -> None:
     resume_flow(session.mill())
     output.answer([], {"paused": False})
     output.print_line("resumed; attempts start again")
-    output.next_step("gitmill run")
+    output.next_step(Gitmill("run"))

@@ -19,6 +19,7 @@ from gitmill.errors import (
     UnsupportedPlatformError,
     UsageError,
 )
+from gitmill.hints import Gitmill, Hint
 
 # The module of each verb and noun; no verb is also a noun.
 VERBS = {
@@ -97,7 +98,7 @@ def dispatch(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         if not output.settings.reads:
             output.print_line("stopped; nothing is lost")
-            output.next_step("gitmill run")
+            output.next_step(Gitmill("run"))
         return Exit.INTERRUPTED
     except BrokenPipeError:
         # The reader closed the pipe; a second error while closing would be noise.
@@ -117,7 +118,10 @@ def _denied(error: OSError) -> GitmillError:
     path = error.filename if isinstance(error.filename, str) else "a file"
     return StorageError(
         f"{path} cannot be written or read: {(error.strerror or 'refused').lower()}",
-        hints=["find the cause with `gitmill doctor`", "then continue with `gitmill run`"],
+        hints=[
+            Hint("find the cause with", Gitmill("doctor")),
+            Hint("then continue with", Gitmill("run")),
+        ],
     )
 
 
@@ -131,7 +135,9 @@ def _unexpected(problem: Exception) -> int:
 
 def _main(argv: list[str]) -> int:
     if sys.platform == "win32":
-        raise UnsupportedPlatformError("gitmill does not run on Windows", hints=["run it in WSL"])
+        raise UnsupportedPlatformError(
+            "gitmill does not run on Windows", hints=[Hint("run it in WSL")]
+        )
     rest = split_globals(argv)
     _refuse_bytes(rest)
     if rest[:1] == ["--version"]:
@@ -174,12 +180,10 @@ def _refuse_present(rest: list[str]) -> None:
     name, *args = rest
     if "--help" in args or name not in {**VERBS, **NOUNS} or _is_read(rest):
         return
-    import shlex
-
     shown = " ".join(filter(None, ["gitmill", name, _verb(name, args)]))
     raise UsageError(
         f"{shown} works on the present, so it takes no --at",
-        hints=[f"without it: `{shlex.join(['gitmill', *rest])}`"],
+        hints=[Hint("without it:", Gitmill(*rest))],
     )
 
 
@@ -198,7 +202,7 @@ def _unknown(name: str) -> UsageError:
     from difflib import get_close_matches
 
     close = get_close_matches(name, [*VERBS, *NOUNS], 1)
-    hint = f"did you mean `gitmill {close[0]}`?" if close else "see `gitmill --help`"
+    hint = Hint("did you mean", Gitmill(close[0]), "?") if close else Hint("see", Gitmill("--help"))
     return UsageError(f"there is no command {name}", hints=[hint])
 
 
@@ -216,9 +220,9 @@ def _invoke(module: str, app: str, args: list[str]) -> int:
         raise KeyboardInterrupt from None
     except click_exception as problem:
         message = problem.format_message().rstrip(".")
-        shown = " ".join([*words, *args[:1]] if app == "verbs" else words)
+        shown = args[:1] if app == "verbs" else [app]
         raise UsageError(
-            f"{message[:1].lower()}{message[1:]}", hints=[f"see `{shown} --help`"]
+            f"{message[:1].lower()}{message[1:]}", hints=[Hint("see", Gitmill(*shown, "--help"))]
         ) from None
     if code == Exit.INTERRUPTED:  # typer turned the interrupt of a flow into this code
         raise KeyboardInterrupt
@@ -253,12 +257,14 @@ def _apply_valued(arg: str, words: Iterator[str]) -> None:
         try:
             value = next(words)
         except StopIteration:
-            raise UsageError(f"{name} needs a value", hints=["see `gitmill --help`"]) from None
+            raise UsageError(
+                f"{name} needs a value", hints=[Hint("see", Gitmill("--help"))]
+            ) from None
     if name == "-C":
         output.settings.directory = os.path.join(output.settings.directory, value)  # noqa: PTH118
     elif name == "--at":
         if not value:
-            raise UsageError("--at needs a commit", hints=["list them with `gitmill log`"])
+            raise UsageError("--at needs a commit", hints=[Hint("list them with", Gitmill("log"))])
         output.settings.at = value
     elif value in ("always", "never", "auto"):
         output.settings.color = value

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from gitmill import files, process
 from gitmill.cli import output
+from gitmill.hints import Blank, Gitmill
 
 if TYPE_CHECKING:
     from gitmill.core.board import Board
@@ -106,19 +107,19 @@ def _cooling_json(agent: Cooling) -> dict[str, Any]:
     return {"agent": agent.agent, "exit": agent.kind, "why": agent.why, "until": until}
 
 
-def _next_commands(board: Board) -> tuple[str, ...]:
+def _next_commands(board: Board) -> tuple[Gitmill, ...]:
     """Return the commands for the most urgent status on the board."""
     first = {row.status.value: row.id for row in reversed(board.rows)}
     if "waiting" in first:
-        return (f"gitmill task show {first['waiting']}",)
+        return (Gitmill("task", "show", first["waiting"]),)
     if "ready" in first:
-        return ("gitmill run",)
+        return (Gitmill("run"),)
     if "approved" in first or "queued" in first:
-        return ("gitmill queue land",)
+        return (Gitmill("queue", "land"),)
     if "blocked" in first:
         task = first["blocked"]
-        return f"gitmill task show {task}", f"gitmill task retry {task}"
-    return ('gitmill task new "What to do" --ready',)
+        return Gitmill("task", "show", task), Gitmill("task", "retry", task)
+    return (Gitmill("task", "new", Blank('"What to do"'), "--ready"),)
 
 
 def _not_enforced(folder: Path) -> str:

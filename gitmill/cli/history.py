@@ -10,6 +10,7 @@ import typer
 from gitmill.cli import output, session
 from gitmill.cli.output import live_line
 from gitmill.errors import NothingToDoError, UsageError
+from gitmill.hints import Gitmill, Hint
 
 if TYPE_CHECKING:
     from gitmill.core.budget_rules import Spent
@@ -63,7 +64,11 @@ def _follow(mill: Mill, item: str) -> None:
         output.line(live_line(entry), entry)
     if not lines:
         what = f"no attempt at {item} is running here" if item else "nothing is running here"
-        hint = f"start one with `gitmill run {item}`" if item else "start with `gitmill run`"
+        hint = (
+            Hint("start one with", Gitmill("run", item))
+            if item
+            else Hint("start with", Gitmill("run"))
+        )
         raise NothingToDoError(what, hints=[hint])
 
 
@@ -163,7 +168,7 @@ def show_attempt(
         known = f"1 to {max(logs)}" if logs else "none yet"
         raise UsageError(
             f"{item.id} has no attempt {wanted}; there are {known}",
-            hints=[f"`gitmill attempt list {item.id}`"],
+            hints=[Hint(Gitmill("attempt", "list", item.id))],
         )
     text, revision = transcript(mill, item.id, logs[wanted])
     lines = logs[wanted].text.splitlines()

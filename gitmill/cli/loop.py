@@ -9,6 +9,7 @@ import typer
 
 from gitmill.cli import output, session
 from gitmill.errors import UsageError
+from gitmill.hints import Hint
 
 if TYPE_CHECKING:
     from gitmill.core.plans.loop import Loop
@@ -119,7 +120,7 @@ def check(name: Name = "deliver") -> None:
 
 def _require_known(name: str, loops: Iterable[str]) -> None:
     if name not in loops:
-        raise UsageError(f"there is no loop {name}", hints=[f"known: {', '.join(loops)}"])
+        raise UsageError(f"there is no loop {name}", hints=[Hint(f"known: {', '.join(loops)}")])
 
 
 @verbs.command("compile")

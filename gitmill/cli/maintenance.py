@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gitmill.cli import output, session
+from gitmill.cli import command_line, output, session
 from gitmill.errors import Exit, UsageError
+from gitmill.hints import Gitmill, Hint, Shell
 
 if TYPE_CHECKING:
     from gitmill.flows.doctor import DoctorLine
@@ -49,9 +50,9 @@ def doctor(
     )
     output.print_line(", ".join(f"{count} {level}" for level, count in counts.items() if count))
     if any(line.diagnosis.fix for line in lines) and not fix:
-        output.next_step("gitmill doctor --fix")
+        output.next_step(Gitmill("doctor", "--fix"))
     elif code is Exit.OK:
-        output.next_step("gitmill status")
+        output.next_step(Gitmill("status"))
     return int(code)
 
 
@@ -61,7 +62,7 @@ def _lines(line: DoctorLine) -> list[str]:
     hint = output.style("hint", "accent")
     return [
         f"{level} {line.name:<14} {diagnosis.text}",
-        *(f"{'':<8} {'':<14} {hint}: {text}" for text in diagnosis.hints),
+        *(f"{'':<8} {'':<14} {hint}: {command_line.sentence(way)}" for way in diagnosis.hints),
     ]
 
 
@@ -69,7 +70,7 @@ def _json(line: DoctorLine) -> dict[str, Any]:
     diagnosis = line.diagnosis
     return {
         "name": line.name, "level": diagnosis.level.value, "text": diagnosis.text,
-        "hints": list(diagnosis.hints), "fixable": diagnosis.fix is not None,
+        **command_line.as_json(diagnosis.hints), "fixable": diagnosis.fix is not None,
     }  # fmt: skip
 
 
@@ -94,7 +95,7 @@ def gc(
     count = f"{len(ids)} {'task' if len(ids) == 1 else 'tasks'}"
     output.print_line(f"{'would drop' if dry_run else 'dropped'} the transcripts of {count}")
     if ids:
-        output.next_step(f"gitmill gc --days {days}" if dry_run else "git gc")
+        output.next_step(Gitmill("gc", "--days", str(days)) if dry_run else Shell("git gc"))
     return Exit.OK
 
 
@@ -109,7 +110,7 @@ def upgrade() -> int:
     before, after = upgrade_flow(session.mill())
     output.answer([], {"before": before, "after": after})
     output.print_line(f"the state branch follows version {after} of the rules, before {before}")
-    output.next_step("gitmill doctor")
+    output.next_step(Gitmill("doctor"))
     return Exit.OK
 
 
@@ -147,7 +148,7 @@ def _print_removed(removed: Removed) -> None:
         )
     if path:
         output.print_line("the bundle holds everything; fetch from it to restore gitmill")
-        output.next_step(f"git fetch {shlex.quote(path)} 'refs/*:refs/*'", "gitmill init")
+        output.next_step(Shell(f"git fetch {shlex.quote(path)} 'refs/*:refs/*'"), Gitmill("init"))
 
 
 def _trace_lines(traces: Traces) -> list[str]:
@@ -160,7 +161,7 @@ def _confirmed(lines: list[str]) -> bool:
         raise UsageError(
             "uninit asks before it removes anything, and there is no terminal to ask on",
             evidence=lines,
-            hints=["confirm with `gitmill uninit --yes`"],
+            hints=[Hint("confirm with", Gitmill("uninit", "--yes"))],
         )
     for line in lines:
         output.print_line(f"    {line}")

@@ -8,6 +8,7 @@ import typer
 
 from gitmill.cli import output, session
 from gitmill.errors import UsageError
+from gitmill.hints import Hint
 
 if TYPE_CHECKING:
     from gitmill.core.plans.mode import Mode
@@ -45,7 +46,9 @@ def show(name: Annotated[str, typer.Argument(help="Name of the mode.", metavar="
     """Show the roles of a mode with their agents in order of preference, and its gates."""
     modes, _ = _modes()
     if name not in modes:
-        raise UsageError(f"there is no mode {name}", hints=[f"known: {', '.join(sorted(modes))}"])
+        raise UsageError(
+            f"there is no mode {name}", hints=[Hint(f"known: {', '.join(sorted(modes))}")]
+        )
     mode = modes[name]
     rows = [f"{role:<16} {', '.join(agents)}" for role, agents in mode.roles.items()]
     rows += [f"{stage:<16} asks a person: {when.value}" for stage, when in mode.gates.items()]

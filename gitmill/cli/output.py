@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
+from gitmill.cli import command_line
 from gitmill.errors import Exit, GitmillError
+from gitmill.hints import Gitmill, Shell
 
 if TYPE_CHECKING:
     from gitmill.attempts.attempt import StageProgress
@@ -142,10 +144,12 @@ def print_line(text: str) -> None:
         print(safe(text), file=sys.stderr)
 
 
-def next_step(*commands: str) -> None:
+def next_step(*commands: Gitmill | Shell) -> None:
     """Print the next commands, except with `--at`."""
     if commands and not past:
-        print_line("next: " + ", then ".join(f"`{command}`" for command in commands))
+        print_line(
+            "next: " + ", then ".join(f"`{command_line.line(command)}`" for command in commands)
+        )
 
 
 def error(problem: GitmillError) -> Exit:
@@ -153,7 +157,8 @@ def error(problem: GitmillError) -> Exit:
     if settings.json:
         data = {
             "schema": SCHEMA, "error": problem.slug, "message": problem.message,
-            "evidence": problem.evidence, "hints": problem.hints, "exit": int(problem.code),
+            "evidence": problem.evidence, **command_line.as_json(problem.hints),
+            "exit": int(problem.code),
         }  # fmt: skip
         print(_json(data), file=sys.stderr)
         return problem.code
@@ -162,7 +167,10 @@ def error(problem: GitmillError) -> Exit:
     for line in problem.evidence[:6]:
         print(f"    {safe(line)}", file=sys.stderr)
     for hint in problem.hints:
-        print(f"{style('hint', 'accent', sys.stderr)}: {safe(hint)}", file=sys.stderr)
+        print(
+            f"{style('hint', 'accent', sys.stderr)}: {safe(command_line.sentence(hint))}",
+            file=sys.stderr,
+        )
     return problem.code
 
 

@@ -8,6 +8,7 @@ import typer
 
 from gitmill.cli import output, session
 from gitmill.errors import Exit, NothingToDoError
+from gitmill.hints import Gitmill, Hint
 
 queue = typer.Typer(add_completion=False, no_args_is_help=False, help="The merge queue.")
 
@@ -51,7 +52,7 @@ def list_queue() -> None:
     )
     if not entries:
         output.print_line("the queue is empty")
-    output.next_step("gitmill queue land" if queued or approved else "gitmill run")
+    output.next_step(Gitmill("queue", "land") if queued or approved else Gitmill("run"))
 
 
 @queue.command()
@@ -62,7 +63,7 @@ def add(item_id: Id) -> None:
     mill = session.mill()
     name = session.resolve(mill, item_id)
     enqueue(mill, name)
-    session.answer_item(mill.snapshot().item(name), f"{name} is queued", "gitmill queue land")
+    session.answer_item(mill.snapshot().item(name), f"{name} is queued", Gitmill("queue", "land"))
 
 
 @queue.command()
@@ -91,7 +92,7 @@ def land(ids: Ids = None) -> int:
     items = land_queue(mill, progress.landing, only=wanted)
     if not items:
         raise NothingToDoError(
-            "nothing is approved or queued", hints=["see all items with `gitmill status`"]
+            "nothing is approved or queued", hints=[Hint("see all items with", Gitmill("status"))]
         )
     show.redraw(mill)
     not_landed = [item for item in items if item.status not in (Status.LANDED, Status.DONE)]
@@ -100,7 +101,7 @@ def land(ids: Ids = None) -> int:
     for item in items:
         result = f" as {item.landed[:10]}" if item.landed else f": {item.reason}"
         output.print_line(f"{item.id} {item.status.value}{result}")
-    output.next_step(*(session.after(not_landed[0]) if not_landed else ("gitmill status",)))
+    output.next_step(*(session.after(not_landed[0]) if not_landed else (Gitmill("status"),)))
     return int(code)
 
 
@@ -112,7 +113,7 @@ def pause(message: Annotated[str, typer.Option("-m", "--message", help="Why.")] 
     pause_queue(session.mill(), message)
     output.answer([], {"paused": True})
     output.print_line("the queue is paused")
-    output.next_step("gitmill queue resume")
+    output.next_step(Gitmill("queue", "resume"))
 
 
 @queue.command()
@@ -123,4 +124,4 @@ def resume() -> None:
     resume_queue(session.mill())
     output.answer([], {"paused": False})
     output.print_line("the queue is resumed")
-    output.next_step("gitmill queue land")
+    output.next_step(Gitmill("queue", "land"))

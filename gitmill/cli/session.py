@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gitmill.cli import output
+from gitmill.hints import Blank, Gitmill, Shell
 
 if TYPE_CHECKING:
     from gitmill.core.item import Item
@@ -39,27 +40,27 @@ def as_json(item: Item) -> dict[str, Any]:
     return fields | {"body": item.document.body.strip()}
 
 
-def answer_item(item: Item, sentence: str, *commands: str) -> None:
+def answer_item(item: Item, sentence: str, *commands: Gitmill | Shell) -> None:
     """Answer with an item after a change, and print the next commands."""
     output.answer([], {"item": as_json(item)})
     output.print_line(sentence)
     output.next_step(*commands)
 
 
-def after(item: Item) -> tuple[str, ...]:
+def after(item: Item) -> tuple[Gitmill, ...]:
     """Return the commands that usually come next for an item, by its status."""
-    by_status: dict[str, tuple[str, ...]] = {
-        "draft": (f"gitmill task ready {item.id}",),
-        "ready": (f"gitmill run {item.id}",),
-        "running": (f"gitmill log {item.id}",),
-        "waiting": (f"gitmill task diff {item.id}", f"gitmill task approve {item.id}"),
-        "blocked": (f"gitmill task show {item.id}", f"gitmill task retry {item.id}"),
-        "approved": ("gitmill queue land",),
-        "queued": ("gitmill queue land",),
-        "landing": ("gitmill queue",),
+    by_status: dict[str, tuple[Gitmill, ...]] = {
+        "draft": (Gitmill("task", "ready", item.id),),
+        "ready": (Gitmill("run", item.id),),
+        "running": (Gitmill("log", item.id),),
+        "waiting": (Gitmill("task", "diff", item.id), Gitmill("task", "approve", item.id)),
+        "blocked": (Gitmill("task", "show", item.id), Gitmill("task", "retry", item.id)),
+        "approved": (Gitmill("queue", "land"),),
+        "queued": (Gitmill("queue", "land"),),
+        "landing": (Gitmill("queue"),),
     }
     if item.status.value == "waiting" and item.reverted:
-        return (f"gitmill task reopen {item.id}", f"gitmill task cancel {item.id}")
+        return (Gitmill("task", "reopen", item.id), Gitmill("task", "cancel", item.id))
     if item.status.value == "waiting" and not item.work:
-        return (f'gitmill task answer {item.id} -m "…"',)
-    return by_status.get(item.status.value, ("gitmill status",))
+        return (Gitmill("task", "answer", item.id, "-m", Blank('"…"')),)
+    return by_status.get(item.status.value, (Gitmill("status"),))

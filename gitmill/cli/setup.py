@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +12,7 @@ import typer
 
 from gitmill.cli import output, session
 from gitmill.errors import Exit, UsageError
+from gitmill.hints import Blank, Gitmill, Hint, Shell
 
 verbs = typer.Typer(add_completion=False, no_args_is_help=True)
 config = typer.Typer(add_completion=False, no_args_is_help=False, help="The policy in force.")
@@ -39,11 +41,11 @@ def init(
         checks = ", ".join(result.checks.values()) or "no checks found"
         output.print_line(f"proposed {result.policy} ({checks}); it takes effect once committed")
         output.next_step(
-            "git add .gitmill && git commit -m 'Add gitmill policy' -- .gitmill",
-            'gitmill task new "What to do" --ready',
+            Shell("git add .gitmill && git commit -m 'Add gitmill policy' -- .gitmill"),
+            Gitmill("task", "new", Blank('"What to do"'), "--ready"),
         )
     else:
-        output.next_step('gitmill task new "What to do" --ready')
+        output.next_step(Gitmill("task", "new", Blank('"What to do"'), "--ready"))
 
 
 @verbs.command()
@@ -62,7 +64,9 @@ def demo(
     parent = Path(folder) if folder else None
     report = demo_flow(parent, output.print_line, progress, agent=agent)
     output.answer(report.lines, report.as_json())
-    output.next_step(f"cd {report.folder} && git log --oneline --notes=gitmill")
+    output.next_step(
+        Shell(f"cd {shlex.quote(str(report.folder))} && git log --oneline --notes=gitmill")
+    )
     return int(Exit.OK if report.holds else Exit.FAILED)
 
 
@@ -78,7 +82,9 @@ def explain(
         output.answer([f"{name:<22} {text}" for name, text in known.items()], {"words": known})
         return
     if not explain.is_known(word):
-        raise UsageError(f"there is nothing to explain about {word}", hints=["`gitmill explain`"])
+        raise UsageError(
+            f"there is nothing to explain about {word}", hints=[Hint(Gitmill("explain"))]
+        )
     lines = explain.lines_of(word)
     output.answer(lines, {"word": word, "text": "\n".join(lines)})
 
@@ -121,7 +127,7 @@ def trust_commands(
     ]
     entries = [{"key": k, "command": c, "new": c in new} for k, c in commands.items()]
     output.answer(rows or ["there is no command to trust"], {"commands": entries})
-    output.next_step("gitmill run")
+    output.next_step(Gitmill("run"))
 
 
 def _rows(table: dict[str, Any]) -> list[str]:

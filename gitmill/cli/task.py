@@ -8,6 +8,7 @@ import typer
 
 from gitmill.cli import output, session
 from gitmill.cli.task_list import print_tasks
+from gitmill.hints import Gitmill
 
 task = typer.Typer(add_completion=False, no_args_is_help=False, help="Tasks: create, read, decide.")
 
@@ -44,7 +45,7 @@ def show(item_id: Id) -> None:
         item_lines(item, logs),
         lambda: {"item": session.as_json(item), "attempts": [run_json(log) for log in logs]},
     )
-    shown = f"gitmill task show {item.id}"
+    shown = Gitmill("task", "show", item.id)
     output.next_step(*(command for command in session.after(item) if command != shown))
 
 

@@ -11,6 +11,7 @@ import typer
 from gitmill.cli import output, session
 from gitmill.cli.task import Id, task
 from gitmill.errors import UsageError
+from gitmill.hints import Gitmill, Hint, Shell
 
 if TYPE_CHECKING:
     from gitmill.core.item import Risk
@@ -100,7 +101,9 @@ def edit(
     if priority is not None:
         changes["priority"] = priority
     if not changes and text is None:
-        raise UsageError("no change was given", hints=["see `gitmill task edit --help`"])
+        raise UsageError(
+            "no change was given", hints=[Hint("see", Gitmill("task", "edit", "--help"))]
+        )
     new_body = f"\n{text.strip()}\n" if text is not None else None
     item = edit_task(session.mill(), item_id, changes, body=new_body)
     session.answer_item(item, f"{item.id} edited", *session.after(item))
@@ -124,7 +127,9 @@ def take(item_id: Id) -> None:
     item, folder = take.take(mill, session.resolve(mill, item_id))
     output.answer([str(folder)], {"item": session.as_json(item), "path": str(folder)})
     output.print_line(f"{item.id} is yours; work in that folder, no commit is needed there")
-    output.next_step(f'cd "$(gitmill task path {item.id})"', f"gitmill task submit {item.id}")
+    output.next_step(
+        Shell(f'cd "$(gitmill task path {item.id})"'), Gitmill("task", "submit", item.id)
+    )
 
 
 @task.command()

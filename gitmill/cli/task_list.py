@@ -9,6 +9,7 @@ from gitmill.cli import output, session
 from gitmill.core.lifecycle import FINAL, Status
 from gitmill.errors import GitmillError, UsageError
 from gitmill.flows import show
+from gitmill.hints import Blank, Gitmill, Hint
 
 if TYPE_CHECKING:
     from gitmill.core.item import Item
@@ -31,14 +32,15 @@ def print_tasks(statuses: Sequence[str] = (), *, everything: bool = False) -> No
     _warn_broken(snapshot.broken)
     if not items:
         output.print_line("no tasks")
-        output.next_step('gitmill task new "What to do" --ready')
+        output.next_step(Gitmill("task", "new", Blank('"What to do"'), "--ready"))
 
 
 def _require_statuses(names: Sequence[str]) -> None:
     known = [status.value for status in Status]
     for name in names:
         if name not in known:
-            raise UsageError(f"there is no status {name}", hints=[f"known: {', '.join(known)}"])
+            hint = Hint(f"known: {', '.join(known)}")
+            raise UsageError(f"there is no status {name}", hints=[hint])
 
 
 def _chosen(snapshot: Snapshot, statuses: Sequence[str], *, everything: bool) -> list[Item]:

@@ -9,6 +9,7 @@ import typer
 
 from gitmill.cli import output
 from gitmill.errors import Exit
+from gitmill.hints import Gitmill, Shell
 
 if TYPE_CHECKING:
     from gitmill.history.fsck import Verified
@@ -32,11 +33,11 @@ def fsck() -> int:
     bad = [*result.report.faults, *result.report.unknown]
     if result.report.faults:
         commit, item = bad[0].commit[:10], bad[0].item
-        output.next_step(f"gitmill log {item}" if item in result.report.items else "gitmill log",
-                         f"git show {commit}")  # fmt: skip
+        output.next_step(Gitmill("log", item) if item in result.report.items else Gitmill("log"),
+                         Shell(f"git show {commit}"))  # fmt: skip
     elif bad:
-        output.next_step("git fetch origin 'refs/gitmill/work/*:refs/gitmill/work/*' "
-                         "'refs/notes/gitmill:refs/notes/gitmill'", "gitmill fsck")  # fmt: skip
+        refs = "'refs/gitmill/work/*:refs/gitmill/work/*' 'refs/notes/gitmill:refs/notes/gitmill'"
+        output.next_step(Shell(f"git fetch origin {refs}"), Gitmill("fsck"))
     return int(Exit.OK if result.holds else Exit.FAILED)
 
 

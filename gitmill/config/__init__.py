@@ -43,6 +43,7 @@ from gitmill.config.values import (
     parse_duration,
     parse_size,
 )
+from gitmill.hints import Blank, Gitmill, Hint, Shell
 
 POLICY_FILE = ".gitmill/config.toml"
 OWN_FOLDER = ".gitmill/"
@@ -52,8 +53,10 @@ MAX_APPROVALS = 10
 # Settings that people expect in the policy but that cannot be in it: the policy is read at the tip
 # of the target, and a folder of one machine does not belong to the project.
 _ELSEWHERE = {
-    "land.target": "the target is set with `gitmill init --target BRANCH`",
-    "worktree.root": "worktrees are placed with `git config gitmill.worktreeRoot /some/folder`",
+    "land.target": Hint("the target is set with", Gitmill("init", "--target", Blank("BRANCH"))),
+    "worktree.root": Hint(
+        "worktrees are placed with", Shell("git config gitmill.worktreeRoot /some/folder")
+    ),
 }
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import BaseModel
 
 from gitmill.errors import BadConfigError
+from gitmill.hints import Gitmill, Hint
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -56,7 +57,7 @@ def not_toml(text: str, source: str, problem: str) -> BadConfigError:
     return BadConfigError(
         f"{source}:{line}: this is not TOML: {what[:1].lower()}{what[1:]}",
         evidence=_quote(text, line),
-        hints=['write lines such as `key = "text"`, `key = 3` or `[table]`'],
+        hints=[Hint('write lines such as `key = "text"`, `key = 3` or `[table]`')],
     )
 
 
@@ -66,7 +67,7 @@ def explain(
     schema: type[BaseModel],
     problems: Sequence[ErrorDetails],
     *,
-    elsewhere: Mapping[str, str],
+    elsewhere: Mapping[str, Hint],
 ) -> BadConfigError:
     """Return the error that states the first problem and lists the others below it.
 
@@ -95,7 +96,7 @@ def _quote(text: str, line: int) -> list[str]:
 
 def _explain_key(
     schema: type[BaseModel], path: tuple[str, ...], problem: ErrorDetails
-) -> tuple[str, str]:
+) -> tuple[str, Hint]:
     """Return the problem of a key, and a hint."""
     key, known = ".".join(path), dict(keys(schema))
     if problem["type"] == "extra_forbidden":
@@ -104,15 +105,15 @@ def _explain_key(
     if not fields:  # the problem is inside the value of a key
         fields = [known[name] for name in known if _same(name.split("."), path[:-1])]
         leaf = path[-2:-1]
-    hint = "see the keys with `gitmill config list`"
+    hint = Hint("see the keys with", Gitmill("config", "list"))
     if fields and fields[0].examples:
-        hint = f"for example `{leaf[0]} = {to_toml(fields[0].examples[0])}`"
+        hint = Hint(f"for example `{leaf[0]} = {to_toml(fields[0].examples[0])}`")
     if problem["type"] == "missing":
         return f"the key {key} is missing", hint
     return f"{key} must be {expectation(problem)}", hint
 
 
-def _meant(schema: type[BaseModel], path: tuple[str, ...], known: Sequence[str]) -> str:
+def _meant(schema: type[BaseModel], path: tuple[str, ...], known: Sequence[str]) -> Hint:
     """Return the hint for an unknown key: the key that was probably meant, else its siblings."""
     names = [name.split(".") for name in known]
     siblings = [name[len(path) - 1] for name in names if _same(name[: len(path) - 1], path[:-1])]
@@ -122,8 +123,8 @@ def _meant(schema: type[BaseModel], path: tuple[str, ...], known: Sequence[str])
     close = nearest(path[-1], siblings)
     if elsewhere or close:
         meant = elsewhere[0] if elsewhere else ".".join([*path[:-1], close or ""])
-        return f"did you mean `{meant}`?"
-    return f"known keys: {', '.join(dict.fromkeys(siblings))}"
+        return Hint(f"did you mean `{meant}`?")
+    return Hint(f"known keys: {', '.join(dict.fromkeys(siblings))}")
 
 
 def _same(pattern: Sequence[str], path: Sequence[str]) -> bool:

@@ -216,6 +216,8 @@ def _ends_or_reason(event: Event, item: Item, outcome: Outcome | str) -> Change:
     return _idle(event, **({"reason": _line(outcome)} if outcome else {}))
 
 
+# Events that no version has recorded yet.
+UNRECORDED = frozenset({Event.SPLIT, Event.EXPANDED})
 # How an attempt can end.
 ENDS: Mapping[Event, Callable[[Item, Outcome], Change]] = {
     Event.ADVANCED: advanced,
@@ -258,8 +260,8 @@ def reopened(item: Item) -> Change:
 def undone(before: Item, after: Item, *, event: Event, attempt: bool) -> Change:
     """Restore the fields that the undone events changed, from the item `before` to `after` them.
 
-    `event` is the opposite event. Of an attempt (`attempt`) only what attempts may change is
-    restored: edits by a person while it ran are kept.
+    `event` is the opposite event. The undo of an `attempt` restores only what attempts may change:
+    edits by a person while it ran are kept.
     """
     names = WORK | WORDS if attempt else CHANGEABLE - BOOKS - {"lease"}
     changed = {n: getattr(before, n) for n in names if getattr(before, n) != getattr(after, n)}

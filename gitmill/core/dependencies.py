@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import MET, Status
 from gitmill.errors import BadDependencyError
+from gitmill.hints import Gitmill, Hint
 
 
 def check_after(items: Mapping[str, Item], item_id: str, after: Iterable[str]) -> None:
@@ -15,14 +16,14 @@ def check_after(items: Mapping[str, Item], item_id: str, after: Iterable[str]) -
         if other not in items:
             raise BadDependencyError(
                 f"{item_id} cannot come after {other}: there is no such item",
-                hints=["see all with `gitmill task list`"],
+                hints=[Hint("see all with", Gitmill("task", "list"))],
             )
         path = _path(items, other, item_id)
         if path:
             raise BadDependencyError(
                 f"{item_id} cannot come after {other}: they would wait for each other",
                 evidence=[" after ".join([item_id, *path])],
-                hints=[f"see `gitmill task show {other}`"],
+                hints=[Hint("see", Gitmill("task", "show", other))],
             )
 
 

@@ -19,6 +19,7 @@ from yaml.composer import ComposerError
 
 from gitmill.config.problems import expectation, nearest
 from gitmill.errors import BadDocumentError
+from gitmill.hints import Hint
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -104,7 +105,7 @@ def _error(path: str, text: str, problems: list[tuple[int, str, str]]) -> BadDoc
     return BadDocumentError(
         f"{path}:{line}: {what}",
         evidence=[*shown, *(other for other in others if other != f"{path}:{line}: {what}")],
-        hints=list(dict.fromkeys(hint for *_, hint in problems if hint)),
+        hints=[Hint(hint) for hint in dict.fromkeys(hint for *_, hint in problems) if hint],
     )
 
 

@@ -18,6 +18,7 @@ from gitmill.flows.land_queue import land_queue
 from gitmill.flows.run import RunRequest, run
 from gitmill.flows.try_agent import require_agent
 from gitmill.git.repo import Repository
+from gitmill.hints import Gitmill, Hint
 from gitmill.landing import evidence
 from gitmill.landing.land import LandingProgress
 from gitmill.mill import Mill
@@ -233,7 +234,8 @@ def _folder(folder: Path | None) -> Path:
         return Path(tempfile.mkdtemp(prefix="gitmill-demo-"))
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(
-            f"{folder} is not an empty folder", hints=["name a new one: `gitmill demo --dir demo`"]
+            f"{folder} is not an empty folder",
+            hints=[Hint("name a new one:", Gitmill("demo", "--dir", "demo"))],
         )
     folder.mkdir(parents=True, exist_ok=True)
     return folder.resolve()
@@ -273,7 +275,7 @@ def _verified(project: Path, ids: Sequence[str]) -> DemoReport:
             raise AccountError(
                 f"{item.id} is {item.status.value}, not landed",
                 evidence=[item.reason],
-                hints=[f"see `gitmill -C {project} task show {item.id}`"],
+                hints=[Hint("see", Gitmill("-C", str(project), "task", "show", item.id))],
             )
         report.problems += evidence.verify_landed(mill, item)
         report.tasks.append(_task_report(mill, item))

@@ -14,6 +14,7 @@ from gitmill.core.item import Item
 from gitmill.core.plans.plan import FrozenPlan, PlannedAgent, PlannedStage
 from gitmill.errors import NothingToDoError, NotNowError
 from gitmill.flows.run import RunRequest
+from gitmill.hints import Gitmill, Hint
 from gitmill.mill import Mill
 from gitmill.plans.frozen import plan_for
 from gitmill.plans.policy import policy_now
@@ -48,7 +49,7 @@ def preview(mill: Mill, request: RunRequest) -> list[Preview]:
     tip = mill.target_tip(snapshot)
     ready = pipeline.eligible(snapshot.items, request.wanted)[: request.limit or None]
     if not ready:
-        hint = "see what each item waits for: `gitmill status`"
+        hint = Hint("see what each item waits for:", Gitmill("status"))
         raise NothingToDoError("nothing is ready", hints=[hint])
     return [_preview(mill, item, plan_for(mill, snapshot, item, tip), request) for item in ready]
 

@@ -14,6 +14,7 @@ from gitmill.core.lifecycle import RULES
 from gitmill.core.trailers import EventRecord
 from gitmill.errors import UnusableRepositoryError
 from gitmill.git.checkout import current_branch
+from gitmill.hints import Blank, Gitmill, Hint
 from gitmill.mill import Mill
 from gitmill.plans.policy import POLICY
 from gitmill.store import layout
@@ -44,7 +45,10 @@ def init(mill: Mill, *, target: str = "") -> Initialized:
     if mill.store.backend.ref(f"refs/heads/{branch}") is None:
         raise UnusableRepositoryError(
             f"there is no branch {branch} with a commit on it",
-            hints=["make a first commit, then `gitmill init`", "or `gitmill init --target BRANCH`"],
+            hints=[
+                Hint("make a first commit, then", Gitmill("init")),
+                Hint("or", Gitmill("init", "--target", Blank("BRANCH"))),
+            ],
         )
     _ = mill.person  # raises if git has no identity, before anything is committed
     fresh = mill.store.begin()
@@ -66,7 +70,7 @@ def _current(mill: Mill) -> str:
         return branch
     raise UnusableRepositoryError(
         "HEAD is detached, so no branch to land on is known",
-        hints=["name the branch: `gitmill init --target main`"],
+        hints=[Hint("name the branch:", Gitmill("init", "--target", "main"))],
     )
 
 

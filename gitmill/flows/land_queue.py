@@ -10,10 +10,11 @@ from gitmill.core.item import Item
 from gitmill.core.lifecycle import Status
 from gitmill.errors import IllegalTransitionError, RefMovedError
 from gitmill.flows.recover import recover
+from gitmill.hints import Gitmill, Hint
 from gitmill.landing.land import LandingListener, land_all, refuse_paused
 from gitmill.mill import Mill
 from gitmill.store.events import Step
-from gitmill.workspace.signals import interruptible
+from gitmill.workspace.signals import stop_on_signals
 
 
 def enqueue(mill: Mill, item_id: str, *, after: str | None = None) -> None:
@@ -35,8 +36,8 @@ def land_queue(mill: Mill, listener: LandingListener, *, only: Collection[str] =
     errors of `land_all`.
     """
     mill.repository.require_usable()
-    with interruptible(mill):
-        recover(mill)
+    with stop_on_signals(mill) as stop:
+        recover(mill, stop=stop)
         snapshot = mill.snapshot()
         refuse_paused(snapshot)
         for item in snapshot.items.values():
@@ -46,6 +47,6 @@ def land_queue(mill: Mill, listener: LandingListener, *, only: Collection[str] =
             elif item.id in only and item.status is not Status.QUEUED:
                 raise IllegalTransitionError(
                     f"{item.id} is {item.status.value}, so it cannot be landed",
-                    hints=[f"see `gitmill task show {item.id}`"],
+                    hints=[Hint("see", Gitmill("task", "show", item.id))],
                 )
-        return land_all(mill, listener, only=only)
+        return land_all(mill, listener, only=only, stop=stop)

@@ -10,6 +10,7 @@ from gitmill.mill import Mill
 
 if TYPE_CHECKING:
     from gitmill.store.history import Entry
+    from gitmill.store.write_lock import WriteLock
 
 
 def open_mill(folder: Path, *, report: Callable[[str], None], writes: bool = True) -> Mill:
@@ -19,10 +20,10 @@ def open_mill(folder: Path, *, report: Callable[[str], None], writes: bool = Tru
     command `writes`; `report` receives a sentence for each. Raises `NotARepositoryError`.
     """
 
-    def apply_hand_edits(mill: Mill) -> None:
+    def apply_hand_edits(mill: Mill, lock: WriteLock | None = None) -> None:
         from gitmill.people.hand_edits import reconcile  # noqa: PLC0415  (most commands write nothing)
 
-        for sentence in reconcile(mill):
+        for sentence in reconcile(mill, lock):
             report(sentence)
 
     mill = Mill.open(folder, before_write=apply_hand_edits)

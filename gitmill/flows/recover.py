@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 from gitmill import files
 from gitmill.attempts import transcripts
@@ -25,15 +25,22 @@ from gitmill.supervision import processes
 from gitmill.workspace import agent_homes
 from gitmill.workspace.leases import has_lapsed
 from gitmill.workspace.rescue import keep_worktree
-from gitmill.workspace.signals import interruptible, workers
+from gitmill.workspace.signals import stop_on_signals, workers
+from gitmill.workspace.stop_token import StopToken
 
 SCRATCH_AGE = 3600.0  # seconds; a live process needs its scratch folder only briefly
 
 
-def recover(mill: Mill, report: Callable[[str], None] = lambda _: None) -> list[str]:
+def recover(
+    mill: Mill,
+    report: Callable[[str], None] = lambda _: None,
+    *,
+    stop: StopToken | None = None,
+) -> list[str]:
     """Recover from dead processes; safe at any time, in any process.
 
-    Returns one sentence for each action. Work of living processes is left alone.
+    Returns one sentence for each action. Work of living processes is left alone. `stop` is the
+    token of a flow that handles signals already.
     """
     done: list[str] = []
 
@@ -41,13 +48,13 @@ def recover(mill: Mill, report: Callable[[str], None] = lambda _: None) -> list[
         done.append(sentence)
         report(sentence)
 
-    with interruptible(mill):
+    with nullcontext(stop) if stop else stop_on_signals(mill) as token:
         for path in mill.store.clear_stale():
             record(f"moved the stale lock {path} aside")
         for sentence in reconcile(mill):
             record(sentence)
         lapsed = {item.id for item in _expired(mill) if _lapse(mill, item, record)}
-        recover_landings(mill, record)
+        recover_landings(mill, record, token)
         _rescue(mill, lapsed, record)
         for name in mill.pool.drop_leftover_entries():
             record(f"removed git's entry for the incomplete worktree {name}")

@@ -32,13 +32,15 @@ from gitmill.errors import (
 )
 from gitmill.flows.land_queue import enqueue
 from gitmill.flows.recover import recover
+from gitmill.hints import Gitmill, Hint
 from gitmill.landing.land import LandingListener, land_all
 from gitmill.landing.publish import record_event
 from gitmill.mill import Mill
 from gitmill.plans.frozen import plan_for
 from gitmill.plans.policy import policy_at, policy_now
 from gitmill.store.snapshot import Snapshot
-from gitmill.workspace.signals import interruptible, interruptible_section, raise_if_stopped
+from gitmill.workspace.signals import stop_on_signals
+from gitmill.workspace.stop_token import StopToken
 from gitmill.workspace.trust import require_runnable
 
 POLL = 0.5  # seconds between two checks for changes by other processes
@@ -96,11 +98,11 @@ def run(mill: Mill, request: RunRequest, progress: Progress, listener: LandingLi
     """
     mill.repository.require_usable()
     summary = Summary()
-    with interruptible(mill):
-        summary.items |= _recovered(mill)
+    with stop_on_signals(mill) as stop:
+        summary.items |= _recovered(mill, stop)
         _refuse_wanted(mill.snapshot(), request)
-        while _next_action(mill, request, summary, progress, listener):
-            raise_if_stopped()
+        while _next_action(mill, request, summary, progress, listener, stop):
+            stop.raise_if_requested()
         # Other processes can have advanced them in the meantime.
         snapshot = mill.snapshot()
         summary.items = {n: snapshot.items.get(n, item) for n, item in summary.items.items()}
@@ -113,14 +115,14 @@ def _no_item(summary: Summary) -> GitmillError:
     """Return the error of a run that advanced no item."""
     if summary.untrusted:
         return next(iter(summary.untrusted.values()))
-    hint = "see what each item waits for: `gitmill status`"
+    hint = Hint("see what each item waits for:", Gitmill("status"))
     return summary.first_not_now or NothingToDoError("nothing is ready", hints=[hint])
 
 
-def _recovered(mill: Mill) -> dict[str, Item]:
+def _recovered(mill: Mill, stop: StopToken) -> dict[str, Item]:
     """Recover; return the items whose landing that finished."""
     landing = [i.id for i in mill.snapshot().items.values() if i.status is Status.LANDING]
-    recover(mill)
+    recover(mill, stop=stop)
     items = mill.snapshot().items
     return {n: items[n] for n in landing if n in items and items[n].status is Status.LANDED}
 
@@ -131,28 +133,29 @@ def _next_action(
     summary: Summary,
     progress: Progress,
     listener: LandingListener,
+    stop: StopToken,
 ) -> bool:
     """Do one action: land, attempt or wait; return whether another one can follow."""
     _block_unmeetable(mill)
-    if request.through == "landed" and _land(mill, request, summary, listener):
+    if request.through == "landed" and _land(mill, request, summary, listener, stop):
         return True
     snapshot = mill.snapshot()
     if snapshot.control.paused:
         raise PausedError(
             "work is paused",
             evidence=[snapshot.control.reason] if snapshot.control.reason else [],
-            hints=["resume with `gitmill resume`"],
+            hints=[Hint("resume with", Gitmill("resume"))],
         )
     known: dict[tuple[object, ...], NotNowError] = {}  # thousands can wait for the same agent
     for item in _candidates(snapshot, request, summary):
         key = (item.plan, item.stage, item.builder, tuple(r.by for r in item.reviewed))
         try:
             if key not in known:
-                return _attempt(mill, item, summary, progress)
+                return _attempt(mill, item, summary, progress, stop)
         except NotNowError as error:
             known[key] = error
         summary.not_now[item.id] = known[key]
-    return _wait(mill, summary)
+    return _wait(mill, summary, stop)
 
 
 def _candidates(snapshot: Snapshot, request: RunRequest, summary: Summary) -> list[Item]:
@@ -172,7 +175,7 @@ def _is_within_limit(item: Item, request: RunRequest, summary: Summary) -> bool:
     return not request.limit or in_run or len(summary.items) < request.limit
 
 
-def _attempt(mill: Mill, item: Item, summary: Summary, progress: Progress) -> bool:
+def _attempt(mill: Mill, item: Item, summary: Summary, progress: Progress, stop: StopToken) -> bool:
     """Make one attempt at an item. Raises a `NotNowError` when it cannot start now."""
     try:
         _require_trusted(mill, mill.snapshot(), item)
@@ -192,7 +195,7 @@ def _attempt(mill: Mill, item: Item, summary: Summary, progress: Progress) -> bo
         )
         return True
     # From here on a lost race is an error to report, not another worker's win.
-    result = run_stages(mill, state, group(state.plan, state.item.stage), progress)
+    result = run_stages(mill, state, group(state.plan, state.item.stage), progress, stop)
     summary.attempts += 1
     summary.items[result.item.id] = result.item
     if result.event is Event.RELEASED and not result.outage:
@@ -206,20 +209,20 @@ def _require_trusted(mill: Mill, snapshot: Snapshot, item: Item) -> None:
     require_runnable(mill, item, policy_at(mill, tip), plan_for(mill, snapshot, item, tip))
 
 
-def _wait(mill: Mill, summary: Summary) -> bool:
+def _wait(mill: Mill, summary: Summary, stop: StopToken) -> bool:
     """Recover from dead processes, else wait if the wait is short; return whether to continue."""
     before = mill.snapshot().commit
-    recover(mill)
+    recover(mill, stop=stop)
     if mill.snapshot().commit != before:
         return True
     if summary.busy:
-        with interruptible_section():
+        with stop.interruptible():
             time.sleep(POLL)
         return True
-    return _cool_down(mill, summary)
+    return _cool_down(mill, summary, stop)
 
 
-def _cool_down(mill: Mill, summary: Summary) -> bool:
+def _cool_down(mill: Mill, summary: Summary, stop: StopToken) -> bool:
     """Wait until an attempt can start, if `limits.wait` allows it; return whether it waited."""
     error = summary.first_not_now
     if error is None or error.until is None:
@@ -228,16 +231,23 @@ def _cool_down(mill: Mill, summary: Summary) -> bool:
     if summary.waited + wait > policy_now(mill).limits.wait:
         return False
     tip, began = mill.snapshot().commit, time.monotonic()
-    with interruptible_section():
+    with stop.interruptible():
         while mill.snapshot().commit == tip and (rest := wait + began - time.monotonic()) > 0:
             time.sleep(min(POLL, rest))
+            stop.raise_if_requested()  # by another thread: it does not interrupt the sleep
     # A clock that is repeatedly set back must not make this endless.
     summary.waited += time.monotonic() - began + 0.1
     summary.not_now.clear()
     return True
 
 
-def _land(mill: Mill, request: RunRequest, summary: Summary, listener: LandingListener) -> bool:
+def _land(
+    mill: Mill,
+    request: RunRequest,
+    summary: Summary,
+    listener: LandingListener,
+    stop: StopToken,
+) -> bool:
     """Queue and land approved items; return whether any landed or was sent back."""
     snapshot = mill.snapshot()
     if not policy_at(mill, mill.target_tip(snapshot)).land.auto or summary.held is not None:
@@ -256,7 +266,7 @@ def _land(mill: Mill, request: RunRequest, summary: Summary, listener: LandingLi
     if not any(item.status in (Status.APPROVED, Status.QUEUED) for item in scope):
         return False
     try:
-        landed = land_all(mill, listener, only=[item.id for item in scope])
+        landed = land_all(mill, listener, only=[item.id for item in scope], stop=stop)
     except LandBusyError:
         summary.busy = True
         return False
@@ -290,5 +300,5 @@ def _refuse_wanted(snapshot: Snapshot, request: RunRequest) -> None:
         raise IllegalTransitionError(
             f"{item.id} is {item.status.value}, so it cannot be run",
             evidence=[item.reason] if item.reason else [],
-            hints=[f"see `gitmill task show {item.id}`"],
+            hints=[Hint("see", Gitmill("task", "show", item.id))],
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gitmill.core.item import Item
 from gitmill.core.trailers import EventRecord
 from gitmill.errors import MissingObjectError
+from gitmill.hints import Gitmill, Hint
 from gitmill.mill import Mill
 from gitmill.store import history, layout
 from gitmill.store.snapshot import Snapshot
@@ -51,7 +52,7 @@ def diff(mill: Mill, item: Item) -> str:
         raise MissingObjectError(
             f"the work of {item.id} is no longer in this repository",
             evidence=[item.work],
-            hints=[f"see its record: `gitmill task show {item.id}`"],
+            hints=[Hint("see its record:", Gitmill("task", "show", item.id))],
         )
     return mill.repository.git.run(
         "diff", "--no-ext-diff", "--stat", "-p", item.base, item.work, "--"

@@ -22,6 +22,7 @@ from gitmill.errors import (
     PausedError,
 )
 from gitmill.git.worktrees import Slot
+from gitmill.hints import Gitmill, Hint
 from gitmill.mill import Mill
 from gitmill.people.intake import ready_task
 from gitmill.plans.frozen import plan_for, plan_of
@@ -32,6 +33,7 @@ from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import StateCommit
 from gitmill.workspace import secret_scan
 from gitmill.workspace.leases import new_lease
+from gitmill.workspace.stop_token import StopToken
 from gitmill.workspace.trust import require_runnable
 
 LEASE = 7 * 24 * 3600.0  # seconds; without a process only time can end a person's lease
@@ -67,7 +69,7 @@ def _claim(mill: Mill, item_id: str) -> Item:
         if item.status is Status.READY and not stage.is_authoring:
             raise IllegalTransitionError(
                 f"{item.id} is at {stage.name}, which is not a building stage",
-                hints=[f"see `gitmill task show {item.id}`"],
+                hints=[Hint("see", Gitmill("task", "show", item.id))],
             )
         lease = new_lease(mill, mill.person, LEASE, claim=claim, process=False)
         step = Step(
@@ -84,11 +86,11 @@ def _claim(mill: Mill, item_id: str) -> Item:
 def _refuse_waiting(snapshot: Snapshot, item: Item) -> None:
     """Raise the error that a run would raise if work is paused or a dependency is not met."""
     if snapshot.control.paused:
-        raise PausedError("work is paused", hints=["resume with `gitmill resume`"])
+        raise PausedError("work is paused", hints=[Hint("resume with", Gitmill("resume"))])
     if waiting_for := unmet(snapshot.items, item):
         raise BadDependencyError(
             f"{item.id} comes after {waiting_for[0]}, which is not done yet",
-            hints=[f"see `gitmill task show {waiting_for[0]}`"],
+            hints=[Hint("see", Gitmill("task", "show", waiting_for[0]))],
         )
 
 
@@ -112,7 +114,7 @@ def worktree_of(mill: Mill, item: Item) -> Path:
         return path
     raise NotReadyError(
         f"{item.id} has no worktree: no person has taken it",
-        hints=[f"take it with `gitmill task take {item.id}`"],
+        hints=[Hint("take it with", Gitmill("task", "take", item.id))],
     )
 
 
@@ -130,14 +132,15 @@ def submit(mill: Mill, item_id: str, summary: str, progress: Progress) -> Attemp
         raise LeasedError(
             f"{item.id} {holder}, so you cannot submit it",
             evidence=[f"your work is still in {path}"],
-            hints=[f"take it again with `gitmill task take {item.id}`"],
+            hints=[Hint("take it again with", Gitmill("task", "take", item.id))],
         )
     policy = policy_now(mill)
     require_runnable(mill, item, policy, plan_of(mill, item))
     slot = mill.pool.acquire_named(f"take-{item_id}")
     try:
         state = _commit(mill, item, slot, summary)
-        result = run_stages(mill, state, pipeline.group(state.plan, item.stage)[1:], progress)
+        stages = pipeline.group(state.plan, item.stage)[1:]
+        result = run_stages(mill, state, stages, progress, StopToken())
         if result.event not in (Event.RELEASED, Event.LAPSED):
             slot.discard()
             shutil.rmtree(slot.side, ignore_errors=True)
@@ -167,8 +170,11 @@ def _refuse_secrets(mill: Mill, item: Item, tree: str, onto: str) -> None:
             f"your work on {item.id} adds a secret, so nothing was recorded",
             evidence=[finding.message for finding in findings],
             hints=[
-                f"remove it, then `gitmill task submit {item.id}`",
-                "if it is not a secret, add its digest to `[sanity] allow_secrets` on the target; "
-                "see `gitmill explain holds-secret`",
+                Hint("remove it, then", Gitmill("task", "submit", item.id)),
+                Hint(
+                    "if it is not a secret, add its digest to `[sanity] allow_secrets` "
+                    "on the target; see",
+                    Gitmill("explain", "holds-secret"),
+                ),
             ],
         )

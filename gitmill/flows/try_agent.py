@@ -22,6 +22,7 @@ from gitmill.core.lifecycle import Status
 from gitmill.errors import AgentMissingError
 from gitmill.flows.init import init
 from gitmill.flows.run import RunRequest, run
+from gitmill.hints import Gitmill, Hint
 from gitmill.mill import Mill
 from gitmill.people.intake import NewTask, new_task
 from gitmill.plans.policy import policy_now
@@ -102,7 +103,7 @@ def require_agent(name: str, command: Sequence[str] = ()) -> Probe:
     probe = agents.program(name, command).probe({"command": command})
     if not probe.found:
         raise AgentMissingError(
-            f"{name} is not installed: {probe.detail}", hints=["`gitmill agent list`"]
+            f"{name} is not installed: {probe.detail}", hints=[Hint(Gitmill("agent", "list"))]
         )
     return probe
 

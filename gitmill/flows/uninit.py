@@ -29,6 +29,7 @@ from gitmill.flows.init import NOTES_KEYS, NOTES_PATTERN, detect_checks, proposa
 from gitmill.flows.recover import recover
 from gitmill.git import bundle
 from gitmill.git.worktrees import Slot
+from gitmill.hints import Blank, Gitmill, Hint
 from gitmill.landing.publish import land_lock
 from gitmill.mill import Mill
 from gitmill.plans.policy import POLICY
@@ -146,7 +147,7 @@ def _refuse_checked_out(mill: Mill) -> None:
             raise CheckoutBlockedError(
                 f"{checkout.branch.removeprefix('refs/heads/')} is checked out in {checkout.path}; "
                 "nothing was removed",
-                hints=["switch to another branch there, then `gitmill uninit`"],
+                hints=[Hint("switch to another branch there, then", Gitmill("uninit"))],
             )
 
 
@@ -157,7 +158,7 @@ def _exclusive(mill: Mill) -> Iterator[list[Slot]]:
         pids = ", ".join(str(facts.pid) for facts in others)
         raise LeasedError(
             f"gitmill is running in this repository (process {pids}); nothing was removed",
-            hints=["end it with `gitmill stop`, then `gitmill uninit`"],
+            hints=[Hint("end it with", Gitmill("stop"), ", then", Gitmill("uninit"))],
         )
     with suppress(GitmillError):  # a state that cannot be read is bundled as it is
         recover(mill)
@@ -185,8 +186,11 @@ def _refuse_leases(mill: Mill) -> None:
             raise LeasedError(
                 f"{item.id} is held by {item.lease.who} until {until}; nothing was removed",
                 hints=[
-                    "stop the work on this machine with `gitmill stop`",
-                    f"or release the item: `gitmill task block {item.id} -m WHY`",
+                    Hint("stop the work on this machine with", Gitmill("stop")),
+                    Hint(
+                        "or release the item:",
+                        Gitmill("task", "block", item.id, "-m", Blank("WHY")),
+                    ),
                 ],
             )
 
@@ -214,7 +218,7 @@ def _write_bundle(mill: Mill, refs: dict[str, str], wanted: Path | None) -> Path
     elif not bundle.holds(mill.repository.git, path, refs):
         raise UsageError(
             f"{path} already exists; nothing was removed",
-            hints=["name another file: `gitmill uninit --bundle FILE`"],
+            hints=[Hint("name another file:", Gitmill("uninit", "--bundle", Blank("FILE")))],
         )
     record = json.dumps({"bundle": str(path), "refs": refs}).encode()
     files.replace(mill.repository.private / _RECORD, record, durable=mill.repository.durable)

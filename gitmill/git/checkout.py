@@ -14,6 +14,7 @@ from gitmill.git.objects import Backend
 from gitmill.git.repo import Checkout, Repository
 from gitmill.git.trees import Change
 from gitmill.git.worktree_entries import remove
+from gitmill.hints import Gitmill, Hint, Shell
 
 _STARTUP = 2.0  # seconds within which a fast-forward takes the index lock, and usually all locks
 _OLD = 5.0  # seconds
@@ -55,7 +56,7 @@ def refuse_busy(repository: Repository, ref: str) -> None:
                 raise CheckoutBlockedError(
                     f"{ref.removeprefix('refs/heads/')} is in the middle of a {operation}; "
                     "nothing was changed",
-                    hints=[f"finish the {operation}, then `gitmill queue land`"],
+                    hints=[Hint(f"finish the {operation}, then", Gitmill("queue", "land"))],
                 )
 
 
@@ -87,7 +88,7 @@ def refuse_overlap(checkout: Checkout, changed: Iterable[str]) -> None:
         raise CheckoutBlockedError(
             f"your own changes in {checkout.path} overlap with the landing; nothing was changed",
             evidence=shown,
-            hints=["commit or move them away, then `gitmill queue land`"],
+            hints=[Hint("commit or move them away, then", Gitmill("queue", "land"))],
         )
 
 
@@ -140,7 +141,7 @@ def fast_forward(
         raise CheckoutBlockedError(
             f"git could not fast-forward {checkout.path}",
             evidence=done.error.splitlines()[:6],
-            hints=["see `git status` there, then `gitmill queue land`"],
+            hints=[Hint("see", Shell("git status"), "there, then", Gitmill("queue", "land"))],
         )
 
 

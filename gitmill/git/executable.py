@@ -10,6 +10,7 @@ from typing import TypedDict
 from gitmill import process
 from gitmill.errors import GitFailedError, GitMissingError
 from gitmill.git.executable_settings import SWITCHED_OFF
+from gitmill.hints import Hint
 
 _OFF = (
     *(part for key, value in SWITCHED_OFF.items() for part in ("-c", f"{key}={value}")),
@@ -79,7 +80,7 @@ class Git:
             )
         except FileNotFoundError as error:
             raise GitMissingError(
-                "there is no git on PATH", hints=["install git 2.38 or newer"]
+                "there is no git on PATH", hints=[Hint("install git 2.38 or newer")]
             ) from error
         if check and done.returncode != 0:
             raise GitFailedError(

@@ -14,6 +14,7 @@ from gitmill.errors import GitFailedError, RefMovedError
 from gitmill.failpoints import chokepoint
 from gitmill.git.executable import Git
 from gitmill.git.objects import Move, missing_object, unreadable_ref
+from gitmill.git.per_thread import PerThread
 from gitmill.git.plumbing import Plumbing
 
 _KINDS = {
@@ -30,7 +31,11 @@ Swap = Callable[[Sequence[Move]], None]
 
 
 class Libgit2:
-    """Objects and refs through libgit2; one instance per process, not shared across a fork."""
+    """Objects and refs through libgit2.
+
+    Each thread gets a handle of its own, so threads can share this object; processes that fork
+    cannot.
+    """
 
     digits = 40
 
@@ -40,12 +45,13 @@ class Libgit2:
         pygit2.option(Option.ENABLE_FSYNC_GITDIR, fsync)
         # git opened the repository, so it trusts its owner, by settings that libgit2 cannot see
         pygit2.option(Option.SET_OWNER_VALIDATION, False)
-        self._repo = pygit2.Repository(str(common), pygit2.enums.RepositoryOpenFlag.NO_SEARCH)
+        self._repos = PerThread(lambda: _open(common), pygit2.Repository.free)
+        self._repos.get()  # a repository that libgit2 refuses is an error here
 
     def read(self, oid: str) -> tuple[str, bytes]:
         """Return type and content; raise `MissingObjectError`."""
         try:
-            kind, data = self._repo.read(pygit2.Oid(hex=oid))[:2]
+            kind, data = self._repos.get().read(pygit2.Oid(hex=oid))[:2]
         except (KeyError, ValueError) as error:
             raise missing_object(oid) from error
         except pygit2.GitError as error:
@@ -57,16 +63,16 @@ class Libgit2:
         for _ in range(_TRIES):
             # `git gc` removes empty folders, even one that was created a moment ago for this write.
             with suppress(OSError, pygit2.GitError):
-                return str(self._repo.write(_KINDS[kind], data))
+                return str(self._repos.get().write(_KINDS[kind], data))
         try:
-            return str(self._repo.write(_KINDS[kind], data))
+            return str(self._repos.get().write(_KINDS[kind], data))
         except (pygit2.GitError, OSError) as error:
             raise GitFailedError(f"a {kind} could not be stored: {error}") from error
 
     def ref(self, name: str) -> str | None:
         """Return the object a ref points at, None if there is no such ref."""
         try:
-            return str(self._repo.references[name].resolve().target)
+            return str(self._repos.get().references[name].resolve().target)
         except (KeyError, ValueError):
             return None
         except pygit2.GitError as error:
@@ -74,7 +80,7 @@ class Libgit2:
 
     def refs(self, prefix: str) -> dict[str, str]:
         """Return all refs that begin with the prefix, sorted by name."""
-        names = sorted(name for name in self._repo.references if name.startswith(prefix))
+        names = sorted(name for name in self._repos.get().references if name.startswith(prefix))
         return {name: oid for name in names if (oid := self.ref(name)) is not None}
 
     def swap(self, moves: Sequence[Move]) -> None:
@@ -98,7 +104,7 @@ class Libgit2:
         locked: list[tuple[Move, str, ReferenceTransaction]] = []
         with ExitStack() as stack:
             for move in moves:
-                transaction = self._repo.transaction()
+                transaction = self._repos.get().transaction()
                 stack.callback(transaction.__exit__, RefMovedError, None, None)
                 name = self._real_name(move.ref)
                 transaction.lock_ref(name)
@@ -115,6 +121,10 @@ class Libgit2:
     def _real_name(self, name: str) -> str:
         """Follow a symbolic ref, as git does: a branch can be an alias of another branch."""
         try:
-            return str(self._repo.references[name].resolve().name)
+            return str(self._repos.get().references[name].resolve().name)
         except (KeyError, ValueError):
             return name
+
+
+def _open(common: Path) -> pygit2.Repository:
+    return pygit2.Repository(str(common), pygit2.enums.RepositoryOpenFlag.NO_SEARCH)

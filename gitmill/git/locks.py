@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -11,17 +12,26 @@ from pathlib import Path
 
 PACKED = "packed-refs.lock"
 PACKING = 60.0  # seconds: no packing of refs takes longer, even with millions of them
+_own = threading.local()  # `paths`: the locks that this thread holds
 
 
 @contextmanager
 def held(path: Path) -> Iterator[int]:
-    """Wait for a lock and hold it; yield its file descriptor."""
+    """Wait for a lock and hold it; yield its file descriptor.
+
+    Raises `RuntimeError` if this thread holds it already: it would wait for itself.
+    """
+    own: set[Path] = _own.__dict__.setdefault("paths", set())
+    if path in own:
+        raise RuntimeError(f"this thread holds {path} already")
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+        own.add(path)
         yield descriptor
     finally:
+        own.discard(path)
         os.close(descriptor)
 
 

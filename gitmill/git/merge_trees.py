@@ -7,9 +7,10 @@ import shutil
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 
+from gitmill.caches import FRESH, expires
 from gitmill.errors import GitFailedError
 from gitmill.git.executable import Git
 from gitmill.git.objects import Commit, encode_commit, framed, object_id, raw
@@ -118,7 +119,7 @@ class TreeMerger:
                     file.write(raw(line))
 
 
-@cache
+@expires(FRESH)
 def _version(executable: str) -> tuple[int, ...]:
     output = Git(Path(executable).parent).out("version")
     return tuple(int(number) for number in re.findall(r"\d+", output)[:2])

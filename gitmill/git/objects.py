@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from gitmill.errors import GitFailedError, MissingObjectError
+from gitmill.hints import Hint, Shell
 
 TREE = "40000"
 FILE = "100644"
@@ -24,14 +25,17 @@ def missing_object(oid: str, why: str = "") -> MissingObjectError:
     message = (
         f"the object {oid[:12]} cannot be read: {why}" if why else f"there is no object {oid[:12]}"
     )
-    return MissingObjectError(message, hints=["see what else is damaged: `git fsck`"])
+    return MissingObjectError(message, hints=[Hint("see what else is damaged:", Shell("git fsck"))])
 
 
 def unreadable_ref(name: str) -> GitFailedError:
     """Return the error for a ref that exists but is broken, which differs from an absent one."""
     return GitFailedError(
         f"the ref {name} cannot be read",
-        hints=["check it with `git fsck`", "see its old values: `git reflog show REF`"],
+        hints=[
+            Hint("check it with", Shell("git fsck")),
+            Hint("see its old values:", Shell("git reflog show REF")),
+        ],
     )
 
 
@@ -45,7 +49,10 @@ class Move:
 
 
 class Backend(Protocol):
-    """A repository's object database and refs. Object ids are 40 or 64 hexadecimal digits."""
+    """A repository's object database and refs; threads can share it.
+
+    Object ids are 40 or 64 hexadecimal digits.
+    """
 
     digits: int
 

@@ -10,7 +10,10 @@ from contextlib import suppress
 from gitmill import process
 from gitmill.errors import GitFailedError, RefMovedError
 from gitmill.git.executable import Git
-from gitmill.git.objects import Move, missing_object, raw, unreadable_ref
+from gitmill.git.objects import Move, missing_object, raw, text, unreadable_ref
+from gitmill.git.per_thread import PerThread
+
+Reader = subprocess.Popen[bytes]
 
 _FORMAT = "--format=%(objectname) %(refname)"
 
@@ -18,7 +21,10 @@ _TRIES = 5  # to write an object, before the error is raised
 
 
 class Plumbing:
-    """Objects and refs through the git executable; one `cat-file --batch` serves all reads."""
+    """Objects and refs through the git executable.
+
+    One `cat-file --batch` for each thread serves all its reads; threads can share this object.
+    """
 
     def __init__(
         self, git: Git, *, digits: int = 40, writer: Callable[[], Git] | None = None
@@ -26,47 +32,23 @@ class Plumbing:
         self.digits = digits
         self._git = git
         self._writer = writer or (lambda: git)  # called at the first write: reads need none
-        self._reader: subprocess.Popen[bytes] | None = None
+        self._readers = PerThread(lambda: _start(git), _end)
 
     def read(self, oid: str) -> tuple[str, bytes]:
         """Return type and content; raise `MissingObjectError` or `GitFailedError`."""
-        reader = self._reader or self._start()
-        assert reader.stdin is not None
-        assert reader.stdout is not None
         try:
-            reader.stdin.write(oid.encode() + b"\n")
-            reader.stdin.flush()
-        except BrokenPipeError:
-            head = []
-        else:
-            head = reader.stdout.readline().split()
-        if not head:
-            self.close()
-            raise GitFailedError(f"git ended before it had read {oid[:12]}")
-        if len(head) != 3:
+            answer = _ask(self._readers.get(), oid)
+        except BaseException:
+            # The rest of an answer that was not read to its end would begin the next one.
+            self._readers.drop()
+            raise
+        if answer is None:
             raise missing_object(oid)
-        data = reader.stdout.read(int(head[2]) + 1)[:-1]
-        return head[1].decode(), data
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        self._reader = process.start(
-            self._git.argv("cat-file", "--batch"), **self._git.surroundings()
-        )
-        return self._reader
+        return answer
 
     def close(self) -> None:
-        """End the reading process."""
-        if self._reader is not None:
-            assert self._reader.stdin is not None
-            assert self._reader.stdout is not None
-            with suppress(BrokenPipeError):
-                self._reader.stdin.close()
-            self._reader.stdout.close()
-            self._reader.wait()
-            self._reader = None
-
-    def __del__(self) -> None:
-        self.close()
+        """End the reading process of this thread; the next read starts another."""
+        self._readers.drop()
 
     def write(self, kind: str, data: bytes) -> str:
         """Store an object and return its id."""
@@ -114,6 +96,42 @@ class Plumbing:
         )
         if done.returncode != 0:
             raise RefMovedError(f"could not move {moves[0].ref}: {done.error}")
+
+
+def _start(git: Git) -> Reader:
+    return process.start(git.argv("cat-file", "--batch"), **git.surroundings())
+
+
+def _ask(reader: Reader, oid: str) -> tuple[str, bytes] | None:
+    """Return type and content of an object, None if it is missing."""
+    assert reader.stdin is not None
+    assert reader.stdout is not None
+    line = b""
+    with suppress(BrokenPipeError):
+        reader.stdin.write(oid.encode() + b"\n")
+        reader.stdin.flush()
+        line = reader.stdout.readline()
+    if not line:
+        raise GitFailedError(f"git ended before it had read {oid[:12]}")
+    if not line.startswith(oid.encode() + b" "):
+        raise GitFailedError(f"git read {text(line[:12])} where {oid[:12]} was asked for")
+    head = line.split()
+    if len(head) != 3:
+        return None
+    size = int(head[2])
+    data = reader.stdout.read(size + 1)
+    if len(data) != size + 1:
+        raise GitFailedError(f"git ended before it had read {oid[:12]}")
+    return head[1].decode(), data[:-1]
+
+
+def _end(reader: Reader) -> None:
+    assert reader.stdin is not None
+    assert reader.stdout is not None
+    with suppress(BrokenPipeError):
+        reader.stdin.close()
+    reader.stdout.close()
+    reader.wait()
 
 
 def _pairs(out: str) -> dict[str, str]:

@@ -20,6 +20,7 @@ from gitmill.errors import (
 from gitmill.git.executable import FLUSH, Git, redirects_git
 from gitmill.git.objects import Backend
 from gitmill.git.plumbing import Plumbing
+from gitmill.hints import Blank, Gitmill, Hint, Shell
 
 MINIMUM_GIT = (2, 38)  # merge-tree --write-tree
 _KNOWN = ("noop", "objectformat", "preciousobjects", "worktreeconfig")  # extensions in libgit2
@@ -59,7 +60,7 @@ class Repository:
             done = process.run(argv, env=env, check=False)
         except FileNotFoundError as error:
             raise GitMissingError(
-                "there is no git on PATH", hints=["install git 2.38 or newer"]
+                "there is no git on PATH", hints=[Hint("install git 2.38 or newer")]
             ) from error
         if done.returncode != 0:
             raise _refusal(path, done.error)
@@ -92,7 +93,7 @@ class Repository:
         if value not in ("full", "none"):
             raise BadConfigError(
                 f"gitmill.durability in git's configuration must be full or none, not {value}",
-                hints=["`git config gitmill.durability full`"],
+                hints=[Hint(Shell("git config gitmill.durability full"))],
             )
         return value == "full"
 
@@ -168,12 +169,14 @@ class Repository:
             version = ".".join(str(n) for n in self.version)
             raise GitMissingError(
                 f"git {version} is too old",
-                hints=["install git 2.38 or newer, then `gitmill init`"],
+                hints=[Hint("install git 2.38 or newer, then", Gitmill("init"))],
             )
         if self.bare:
             raise UnusableRepositoryError(
                 "this repository is bare; gitmill needs a checkout",
-                hints=["clone it with `git clone`, then `gitmill init` there"],
+                hints=[
+                    Hint("clone it with", Shell("git clone"), ", then", Gitmill("init"), "there")
+                ],
             )
 
     @cached_property
@@ -183,8 +186,8 @@ class Repository:
             raise UnusableRepositoryError(
                 "git does not know who you are, so nothing can be committed",
                 hints=[
-                    'set `git config user.name "Your Name"`',
-                    "and `git config user.email you@example.com`",
+                    Hint("set", Shell('git config user.name "Your Name"')),
+                    Hint("and", Shell("git config user.email you@example.com")),
                 ],
             )
         return done.text.strip().rsplit(" ", 2)[0]
@@ -230,20 +233,27 @@ def _refusal(path: Path, message: str) -> GitmillError:
         return UnusableRepositoryError(
             f"git refuses the repository of {path}: another user owns it",
             evidence=evidence[:1],
-            hints=[f"if you trust it: `{command[0].strip()}`"] if command else [],
+            hints=[Hint("if you trust it:", Shell(command[0].strip()))] if command else [],
         )
     if "unknown repository extension" in message or "git repo version" in message:
         return GitMissingError(
             f"the repository of {path} has a format that this git does not know",
             evidence=[line.strip() for line in evidence],
-            hints=["check `git version`, and install a newer git"],
+            hints=[Hint("check", Shell("git version"), ", and install a newer git")],
         )
     if "cannot change to" in message:
         return NotARepositoryError(f"there is no folder {path}", evidence=evidence)
     return NotARepositoryError(
         f"{path} is not in a git repository",
         evidence=evidence,
-        hints=["make one with `git init`, or name one with `gitmill -C DIR …`"],
+        hints=[
+            Hint(
+                "make one with",
+                Shell("git init"),
+                ", or name one with",
+                Gitmill("-C", Blank("DIR"), Blank("…")),
+            )
+        ],
     )
 
 

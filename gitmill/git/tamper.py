@@ -21,6 +21,7 @@ from gitmill.failpoints import chokepoint
 from gitmill.git.executable import Git
 from gitmill.git.executable_settings import is_executable
 from gitmill.git.objects import Backend
+from gitmill.hints import Hint, Shell
 
 _FILES = (
     "config", "config.worktree", "shallow", "info/attributes", "info/exclude", "info/grafts",
@@ -69,7 +70,7 @@ def take_snapshot(common: Path, backend: Backend) -> GitDirSnapshot:
         raise UnusableRepositoryError(
             f"the repository {common} is damaged: it has no HEAD",
             evidence=[str(error)],
-            hints=["check the rest with `git fsck`, or clone it again"],
+            hints=[Hint("check the rest with", Shell("git fsck"), ", or clone it again")],
         ) from error
     return GitDirSnapshot(dict(_files(common)), backend.refs("refs/"), head)
 

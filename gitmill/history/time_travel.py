@@ -5,12 +5,13 @@ from __future__ import annotations
 from gitmill.core.plans.plan import FrozenPlan
 from gitmill.errors import NotAStateCommitError, NothingToDoError
 from gitmill.git.objects import read_commit
+from gitmill.hints import Gitmill, Hint
 from gitmill.mill import Mill
 from gitmill.plans.frozen import read_plan
 from gitmill.store import history, layout
 from gitmill.store.snapshot import Snapshot
 
-_LOG = "see its commits with `gitmill log`"
+_LOG = Hint("see its commits with", Gitmill("log"))
 _SHORTEST = 4  # digits of an abbreviated id, as in git
 
 
@@ -67,5 +68,5 @@ def plan_as_of(mill: Mill, snapshot: Snapshot) -> FrozenPlan:
         if plan and snapshot.read(layout.plan_path(plan)) is not None:
             return read_plan(snapshot, plan)
     raise NothingToDoError(
-        "no loop had run by then, so no plan is recorded", hints=["see `gitmill log`"]
+        "no loop had run by then, so no plan is recorded", hints=[Hint("see", Gitmill("log"))]
     )

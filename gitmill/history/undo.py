@@ -12,6 +12,7 @@ from gitmill.core.dependencies import check_after
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import Event, Status, opposite
 from gitmill.errors import CannotUndoError
+from gitmill.hints import Gitmill, Hint, Shell
 from gitmill.history.undo_target import UndoTarget, cannot_undo
 from gitmill.mill import Mill
 from gitmill.store import layout
@@ -80,7 +81,7 @@ def _moved_on(mill: Mill, snapshot: Snapshot, item: Item) -> CannotUndoError:
     return CannotUndoError(
         f"{item.id} has moved on since, so nothing was undone",
         evidence=[newest.subject],
-        hints=[f"see `gitmill log {item.id}`, then `gitmill undo {item.id}`"],
+        hints=[Hint("see", Gitmill("log", item.id), ", then", Gitmill("undo", item.id))],
     )
 
 
@@ -92,7 +93,7 @@ def _require_objects(mill: Mill, change: Change, at: Status | None) -> None:
         raise CannotUndoError(
             "its earlier work is no longer in this repository",
             evidence=[work],
-            hints=["see `gitmill log`"],
+            hints=[Hint("see", Gitmill("log"))],
         )
     if at is not Status.LANDED or not landed:
         return
@@ -100,7 +101,7 @@ def _require_objects(mill: Mill, change: Change, at: Status | None) -> None:
     if git.run("merge-base", "--is-ancestor", landed, ref, check=False).returncode != 0:
         raise CannotUndoError(
             f"it landed as {landed[:10]}, which is not on {ref.removeprefix('refs/heads/')}",
-            hints=["see `git log --oneline`"],
+            hints=[Hint("see", Shell("git log --oneline"))],
         )
 
 

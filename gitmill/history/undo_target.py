@@ -10,6 +10,7 @@ from gitmill.core.lifecycle import Event, Status, opposite
 from gitmill.core.trailers import EventRecord
 from gitmill.errors import CannotUndoError, LeasedError
 from gitmill.git import trees
+from gitmill.hints import Blank, Gitmill, Hint, Shell
 from gitmill.mill import Mill
 from gitmill.people import control
 from gitmill.store import layout
@@ -59,7 +60,7 @@ def target_for_item(mill: Mill, item_id: str) -> UndoTarget:
     if last is None:
         raise CannotUndoError(
             f"{item_id} has no event left to undo",
-            hints=[f"see its whole history with `gitmill log {item_id}`"],
+            hints=[Hint("see its whole history with", Gitmill("log", item_id))],
         )
     assert last.record is not None
     _refuse(mill, item, last.record, last.subject)
@@ -90,11 +91,12 @@ def target_for_person(mill: Mill) -> UndoTarget:
             raise CannotUndoError(
                 "your last event cannot be undone, and the one before it is a landing",
                 evidence=[skipped, target.last.subject],
-                hints=[f"name it to revert it: `gitmill undo {item_id}`"],
+                hints=[Hint("name it to revert it:", Gitmill("undo", item_id))],
             )
         return target
     raise CannotUndoError(
-        "none of your last events can be undone", hints=["name an item: `gitmill undo ID`"]
+        "none of your last events can be undone",
+        hints=[Hint("name an item:", Gitmill("undo", Blank("ID")))],
     )
 
 
@@ -140,7 +142,7 @@ def _refuse(mill: Mill, item: Item, last: EventRecord, subject: str) -> None:
     if event == Event.LAND_STARTED.value:
         raise LeasedError(
             f"{item.id} is being landed", evidence=_holder(item),
-            hints=["wait for the landing to end; watch it with `gitmill queue`"],
+            hints=[Hint("wait for the landing to end; watch it with", Gitmill("queue"))],
         )  # fmt: skip
     if event == Event.CLAIMED.value:
         lease = item.lease
@@ -148,13 +150,13 @@ def _refuse(mill: Mill, item: Item, last: EventRecord, subject: str) -> None:
             dead = has_lapsed(mill, lease)
             raise LeasedError(
                 f"{item.id} is being worked on", evidence=_holder(item),
-                hints=["its process is dead, so run `gitmill recover`" if dead
-                       else "end it with `gitmill stop`"],
+                hints=[Hint("its process is dead, so run", Gitmill("recover")) if dead
+                       else Hint("end it with", Gitmill("stop"))],
             )  # fmt: skip
         if lease is None or lease.who != mill.person:
             raise LeasedError(
                 f"{item.id} is taken by someone else", evidence=_holder(item),
-                hints=[f"see `gitmill task show {item.id}`"],
+                hints=[Hint("see", Gitmill("task", "show", item.id))],
             )  # fmt: skip
     if not _leads_back(last):
         raise cannot_undo(item, last, subject)
@@ -174,26 +176,24 @@ def _holder(item: Item) -> list[str]:
     return [f"{item.lease.who} holds it"] if item.lease else []
 
 
-_HINTS = {
-    Event.LAND_ABORTED: "remove it from the queue with `gitmill queue remove {id}`",
-    Event.REVERTED: "reopen it with `gitmill task reopen {id}`",
-    Event.FINISHED: "reopen it with `gitmill task reopen {id}`",
-    Event.LAPSED: "block it with `gitmill task block {id} -m WHY`",
-    Event.RELEASED: "block it with `gitmill task block {id} -m WHY`",
-}
-
-
 def cannot_undo(item: Item, last: EventRecord, subject: str) -> CannotUndoError:
     """Return the error for an event without an opposite."""
-    hint = next(
-        (text for event, text in _HINTS.items() if event.value == last.event),
-        "see `gitmill task show {id}`",
-    )
     return CannotUndoError(
         f"the last event of {item.id} is {last.event}, which cannot be undone",
         evidence=[subject],
-        hints=[hint.format(id=item.id)],
+        hints=[_instead(item, last.event)],
     )
+
+
+def _instead(item: Item, event: str) -> Hint:
+    """Return the hint on what a person can do instead of undoing an event."""
+    if event == Event.LAND_ABORTED.value:
+        return Hint("remove it from the queue with", Gitmill("queue", "remove", item.id))
+    if event in (Event.REVERTED.value, Event.FINISHED.value):
+        return Hint("reopen it with", Gitmill("task", "reopen", item.id))
+    if event in (Event.LAPSED.value, Event.RELEASED.value):
+        return Hint("block it with", Gitmill("task", "block", item.id, "-m", Blank("WHY")))
+    return Hint("see", Gitmill("task", "show", item.id))
 
 
 def _refuse_hand_edit(mill: Mill, snapshot: Snapshot, item_id: str, last: Entry) -> None:
@@ -211,5 +211,5 @@ def _refuse_hand_edit(mill: Mill, snapshot: Snapshot, item_id: str, last: Entry)
             raise CannotUndoError(
                 f"{item_id} was edited by hand since its last event",
                 evidence=[f"{entry.commit[:10]} {entry.subject} ({entry.author})"],
-                hints=[f"see `git log -p gitmill/state -- {path}`"],
+                hints=[Hint("see", Shell(f"git log -p gitmill/state -- {path}"))],
             )

@@ -27,7 +27,7 @@ def landing_faults(mill: Mill, landing: Landed) -> Iterator[Fault]:
 
     Raises `MissingObjectError` or `GitFailedError` when this clone lacks an object to check it.
     """
-    snapshot = Snapshot(mill.store.backend, landing.commit, {})
+    snapshot = mill.store.at(landing.commit)
     yield from _candidate(mill, landing)
     for problem in review_mismatches(mill, landing.item, landing.onto):
         yield Fault("wrong-patch", problem)

@@ -10,6 +10,7 @@ from gitmill.core.item import Item
 from gitmill.core.lifecycle import DISPUTES_SINCE
 from gitmill.core.trailers import one_line
 from gitmill.errors import LandingBrokenError
+from gitmill.hints import Gitmill, Hint, Shell
 from gitmill.mill import Mill
 from gitmill.people import control
 from gitmill.store.events import Step, draft_step
@@ -42,8 +43,18 @@ def dispute(mill: Mill, item: Item, problems: Sequence[str]) -> NoReturn:
         f"{item.id} did not land as it was tested; the queue is paused",
         evidence=problems,
         hints=[
-            f"see what landed: `git show {item.landed[:10]}`",
-            f"if it may stay: `gitmill task approve {item.id}`, then `gitmill queue resume`",
-            f"if not: `gitmill undo {item.id}`, or build it again: `gitmill task reopen {item.id}`",
+            Hint("see what landed:", Shell(f"git show {item.landed[:10]}")),
+            Hint(
+                "if it may stay:",
+                Gitmill("task", "approve", item.id),
+                ", then",
+                Gitmill("queue", "resume"),
+            ),
+            Hint(
+                "if not:",
+                Gitmill("undo", item.id),
+                ", or build it again:",
+                Gitmill("task", "reopen", item.id),
+            ),
         ],
     )

@@ -25,6 +25,7 @@ from gitmill.errors import (
     RefMovedError,
 )
 from gitmill.git.replay import Conflict
+from gitmill.hints import Gitmill, Hint
 from gitmill.landing import detect_reverts
 from gitmill.landing.publish import (
     LandLock,
@@ -51,7 +52,7 @@ from gitmill.workspace.run_checks import (
     policy_checks,
     run_checks,
 )
-from gitmill.workspace.signals import raise_if_stopped
+from gitmill.workspace.stop_token import StopToken
 from gitmill.workspace.trust import require_runnable
 from gitmill.workspace.work import conflict_finding, patch_of, replayed
 
@@ -69,18 +70,21 @@ class LandingProgress:
 LandingListener = Callable[[LandingProgress], None]
 
 
-def land_all(mill: Mill, listener: LandingListener, *, only: Collection[str] = ()) -> list[Item]:
+def land_all(
+    mill: Mill, listener: LandingListener, *, only: Collection[str] = (), stop: StopToken
+) -> list[Item]:
     """Land the queued items one after the other, each checked on the tip that the last one left.
 
     `only` restricts it to the named items. Returns each item as it is afterwards. Raises
     `PausedError`, `LandBusyError`, `CheckoutBlockedError` when the user's checkout blocks the
-    fast-forward, and `UntrustedError` before running commands that are not trusted in this clone.
+    fast-forward, `UntrustedError` before running commands that are not trusted in this clone, and
+    `KeyboardInterrupt` when `stop` is requested.
     """
     done: list[Item] = []
     with land_lock(mill) as lock:
-        recover_landings_locked(mill, lock, lambda _: None)
+        recover_landings_locked(mill, lock, lambda _: None, stop)
         while True:
-            raise_if_stopped()
+            stop.raise_if_requested()
             snapshot = mill.snapshot()
             refuse_paused(snapshot)
             queue = {
@@ -92,7 +96,7 @@ def land_all(mill: Mill, listener: LandingListener, *, only: Collection[str] = (
             if item is None:
                 return done
             with suppress(RefMovedError):  # the item was taken out of the queue
-                done.append(_land(mill, lock, item, listener))
+                done.append(_land(mill, lock, item, listener, stop))
                 detect_reverts.record_queue_reverts(mill)
 
 
@@ -102,11 +106,13 @@ def refuse_paused(snapshot: Snapshot) -> None:
         raise PausedError(
             "the queue is paused",
             evidence=[snapshot.control.queue_reason] if snapshot.control.queue_reason else [],
-            hints=["resume it with `gitmill queue resume`"],
+            hints=[Hint("resume it with", Gitmill("queue", "resume"))],
         )
 
 
-def _land(mill: Mill, lock: LandLock, item: Item, listener: LandingListener) -> Item:
+def _land(
+    mill: Mill, lock: LandLock, item: Item, listener: LandingListener, stop: StopToken
+) -> Item:
     listener(LandingProgress(item.id, item.title))
     snapshot = mill.snapshot()
     onto = mill.target_tip(snapshot)
@@ -122,15 +128,17 @@ def _land(mill: Mill, lock: LandLock, item: Item, listener: LandingListener) -> 
         require_runnable(mill, item, landing.policy)
         sandbox.require_sandbox(mill, landing.policy)  # refused before the start, it stays queued
         start(mill, landing)
-        result = _carry_out(mill, lock, landing, replay)
+        result = _carry_out(mill, lock, landing, replay, stop)
     listener(LandingProgress(item.id, item.title, result.status.value, result.reason))
     return result
 
 
-def _carry_out(mill: Mill, lock: LandLock, landing: StartedLanding, replay: object) -> Item:
+def _carry_out(
+    mill: Mill, lock: LandLock, landing: StartedLanding, replay: object, stop: StopToken
+) -> Item:
     """Check and publish a started landing; abort it when it is blocked, stopped or fails."""
     try:
-        return _check_and_publish(mill, lock, landing, replay)
+        return _check_and_publish(mill, lock, landing, replay, stop)
     except (CheckoutBlockedError, PausedError) as error:
         abort(mill, landing.item, error.message, claim=landing.claim)
         raise
@@ -144,7 +152,9 @@ def _carry_out(mill: Mill, lock: LandLock, landing: StartedLanding, replay: obje
         return abort(mill, landing.item, error.message, claim=landing.claim, limit=limit)
 
 
-def _check_and_publish(mill: Mill, lock: LandLock, landing: StartedLanding, replay: object) -> Item:
+def _check_and_publish(
+    mill: Mill, lock: LandLock, landing: StartedLanding, replay: object, stop: StopToken
+) -> Item:
     """Return the item after a started landing: landed, sent back or held."""
     if isinstance(replay, Conflict):
         finding = conflict_finding(replay)
@@ -157,12 +167,12 @@ def _check_and_publish(mill: Mill, lock: LandLock, landing: StartedLanding, repl
     checks = landing_checks(policy, item)
     if not checks:
         raise NotReadyError("nothing can verify this task: it has no check and no `$` criterion")
-    results = run_checks(mill, policy, checks, candidate, claim=claim, again=True)
+    results = run_checks(mill, policy, checks, candidate, claim=claim, stop=stop, again=True)
     if why := tampering(mill.tampered.pop(claim, [])):
         return record_event(mill, abort(mill, item, why, claim=claim), changes.held(item, why))
     verdict = checks_verdict(results)
     if verdict.word is not VerdictWord.PASS:
-        _refuse_red_target(mill, landing, results)
+        _refuse_red_target(mill, landing, results, stop)
         return send_back(mill, landing, Event.EJECTED, verdict, results)
     record_passes(mill, item, policy, candidate, results)
     move_target(mill, lock, item, ref=landing.ref, onto=landing.onto, candidate=candidate)
@@ -183,7 +193,9 @@ def _review_mismatch(mill: Mill, landing: StartedLanding) -> str:
     return f"replayed onto the target, the change also touches {added[0]}" if added else ""
 
 
-def _refuse_red_target(mill: Mill, landing: StartedLanding, results: list[CheckResult]) -> None:
+def _refuse_red_target(
+    mill: Mill, landing: StartedLanding, results: list[CheckResult], stop: StopToken
+) -> None:
     """Pause the queue when the failed check also fails on the target without the candidate.
 
     Raises `PausedError` then: no queued item is to blame.
@@ -192,8 +204,9 @@ def _refuse_red_target(mill: Mill, landing: StartedLanding, results: list[CheckR
     if red.check not in policy_checks(landing.policy):
         return  # an item's own criterion need not hold before the item has landed
     on_target = run_checks(
-        mill, landing.policy, [red.check], landing.onto, claim=landing.claim, again=True
-    )
+        mill, landing.policy, [red.check], landing.onto,
+        claim=landing.claim, stop=stop, again=True,
+    )  # fmt: skip
     if all(result.passed for result in on_target):
         return
     reason = f"check {red.check.name} fails on {landing.ref.removeprefix('refs/heads/')} itself"
@@ -201,7 +214,7 @@ def _refuse_red_target(mill: Mill, landing: StartedLanding, results: list[CheckR
     raise PausedError(
         f"{reason}; nothing lands until it passes",
         evidence=red.output.splitlines()[-4:],
-        hints=["fix it, then `gitmill queue resume` and `gitmill queue land`"],
+        hints=[Hint("fix it, then", Gitmill("queue", "resume"), "and", Gitmill("queue", "land"))],
     )
 
 

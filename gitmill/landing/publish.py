@@ -23,6 +23,7 @@ from gitmill.git.checkout import checkout_of, fast_forward, refuse_busy, refuse_
 from gitmill.git.locks import try_lock
 from gitmill.git.notes import write_notes
 from gitmill.git.objects import Move
+from gitmill.hints import Gitmill, Hint
 from gitmill.landing.dispute import dispute
 from gitmill.landing.evidence import check_entries, note_for, verify_landed
 from gitmill.mill import Mill
@@ -56,7 +57,8 @@ def land_lock(mill: Mill) -> Iterator[LandLock]:
     descriptor = try_lock(mill.repository.private / "land.lock")
     if descriptor is None:
         raise LandBusyError(
-            "another process is landing", hints=["watch it with `gitmill queue`, then try again"]
+            "another process is landing",
+            hints=[Hint("watch it with", Gitmill("queue"), ", then try again")],
         )
     try:
         yield LandLock(descriptor, _SECRET)

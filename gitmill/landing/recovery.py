@@ -33,6 +33,7 @@ from gitmill.workspace.run_checks import (
     landing_checks,
     run_checks,
 )
+from gitmill.workspace.stop_token import StopToken
 
 # Seconds to wait for the last git process of a killed landing, which holds the lock until it ends.
 PATIENCE = 10.0
@@ -40,7 +41,7 @@ PATIENCE = 10.0
 Report = Callable[[str], None]
 
 
-def recover_landings(mill: Mill, report: Report) -> None:
+def recover_landings(mill: Mill, report: Report, stop: StopToken) -> None:
     """Recover killed landings. Does nothing while another process lands: it recovers them first."""
     snapshot = mill.snapshot()
     lapsed = _lapsed(mill, snapshot)
@@ -50,7 +51,7 @@ def recover_landings(mill: Mill, report: Report) -> None:
     while True:
         try:
             with land_lock(mill) as lock:
-                recover_landings_locked(mill, lock, report)
+                recover_landings_locked(mill, lock, report, stop)
         except LandBusyError:
             if time.monotonic() > deadline:
                 return
@@ -59,11 +60,11 @@ def recover_landings(mill: Mill, report: Report) -> None:
             return
 
 
-def recover_landings_locked(mill: Mill, lock: LandLock, report: Report) -> None:
+def recover_landings_locked(mill: Mill, lock: LandLock, report: Report, stop: StopToken) -> None:
     """Recover killed landings and remove leftover candidate refs, under the landing lock."""
     for item in _lapsed(mill, mill.snapshot()):
         try:
-            report(_recover(mill, lock, item))
+            report(_recover(mill, lock, item, stop))
         except (LeasedError, IllegalTransitionError):
             continue  # its last process had moved the state after all
         except GitmillError as error:
@@ -91,7 +92,7 @@ def _leftover_candidates(mill: Mill, snapshot: Snapshot) -> dict[str, str]:
     }
 
 
-def _recover(mill: Mill, lock: LandLock, item: Item) -> str:
+def _recover(mill: Mill, lock: LandLock, item: Item, stop: StopToken) -> str:
     assert item.lease is not None
     assert item.landing is not None
     claim, landing = item.lease.claim, item.landing
@@ -100,8 +101,9 @@ def _recover(mill: Mill, lock: LandLock, item: Item) -> str:
         policy = policy_at(mill, landing.onto)
         # Only checks without a recorded pass run again: a flaky pass is never recorded.
         results = run_checks(
-            mill, policy, landing_checks(policy, item), landing.candidate, claim=claim, again=True
-        )
+            mill, policy, landing_checks(policy, item), landing.candidate,
+            claim=claim, stop=stop, again=True,
+        )  # fmt: skip
         note = tampering(mill.tampered.pop(claim, []))
         if checks_verdict(results).word is VerdictWord.PASS:
             finish(

@@ -24,6 +24,7 @@ from gitmill.core.verdict import Verdict, VerdictWord
 from gitmill.errors import CannotUndoError, LeasedError, NotReadyError, RevertConflictError
 from gitmill.git.objects import Commit, write_commit
 from gitmill.git.replay import Conflict, replay
+from gitmill.hints import Blank, Gitmill, Hint, Shell
 from gitmill.mill import Mill
 from gitmill.plans.frozen import compile_at
 from gitmill.plans.policy import policy_at
@@ -71,7 +72,8 @@ def revert(mill: Mill, item_id: str, onto: str, *, criteria: Sequence[str] = ())
         return known
     if known is not None and known.status in WORKING:
         raise LeasedError(
-            f"{task_id} already reverts {item.id}", hints=[f"see `gitmill task show {task_id}`"]
+            f"{task_id} already reverts {item.id}",
+            hints=[Hint("see", Gitmill("task", "show", task_id))],
         )
     tip = mill.target_tip(snapshot)
     draft = _Revert(
@@ -103,8 +105,11 @@ def _refuse_unchecked(revert: _Revert) -> None:
         raise NotReadyError(
             f"nothing can verify the revert of {item_id}: it has no check and no `$` criterion",
             hints=[
-                f"add a criterion: `gitmill undo {item_id} --criterion '$ python -m pytest -q'`",
-                "or commit `[checks]` in .gitmill/config.toml",
+                Hint(
+                    "add a criterion:",
+                    Gitmill("undo", item_id, "--criterion", "$ python -m pytest -q"),
+                ),
+                Hint("or commit `[checks]` in .gitmill/config.toml"),
             ],
         )
 
@@ -117,7 +122,7 @@ def _reverse_commit(revert: _Revert, before: str) -> str:
     if on_target.returncode != 0:
         raise CannotUndoError(
             f"{item.id} landed as {item.landed[:10]}, which is no longer on {target}",
-            hints=[f"reopen it with `gitmill task reopen {item.id}`"],
+            hints=[Hint("reopen it with", Gitmill("task", "reopen", item.id))],
         )
     before = before or git.out("rev-parse", f"{item.landed}^")
     ident = mill.repository.ident(mill.now())
@@ -137,7 +142,7 @@ def _reverse_commit(revert: _Revert, before: str) -> str:
     if moved.tip == revert.onto:
         raise CannotUndoError(
             f"{target} no longer contains the change of {item.id}, so there is nothing to revert",
-            hints=[f"reopen it with `gitmill task reopen {item.id}`"],
+            hints=[Hint("reopen it with", Gitmill("task", "reopen", item.id))],
         )
     return moved.tip
 
@@ -147,8 +152,17 @@ def _conflict(item: Item, conflict: Conflict) -> RevertConflictError:
         f"the revert of {item.id} conflicts with later landings; nothing was changed",
         evidence=[*conflict.paths[:5], *(["…"] if len(conflict.paths) > 5 else [])],
         hints=[
-            f"revert it by hand with `git revert {item.landed[:10]}`; `gitmill recover` detects it",
-            "or describe the result you want with `gitmill task new`",
+            Hint(
+                "revert it by hand with",
+                Shell(f"git revert {item.landed[:10]}"),
+                ";",
+                Gitmill("recover"),
+                "detects it",
+            ),
+            Hint(
+                "or describe the result you want with",
+                Gitmill("task", "new", Blank('"What to do"')),
+            ),
         ],
     )
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from gitmill.core.trailers import EventRecord
 from gitmill.errors import CannotUndoError
+from gitmill.hints import Gitmill, Hint
 from gitmill.mill import Mill
 from gitmill.store import layout
 from gitmill.store.history import UNDOES, Entry
@@ -59,7 +60,16 @@ def undo_control_event(mill: Mill, last: Entry) -> None:
         if control.text != new.text:
             raise CannotUndoError(
                 f"{layout.CONTROL} was changed since, so nothing was undone",
-                hints=["see `gitmill status`, then `gitmill pause` or `gitmill resume`"],
+                hints=[
+                    Hint(
+                        "see",
+                        Gitmill("status"),
+                        ", then",
+                        Gitmill("pause"),
+                        "or",
+                        Gitmill("resume"),
+                    )
+                ],
             )
         data = control.update(fields | {"by": person}).to_bytes()
         undo = EventRecord(

@@ -14,6 +14,7 @@ from gitmill.core.runlog import RunLog
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
 from gitmill.errors import IllegalTransitionError, UsageError
+from gitmill.hints import Blank, Gitmill, Hint
 from gitmill.mill import Mill
 from gitmill.people.intake import require_ready
 from gitmill.plans.frozen import plan_of
@@ -27,24 +28,24 @@ from gitmill.workspace.work import patch_of
 
 def approve(mill: Mill, item_id: str, why: str = "") -> Item:
     """Approve a waiting item: it moves past its stage, or its disputed landing is upheld."""
-    approved = _apply(mill, item_id, lambda item: approval_step(mill, item, why))
+    approved = _apply(mill, item_id, lambda item: approval_step(mill, item, why, by=mill.person))
     trust(mill, item_commands(approved).values())
     if any(change.path == POLICY for change in mill.changes(approved.base, approved.work)):
         trust(mill, policy_at(mill, approved.work).commands.values())
     return approved
 
 
-def approval_step(mill: Mill, item: Item, why: str = "") -> Step:
+def approval_step(mill: Mill, item: Item, why: str = "", *, by: str) -> Step:
     """Return the step that approves a waiting item, or upholds its disputed landing."""
     if item.disputed:
-        return _step(mill, item, "landing upheld", changes.upheld(item))
+        return _step(by, item, "landing upheld", changes.upheld(item))
     _require_waiting(item, "approved")
     plan = plan_of(mill, item)
     if not item.work:
         raise IllegalTransitionError(
             f"{item.id} has no work yet, so there is nothing to approve",
             evidence=[item.reason],
-            hints=[f'answer it: `gitmill task answer {item.id} -m "…"`'],
+            hints=[Hint("answer it:", Gitmill("task", "answer", item.id, "-m", Blank('"…"')))],
         )
     verdict = Verdict(VerdictWord.PASS, secret_scan.clean(why) or "approved")
     patch, number = patch_of(mill, item.base, item.work), item.attempt + 1
@@ -53,25 +54,25 @@ def approval_step(mill: Mill, item: Item, why: str = "") -> Step:
         stage=item.stage if after == APPROVED else after,
         counters=item.counters,
         run=layout.run_path(item.id, number, item.stage),
-        approval=Reviewed(item.work, patch, mill.person, number, item.stage),
+        approval=Reviewed(item.work, patch, by, number, item.stage),
     )
     passed = changes.approved if after == APPROVED else changes.advanced
     return Step(
         change=passed(item, outcome),
-        subject=f"{item.stage} approved ({_name(mill)})",
-        by=mill.person,
+        subject=f"{item.stage} approved ({_name(by)})",
+        by=by,
         after=item.event,
-        run=(item.stage, _log(mill, item, verdict)),
+        run=(item.stage, _log(mill, item, verdict, by)),
     )
 
 
 def send_back(mill: Mill, item_id: str, why: str) -> Item:
     """Send a waiting item back to its author with a reason."""
     _require_message(why, "return")
-    return _apply(mill, item_id, lambda item: return_step(mill, item, why))
+    return _apply(mill, item_id, lambda item: return_step(mill, item, why, by=mill.person))
 
 
-def return_step(mill: Mill, item: Item, why: str) -> Step:
+def return_step(mill: Mill, item: Item, why: str, *, by: str) -> Step:
     """Return the step that sends an item back."""
     why = secret_scan.clean(why)
     _require_waiting(item, "returned")
@@ -85,79 +86,78 @@ def return_step(mill: Mill, item: Item, why: str) -> Step:
     )
     return Step(
         change=changes.returned(item, outcome),
-        subject=f"{item.stage} returned ({_name(mill)})",
-        by=mill.person,
+        subject=f"{item.stage} returned ({_name(by)})",
+        by=by,
         after=item.event,
-        run=(item.stage, _log(mill, item, verdict)),
+        run=(item.stage, _log(mill, item, verdict, by)),
     )
 
 
 def answer(mill: Mill, item_id: str, text: str) -> Item:
     """Answer the question of a waiting item; the same stage continues with the answer."""
     _require_message(text, "answer")
-    return _apply(mill, item_id, lambda item: answer_step(mill, item, text))
+    return _apply(mill, item_id, lambda item: answer_step(item, text, by=mill.person))
 
 
-def answer_step(mill: Mill, item: Item, text: str) -> Step:
+def answer_step(item: Item, text: str, *, by: str) -> Step:
     """Return the step that answers a waiting item."""
     _require_waiting(item, "answered")
-    return _step(mill, item, "answered", changes.answered(secret_scan.clean(text)))
+    return _step(by, item, "answered", changes.answered(secret_scan.clean(text)))
 
 
 def block(mill: Mill, item_id: str, why: str) -> Item:
     """Block an item; a worker that holds it notices that its lease is lost."""
     _require_message(why, "block")
-    return _apply(mill, item_id, lambda item: block_step(mill, item, why))
+    return _apply(mill, item_id, lambda item: block_step(item, why, by=mill.person))
 
 
-def block_step(mill: Mill, item: Item, why: str) -> Step:
+def block_step(item: Item, why: str, *, by: str) -> Step:
     """Return the step that blocks an item."""
-    return _step(mill, item, "blocked", changes.blocked(item, one_line(secret_scan.clean(why))))
+    return _step(by, item, "blocked", changes.blocked(item, one_line(secret_scan.clean(why))))
 
 
 def unblock(mill: Mill, item_id: str, *, reset: bool) -> Item:
     """Unblock an item; `reset` gives it all its attempts again."""
-    return _apply(mill, item_id, lambda item: unblock_step(mill, item, reset=reset))
+    return _apply(mill, item_id, lambda item: unblock_step(mill, item, reset=reset, by=mill.person))
 
 
-def unblock_step(mill: Mill, item: Item, *, reset: bool) -> Step:
+def unblock_step(mill: Mill, item: Item, *, reset: bool, by: str) -> Step:
     """Return the step that unblocks an item."""
     require_ready(mill, mill.snapshot(), item.criteria)
     subject = "retried with counters reset" if reset else "unblocked"
-    return _step(mill, item, subject, changes.unblocked(item, reset=reset))
+    return _step(by, item, subject, changes.unblocked(item, reset=reset))
 
 
 def cancel(mill: Mill, item_id: str, why: str) -> Item:
     """Cancel an item; during a landing, the cancel takes effect if the landing fails."""
-    return _apply(mill, item_id, lambda item: cancel_step(mill, item, why))
+    return _apply(mill, item_id, lambda item: cancel_step(item, why, by=mill.person))
 
 
-def cancel_step(mill: Mill, item: Item, why: str) -> Step:
+def cancel_step(item: Item, why: str, *, by: str) -> Step:
     """Return the step that cancels an item, or requests it while the item is landing."""
     why = one_line(secret_scan.clean(why))
     if item.status is Status.LANDING:
-        return _step(mill, item, "cancel requested", changes.cancel_requested(why))
-    return _step(mill, item, "cancelled", changes.cancelled(why))
+        return _step(by, item, "cancel requested", changes.cancel_requested(why))
+    return _step(by, item, "cancelled", changes.cancelled(why))
 
 
 def reopen(mill: Mill, item_id: str) -> Item:
     """Restart an ended, blocked or waiting item at its first stage, on the current target."""
-    return _apply(mill, item_id, lambda item: reopen_step(mill, item))
+    return _apply(mill, item_id, lambda item: reopen_step(mill, item, by=mill.person))
 
 
-def reopen_step(mill: Mill, item: Item) -> Step:
+def reopen_step(mill: Mill, item: Item, *, by: str) -> Step:
     """Return the step that reopens an item."""
     require_ready(mill, mill.snapshot(), item.criteria)
-    return _step(mill, item, "reopened", changes.reopened(item))
+    return _step(by, item, "reopened", changes.reopened(item))
 
 
 def _apply(mill: Mill, item_id: str, step: Callable[[Item], Step]) -> Item:
     return mill.apply(item_id, step(mill.snapshot().item(item_id))).item(item_id)
 
 
-def _step(mill: Mill, item: Item, subject: str, change: Change) -> Step:
-    subject = f"{subject} ({_name(mill)})"
-    return Step(change=change, subject=subject, by=mill.person, after=item.event)
+def _step(by: str, item: Item, subject: str, change: Change) -> Step:
+    return Step(change=change, subject=f"{subject} ({_name(by)})", by=by, after=item.event)
 
 
 def _require_waiting(item: Item, decision: str) -> None:
@@ -166,8 +166,8 @@ def _require_waiting(item: Item, decision: str) -> None:
             f"{item.id} was reverted, so it cannot be {decision}",
             evidence=[item.reason],
             hints=[
-                f"reopen it with `gitmill task reopen {item.id}`",
-                f"or cancel it with `gitmill task cancel {item.id}`",
+                Hint("reopen it with", Gitmill("task", "reopen", item.id)),
+                Hint("or cancel it with", Gitmill("task", "cancel", item.id)),
             ],
         )
     if item.disputed:
@@ -175,17 +175,17 @@ def _require_waiting(item: Item, decision: str) -> None:
             f"the landing of {item.id} is disputed, so it cannot be {decision}",
             evidence=[item.reason],
             hints=[
-                f"uphold the landing with `gitmill task approve {item.id}`",
-                f"or revert it with `gitmill undo {item.id}`",
+                Hint("uphold the landing with", Gitmill("task", "approve", item.id)),
+                Hint("or revert it with", Gitmill("undo", item.id)),
             ],
         )
     if item.status is Status.WAITING:
         return
     hint = {
-        Status.RUNNING: f"follow it with `gitmill log {item.id}`",
-        Status.DRAFT: f"make it ready with `gitmill task ready {item.id}`",
-        Status.BLOCKED: f"retry it with `gitmill task retry {item.id}`",
-    }.get(item.status, f"see `gitmill task show {item.id}`")
+        Status.RUNNING: Hint("follow it with", Gitmill("log", item.id)),
+        Status.DRAFT: Hint("make it ready with", Gitmill("task", "ready", item.id)),
+        Status.BLOCKED: Hint("retry it with", Gitmill("task", "retry", item.id)),
+    }.get(item.status, Hint("see", Gitmill("task", "show", item.id)))
     raise IllegalTransitionError(
         f"{item.id} is {item.status.value}, so it cannot be {decision}", hints=[hint]
     )
@@ -193,16 +193,17 @@ def _require_waiting(item: Item, decision: str) -> None:
 
 def _require_message(text: str, verb: str) -> None:
     if not text.strip():
-        raise UsageError(f"a message is required: `gitmill task {verb} ID -m TEXT`")
+        hint = Hint("give one with", Gitmill("task", verb, Blank("ID"), "-m", Blank("TEXT")))
+        raise UsageError("a message is required", hints=[hint])
 
 
-def _name(mill: Mill) -> str:
-    return mill.person.partition(" <")[0]
+def _name(person: str) -> str:
+    return person.partition(" <")[0]
 
 
-def _log(mill: Mill, item: Item, verdict: Verdict) -> Any:
+def _log(mill: Mill, item: Item, verdict: Verdict, by: str) -> Any:
     facts = {"base": item.base, "work": item.work} if item.work else {}
     return RunLog(
-        item=item.id, stage=item.stage, verdict=verdict, by=mill.person,
+        item=item.id, stage=item.stage, verdict=verdict, by=by,
         started=timestamp(mill.now()), plan=item.plan, facts=facts,
     ).document(item.attempt + 1)  # fmt: skip

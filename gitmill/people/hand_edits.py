@@ -28,6 +28,7 @@ from gitmill.store.events import Step, creation_time, draft_created, draft_step,
 from gitmill.store.foreign_commits import HandEdit
 from gitmill.store.snapshot import Control, Snapshot
 from gitmill.store.transaction import Build, StateCommit
+from gitmill.store.write_lock import WriteLock
 
 _TRIES = 20
 _DECISION = frozenset({"status", "reason", "answer"})  # together they state a decision
@@ -41,10 +42,11 @@ class _Reconciliation:
     lines: list[str] = field(default_factory=list)
 
 
-def reconcile(mill: Mill) -> list[str]:
+def reconcile(mill: Mill, lock: WriteLock | None = None) -> list[str]:
     """Apply the hand edits of the state branch; return one sentence for each of them.
 
-    A document that cannot be read stays as it is and is reported.
+    A document that cannot be read stays as it is and is reported. `lock` is the write lock if the
+    caller holds it.
     """
     for _ in range(_TRIES):
         snapshot = mill.snapshot()
@@ -53,12 +55,11 @@ def reconcile(mill: Mill) -> list[str]:
         base, edits = foreign_commits.hand_edits(mill.store.backend, snapshot.commit)
         result = _Reconciliation()
         for edit in edits:
-            with mill.on_behalf_of(edit.person):
-                _reconcile_path(mill, snapshot, base, edit, result)
+            _reconcile_path(mill, snapshot, base, edit, result)
         if not result.builds:
             return result.lines
         try:
-            mill.store.commit(_unless_moved(snapshot.commit), *result.builds)
+            mill.store.commit(_unless_moved(snapshot.commit), *result.builds, lock=lock)
         except RefMovedError:
             continue  # gitmill or a person has committed in the meantime
         return result.lines
@@ -143,7 +144,9 @@ def _reconcile_item(
     builder = None
     if value_of(new, "status") != old.status.value:
         try:
-            builder = step_builder(old.status, Status(value_of(new, "status")), _words(old, new))
+            builder = step_builder(
+                old.status, Status(value_of(new, "status")), _words(edit.person, old, new)
+            )
             builder(mill, item)  # an error here restores the status along with the other fields
         except GitmillError as error:
             restored["status"], builder = error.message, None
@@ -195,13 +198,13 @@ def _refusal(snapshot: Snapshot, old: Item, key: str, new: Document) -> str:
     return ""
 
 
-def _words(old: Item, new: Document) -> Words:
+def _words(person: str, old: Item, new: Document) -> Words:
     changed = {
         key: str(value_of(new, key) or "")
         for key in ("reason", "answer")
         if value_of(new, key) != value_of(old.document, key)
     }
-    return Words(**changed)
+    return Words(person, **changed)
 
 
 def _record_edit(
@@ -247,16 +250,14 @@ def _record_decision(
 
     def build(snapshot: Snapshot) -> StateCommit:
         current = snapshot.item(item.id) if fresh else item
-        with mill.on_behalf_of(edit.person):
-            step = builder(mill, current)
+        step = builder(mill, current)
         step = replace(step, extra={**step.extra, **_trailers(edit)})
         return draft_step(
             backend, snapshot, item.id, step, event_id=event_id, now=now, item=current
         )
 
     result.builds.append(build)
-    with mill.on_behalf_of(edit.person):
-        event = builder(mill, item).event.value
+    event = builder(mill, item).event.value
     result.lines.append(f"{item.id}: {event} by hand ({_name(edit.person)})")
 
 
@@ -280,7 +281,7 @@ def _create(
     )
     result.lines.append(f"{item_id}: created by hand ({_name(edit.person)})")
     if value_of(new, "status") == Status.READY.value:
-        builder = step_builder(Status.DRAFT, Status.READY, Words())
+        builder = step_builder(Status.DRAFT, Status.READY, Words(edit.person))
         try:
             builder(mill, item)
         except GitmillError as error:

@@ -15,6 +15,7 @@ from gitmill.core.ids import Kind, new_id
 from gitmill.core.item import Item, Risk, is_command
 from gitmill.core.lifecycle import Status
 from gitmill.errors import CannotCompileError, IllegalTransitionError, NotReadyError, UsageError
+from gitmill.hints import Blank, Gitmill, Hint
 from gitmill.mill import Mill
 from gitmill.plans.frozen import compile_at
 from gitmill.plans.policy import policy_at
@@ -91,8 +92,11 @@ def require_ready(mill: Mill, snapshot: Snapshot, criteria: Sequence[str]) -> No
     raise NotReadyError(
         "nothing can verify this task: it has no check and no `$` criterion",
         hints=[
-            "add a criterion: `gitmill task edit ID --criterion '$ python -m pytest -q'`",
-            "or commit `[checks]` in .gitmill/config.toml",
+            Hint(
+                "add a criterion:",
+                Gitmill("task", "edit", Blank("ID"), "--criterion", "$ python -m pytest -q"),
+            ),
+            Hint("or commit `[checks]` in .gitmill/config.toml"),
         ],
     )
 
@@ -109,8 +113,12 @@ def require_builder(mill: Mill, snapshot: Snapshot, script: str, item_id: str) -
         raise NotReadyError(
             "the agent shell runs the script of a task, but this task has none",
             hints=[
-                f"add one: `gitmill task edit {item_id} --script 'make fmt'`, or `@FILE`",
-                f"or build it yourself: `gitmill task take {item_id}`",
+                Hint(
+                    "add one:",
+                    Gitmill("task", "edit", item_id, "--script", "make fmt"),
+                    ", or `@FILE`",
+                ),
+                Hint("or build it yourself:", Gitmill("task", "take", item_id)),
             ],
         )
 
@@ -123,13 +131,16 @@ def refuse_fields(fields: Mapping[str, Any]) -> None:
     """Raise `UsageError` for a title, path or label that a document cannot hold."""
     title = fields.get("title")
     if title is not None and not title.strip():
-        raise UsageError("a task needs a title", hints=['`gitmill task new "What to do" …`'])
+        raise UsageError(
+            "a task needs a title",
+            hints=[Hint(Gitmill("task", "new", Blank('"What to do"'), Blank("…")))],
+        )
     if title is not None and (
         _CONTROL_CHARACTERS.search(title.strip()) or len(title.strip()) > _MAX_TITLE
     ):
         raise UsageError(
             f"a title is one line of at most {_MAX_TITLE} characters",
-            hints=["put the rest into the text: `-m TEXT`, or `-m -` to read it"],
+            hints=[Hint("put the rest into the text: `-m TEXT`, or `-m -` to read it")],
         )
     for name in ("paths", "labels"):
         for value in fields.get(name) or ():
@@ -140,7 +151,10 @@ def refuse_fields(fields: Mapping[str, Any]) -> None:
             raise UsageError(
                 f"the path {path} leads out of the repository",
                 hints=[
-                    "write it as in .gitignore, relative to the top of the repository: `src/*.py`"
+                    Hint(
+                        "write it as in .gitignore, relative to the top of the repository: "
+                        "`src/*.py`"
+                    )
                 ],
             )
 
@@ -199,7 +213,12 @@ def refuse_frozen(item: Item) -> None:
     raise IllegalTransitionError(
         f"{item.id} is {item.status.value}, so its criteria, script and paths cannot change",
         hints=[
-            f'block it first: `gitmill task block {item.id} -m "why"`',
-            f"then `gitmill task edit {item.id} …` and `gitmill task retry {item.id}`",
+            Hint("block it first:", Gitmill("task", "block", item.id, "-m", Blank('"why"'))),
+            Hint(
+                "then",
+                Gitmill("task", "edit", item.id, Blank("…")),
+                "and",
+                Gitmill("task", "retry", item.id),
+            ),
         ],
     )

@@ -17,8 +17,9 @@ from gitmill.store.events import Step
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """The reason and answer that a hand edit has changed along with the status."""
+    """Who edits the status, and the reason and answer that the edit has changed along with it."""
 
+    by: str
     reason: str = ""
     answer: str = ""
 
@@ -37,51 +38,51 @@ def step_builder(at: Status, wanted: Status, words: Words) -> Callable[[Mill, It
     return lambda mill, item: builder(mill, item, words)
 
 
-def _ready(mill: Mill, item: Item, words: Words) -> Step:  # noqa: ARG001
+def _ready(mill: Mill, item: Item, words: Words) -> Step:
     require_ready(mill, mill.snapshot(), item.criteria)
-    return Step(change=changes.readied(), subject="ready", by=mill.person)
+    return Step(change=changes.readied(), subject="ready", by=words.by)
 
 
 def _approve(mill: Mill, item: Item, words: Words) -> Step:
-    return decisions.approval_step(mill, item, words.reason)
+    return decisions.approval_step(mill, item, words.reason, by=words.by)
 
 
 def _answer_or_return(mill: Mill, item: Item, words: Words) -> Step:
     if words.answer:
-        return decisions.answer_step(mill, item, words.answer)
+        return decisions.answer_step(item, words.answer, by=words.by)
     if words.reason:
-        return decisions.return_step(mill, item, words.reason)
+        return decisions.return_step(mill, item, words.reason, by=words.by)
     raise IllegalTransitionError("set `answer` to answer it, or `reason` to send it back")
 
 
 def _uphold(mill: Mill, item: Item, words: Words) -> Step:
     if not item.disputed:
         raise IllegalTransitionError("a person cannot land it")
-    return decisions.approval_step(mill, item, words.reason)
+    return decisions.approval_step(mill, item, words.reason, by=words.by)
 
 
-def _unblock(mill: Mill, item: Item, words: Words) -> Step:  # noqa: ARG001
-    return decisions.unblock_step(mill, item, reset=False)
+def _unblock(mill: Mill, item: Item, words: Words) -> Step:
+    return decisions.unblock_step(mill, item, reset=False, by=words.by)
 
 
-def _reopen(mill: Mill, item: Item, words: Words) -> Step:  # noqa: ARG001
-    return decisions.reopen_step(mill, item)
+def _reopen(mill: Mill, item: Item, words: Words) -> Step:
+    return decisions.reopen_step(mill, item, by=words.by)
 
 
-def _queue(mill: Mill, _item: Item, words: Words) -> Step:  # noqa: ARG001
-    return Step(change=changes.queued(), subject="queued", by=mill.person)
+def _queue(_mill: Mill, _item: Item, words: Words) -> Step:
+    return Step(change=changes.queued(), subject="queued", by=words.by)
 
 
-def _dequeue(mill: Mill, _item: Item, words: Words) -> Step:  # noqa: ARG001
-    return Step(change=changes.dequeued(), subject="dequeued", by=mill.person)
+def _dequeue(_mill: Mill, _item: Item, words: Words) -> Step:
+    return Step(change=changes.dequeued(), subject="dequeued", by=words.by)
 
 
-def _block(mill: Mill, item: Item, words: Words) -> Step:
-    return decisions.block_step(mill, item, words.reason or "blocked by hand")
+def _block(_mill: Mill, item: Item, words: Words) -> Step:
+    return decisions.block_step(item, words.reason or "blocked by hand", by=words.by)
 
 
-def _cancel(mill: Mill, item: Item, words: Words) -> Step:
-    return decisions.cancel_step(mill, item, words.reason)
+def _cancel(_mill: Mill, item: Item, words: Words) -> Step:
+    return decisions.cancel_step(item, words.reason, by=words.by)
 
 
 S = Status

@@ -14,14 +14,13 @@ from gitmill.core.plans.plan import FrozenPlan
 from gitmill.core.trailers import EventRecord
 from gitmill.errors import BadDocumentError
 from gitmill.git import trees
+from gitmill.hints import Hint, Shell
 from gitmill.mill import Mill
 from gitmill.plans.loops import loops_at, shipped_modes
 from gitmill.plans.policy import policy_at
 from gitmill.store import layout
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import StateCommit
-
-_compiled: dict[tuple[str, str], FrozenPlan] = {}
 
 
 def plan_for(mill: Mill, snapshot: Snapshot, item: Item, tip: str) -> FrozenPlan:
@@ -41,7 +40,9 @@ def read_plan(snapshot: Snapshot, hash12: str) -> FrozenPlan:
     path = layout.plan_path(hash12)
     data = snapshot.read(path)
     if data is None:
-        raise BadDocumentError(f"{path} is missing", hints=["see `git log gitmill/state`"])
+        raise BadDocumentError(
+            f"{path} is missing", hints=[Hint("see", Shell("git log gitmill/state"))]
+        )
     return FrozenPlan.parse(data.decode("utf-8", "replace"), path=path)
 
 
@@ -49,13 +50,14 @@ def compile_at(mill: Mill, commit: str, *, mode: str | None = None) -> FrozenPla
     """Compile mode, loops and policy of a commit. Raises `CannotCompileError`, `BadConfigError`."""
     entry = trees.find(mill.store.backend, mill.tree_of(commit), ".gitmill")
     key = (entry.oid if entry else "", mode or "")
-    if key not in _compiled:
+    plan = mill.plans.get(key)
+    if plan is None:
         policy = policy_at(mill, commit)
         chosen = choose_mode(shipped_modes(), policy, name=mode)
-        _compiled[key] = compile_plan(
-            mode=chosen, loops=loops_at(mill, commit), policy=policy, agents=facts(policy)
-        )
-    return _compiled[key]
+        loops = loops_at(mill, commit)
+        plan = compile_plan(mode=chosen, loops=loops, policy=policy, agents=facts(policy))
+        mill.plans.put(key, plan)
+    return plan
 
 
 def facts(policy: Policy) -> Mapping[str, AgentFacts]:

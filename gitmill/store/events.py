@@ -14,6 +14,7 @@ from gitmill.core.lifecycle import Event, Status, advance, check_claim
 from gitmill.core.trailers import EventRecord
 from gitmill.errors import IllegalTransitionError, LeasedError, RefMovedError
 from gitmill.git.objects import Backend, Move
+from gitmill.hints import Gitmill, Hint
 from gitmill.store import layout
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import StateCommit
@@ -127,13 +128,14 @@ def _next_status(item: Item, step: Step) -> Status:
         return advance(item.status, step.event, back=step.change.back)
     except IllegalTransitionError as error:
         raise IllegalTransitionError(
-            error.message.replace("the item", item.id), hints=[f"see `gitmill task show {item.id}`"]
+            error.message.replace("the item", item.id),
+            hints=[Hint("see", Gitmill("task", "show", item.id))],
         ) from None
     except LeasedError as error:
         until = f", until {timestamp(item.lease.until)}" if item.lease else ""
         who = f"{item.lease.who} holds {item.id}{until}" if item.lease else f"{item.id} is free"
         raise LeasedError(
-            error.message, evidence=[who], hints=[f"follow it with `gitmill log {item.id}`"]
+            error.message, evidence=[who], hints=[Hint("follow it with", Gitmill("log", item.id))]
         ) from None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 
+from gitmill.caches import BoundedCache
 from gitmill.core.document import Document
 from gitmill.core.ids import PATTERN, Kind, matches
 from gitmill.core.item import Item
@@ -19,6 +20,7 @@ from gitmill.errors import (
 )
 from gitmill.git import trees
 from gitmill.git.objects import GITLINK, TREE, Backend, Entry, read_commit
+from gitmill.hints import Gitmill, Hint, Shell
 from gitmill.store import layout
 
 
@@ -60,10 +62,13 @@ class Control(Document):
         return value
 
 
+ItemCache = BoundedCache[str, Item]  # by the id of the blob
+
+
 class Snapshot:
     """The items, the control document and the files of the state branch at one commit."""
 
-    def __init__(self, backend: Backend, commit: str, cache: dict[str, Item]) -> None:
+    def __init__(self, backend: Backend, commit: str, cache: ItemCache) -> None:
         self.commit = commit
         self._backend = backend
         self._cache = cache
@@ -95,7 +100,7 @@ class Snapshot:
             raise BadFormatError(
                 f"the state branch follows version {self.rules} of the rules, this gitmill knows"
                 f" up to {RULES}, so it writes nothing",
-                hints=["update gitmill: `pip install --upgrade gitmill`"],
+                hints=[Hint("update gitmill:", Shell("pip install --upgrade gitmill"))],
             )
 
     def require_format(self) -> None:
@@ -105,7 +110,11 @@ class Snapshot:
             raise BadFormatError(
                 f"the state branch has format {written or '(none)'}, this gitmill reads "
                 f"{layout.FORMAT}",
-                hints=["install the version that wrote it: see `git log -1 gitmill/state`"],
+                hints=[
+                    Hint(
+                        "install the version that wrote it: see", Shell("git log -1 gitmill/state")
+                    )
+                ],
             )
 
     def read(self, path: str) -> bytes | None:
@@ -149,18 +158,22 @@ class Snapshot:
     def _read(self) -> tuple[dict[str, Item], dict[str, BadDocumentError]]:
         items: dict[str, Item] = {}
         broken: dict[str, BadDocumentError] = {}
+        files = list(self._item_files())
+        self._cache.make_room(4 * len(files))  # the next state has nearly the same items
+        for path, entry in files:
+            try:
+                item = self._parse(path, entry)
+            except BadDocumentError as error:
+                broken[path] = error
+            else:
+                items[item.id] = item
+        return items, broken
+
+    def _item_files(self) -> Iterator[tuple[str, Entry]]:
         for kind in Kind:
             folder = self._top.get(kind.folder)
-            if folder is None or folder.mode != TREE:
-                continue
-            for path, entry in trees.walk(self._backend, folder.oid, f"{kind.folder}/"):
-                try:
-                    item = self._parse(path, entry)
-                except BadDocumentError as error:
-                    broken[path] = error
-                else:
-                    items[item.id] = item
-        return items, broken
+            if folder is not None and folder.mode == TREE:
+                yield from trees.walk(self._backend, folder.oid, f"{kind.folder}/")
 
     def _parse(self, path: str, entry: Entry) -> Item:
         item = self._cache.get(entry.oid)
@@ -172,7 +185,7 @@ class Snapshot:
                 raise document.error(
                     document.line_of("id"), f"id must be the file's own name, not {item.id}"
                 )
-            self._cache[entry.oid] = item
+            self._cache.put(entry.oid, item)
         return item
 
     def item(self, item_id: str) -> Item:
@@ -202,7 +215,9 @@ class Snapshot:
         raise AmbiguousItemError(
             f"{typed} matches {len(candidates)} items",
             evidence=[f"{i.id}  {i.status.value:<9} {i.title}" for i in candidates[:6]],
-            hints=[f"type more characters, for example `gitmill task show {candidates[0].id}`"],
+            hints=[
+                Hint("type more characters, for example", Gitmill("task", "show", candidates[0].id))
+            ],
         )
 
     def _refuse_broken(self, text: str) -> None:
@@ -212,4 +227,4 @@ class Snapshot:
                 raise error
 
 
-_LIST = "see all with `gitmill task list`"
+_LIST = Hint("see all with", Gitmill("task", "list"))

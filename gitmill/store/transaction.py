@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from gitmill.core.item import Item
+from gitmill.caches import BoundedCache
 from gitmill.core.trailers import EventRecord, format_message
 from gitmill.errors import NotInitializedError, RefMovedError, StateMovedError
 from gitmill.git import locks, trees
 from gitmill.git.objects import Backend, Commit, Entry, Move, read_commit, write_commit
 from gitmill.git.repo import Repository
-from gitmill.store import foreign_commits, layout
+from gitmill.hints import Gitmill, Hint, Shell
+from gitmill.store import foreign_commits, layout, write_lock
 from gitmill.store.journal import Journal, Position
-from gitmill.store.snapshot import Snapshot
+from gitmill.store.snapshot import ItemCache, Snapshot
+from gitmill.store.write_lock import WriteLock
 
 DEADLINE = 30.0  # seconds of lost races before giving up
 LOCKED = 2.0  # seconds to wait for a ref locked by another git
@@ -54,17 +56,15 @@ class Store:
         self,
         repository: Repository,
         now: Callable[[], datetime],
-        apply_hand_edits: Callable[[], None] = lambda: None,
+        apply_hand_edits: Callable[[WriteLock], None] = lambda _: None,
     ) -> None:
         self._repository = repository
         self._now = now
-        self._cache: dict[str, Item] = {}
+        self._cache: ItemCache = BoundedCache(4096)
         self.journal = Journal(repository.private)
-        self._held = False
         self._past = ""
         # Called under the write lock, so that no commit is written above an unapplied hand edit.
         self._apply_hand_edits = apply_hand_edits
-        self._applying = False
 
     @property
     def backend(self) -> Backend:
@@ -79,8 +79,11 @@ class Store:
             raise NotInitializedError(
                 "this repository has no branch gitmill/state",
                 hints=[
-                    "start one with `gitmill init`",
-                    "or fetch a teammate's with `git fetch origin gitmill/state:gitmill/state`",
+                    Hint("start one with", Gitmill("init")),
+                    Hint(
+                        "or fetch a teammate's with",
+                        Shell("git fetch origin gitmill/state:gitmill/state"),
+                    ),
                 ],
             )
         snapshot = Snapshot(backend, tip, self._cache)
@@ -115,22 +118,27 @@ class Store:
             return False
         return True
 
-    def commit(self, build: Build, *more: Build, new: bool = False) -> Snapshot:
+    def commit(
+        self, build: Build, *more: Build, new: bool = False, lock: WriteLock | None = None
+    ) -> Snapshot:
         """Commit the result of `build` on the current state and return the state after it.
 
         `build` is called again after a lost race; it returns None if there is nothing to do. Each
         of `more` builds a commit on the state after the previous one: the branch moves over all of
         them in one swap or stays. No ref may move twice, in all of them together. `new` skips the
-        format check, for the commit that writes the format. A process killed here can leave refs
-        without their event, never an event without its refs. Raises `StateMovedError` if races
-        are lost until the deadline.
+        format check, for the commit that writes the format. `lock` is for what applies hand edits,
+        under the write lock: no others are applied first. A process killed here can leave refs
+        without their event, never an event without its refs. Raises `StateMovedError` if races are
+        lost until the deadline.
         """
         assert not self._past, "the past does not change"
         give_up = time.monotonic() + DEADLINE
         wait = 0.002
         while True:
-            with self.refs_lock():
-                before = self._tip() if new else self._after_hand_edits()
+            with write_lock.take_or_use(self._repository.private, lock) as held:
+                before = self._tip() if new else self.snapshot()
+                if not new and lock is None:
+                    before = self._after_hand_edits(before, held)
                 before.require_rules()
                 after, moves = self._draft(before, (build, *more))
                 try:
@@ -156,15 +164,10 @@ class Store:
                 moves += draft.moves
         return after, moves
 
-    def _after_hand_edits(self) -> Snapshot:
+    def _after_hand_edits(self, before: Snapshot, lock: WriteLock) -> Snapshot:
         """Return the state with hand edits applied, except to documents that cannot be read."""
-        before = self.snapshot()
-        while not self._applying and foreign_commits.is_by_hand(self.backend, before.commit):
-            self._applying = True  # applying hand edits commits too
-            try:
-                self._apply_hand_edits()
-            finally:
-                self._applying = False
+        while foreign_commits.is_by_hand(self.backend, before.commit):
+            self._apply_hand_edits(lock)
             seen, before = before, self.snapshot()
             if before.commit == seen.commit:
                 break
@@ -199,14 +202,14 @@ class Store:
             with suppress(RefMovedError):  # the ref has moved on, or recovery removes it
                 self.backend.swap(removed)
 
-    def move(self, move: Move) -> None:
-        """Move one of gitmill's refs without an event.
+    def move(self, move: Move, *, lock: WriteLock | None = None) -> None:
+        """Move one of gitmill's refs without an event; `lock` if the caller holds the write lock.
 
         Raises `RefMovedError` if the ref is not at the old value, or stays locked for too long.
         """
         give_up = time.monotonic() + LOCKED
         while True:
-            with self.refs_lock():
+            with write_lock.take_or_use(self._repository.private, lock):
                 self.journal.write([move])
                 try:
                     return self.backend.swap([move])
@@ -230,27 +233,25 @@ class Store:
             # through git itself: libgit2 may not be able to open the repository
             self._repository.reader.swap(moves)
 
-    @contextmanager
-    def refs_lock(self) -> Iterator[None]:
-        """Keep other gitmill processes from moving gitmill's refs, so refs and journal agree."""
-        if self._held:
-            yield
-            return
-        with locks.held(self._repository.private / "write.lock"):
-            self._held = True
-            try:
-                yield
-            finally:
-                self._held = False
+    def refs_lock(self) -> AbstractContextManager[WriteLock]:
+        """Keep all others from moving gitmill's refs, so refs and journal agree.
+
+        Raises `RuntimeError` if this thread holds the write lock already.
+        """
+        return write_lock.take(self._repository.private)
 
     def restore_refs(
-        self, seen: Mapping[str, str], since: Position, accept: Callable[[Move], bool]
+        self,
+        seen: Mapping[str, str],
+        since: Position,
+        accept: Callable[[Move], bool],
+        lock: WriteLock,
     ) -> list[Move]:
         """Restore gitmill's refs that another program has moved since they were `seen`.
 
         A move to the present value stays if `accept` returns true for it. Return the moves made.
-        The caller must hold `refs_lock`.
         """
+        lock.require()
         journalled, refs = self.journal.since(since), self.backend.refs("refs/")
         now = {ref: oid for ref, oid in refs.items() if layout.is_own(ref)}
         moves: list[Move] = []
@@ -289,7 +290,7 @@ def _state_moved(error: RefMovedError) -> StateMovedError:
     return StateMovedError(
         "refs moved each time this was being saved; nothing was changed",
         evidence=[error.message],
-        hints=["run the same command again", "clear stale locks: `gitmill recover`"],
+        hints=[Hint("run the same command again"), Hint("clear stale locks:", Gitmill("recover"))],
     )
 
 

@@ -14,11 +14,11 @@ import os
 import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 from gitmill import process
+from gitmill.caches import FRESH, expires
 
 # A new session: its group can receive a signal without bwrap receiving it.
 _ALWAYS = ("--die-with-parent", "--unshare-pid", "--unshare-ipc", "--new-session")
@@ -116,12 +116,12 @@ class Bubblewrap:
 def find(wanted: str = "") -> Bubblewrap:
     """Return the `wanted` bubblewrap, or else that on PATH, or else the one in gitmill's package.
 
-    Each candidate is started once per process: the kernel or a container might forbid it.
+    Each candidate is started once a minute: the kernel or a container might forbid it.
     """
     return _find(wanted, os.environ.get("PATH", ""))
 
 
-@cache
+@expires(FRESH)
 def _find(wanted: str, path: str) -> Bubblewrap:
     reasons: list[str] = []
     for program in _candidates(wanted, path):

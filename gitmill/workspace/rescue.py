@@ -9,6 +9,7 @@ from gitmill.git.objects import Commit, Move, write_commit
 from gitmill.git.worktrees import Slot
 from gitmill.mill import Mill
 from gitmill.store import layout
+from gitmill.store.write_lock import WriteLock
 from gitmill.workspace import secret_scan
 
 
@@ -38,14 +39,17 @@ def keep_tree(mill: Mill, item_id: str, scrubbed: secret_scan.ScrubbedTree, comm
     )
 
 
-def keep_commit(mill: Mill, item_id: str, commit: str) -> str:
-    """Put a commit that no other ref holds under a rescue ref of its item; return the ref."""
+def keep_commit(mill: Mill, item_id: str, commit: str, *, lock: WriteLock | None = None) -> str:
+    """Put a commit that no other ref holds under a rescue ref of its item; return the ref.
+
+    `lock` is the write lock if the caller holds it.
+    """
     tree, number = mill.tree_of(commit), 1
     while True:
         ref = f"{layout.RESCUE}{item_id}/{number}"
         known = mill.store.backend.ref(ref)
         if known is None:
-            mill.store.move(Move(ref, commit, None))
+            mill.store.move(Move(ref, commit, None), lock=lock)
             return ref
         if mill.tree_of(known) == tree:
             return ref

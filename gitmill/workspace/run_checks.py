@@ -18,6 +18,7 @@ from gitmill.mill import Mill
 from gitmill.store import layout
 from gitmill.store.events import timestamp
 from gitmill.workspace import sandbox, secret_scan
+from gitmill.workspace.stop_token import StopToken
 from gitmill.workspace.trust import require_trusted
 from gitmill.workspace.workspace import (
     Rights,
@@ -116,6 +117,7 @@ def run_checks(
     commit: str,
     *,
     claim: str,
+    stop: StopToken,
     again: bool = False,
     stage: PlannedStage | None = None,
 ) -> list[CheckResult]:
@@ -133,7 +135,7 @@ def run_checks(
     results: list[CheckResult] = []
     rights = Rights(network=sandbox.network(policy, stage))
     with open_workspace(
-        mill, policy, commit, kind="clean", claim=claim, rights=rights
+        mill, policy, commit, kind="clean", claim=claim, rights=rights, stop=stop
     ) as workspace:
         for check, definition in defined:
             if definition in known:

@@ -11,7 +11,6 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 
 from gitmill import files, process
@@ -20,6 +19,7 @@ from gitmill.config.values import Enforce, Network
 from gitmill.core.plans.plan import PlannedStage
 from gitmill.errors import BadConfigError, SandboxMissingError
 from gitmill.git.worktrees import Slot
+from gitmill.hints import Gitmill, Hint, Shell
 from gitmill.mill import Mill
 from gitmill.supervision import bubblewrap
 from gitmill.supervision.bubblewrap import Bubblewrap, Sandbox
@@ -46,7 +46,7 @@ def wanted(mill: Mill, policy: Policy) -> Enforce:
     if own not in list(Enforce):
         raise BadConfigError(
             f"gitmill.sandbox in git's configuration is auto, required or off, not {own}",
-            hints=["`git config gitmill.sandbox auto`"],
+            hints=[Hint(Shell("git config gitmill.sandbox auto"))],
         )
     required = policy.sandbox.enforce is Enforce.REQUIRED
     return Enforce.REQUIRED if required else Enforce(own)
@@ -71,8 +71,13 @@ def require_sandbox(mill: Mill, policy: Policy) -> Bubblewrap | None:
 
 
 HINTS = (
-    "install it with `apt-get install bubblewrap` or your system's package, then `gitmill doctor`",
-    "in a container, allow user namespaces; see `gitmill explain sandbox-missing`",
+    Hint(
+        "install it with",
+        Shell("apt-get install bubblewrap"),
+        "or your system's package, then",
+        Gitmill("doctor"),
+    ),
+    Hint("in a container, allow user namespaces; see", Gitmill("explain", "sandbox-missing")),
 )
 
 
@@ -153,7 +158,6 @@ def _link_targets() -> Iterator[Path]:
     return (path for name in private_paths.TOOLS if (path := process.home() / name).exists())
 
 
-@cache
 def _tools() -> tuple[Path, ...]:
     """Return the folders of programs on PATH, which stay visible where their parent is hidden.
 

@@ -21,6 +21,7 @@ from gitmill.git.trace import mentions
 from gitmill.mill import Mill
 from gitmill.store import layout
 from gitmill.store.history import entries
+from gitmill.store.write_lock import WriteLock
 from gitmill.workspace.rescue import keep_commit
 
 _LOGGED = ("refs/heads/", "refs/remotes/", "refs/notes/", "refs/stash")  # with reflogs
@@ -61,28 +62,28 @@ class Guard:
 
         Findings of high severity hold the item.
         """
-        with self._mill.store.refs_lock():
+        with self._mill.store.refs_lock() as lock:
             after = tamper.take_snapshot(self._common, self._mill.store.backend)
             findings = self._restored_by_others()
             if after != self._before:
-                findings += self._compare(after)
+                findings += self._compare(after, lock)
         if findings or after != self._before:
             self._mill.tampered.setdefault(self._claim, []).extend(findings)
             self._take_baseline()
 
-    def _compare(self, after: GitDirSnapshot) -> list[Finding]:
+    def _compare(self, after: GitDirSnapshot, lock: WriteLock) -> list[Finding]:
         before = self._before
         # Git's settings come first: the calls that follow must not run planted programs.
         notes = tamper.undo_planted(self._mill.repository.git, before, after, self._aside)
         findings = [self._restored(note.text, note.key) for note in notes]
         changes = moved_refs(self._common, before, after, _mail(self._claim))
-        findings += self._own_refs([change for change in changes if layout.is_own(change.ref)])
+        findings += self._own_refs([c for c in changes if layout.is_own(c.ref)], lock)
         for change in changes:
             if not layout.is_own(change.ref):
-                findings += self._report(change)
+                findings += self._report(change, lock)
         return findings
 
-    def _own_refs(self, changes: list[RefChange]) -> Iterable[Finding]:
+    def _own_refs(self, changes: list[RefChange], lock: WriteLock) -> Iterable[Finding]:
         who = {change.ref: change.who for change in changes}
         seen = {ref: oid for ref, oid in self._before.refs.items() if layout.is_own(ref)}
 
@@ -90,8 +91,8 @@ class Guard:
             return who.get(move.ref) is Actor.OTHERS
 
         if changes:
-            for move in self._mill.store.restore_refs(seen, self._position, theirs):
-                kept = f"; the replaced value is {self._keep(move.old)}" if move.old else ""
+            for move in self._mill.store.restore_refs(seen, self._position, theirs, lock):
+                kept = f"; the replaced value is {self._keep(move.old, lock)}" if move.old else ""
                 text = f"{move.ref} was {_verb(move.new, move.old)}; it was restored{kept}"
                 yield self._restored(text, move.ref, proven=who.get(move.ref) is Actor.AGENT)
 
@@ -131,13 +132,13 @@ class Guard:
                 claims.add(entry.record.claim)
         return not claims - {self._claim}
 
-    def _report(self, change: RefChange) -> Iterable[Finding]:
+    def _report(self, change: RefChange, lock: WriteLock) -> Iterable[Finding]:
         """Report a moved ref of the user; it stays as it is, and its old commit is kept."""
         if change.who is Actor.OTHERS:
             return
         kept = ""
         if change.ref != "HEAD" and change.old is not None:
-            kept = f"; its old value is {self._keep(change.old)}"
+            kept = f"; its old value is {self._keep(change.old, lock)}"
         severity = Severity.HIGH if self._is_tampering(change) else Severity.LOW
         yield Finding(f"{change.ref} was {_verb(change.old, change.new)}{kept}", severity)
 
@@ -150,13 +151,13 @@ class Guard:
             return True
         return change.new is not None and change.ref.startswith(_LOGGED) and self._is_alone()
 
-    def _keep(self, oid: str) -> str:
+    def _keep(self, oid: str, lock: WriteLock) -> str:
         """Keep a commit that may have lost its ref; return the rescue ref."""
         mill = self._mill
         if mill.store.backend.read(oid)[0] != "commit":
             return oid[:12]
         item = next((i for i in mill.snapshot().items.values() if _has(i, self._claim)), None)
-        return keep_commit(mill, item.id if item else self._claim, oid)
+        return keep_commit(mill, item.id if item else self._claim, oid, lock=lock)
 
 
 def _has(item: Item, claim: str) -> bool:

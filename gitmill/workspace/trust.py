@@ -18,6 +18,7 @@ from gitmill.core.item import Item
 from gitmill.core.plans.plan import FrozenPlan
 from gitmill.errors import UntrustedError
 from gitmill.failpoints import chokepoint
+from gitmill.hints import Gitmill, Hint
 from gitmill.mill import Mill
 
 VARIABLE = "GITMILL_TRUST"
@@ -73,7 +74,12 @@ def require_trusted(mill: Mill, commands: Mapping[str, str], *, item: str = "") 
     raise UntrustedError(
         f"{count} not trusted on this machine",
         evidence=shown,
-        hints=[f"read the shown commands, then `gitmill config trust{f' {item}' if item else ''}`"],
+        hints=[
+            Hint(
+                "read the shown commands, then",
+                Gitmill("config", "trust", *([item] if item else [])),
+            )
+        ],
     )
 
 

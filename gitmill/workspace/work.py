@@ -29,7 +29,8 @@ def conflict_finding(conflict: Conflict) -> Finding:
 
 def patch_of(mill: Mill, base: str, work: str) -> str:
     """Return the identity of the patch between two commits."""
-    key = (base, work)
-    if key not in mill.patches:
-        mill.patches[key] = patch_identity(mill.repository.git, base, work)
-    return mill.patches[key]
+    patch = mill.patches.get((base, work))
+    if patch is None:
+        patch = patch_identity(mill.repository.git, base, work)
+        mill.patches.put((base, work), patch)
+    return patch

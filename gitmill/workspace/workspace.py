@@ -17,12 +17,13 @@ from gitmill.errors import GitmillError, SetUpError
 from gitmill.git.trace import TRACE
 from gitmill.git.worktree_entries import remove
 from gitmill.git.worktrees import Slot
+from gitmill.hints import Gitmill, Hint
 from gitmill.mill import Mill
 from gitmill.supervision.bubblewrap import Sandbox
 from gitmill.supervision.local import LocalEngine
 from gitmill.workspace import agent_homes, private_paths, sandbox, secret_scan
 from gitmill.workspace.rescue import keep_worktree
-from gitmill.workspace.signals import interruptible_section
+from gitmill.workspace.stop_token import StopToken
 from gitmill.workspace.tamper_guard import Guard, identity
 from gitmill.workspace.trust import require_trusted
 
@@ -40,6 +41,7 @@ class Workspace:
     home: Path
     sandbox: Sandbox | None
     guard: Guard | None  # where the sandbox does not keep code from the repository
+    stop: StopToken
     made: str  # tree after the set-up; its products are not part of the work
 
     def with_home(self, home: Path) -> Workspace:
@@ -70,7 +72,7 @@ class Workspace:
         agent_homes.prepare(self.mill, self.home)
         wrapped = self.sandbox.wrap(command) if self.sandbox else command
         try:
-            with interruptible_section():
+            with self.stop.interruptible(self.engine.cancel):
                 outcome = self.engine.execute(wrapped)
         finally:
             if self.guard is not None:
@@ -116,11 +118,12 @@ def open_workspace(
     holder: str = "",
     variables: Mapping[str, str] | None = None,
     rights: Rights | None = None,
+    stop: StopToken,
 ) -> Iterator[Workspace]:
     """Hold a worktree at a commit, set up by the policy. `kind` is `build` or `clean`.
 
-    Raises `SetUpError` when the set-up fails. After an exception the tree of a `build` slot goes
-    under a rescue ref; otherwise it counts as recorded.
+    Raises `SetUpError` when the set-up fails, `KeyboardInterrupt` once `stop` is requested. After
+    an exception the tree of a `build` slot goes under a rescue ref; else it counts as recorded.
     """
     rights = rights or Rights()
     slot = mill.pool.acquire(kind, lambda *args: keep_worktree(mill, *args))
@@ -128,9 +131,10 @@ def open_workspace(
         key = setup_key(mill, policy, commit)
         # Without kept paths cleaning the slot removes all products of a set-up.
         same = bool(key and policy.worktree.keep and _stamp(slot) == key)
-        with interruptible_section():
+        with stop.interruptible():
             slot.prepare(commit, holder=holder, keep=policy.worktree.keep if same else ())
-        workspace = _workspace(mill, policy, slot, mill.tree_of(commit), claim, variables, rights)
+        tree = mill.tree_of(commit)
+        workspace = _workspace(mill, policy, slot, tree, claim, variables, rights, stop)
         if key and not same:
             _set_up(mill, workspace.with_network(), policy, key)
             remove(slot.tmp)  # an agent must not see its leftovers
@@ -158,6 +162,7 @@ def _workspace(
     claim: str,
     variables: Mapping[str, str] | None,
     rights: Rights,
+    stop: StopToken,
 ) -> Workspace:
     """Return the workspace in a prepared slot, before its set-up."""
     findings, home = slot.tmp / "findings.md", slot.side / "home"
@@ -172,7 +177,7 @@ def _workspace(
         guard = Guard(mill, claim, trace)
         env |= {TRACE: str(trace)} | (identity(claim) if rights.signed else {})
     engine = LocalEngine(claim=claim, lock_fds=(slot.lock,))
-    workspace = Workspace(mill, claim, slot, engine, env, findings, home, around, guard, tree)
+    workspace = Workspace(mill, claim, slot, engine, env, findings, home, around, guard, stop, tree)
     return workspace.with_home(home)
 
 
@@ -192,7 +197,9 @@ def _set_up(mill: Mill, workspace: Workspace, policy: Policy, key: str) -> None:
             raise SetUpError(
                 f"set-up `{command}` {outcome.ended} with status {outcome.status}",
                 evidence=outcome.tail(6).splitlines(),
-                hints=["fix `[worktree] setup` in .gitmill/config.toml, then `gitmill run`"],
+                hints=[
+                    Hint("fix `[worktree] setup` in .gitmill/config.toml, then", Gitmill("run"))
+                ],
             )
     stamp.write_text(key)
 

@@ -134,6 +134,7 @@ def sandboxes(repo: Repo) -> None:
     """A command that does nothing, in the sandbox and without it, under its supervisor."""
     from gitmill.config import Policy
     from gitmill.mill import Mill
+    from gitmill.workspace.stop_token import StopToken
     from gitmill.workspace.workspace import open_workspace
 
     took = {}
@@ -141,7 +142,7 @@ def sandboxes(repo: Repo) -> None:
         repo.git("config", "gitmill.sandbox", value)
         tip = repo.git("rev-parse", "HEAD")
         with open_workspace(
-            Mill.open(repo.path), Policy(), tip, kind="clean", claim="bench"
+            Mill.open(repo.path), Policy(), tip, kind="clean", claim="bench", stop=StopToken()
         ) as here:
 
             def command(here: Workspace = here) -> None:

@@ -12,16 +12,20 @@ from tests.support.repos import Repo, Sandbox
 
 # What opening a repository and reading its state needs.
 STATE = {
-    "errors", "failpoints", "files", "process", "mill",
-    "cli", "cli.main", "cli.dispatch", "cli.fast_status", "cli.output", "cli.session",
+    "caches", "errors", "failpoints", "files", "hints", "process", "mill",
+    "cli", "cli.command_line", "cli.main", "cli.dispatch", "cli.fast_status", "cli.output", "cli.session",
     "flows", "flows.open_mill", "flows.show",
     "core", "core.document", "core.ids", "core.item", "core.item_reader", "core.lease",
     "core.lifecycle", "core.trailers",
-    "git", "git.differ", "git.executable", "git.executable_settings", "git.locks", "git.objects", "git.plumbing", "git.repo", "git.trees",
+    "git", "git.differ", "git.executable", "git.executable_settings", "git.locks", "git.objects",
+    "git.per_thread", "git.plumbing", "git.repo", "git.trees",
     "store", "store.events", "store.foreign_commits", "store.history", "store.journal",
-    "store.layout", "store.snapshot", "store.transaction",
+    "store.layout", "store.snapshot", "store.transaction", "store.write_lock",
 }  # fmt: skip
-START = {"errors", "cli", "cli.main", "cli.dispatch", "cli.fast_status", "cli.output"}
+START = {
+    "errors", "hints",
+    "cli", "cli.command_line", "cli.main", "cli.dispatch", "cli.fast_status", "cli.output",
+}  # fmt: skip
 ALLOWED = {
     "--version": START | {"process", "files", "failpoints"},
     "status": START | {"process", "files", "failpoints", "cli.show", "core", "core.board",

@@ -88,7 +88,8 @@ def test_a_person_sends_work_back_with_words(repo: Repo):
     task = new_task(repo.path, "Twice", script, "--criterion", "$ true", "--criterion", "prose")
     assert gitmill(repo.path, "run").code == 3
     assert gitmill(repo.path, "task", "return", task).plain() == (
-        2, "", "error[usage]: a message is required: `gitmill task return ID -m TEXT`\n",
+        2, "", "error[usage]: a message is required\n"
+               "hint: give one with `gitmill task return ID -m TEXT`\n",
     )  # fmt: skip
     assert gitmill(repo.path, "task", "return", task, "-m", "name the file").code == 0
     assert gitmill(repo.path, "run").code == 3

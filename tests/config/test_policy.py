@@ -17,6 +17,7 @@ from gitmill.config.values import (
     parse_size,
 )
 from gitmill.errors import BadConfigError
+from tests.support.hints import shown
 
 PAGE = Path(__file__).parents[2] / "docs/reference/settings.md"
 
@@ -112,7 +113,7 @@ def error_lines(text, **kwargs):
     with pytest.raises(BadConfigError) as caught:
         parse_policy(text, **kwargs)
     error = caught.value
-    return [error.message, *error.evidence, *(f"hint: {hint}" for hint in error.hints)]
+    return [error.message, *error.evidence, *(f"hint: {hint}" for hint in shown(error.hints))]
 
 
 def test_every_key_is_read_into_the_model():

@@ -84,7 +84,7 @@ def test_totals_are_stored_and_a_broken_file_counts_as_empty(tmp_path: Path):
 
 def test_an_unsupported_version_is_found_and_not_supported(tmp_path: Path, monkeypatch):
     def says(text: str) -> base.Probe:
-        _cli._version.cache_clear()
+        _cli._version.forget()
         program = tmp_path / "claude"
         program.write_text(f"#!/bin/sh\necho '{text}'\n")
         program.chmod(0o755)

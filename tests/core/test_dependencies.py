@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from gitmill.core.dependencies import check_after, never_met, unmet
 from gitmill.core.lifecycle import Status
 from gitmill.errors import BadDependencyError
+from tests.support.hints import shown
 from tests.support.items import by_id, item
 
 IDS = [f"t-{letter * 5}" for letter in "abcdefgh"]
@@ -18,7 +19,7 @@ def error_lines(*args):
     with pytest.raises(BadDependencyError) as refused:
         check_after(*args)
     error = refused.value
-    return [error.message, *error.evidence, *(f"hint: {hint}" for hint in error.hints)]
+    return [error.message, *error.evidence, *(f"hint: {hint}" for hint in shown(error.hints))]
 
 
 @pytest.mark.parametrize("status", Status)

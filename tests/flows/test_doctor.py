@@ -20,6 +20,7 @@ from gitmill.flows.doctor.diagnosis import Diagnosis, Level
 from gitmill.flows.init import init
 from gitmill.mill import Mill
 from tests.support.cli import gitmill, new_task
+from tests.support.hints import shown
 from tests.support.repos import Repo, Sandbox
 
 pytestmark = pytest.mark.forges  # what is damaged here is no true history
@@ -134,7 +135,7 @@ def test_no_git(repo: Repo, monkeypatch: pytest.MonkeyPatch):
 def test_a_git_that_is_too_old(repo: Repo, monkeypatch: pytest.MonkeyPatch):
     fake_git(repo.path.parent / "bin", monkeypatch, "git version 2.37.1")
     sign = the(repo.path, "git", Level.PROBLEM)
-    assert (sign.text, sign.hints) == ("2.37.1 is too old", ("install git 2.38 or newer",))
+    assert (sign.text, shown(sign.hints)) == ("2.37.1 is too old", ("install git 2.38 or newer",))
 
 
 def test_a_python_that_is_too_old(repo: Repo, monkeypatch: pytest.MonkeyPatch):
@@ -157,7 +158,7 @@ def test_a_libgit2_that_cannot_be_loaded(repo: Repo, monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "pygit2", None)
     monkeypatch.delitem(sys.modules, "gitmill.git.libgit2", raising=False)
     assert ("libgit2", "problem") in worst(repo.path)
-    assert "pip install" in seen(repo.path, "libgit2")[0].hints[0]
+    assert "pip install" in shown(seen(repo.path, "libgit2")[0].hints)[0]
 
 
 def test_a_home_that_is_not_there(repo: Repo, monkeypatch: pytest.MonkeyPatch):
@@ -171,7 +172,7 @@ def test_a_home_that_is_not_there(repo: Repo, monkeypatch: pytest.MonkeyPatch):
 def test_no_repository(tmp_path: Path):
     sign = the(tmp_path, "repository", Level.PROBLEM)
     assert "is not in a git repository" in sign.text
-    assert "make one with `git init`" in sign.hints[0]
+    assert "make one with `git init`" in shown(sign.hints)[0]
 
 
 def test_a_bare_repository(repo: Repo):
@@ -184,10 +185,10 @@ def test_a_repository_without_a_commit(sandbox: Sandbox):
     path = sandbox.root / "empty"
     subprocess.run(["git", "init", "-q", str(path)], check=True)
     assert worst(path) == {("repository", "problem"), ("state", "problem")}
-    assert "git commit --allow-empty" in seen(path, "repository")[0].hints[0]
+    assert "git commit --allow-empty" in shown(seen(path, "repository")[0].hints)[0]
     Repo(path).git("commit", "-q", "--allow-empty", "-m", "First commit")
     assert worst(path) == {("state", "problem")}
-    assert seen(path, "state")[0].hints[0] == "start one with `gitmill init`"
+    assert shown(seen(path, "state")[0].hints)[0] == "start one with `gitmill init`"
 
 
 @pytest.mark.parametrize(
@@ -209,7 +210,7 @@ def test_a_repository_of_another_user(repo: Repo):
     subprocess.run(["chown", "-R", "1234", str(repo.path)], check=True)
     sign = the(repo.path, "repository", Level.PROBLEM)
     assert "another user owns it" in sign.text
-    assert sign.hints == (
+    assert shown(sign.hints) == (
         f"if you trust it: `git config --global --add safe.directory {repo.path}`",
     )
     subprocess.run(["git", "config", "--global", "--add", "safe.directory", repo.path], check=True)
@@ -231,20 +232,20 @@ def test_a_detached_head_and_a_shallow_clone_are_notes(repo: Repo):
     repo.git("clone", "-q", "--depth=1", "--branch=main", repo.path.as_uri(), str(shallow.path))
     init(Mill.open(shallow.path))
     sign = the(shallow.path, "repository", Level.NOTE)
-    assert sign.hints == ("fetch it: `git fetch --unshallow`",)
+    assert shown(sign.hints) == ("fetch it: `git fetch --unshallow`",)
 
 
 def test_nobody_commits(repo: Repo, sealed: Path):
     config = sealed / ".gitconfig"
     config.write_text("[user]\n\tuseConfigOnly = true\n")
     sign = the(repo.path, "identity", Level.PROBLEM)
-    assert any('git config user.name "Your Name"' in hint for hint in sign.hints)
+    assert any('git config user.name "Your Name"' in hint for hint in shown(sign.hints))
 
 
 def test_durability(repo: Repo):
     repo.git("config", "gitmill.durability", "none")
     sign = the(repo.path, "durability", Level.NOTE)
-    assert sign.hints == ("flush each write: `git config gitmill.durability full`",)
+    assert shown(sign.hints) == ("flush each write: `git config gitmill.durability full`",)
     repo.git("config", "gitmill.durability", "maybe")
     assert ("durability", "problem") in worst(repo.path)
     assert "full or none, not maybe" in seen(repo.path, "durability")[0].text
@@ -261,7 +262,7 @@ def test_a_collection_that_removes_at_once(repo: Repo, value: str):
     repo.git("config", "gc.pruneExpire", value)
     sign = the(repo.path, "pruning", Level.WARNING)
     assert "which git also starts by itself" in sign.text
-    assert sign.hints[0].endswith("`git config --local --unset gc.pruneExpire`")
+    assert shown(sign.hints)[0].endswith("`git config --local --unset gc.pruneExpire`")
     repo.git("config", "gc.auto", "0")
     assert "by itself" not in the(repo.path, "pruning", Level.WARNING).text
     repo.git("config", "--local", "--unset", "gc.pruneExpire")
@@ -308,7 +309,7 @@ def test_worktrees_that_cannot_be_made(repo: Repo):
     repo.git("config", "gitmill.worktreeRoot", str(repo.path / "a.txt/below"))
     sign = the(repo.path, "worktrees", Level.PROBLEM)
     assert "cannot be written" in sign.text
-    assert sign.hints == ("choose another folder: `git config gitmill.worktreeRoot DIR`",)
+    assert shown(sign.hints) == ("choose another folder: `git config gitmill.worktreeRoot DIR`",)
 
 
 def test_worktrees_in_the_repository(repo: Repo):
@@ -405,7 +406,7 @@ def test_stale_locks_of_gitmill_are_set_aside(repo: Repo, name: str):
 def test_what_stands_on_the_state_branch(repo: Repo, path: str, text: str, level: Level, said: str):
     state_file(repo, path, text)
     found = [one.diagnosis for one in examine(repo.path) if one.diagnosis.level is level]
-    assert any(said in sign.text and sign.hints for sign in found), found
+    assert any(said in sign.text and shown(sign.hints) for sign in found), found
 
 
 def test_a_state_branch_that_is_garbage(repo: Repo):
@@ -551,7 +552,7 @@ roles = {builder = ['claude', 'codex'], reviewer = 'rules'}
     ):
         (programs / "claude").write_text(f"#!/bin/sh\necho {version}\n")
         (programs / "claude").chmod(0o755)
-        _cli._version.cache_clear()
+        _cli._version.forget()
         told = {sign.level: sign.text for sign in seen(repo.path, "agents")}
         assert word in told[Level.WARNING]
         assert "codex is missing, but other agents have its roles" in told[Level.NOTE]
@@ -572,7 +573,7 @@ def test_a_lease_whose_process_is_gone(repo: Repo):
     assert f"{task} continues at build" in done[0]
     assert ("leases", "warning") not in worst(repo.path)
     assert ("refs", "note") in worst(repo.path)
-    assert "git for-each-ref refs/gitmill/rescue" in seen(repo.path, "refs")[0].hints[0]
+    assert "git for-each-ref refs/gitmill/rescue" in shown(seen(repo.path, "refs")[0].hints)[0]
 
 
 def started(repo: Repo) -> bool:

@@ -23,6 +23,7 @@ from gitmill.git.differ import Differ
 from gitmill.git.libgit2 import Libgit2
 from gitmill.git.locks import try_lock
 from gitmill.git.repo import Checkout, Repository
+from tests.support.hints import shown
 from tests.support.repos import Repo
 
 MAIN = "refs/heads/main"
@@ -183,7 +184,7 @@ def test_an_overlap_is_named_and_nothing_is_changed(repo, candidate, lock, what)
         f"your own changes in {repo.path} overlap with the landing; nothing was changed"
     )
     assert list(error.evidence) == named
-    assert error.hints == ("commit or move them away, then `gitmill queue land`",)
+    assert shown(error.hints) == ("commit or move them away, then `gitmill queue land`",)
     assert everything(repo) == before
 
 
@@ -382,7 +383,7 @@ def test_a_branch_in_a_rebase_or_bisect_is_left_alone(repo, begin, doing, where)
     opened = Repository.open(repo.path)
     error = refused(refuse_busy, opened, MAIN)
     assert error.message == f"main is in the middle of a {doing}; nothing was changed"
-    assert error.hints == (f"finish the {doing}, then `gitmill queue land`",)
+    assert shown(error.hints) == (f"finish the {doing}, then `gitmill queue land`",)
     refuse_busy(opened, "refs/heads/other")
     place.git(doing, "reset" if doing == "bisect" else "--abort")
     refuse_busy(opened, MAIN)

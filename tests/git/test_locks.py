@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -137,3 +138,31 @@ def test_a_lock_of_packed_refs_is_moved_aside_once_it_is_very_old(tmp_path):
         os.utime(lock, (time.time() - age,) * 2)
         assert clear_stale(tmp_path, ["refs/gitmill"], tmp_path / "aside") == found
         assert lock.exists() is not bool(found)
+
+
+def test_a_thread_that_takes_its_lock_again_gets_an_error_and_does_not_hang(tmp_path):
+    with held(tmp_path / "lock"):
+        with pytest.raises(RuntimeError, match="already"), held(tmp_path / "lock"):
+            pass
+        with held(tmp_path / "other"):
+            assert try_lock(tmp_path / "lock") is None
+    with held(tmp_path / "lock"):
+        pass
+
+
+def test_another_thread_waits_for_the_lock(tmp_path):
+    order, waiting = [], threading.Event()
+
+    def wait():
+        waiting.set()
+        with held(tmp_path / "lock"):
+            order.append("other")
+
+    thread = threading.Thread(target=wait, daemon=True)
+    with held(tmp_path / "lock"):
+        thread.start()
+        waiting.wait()
+        time.sleep(0.1)
+        order.append("one")
+    thread.join(10)
+    assert order == ["one", "other"]

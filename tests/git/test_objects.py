@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -29,7 +32,9 @@ from gitmill.git.objects import (
     text,
     write_commit,
 )
+from gitmill.git.plumbing import Plumbing
 from tests.support.seeds import times
+from tests.support.threads import nothing_left, together
 from tests.support.workers import IDENT, Kind, at_once, open_backend
 
 A, B, C = "refs/gitmill/work/a", "refs/gitmill/work/b", "refs/heads/gitmill/state"
@@ -131,8 +136,9 @@ def test_a_reader_that_was_killed_is_not_an_empty_repository(sandbox):
     backend = open_backend(repo.path, Kind("plumbing", "sha1"))
     head = repo.git("rev-parse", "HEAD")
     assert backend.read(head)[0] == "commit"
-    backend._reader.kill()
-    backend._reader.wait()
+    reader = backend._readers.get()
+    reader.kill()
+    reader.wait()
     with pytest.raises(GitFailedError, match="git ended before it had read"):
         backend.read(head)
     assert backend.read(head)[0] == "commit"
@@ -437,3 +443,84 @@ def test_no_move_of_many_writers_is_lost(repo, backend, kind, commits):
     at_once(repo.path, "count", *((other, [C, "12"]) for other in others * (4 // len(others))))
     assert repo.git("rev-list", "--count", C) == "49"
     assert repo.git("fsck", "--no-dangling") == ""
+
+
+# Threads
+
+
+def test_each_thread_reads_its_own_objects_through_one_backend(repo, backend):
+    """A `cat-file` that threads share hands one thread the bytes that another one asked for."""
+    contents = [f"{n} ".encode() * (1 + n * 401) for n in range(16)]
+    oids = [backend.write("blob", data) for data in contents]
+    backend.read(oids[0])
+    wrong = []
+
+    def read(number):
+        for turn in range(30):
+            n = (number + turn * 7) % len(oids)
+            if backend.read(oids[n]) != ("blob", contents[n]):
+                wrong.append(n)
+
+    with nothing_left():
+        together(8, read)
+    assert wrong == []
+
+
+def test_what_one_thread_writes_another_one_reads(repo, backend):
+    first, moved = [], []
+
+    def work(number):
+        commit = write_commit(backend, Commit(repo.tree(), (), IDENT, IDENT, f"{number}\n"))
+        first.append(commit)
+        backend.swap([Move(f"refs/gitmill/work/{number}", commit, None)])
+        moved.append(backend.ref(f"refs/gitmill/work/{number}"))
+
+    together(4, work)
+    assert sorted(moved) == sorted(first) == sorted(backend.refs("refs/gitmill/work").values())
+    assert {read_commit(backend, oid).message for oid in first} == {f"{n}\n" for n in range(4)}
+
+
+def test_a_backend_that_is_dropped_leaves_no_process_and_no_handle(repo, open_it):
+    with nothing_left():
+        backend = open_it(repo.path)
+        backend.read(repo.git("rev-parse", "HEAD"))
+        del backend
+
+
+def kind_is_in_process(backend):
+    return not isinstance(backend, Plumbing)
+
+
+def test_after_a_read_that_was_interrupted_the_next_one_gets_its_own_bytes(repo, backend):
+    """A signal, such as Ctrl-C, can come between the question to git and the end of its answer."""
+    contents = [f"{n} ".encode() * 200_000 for n in range(4)]
+    oids = [backend.write("blob", data) for data in contents]
+    interrupts, armed = [], []
+
+    def interrupt(*_):
+        if armed:
+            armed.clear()
+            raise InterruptedError
+
+    def send():
+        while not interrupts:
+            time.sleep(0.0007)
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+
+    old = signal.signal(signal.SIGUSR1, interrupt)
+    thread, cut = threading.Thread(target=send), 0
+    thread.start()
+    try:
+        for turn in range(90):
+            assert backend.read(oids[turn % 3])[1] == contents[turn % 3], turn
+            try:
+                armed.append(True)
+                backend.read(oids[3])
+                armed.clear()
+            except InterruptedError:
+                cut += 1
+    finally:
+        interrupts.append(True)
+        thread.join()
+        signal.signal(signal.SIGUSR1, old)
+    assert cut or kind_is_in_process(backend)

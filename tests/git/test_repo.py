@@ -17,6 +17,7 @@ from gitmill.errors import (
 from gitmill.git.libgit2 import Libgit2
 from gitmill.git.plumbing import Plumbing
 from gitmill.git.repo import Checkout, Repository
+from tests.support.hints import shown
 from tests.support.repos import Repo
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -110,7 +111,7 @@ def test_a_bare_repository_is_found_and_refused(repo):
     with pytest.raises(UnusableRepositoryError) as refused:
         opened.require_usable()
     assert refused.value.message == "this repository is bare; gitmill needs a checkout"
-    assert refused.value.hints == ("clone it with `git clone`, then `gitmill init` there",)
+    assert shown(refused.value.hints) == ("clone it with `git clone`, then `gitmill init` there",)
     Repository.open(repo.path).require_usable()
 
 
@@ -131,7 +132,9 @@ def test_no_repository_is_an_error_with_a_way_on(tmp_path):
         Repository.open(folder)
     assert refused.value.message == f"{folder} is not in a git repository"
     assert refused.value.evidence[0].startswith("fatal: not a git repository")
-    assert refused.value.hints == ("make one with `git init`, or name one with `gitmill -C DIR …`",)
+    assert shown(refused.value.hints) == (
+        "make one with `git init`, or name one with `gitmill -C DIR …`",
+    )
 
 
 def test_without_git_there_is_a_clear_error(repo, monkeypatch):
@@ -222,7 +225,7 @@ def test_without_a_user_the_hint_names_the_settings(repo, monkeypatch):
         assert refused.value.message == (
             "git does not know who you are, so nothing can be committed"
         )
-        assert refused.value.hints == (
+        assert shown(refused.value.hints) == (
             'set `git config user.name "Your Name"`',
             "and `git config user.email you@example.com`",
         )

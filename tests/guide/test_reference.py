@@ -20,7 +20,7 @@ def errors_page() -> str:
         "",
         "Each error has a stable slug; `gitmill explain SLUG` prints the same text as this page.",
         "With `--json` an error is one JSON object on standard error: `error`, `message`,",
-        "`evidence`, `hints`, `exit`.",
+        "`evidence`, `hints`, `commands`, `exit`.",
         "",
         "| slug | exit | meaning |",
         "|---|---|---|",
@@ -56,7 +56,7 @@ def test_commands_that_pages_name_exist(page: Path):
     assert set(named) <= VERBS.keys() | NOUNS.keys()
 
 
-def test_hints_in_the_code_name_commands_that_exist():
+def test_docstrings_and_texts_in_the_code_name_commands_that_exist():
     found = set()
     for module in (ROOT / "gitmill").rglob("*.py"):
         text = module.read_text("utf-8")

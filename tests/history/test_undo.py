@@ -474,7 +474,8 @@ def test_a_conflict_names_the_files_and_changes_nothing(repo: Repo):
         "error[revert-conflict]: the revert of T1 conflicts with later landings; nothing was "
         "changed\n    a.txt\n"
         "hint: revert it by hand with `git revert HASH`; `gitmill recover` detects it\n"
-        "hint: or describe the result you want with `gitmill task new`\n",
+        "hint: or describe the result you want with "
+        '`gitmill task new "What to do"`\n',
     )  # fmt: skip
     assert repo.git("for-each-ref") == refs
 

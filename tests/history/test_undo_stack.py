@@ -75,9 +75,10 @@ def waiting(mill: Mill) -> str:
     from gitmill.attempts.attempt import run_stages
     from gitmill.attempts.claim import claim
     from gitmill.core.pipeline import group
+    from gitmill.workspace.stop_token import StopToken
 
     now = claim(mill, task)
-    run_stages(mill, now, group(now.plan, now.item.stage), lambda _: None)
+    run_stages(mill, now, group(now.plan, now.item.stage), lambda _: None, StopToken())
     assert mill.snapshot().item(task).status is Status.WAITING
     return task
 

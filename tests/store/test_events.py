@@ -22,6 +22,7 @@ from gitmill.store.layout import STATE
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import StateCommit
 from gitmill.workspace.leases import new_lease
+from tests.support.hints import shown
 from tests.support.items import FIELDS
 from tests.support.repos import Repo, Sandbox
 
@@ -203,7 +204,7 @@ def test_the_lease_stays_during_work_and_ends_with_the_next_event(mill: Mill, ta
     with pytest.raises(LeasedError) as late:
         mill.apply(task, step(Event.ADVANCED, claim="c1"))
     assert late.value.evidence == (f"{task} is free",)
-    assert late.value.hints == (f"follow it with `gitmill log {task}`",)
+    assert shown(late.value.hints) == (f"follow it with `gitmill log {task}`",)
 
 
 def test_stage_and_plan_in_the_trailers_are_those_after_the_event(

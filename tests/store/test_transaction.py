@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,9 +30,11 @@ from gitmill.people.intake import NewTask, new_task
 from gitmill.store import layout, transaction
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import StateCommit, Store
+from gitmill.store.write_lock import WriteLock
 from tests.support import cli
 from tests.support.cli import gitmill
 from tests.support.repos import Repo, Sandbox
+from tests.support.threads import together
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -364,3 +367,53 @@ def _commit_and_die(path: Path, moves: Sequence[Move], point: int) -> int:
             os._exit(1)
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+# Threads
+
+
+def test_two_threads_do_not_hold_the_write_lock_at_the_same_time(repo: Repo):
+    store = open_store(repo.path)
+    inside, most = [], []
+
+    def work(number: int) -> None:
+        for _ in range(5):
+            with store.refs_lock():
+                inside.append(number)
+                most.append(len(inside))
+                time.sleep(0.002)
+                inside.remove(number)
+
+    together(4, work)
+    assert max(most) == 1
+
+
+def test_a_write_under_the_write_lock_says_so_and_otherwise_is_an_error(repo: Repo):
+    store, head = open_store(repo.path), repo.git("rev-parse", "main")
+    move = Move("refs/gitmill/work/t-00000", head, None)
+    with store.refs_lock() as lock:
+        with pytest.raises(RuntimeError, match="already"):
+            store.move(move)
+        with pytest.raises(RuntimeError, match="already"):
+            store.commit(lambda _: draft("x", "y"))
+        store.move(move, lock=lock)
+        store.commit(lambda _: draft("x", "y"), lock=lock)
+    assert repo.git("rev-parse", move.ref) == head
+    with pytest.raises(RuntimeError, match="not hold"):
+        store.move(Move(move.ref, None, head), lock=lock)
+
+
+def test_the_write_lock_of_one_thread_is_no_permission_for_another(repo: Repo):
+    store, refused = open_store(repo.path), []
+
+    def use(lock: WriteLock) -> None:
+        try:
+            store.commit(lambda _: draft("x", "y"), lock=lock)
+        except RuntimeError:
+            refused.append(True)
+
+    with store.refs_lock() as lock:
+        thread = threading.Thread(target=use, args=(lock,))
+        thread.start()
+        thread.join()
+    assert refused

@@ -7,10 +7,12 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support import hints
 from tests.support.repos import Repo, Sandbox
 from tests.support.server import Server
 from tests.support.templates import copied
@@ -52,16 +54,29 @@ def plain(text: str) -> str:
 
 
 def gitmill(folder: Path, *args: str, stdin: str = "", env: dict[str, str] | None = None) -> Said:
-    """Run `gitmill ARGS` in a folder; without an input in a child of a process that is kept."""
-    if not stdin:
-        return Said(*Server.shared().said(folder, args, os.environ | (env or {})))
+    """Run `gitmill ARGS` in a folder; without an input in a child of a process that is kept.
+
+    Fails when a hint on the screen is not a command line of gitmill.
+    """
+    env = os.environ | (env or {})
+    said = (
+        _piped(folder, args, stdin, env)
+        if stdin
+        else Said(*Server.shared().said(folder, args, env))
+    )
+    hints.check(f"{said.out}\n{said.err}")
+    hints.run_each(f"{said.out}\n{said.err}", folder, env)
+    return said
+
+
+def _piped(folder: Path, args: Sequence[str], stdin: str, env: dict[str, str]) -> Said:
     done = subprocess.run(
         [sys.executable, "-m", "gitmill", *args],
         cwd=folder,
         input=stdin,
         capture_output=True,
         text=True,
-        env=os.environ | (env or {}),
+        env=env,
         check=False,
     )
     return Said(done.returncode, done.stdout, done.stderr)

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from tests.support import hints
+
 _ID = re.compile(r"\bt-[0-9a-hjkmnp-tv-z]{5,}\b")
 _SAME = (
     (_ID, "ID"),
@@ -86,7 +88,9 @@ class Shell:
             line = raw.decode("utf-8", "replace").removesuffix("\n")
             unended, found, status = line.rpartition(f"{mark} ")
             if found:
-                return int(status), [*lines, unended] if unended else lines
+                lines += [unended] if unended else []
+                hints.check("\n".join(lines))
+                return int(status), lines
             lines.append(line)
         raise AssertionError(f"the shell ended in `{command}`: {lines[-5:]}")
 

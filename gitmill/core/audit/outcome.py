@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gitmill.core import pipeline
+from gitmill.core import changes, pipeline
 from gitmill.core.audit.comparison import compare
 from gitmill.core.audit.event import AuditedEvent, Fault
 from gitmill.core.audit.expected import ended_attempt, expected_changes
@@ -31,6 +31,9 @@ def check_outcome(turn: AuditedEvent) -> Iterator[Fault]:
     """Yield the faults of an event's evidence, and of the change derived from it."""
     event, before, run = turn.event, turn.before, turn.run
     if event is None or before is None:
+        return
+    if event in changes.UNRECORDED:
+        yield Fault("unknown-event", f"no version of gitmill records {event.value}")
         return
     yield from _evidence(turn, event, before)
     if turn.plan is None and (run is not None or event is E.CLAIMED):

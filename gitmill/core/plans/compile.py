@@ -24,6 +24,7 @@ from gitmill.core.plans.stage_graph import Edges, Problem, StageDraft, resolve_e
 from gitmill.core.plans.template import check_prompt
 from gitmill.core.verdict import VerdictWord
 from gitmill.errors import CannotCompileError
+from gitmill.hints import Hint
 
 AGENT_TIMEOUT = 20 * 60
 AGENT_IDLE = 10 * 60
@@ -74,7 +75,7 @@ def _serving(loops: Mapping[str, Loop], kind: Kind) -> Loop:
     raise CannotCompileError(
         f"{count} items of kind {kind}",
         evidence=[f"{loop.path}: serves {loop.serves}" for loop in serving or loops.values()],
-        hints=[f"exactly one `loop.md` has `serves: {kind}`"],
+        hints=[Hint(f"exactly one `loop.md` has `serves: {kind}`")],
     )
 
 
@@ -92,7 +93,7 @@ def _refusal(loop: Loop, mode: Mode, problems: Sequence[Problem]) -> CannotCompi
     return CannotCompileError(
         f"the loop {loop.name} does not compile in mode {mode.name}",
         evidence=[f"{problem.where}: {problem.what}" for problem in problems],
-        hints=list(dict.fromkeys(problem.hint for problem in problems if problem.hint)),
+        hints=[Hint(hint) for hint in dict.fromkeys(problem.hint for problem in problems) if hint],
     )
 
 

@@ -20,6 +20,7 @@ from gitmill.core.front_matter import Handwritten, read_handwritten
 from gitmill.core.ids import Kind
 from gitmill.core.plans.plan import ENDS, StageType
 from gitmill.errors import BadDocumentError
+from gitmill.hints import Hint
 
 SIDE = 80
 LOOP_FILE = "loop.md"
@@ -146,7 +147,7 @@ def read_loop(name: str, files: Mapping[str, str], *, folder: str | None = None)
     """
     folder = folder or f"loops/{name}"
     if LOOP_FILE not in files:
-        hint = "it begins with `---`, `serves: task`, `---`"
+        hint = Hint("it begins with `---`, `serves: task`, `---`")
         raise BadDocumentError(f"{folder}/{LOOP_FILE} is missing", hints=[hint])
     path = f"{folder}/{LOOP_FILE}"
     loop = read_handwritten(path, files[LOOP_FILE]).read(_LoopDocument)
@@ -165,7 +166,7 @@ def _read_stage(folder: str, file: str, text: str) -> Stage:
     path, match = f"{folder}/{file}", _STAGE_FILE.fullmatch(file)
     if not match:
         what = f"{path}: the file name of a stage must be NN-name.md"
-        raise BadDocumentError(what, hints=["for example `35-security.md`"])
+        raise BadDocumentError(what, hints=[Hint("for example `35-security.md`")])
     if match[2] in ENDS:
         raise BadDocumentError(f"{path}: {match[2]} is an end of every loop, not a stage")
     written = read_handwritten(path, text)

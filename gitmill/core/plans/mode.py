@@ -11,6 +11,7 @@ from gitmill.config.problems import nearest
 from gitmill.config.values import When
 from gitmill.core.front_matter import read_handwritten
 from gitmill.errors import CannotCompileError
+from gitmill.hints import Hint
 
 
 @dataclass(frozen=True)
@@ -66,5 +67,7 @@ def choose_mode(shipped: Mapping[str, Mode], policy: Policy, *, name: str | None
     raise CannotCompileError(
         f"there is no mode {wanted}",
         evidence=[] if name else [f'{POLICY_FILE}: mode = "{wanted}"'],
-        hints=[f"did you mean `{close}`?"] if close else [f"the modes are {', '.join(modes)}"],
+        hints=[Hint(f"did you mean `{close}`?")]
+        if close
+        else [Hint(f"the modes are {', '.join(modes)}")],
     )

@@ -17,6 +17,7 @@ from gitmill.core.ids import Kind
 from gitmill.core.item import Risk
 from gitmill.core.verdict import VerdictWord
 from gitmill.errors import BadDocumentError
+from gitmill.hints import Gitmill, Hint
 
 FORMAT = 1
 APPROVED, WAITING, BLOCKED = "approved", "waiting", "blocked"
@@ -175,7 +176,7 @@ class FrozenPlan:
         document = Document(text, path)
         refusal = BadDocumentError(
             f"{path}: this is not a plan that gitmill compiled",
-            hints=["compile it again with `gitmill compile`"],
+            hints=[Hint("compile it again with", Gitmill("compile"))],
         )
         try:
             text.encode()

@@ -17,6 +17,7 @@ from gitmill.core.item import Item
 from gitmill.core.verdict import Finding
 from gitmill.core.verdict_schema import json_schema
 from gitmill.errors import AttemptError
+from gitmill.hints import Gitmill, Hint
 
 if TYPE_CHECKING:
     from jinja2.sandbox import SandboxedEnvironment
@@ -130,7 +131,7 @@ def render_prompt(template: str, values: PromptValues) -> str:
     except Exception as error:  # an expression of a template can raise anything
         raise AttemptError(
             f"the prompt could not be rendered: {one_line(str(error))}",
-            hints=["list the variables of a prompt with `gitmill explain prompt`"],
+            hints=[Hint("list the variables of a prompt with", Gitmill("explain", "prompt"))],
         ) from error
     return text.encode("utf-8", "replace").decode().rstrip("\n") + "\n"
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from gitmill.errors import GitmillError
+from gitmill.hints import Gitmill, Hint
 
 
 class Level(StrEnum):
@@ -27,7 +28,7 @@ class Diagnosis:
 
     level: Level
     text: str
-    hints: tuple[str, ...] = ()
+    hints: tuple[Hint, ...] = ()
     fix: Fix | None = None
 
 
@@ -39,19 +40,19 @@ def ok(text: str) -> Diagnosis:
     return Diagnosis(Level.OK, text)
 
 
-def note(text: str, *hints: str) -> Diagnosis:
+def note(text: str, *hints: Hint) -> Diagnosis:
     """Return a diagnosis for information."""
     return Diagnosis(Level.NOTE, text, hints)
 
 
-def warning(text: str, *hints: str, fix: Fix | None = None) -> Diagnosis:
+def warning(text: str, *hints: Hint, fix: Fix | None = None) -> Diagnosis:
     """Return a diagnosis of something that works now but might fail."""
     return Diagnosis(
-        Level.WARNING, text, (*hints, "or `gitmill doctor --fix`") if fix else hints, fix
+        Level.WARNING, text, (*hints, Hint("or", Gitmill("doctor", "--fix"))) if fix else hints, fix
     )
 
 
-def problem(text: str, *hints: str) -> Diagnosis:
+def problem(text: str, *hints: Hint) -> Diagnosis:
     """Return a diagnosis of something that does not work."""
     return Diagnosis(Level.PROBLEM, text, hints)
 

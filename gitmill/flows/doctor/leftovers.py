@@ -10,6 +10,7 @@ from gitmill.core.lifecycle import WORKING
 from gitmill.flows import init
 from gitmill.flows.doctor.diagnosis import Diagnoses, note, ok, warning
 from gitmill.flows.recover import recover
+from gitmill.hints import Gitmill, Hint, Shell
 from gitmill.mill import Mill
 from gitmill.store import layout
 from gitmill.store.snapshot import Snapshot
@@ -19,7 +20,7 @@ from gitmill.workspace.leases import has_lapsed
 from gitmill.workspace.signals import workers
 
 _SHOWN = 3
-_RECOVER = "`gitmill recover`"
+_RECOVER = Hint(Gitmill("recover"))
 
 
 def leases(mill: Mill, now: Snapshot) -> Diagnoses:
@@ -55,7 +56,7 @@ def orphans(mill: Mill, now: Snapshot) -> Diagnoses:
     if ended:
         shown = ", ".join(f"{process.pid} ({process.name})" for process in ended[:_SHOWN])
         yield warning(f"{len(ended)} processes of ended attempts are still running: {shown}",
-                      f"see `ps -f -p {ended[0].pid}`", fix=fix)  # fmt: skip
+                      Hint("see", Shell(f"ps -f -p {ended[0].pid}")), fix=fix)  # fmt: skip
     else:
         yield ok("no process of an ended attempt is still running")
 
@@ -71,7 +72,7 @@ def worktree_entries(mill: Mill, now: Snapshot) -> Diagnoses:
     if leftover:
         names = ", ".join(entry.name for entry in leftover)
         yield warning(f"git still lists missing worktrees of gitmill: {names}",
-                      "see `git worktree list`", fix=fix)  # fmt: skip
+                      Hint("see", Shell("git worktree list")), fix=fix)  # fmt: skip
     else:
         yield ok("git lists no missing worktree of gitmill")
 
@@ -101,14 +102,18 @@ def refs(mill: Mill, now: Snapshot) -> Diagnoses:
     if rescued:
         yield note(
             f"{len(rescued)} rescued from worktrees whose process was killed or failed",
-            "list them with `git for-each-ref refs/gitmill/rescue`, then "
-            f"`git show --stat {next(iter(rescued))}`",
+            Hint(
+                "list them with",
+                Shell("git for-each-ref refs/gitmill/rescue"),
+                ", then",
+                Shell(f"git show --stat {next(iter(rescued))}"),
+            ),
         )
     work = {ref.removeprefix(layout.WORK) for ref in mill.store.backend.refs(layout.WORK)}
     unknown = sorted(name for name in work if PATTERN.fullmatch(name) and name not in now.items)
     if unknown and not now.broken:
         yield note(f"work of items that are not in the state: {', '.join(unknown[:_SHOWN])}",
-                   f"see `git show --stat {layout.WORK}{unknown[0]}`")  # fmt: skip
+                   Hint("see", Shell(f"git show --stat {layout.WORK}{unknown[0]}")))  # fmt: skip
     if not rescued and not unknown:
         yield ok("no rescued work, no work without an item")
 
@@ -124,7 +129,7 @@ def notes(mill: Mill, now: Snapshot) -> Diagnoses:
 
     if missing:
         yield warning(f"{', '.join(missing)} is not set for refs/notes/gitmill: a rebase loses "
-                      "notes", "`gitmill init`", fix=fix)  # fmt: skip
+                      "notes", Hint(Gitmill("init")), fix=fix)  # fmt: skip
     else:
         yield ok("a rebase carries them along")
 
@@ -135,6 +140,6 @@ def reports(mill: Mill, now: Snapshot) -> Diagnoses:
     paths = sorted(map(str, mill.repository.private.glob("bug-*.md")))
     if paths:
         yield note(f"bug reports: {len(paths)}, the last one {paths[-1]}",
-                   f"read it: `cat {shlex.quote(paths[-1])}`")  # fmt: skip
+                   Hint("read it:", Shell(f"cat {shlex.quote(paths[-1])}")))  # fmt: skip
     else:
         yield ok("no bug reports")

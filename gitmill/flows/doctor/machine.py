@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shlex
 import sys
 from pathlib import Path
 
 from gitmill import process
 from gitmill.flows.doctor.diagnosis import Diagnoses, note, ok, problem, warning
 from gitmill.git.repo import MINIMUM_GIT
+from gitmill.hints import Gitmill, Hint, Shell
 from gitmill.supervision import bubblewrap, procfs
 
 MINIMUM_PYTHON = (3, 11)
@@ -24,14 +26,14 @@ def system() -> Diagnoses:
     elif sys.platform == "darwin":
         yield note(f"{name}: gitmill runs without a sandbox on macOS")
     else:
-        yield problem(f"{name}: gitmill runs on Linux and macOS", "on Windows, run it in WSL")
+        yield problem(f"{name}: gitmill runs on Linux and macOS", Hint("on Windows, run it in WSL"))
 
 
 def python() -> Diagnoses:
     """Diagnose the Python interpreter."""
     interpreter = f"{platform.python_version()} at {sys.executable}"
     if sys.version_info < MINIMUM_PYTHON:
-        yield problem(f"{interpreter} is too old", "install Python 3.11 or newer")
+        yield problem(f"{interpreter} is too old", Hint("install Python 3.11 or newer"))
         return
     yield ok(interpreter)
 
@@ -41,12 +43,12 @@ def git() -> Diagnoses:
     try:
         answer = process.run(("git", "version"), check=False).text.strip()
     except OSError as error:
-        yield problem(f"there is no git on PATH: {error}", "install git 2.38 or newer")
+        yield problem(f"there is no git on PATH: {error}", Hint("install git 2.38 or newer"))
         return
     numbers = tuple(int(number) for number in re.findall(r"\d+", answer)[:3])
     version = ".".join(map(str, numbers)) or answer or "a git without a version"
     if numbers < MINIMUM_GIT:
-        yield problem(f"{version} is too old", "install git 2.38 or newer")
+        yield problem(f"{version} is too old", Hint("install git 2.38 or newer"))
     else:
         yield ok(version)
 
@@ -56,7 +58,7 @@ def libgit2() -> Diagnoses:
     try:
         import pygit2  # noqa: PLC0415  (the import is what is diagnosed)
     except ImportError as error:
-        hint = f"`{sys.executable} -m pip install --force-reinstall pygit2`"
+        hint = Hint(Shell(f"{shlex.quote(sys.executable)} -m pip install --force-reinstall pygit2"))
         yield problem(f"pygit2 cannot be loaded: {error}", hint)
         return
     yield ok(f"{pygit2.LIBGIT2_VERSION} (pygit2 {pygit2.__version__})")
@@ -71,7 +73,7 @@ def home() -> Diagnoses:
     why = "cannot be written" if folder.is_dir() else "does not exist"
     yield warning(
         f"HOME is {folder}, which {why}; agents and tools keep their files there",
-        'set it to a writable folder: `export HOME="$(mktemp -d)"`',
+        Hint("set it to a writable folder:", Shell('export HOME="$(mktemp -d)"')),
     )
 
 
@@ -83,7 +85,7 @@ def processes() -> Diagnoses:
     yield warning(
         "/proc does not show this process: the work of a killed process is recovered only after "
         "its lease has ended",
-        "mount a separate /proc in this container or namespace",
+        Hint("mount a separate /proc in this container or namespace"),
     )
 
 
@@ -96,6 +98,8 @@ def sandbox() -> Diagnoses:
     yield warning(
         "not enforced: agents, scripts and checks run as you and can reach all that you can; "
         f"{bwrap.why}",
-        "install bubblewrap and allow user namespaces: `gitmill explain sandbox-missing`",
-        "or run only what you trust, as a separate user or in a container",
+        Hint(
+            "install bubblewrap and allow user namespaces:", Gitmill("explain", "sandbox-missing")
+        ),
+        Hint("or run only what you trust, as a separate user or in a container"),
     )

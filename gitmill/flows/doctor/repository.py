@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from gitmill.flows.doctor.diagnosis import (
 from gitmill.git.checkout import current_branch
 from gitmill.git.executable_settings import runs_program
 from gitmill.git.plumbing import Plumbing
+from gitmill.hints import Hint, Shell
 from gitmill.mill import Mill
 
 _MEGABYTE = 1 << 20
@@ -41,10 +43,14 @@ def backend(mill: Mill) -> Diagnoses:
         objects = repository.objects
         objects.ref("HEAD")
     except (GitmillError, ImportError, ValueError) as error:
-        yield problem(f"the repository cannot be opened: {error}", "check it with `git fsck`")
+        yield problem(
+            f"the repository cannot be opened: {error}", Hint("check it with", Shell("git fsck"))
+        )
         return
     except Exception as error:  # noqa: BLE001  (pygit2 raises a type of its own)
-        yield problem(f"libgit2 refuses the repository: {error}", "check it with `git fsck`")
+        yield problem(
+            f"libgit2 refuses the repository: {error}", Hint("check it with", Shell("git fsck"))
+        )
         return
     if isinstance(objects, Plumbing):
         yield note(f"{kind}, through git itself: libgit2 does not support this format; slower")
@@ -65,7 +71,7 @@ def checkout(mill: Mill) -> Diagnoses:
     if done.returncode == 0 and not done.text.strip():
         yield problem(
             "there is no commit yet, so there is nothing to land on",
-            "make one: `git commit --allow-empty -m 'First commit'`",
+            Hint("make one:", Shell("git commit --allow-empty -m 'First commit'")),
         )
         return
     if repository.top is not None and not current_branch(repository):
@@ -73,7 +79,7 @@ def checkout(mill: Mill) -> Diagnoses:
     if (repository.common / "shallow").exists():
         yield note(
             "this clone is shallow: work lands, history before the cut is missing",
-            "fetch it: `git fetch --unshallow`",
+            Hint("fetch it:", Shell("git fetch --unshallow")),
         )
         return
     yield ok(str(repository.top or repository.common))
@@ -92,7 +98,10 @@ def folder(mill: Mill) -> Diagnoses:
     common = mill.repository.common
     for path in (common, common / "objects", common / "refs", mill.repository.private):
         if path.exists() and not os.access(path, os.W_OK | os.X_OK):
-            yield problem(f"{path} cannot be written", f"see its owner: `ls -ld {path}`")
+            yield problem(
+                f"{path} cannot be written",
+                Hint("see its owner:", Shell(f"ls -ld {shlex.quote(str(path))}")),
+            )
             return
     yield ok(f"{common} can be written")
 
@@ -109,7 +118,7 @@ def durability(mill: Mill) -> Diagnoses:
     else:
         yield note(
             "none: a power failure can lose the last seconds of work",
-            "flush each write: `git config gitmill.durability full`",
+            Hint("flush each write:", Shell("git config gitmill.durability full")),
         )
 
 
@@ -125,13 +134,17 @@ def pruning(mill: Mill) -> Diagnoses:
         yield warning(
             f"gc.pruneExpire is {value}: a `git gc`{automatic} removes objects that gitmill has "
             "just written",
-            f"let git keep them for two weeks: `git config --{scope} --unset gc.pruneExpire`",
+            Hint(
+                "let git keep them for two weeks:",
+                Shell(f"git config --{scope} --unset gc.pruneExpire"),
+            ),
         )
         return
     counted = git.out("count-objects")
     if int(counted.partition(" ")[0] or 0) > _LOOSE:
         yield note(
-            f"{counted} of loose objects", "pack them: `git maintenance run --task=loose-objects`"
+            f"{counted} of loose objects",
+            Hint("pack them:", Shell("git maintenance run --task=loose-objects")),
         )
         return
     yield ok("git keeps unreachable objects long enough")
@@ -149,7 +162,7 @@ def hooks(mill: Mill) -> Diagnoses:
     elif names:
         yield note(
             f"{', '.join(names)} ({source}) do not run when gitmill commits or lands",
-            "add the commands they run to `[checks]` in .gitmill/config.toml",
+            Hint("add the commands they run to `[checks]` in .gitmill/config.toml"),
         )
     else:
         yield ok("none that gitmill would skip")
@@ -166,7 +179,7 @@ def programs(mill: Mill) -> Diagnoses:
     if keys:
         yield note(
             f".git/config makes git run programs: {', '.join(sorted(set(keys)))}",
-            "check that they are yours: `git config --local --list`",
+            Hint("check that they are yours:", Shell("git config --local --list")),
         )
     else:
         yield ok("no custom programs in .git/config")
@@ -193,7 +206,7 @@ def worktrees(mill: Mill) -> Diagnoses:
     """Diagnose the folder of worktrees: writable, with enough room, in a suitable place."""
     pool, top = mill.pool.folder, mill.repository.top
     existing = next(f for f in (pool, *pool.parents) if f.is_dir() or f.is_symlink() or f.exists())
-    hint = "choose another folder: `git config gitmill.worktreeRoot DIR`"
+    hint = Hint("choose another folder:", Shell("git config gitmill.worktreeRoot DIR"))
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         yield problem(f"no worktree can be created in {pool}: {existing} cannot be written", hint)
         return
@@ -208,7 +221,7 @@ def worktrees(mill: Mill) -> Diagnoses:
     yield _room(mill, existing, hint)
 
 
-def _room(mill: Mill, folder: Path, hint: str) -> Diagnosis:
+def _room(mill: Mill, folder: Path, hint: Hint) -> Diagnosis:
     """Diagnose the room for worktrees on the file system of an existing folder."""
     pool = mill.pool.folder
     free, needed = shutil.disk_usage(folder).free, _checkout_size(mill)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gitmill.flows.doctor.diagnosis import Diagnoses, ok, warning
 from gitmill.git import locks
+from gitmill.hints import Gitmill, Hint, Shell
 from gitmill.mill import Mill
 from gitmill.store import layout
 
@@ -20,7 +21,11 @@ def git_locks(mill: Mill) -> Diagnoses:
     for path, age in stale:
         yield warning(
             f"{path} is {_span(age)} old: git cannot write what it locks",
-            "check whether git is still running: `ps -C git -f`; if not, move the file away",
+            Hint(
+                "check whether git is still running:",
+                Shell("ps -C git -f"),
+                "; if not, move the file away",
+            ),
         )
     if not stale:
         yield ok("no stale lock of git")
@@ -48,7 +53,9 @@ def own_locks(mill: Mill) -> Diagnoses:
         return f"set aside {', '.join(mill.store.clear_stale()) or 'nothing'}"
 
     if stale:
-        yield warning(f"left by a killed process: {', '.join(stale)}", "`gitmill recover`", fix=fix)
+        yield warning(
+            f"left by a killed process: {', '.join(stale)}", Hint(Gitmill("recover")), fix=fix
+        )
     else:
         yield ok("no stale lock of gitmill")
 

@@ -12,6 +12,7 @@ from gitmill.errors import BadDocumentError
 from gitmill.flows.doctor.diagnosis import Diagnoses, note, ok, problem_of, warning
 from gitmill.git.checkout import checkout_of
 from gitmill.git.objects import read_commit
+from gitmill.hints import Gitmill, Hint, Shell
 from gitmill.mill import Mill
 from gitmill.store import layout
 from gitmill.store.snapshot import Control, Snapshot
@@ -25,11 +26,11 @@ def documents(mill: Mill, now: Snapshot) -> Diagnoses:
     try:
         _ = now.control.paused, now.control.queue_paused
     except BadDocumentError as unreadable:
-        hint = "see who wrote it: `git log gitmill/state -- control.md`"
+        hint = Hint("see who wrote it:", Shell("git log gitmill/state -- control.md"))
         yield replace(problem_of(unreadable), hints=(*unreadable.hints, hint))
     for path, error in list(now.broken.items())[:_SHOWN]:
-        yield warning(f"{error.message}; {path} is skipped", *error.hints,
-                      f"see who wrote it: `git log gitmill/state -- {path}`")  # fmt: skip
+        hint = Hint("see who wrote it:", Shell(f"git log gitmill/state -- {path}"))
+        yield warning(f"{error.message}; {path} is skipped", *error.hints, hint)
     if len(now.broken) > _SHOWN:
         yield warning(f"and {len(now.broken) - _SHOWN} more item files cannot be read")
     if not now.broken:
@@ -37,14 +38,17 @@ def documents(mill: Mill, now: Snapshot) -> Diagnoses:
     if now.rules < RULES:
         yield note(
             f"the branch follows version {now.rules} of the rules, this gitmill knows {RULES}",
-            "once every clone has this gitmill: `gitmill upgrade`",
+            Hint("once every clone has this gitmill:", Gitmill("upgrade")),
         )
     checkout = checkout_of(mill.repository, layout.STATE, pool=mill.pool.folder)
     if checkout is not None:
         yield warning(
             f"gitmill/state is checked out in {checkout.path}; gitmill writes the branch without "
             "updating that work tree",
-            f"switch it to another branch: `git -C {shlex.quote(str(checkout.path))} switch -`",
+            Hint(
+                "switch it to another branch:",
+                Shell(f"git -C {shlex.quote(str(checkout.path))} switch -"),
+            ),
         )
 
 
@@ -54,18 +58,20 @@ def stops(mill: Mill, now: Snapshot) -> Diagnoses:
     control = now.control
     for item in now.items.values():
         if item.disputed:
-            yield warning(item.reason, f"if it may stay: `gitmill task approve {item.id}`",
-                          f"if not: `gitmill undo {item.id}`")  # fmt: skip
+            yield warning(item.reason, Hint("if it may stay:", Gitmill("task", "approve", item.id)),
+                          Hint("if not:", Gitmill("undo", item.id)))  # fmt: skip
     with suppress(BadDocumentError):  # `documents` reports it
         yield from _stops(control)
 
 
 def _stops(control: Control) -> Diagnoses:
     if control.paused:
-        yield warning(f"work is paused: {control.reason or 'no reason given'}", "`gitmill resume`")
+        yield warning(
+            f"work is paused: {control.reason or 'no reason given'}", Hint(Gitmill("resume"))
+        )
     if control.queue_paused:
         reason = control.queue_reason or "no reason given"
-        yield warning(f"the queue is paused: {reason}", "`gitmill queue resume`")
+        yield warning(f"the queue is paused: {reason}", Hint(Gitmill("queue", "resume")))
     if not control.paused and not control.queue_paused:
         yield ok("nothing is paused")
 
@@ -79,7 +85,12 @@ def clock(mill: Mill, now: Snapshot) -> Diagnoses:
         yield warning(
             f"the state was written at {when:%Y-%m-%d %H:%M} UTC, in the future: this "
             "clock or the writer's is wrong, so leases end too early or too late",
-            "compare with `date -u`; see the writer with `git log -1 gitmill/state`",
+            Hint(
+                "compare with",
+                Shell("date -u"),
+                "; see the writer with",
+                Shell("git log -1 gitmill/state"),
+            ),
         )
     else:
         yield ok("the newest state commit is not in the future")

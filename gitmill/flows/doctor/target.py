@@ -13,6 +13,7 @@ from gitmill.errors import CheckoutBlockedError, GitmillError, SandboxMissingErr
 from gitmill.flows.doctor.diagnosis import Diagnoses, note, ok, problem, problem_of, warning
 from gitmill.git import trees
 from gitmill.git.checkout import checkout_of, git_at, refuse_busy
+from gitmill.hints import Gitmill, Hint, Shell
 from gitmill.mill import Mill
 from gitmill.plans.frozen import compile_at
 from gitmill.plans.policy import POLICY, policy_at
@@ -45,7 +46,7 @@ def target(mill: Mill, now: Snapshot) -> Diagnoses:
         if (git_at(checkout).git_dir / mark).exists():
             yield warning(
                 f"{checkout.path} is in the middle of a {operation}: nothing lands until it ends",
-                f"see `git -C {shlex.quote(str(checkout.path))} status`",
+                Hint("see", Shell(f"git -C {shlex.quote(str(checkout.path))} status")),
             )
             return
     yield ok(f"{name} at {tip[:10]}, checked out in {checkout.path}")
@@ -62,16 +63,18 @@ def policy(mill: Mill, now: Snapshot) -> Diagnoses:
     except GitmillError as error:
         yield problem_of(error)
         return
-    commit = f"`git add .gitmill && git commit -m 'Add gitmill policy' -- {POLICY}`"
+    commit = Hint(Shell(f"git add .gitmill && git commit -m 'Add gitmill policy' -- {POLICY}"))
     if committed is None and draft is not None:
         yield warning(f"{POLICY} is not committed on {now.control.target}, so it is not in force",
                       commit)  # fmt: skip
     elif committed is None:
-        yield note("there is none: the only checks are the criteria of each task", "`gitmill init`")
+        yield note(
+            "there is none: the only checks are the criteria of each task", Hint(Gitmill("init"))
+        )
     elif draft is not None and draft != committed:
         yield note(
             f"{POLICY} in the checkout differs from the one in force, on {now.control.target}",
-            f"see `git diff {now.control.target} -- {POLICY}`",
+            Hint("see", Shell(f"git diff {now.control.target} -- {POLICY}")),
         )
     else:
         yield ok(f"{POLICY} at {tip[:10]}")
@@ -89,7 +92,7 @@ def enforcement(mill: Mill, now: Snapshot) -> Diagnoses:
         switch = "git config gitmill.sandbox"
         own = mill.repository.preferences.get("sandbox") == "off"
         yield note(f"switched off by {switch if own else POLICY}: agents, scripts and checks run "
-                   "as you", f"`{switch} auto`")  # fmt: skip
+                   "as you", Hint(Shell(f"{switch} auto")))  # fmt: skip
     elif mark == sandbox.ENFORCED:
         network = policy.sandbox.network.value
         yield ok(f"{sandbox.wanted(mill, policy).value}; the network of checks is {network}")
@@ -114,7 +117,7 @@ def checks(mill: Mill, now: Snapshot) -> Diagnoses:
     }
     for name, program in missing.items():
         yield warning(f"{name} begins with {program}, which is not on PATH",
-                      f"install it, or fix {name} in {POLICY}")  # fmt: skip
+                      Hint(f"install it, or fix {name} in {POLICY}"))  # fmt: skip
     if not missing:
         names = ", ".join(policy.checks or ()) or "none in the policy"
         yield ok(f"{names}; their programs are installed")
@@ -157,7 +160,7 @@ def programs(mill: Mill, now: Snapshot) -> Diagnoses:
         text = f"{names[0]} is missing: {probes[names[0]].detail}"
         if len(names) > 1:
             text = f"no agent of {stage.name} is installed: {', '.join(names)}"
-        yield problem(text, "`gitmill agent list`")
+        yield problem(text, Hint(Gitmill("agent", "list")))
     reported = {agent.name for stage in without for agent in stage.agents}
     for name in sorted(probes.keys() - installed - reported):
         why = "other agents have its roles" if name in used else "no stage uses it"
@@ -170,7 +173,7 @@ def programs(mill: Mill, now: Snapshot) -> Diagnoses:
 
 def _doubts(name: str, probe: Probe) -> Diagnoses:
     """Diagnose an installed agent that might not work."""
-    attempt = f"`gitmill agent try {name}`"
+    attempt = Hint(Gitmill("agent", "try", name))
     if not probe.supported:
         text = f"{name} {probe.version} was not tested with gitmill: {probe.detail}"
         yield warning(text, attempt)

@@ -26,6 +26,7 @@ from gitmill.core.plans.plan import (
 )
 from gitmill.core.verdict import VerdictWord
 from gitmill.errors import BadDocumentError, CannotCompileError
+from tests.support.hints import shown
 
 SHIPPED = Path(__file__).parents[3] / "gitmill/loops"
 READ, WRITE, FULL = Permission
@@ -73,7 +74,7 @@ def error_lines(files=None, **kwargs):
     with pytest.raises(CannotCompileError) as caught:
         compiled(files, **kwargs)
     error = caught.value
-    return [error.message, *error.evidence, *(f"hint: {hint}" for hint in error.hints)]
+    return [error.message, *error.evidence, *(f"hint: {hint}" for hint in shown(error.hints))]
 
 
 def refused(files, *expected, **kwargs):
@@ -704,7 +705,7 @@ def test_a_plan_that_was_changed_by_hand_is_refused(change):
     with pytest.raises(BadDocumentError) as caught:
         FrozenPlan.parse(text, path="frozen/x.md")
     assert caught.value.message == "frozen/x.md: this is not a plan that gitmill compiled"
-    assert caught.value.hints == ("compile it again with `gitmill compile`",)
+    assert shown(caught.value.hints) == ("compile it again with `gitmill compile`",)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from gitmill.core.plans.loop import Loop, Stage, merge_folders, read_loop
 from gitmill.core.plans.mode import Mode, all_modes, choose_mode, read_mode
 from gitmill.core.plans.plan import StageType
 from gitmill.errors import BadDocumentError, CannotCompileError
+from tests.support.hints import shown
 
 SHIPPED = Path(__file__).parents[3] / "gitmill/loops"
 LOOP = "---\nserves: task\n---\n"
@@ -33,7 +34,7 @@ def error_lines(files):
     with pytest.raises(BadDocumentError) as caught:
         read_loop("deliver", files)
     error = caught.value
-    return [error.message, *error.evidence, *(f"hint: {hint}" for hint in error.hints)]
+    return [error.message, *error.evidence, *(f"hint: {hint}" for hint in shown(error.hints))]
 
 
 def test_a_stage_is_read_with_all_its_keys():
@@ -320,7 +321,7 @@ def test_a_mode_refuses_unknown_keys():
     with pytest.raises(BadDocumentError) as caught:
         read_mode("loops/modes/a.md", "---\nrole: {builder: shell}\n---\n")
     assert caught.value.message == "loops/modes/a.md:2: there is no key role"
-    assert caught.value.hints == ("did you mean `roles`?",)
+    assert shown(caught.value.hints) == ("did you mean `roles`?",)
 
 
 def test_a_mode_of_the_policy_changes_the_shipped_one_of_its_name():
@@ -344,14 +345,14 @@ def test_the_mode_is_the_one_that_was_named_else_that_of_the_policy():
 def test_an_unknown_mode_is_refused():
     with pytest.raises(CannotCompileError) as caught:
         choose_mode({"offline": OFFLINE}, parse_policy('mode = "ofline"\n'))
-    assert (caught.value.message, caught.value.evidence, caught.value.hints) == (
+    assert (caught.value.message, caught.value.evidence, shown(caught.value.hints)) == (
         "there is no mode ofline",
         ('.gitmill/config.toml: mode = "ofline"',),
         ("did you mean `offline`?",),
     )
     with pytest.raises(CannotCompileError) as caught:
         choose_mode({"offline": OFFLINE}, parse_policy(""), name="fast")
-    assert (caught.value.message, caught.value.evidence, caught.value.hints) == (
+    assert (caught.value.message, caught.value.evidence, shown(caught.value.hints)) == (
         "there is no mode fast",
         (),
         ("the modes are offline",),
