@@ -288,7 +288,13 @@ class SandboxMissingError(SetUpError):
 
 
 class HoldsSecretError(GitmillError):
-    """The text to record holds a secret; list a false alarm in `[sanity] allow_secrets`."""
+    """The text to record holds a secret; list a false alarm in `[sanity] allow_secrets`.
+
+    Nothing was written. Write `$NAME` instead of the value; a command gets the variable NAME if the
+    policy has `[environment] pass = ["NAME"]`. A secret of the policy, of a stage or of git's
+    identity has to be changed there. A secret that a hand edit has brought into gitmill/state is
+    in the history: first change it at its service, then rewrite the branch as docs/sanity.md says.
+    """
 
     slug = "holds-secret"
     code = Exit.PERSON

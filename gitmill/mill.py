@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -45,11 +45,17 @@ class Mill:
         clock: Callable[[], datetime] = utc_now,
         random: Callable[[int], bytes] = os.urandom,
         before_write: BeforeWrite = lambda *_: None,
+        allowed_secrets: Callable[[Mill], Collection[str]] = lambda _: (),
     ) -> None:
         self.repository = repository
         self.now = clock
         self.random = random
-        self.store = Store(repository, clock, lambda lock: before_write(self, lock))
+        self.store = Store(
+            repository,
+            clock,
+            lambda lock: before_write(self, lock),
+            lambda: allowed_secrets(self),
+        )
         # Patch identities by base and commit; commits never change.
         self.patches: BoundedCache[tuple[str, str], str] = BoundedCache(1024)
         # Plans by the tree of `.gitmill` and the mode.
@@ -58,13 +64,22 @@ class Mill:
         self.tampered: dict[str, list[Finding]] = {}
 
     @classmethod
-    def open(cls, path: Path, *, before_write: BeforeWrite = lambda *_: None) -> Mill:
+    def open(
+        cls,
+        path: Path,
+        *,
+        before_write: BeforeWrite = lambda *_: None,
+        allowed_secrets: Callable[[Mill], Collection[str]] = lambda _: (),
+    ) -> Mill:
         """Open the repository that contains a folder. Raises `NotARepositoryError`.
 
         `before_write` runs before each write on top of a commit that a person made by hand, under
-        the write lock, which it gets.
+        the write lock, which it gets. `allowed_secrets` returns the digests of values that look
+        like secrets and are none; it is called only when something to be written looks like one.
         """
-        return cls(Repository.open(path), before_write=before_write)
+        return cls(
+            Repository.open(path), before_write=before_write, allowed_secrets=allowed_secrets
+        )
 
     def new_token(self) -> str:
         """Return a random id for an event or a claim: 16 hexadecimal digits."""

@@ -37,7 +37,7 @@ CACHED = {
     "agents/_cli.py _shipped": "a file of the package",
     "core/plans/plan.py _adapter": "made from the models",
     "core/plans/prompt.py environment": "the same settings for every template",
-    "workspace/secret_scan.py _scanner": "the library's detectors",
+    "store/secret_search.py _scanner": "the library's detectors",
 }
 # Containers of a module that are filled later; only the main thread runs faces.
 FILLED = {"cli/output.py past"}

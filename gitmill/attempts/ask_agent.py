@@ -14,7 +14,8 @@ from gitmill.config.values import Permission
 from gitmill.core.plans.plan import PlannedStage
 from gitmill.core.verdict import Finding
 from gitmill.mill import Mill
-from gitmill.workspace import agent_homes, secret_scan
+from gitmill.store import secret_search
+from gitmill.workspace import agent_homes
 from gitmill.workspace.run_checks import outside_paths
 from gitmill.workspace.trust import item_commands, require_trusted
 from gitmill.workspace.workspace import Workspace
@@ -53,7 +54,7 @@ def _run(
     report = state.monitor.within_budget(report, timeout=stage.timeout, took=took)
     if report.verdict is None:
         return report
-    return replace(report, verdict=secret_scan.clean_verdict(report.verdict))
+    return replace(report, verdict=secret_search.clean_verdict(report.verdict))
 
 
 def _attempt(

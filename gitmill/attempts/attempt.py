@@ -26,8 +26,8 @@ from gitmill.errors import (
     UnusableRepositoryError,
 )
 from gitmill.mill import Mill
+from gitmill.store import secret_search
 from gitmill.store.events import Step, timestamp
-from gitmill.workspace import secret_scan
 from gitmill.workspace.run_checks import checks_of, checks_verdict, inspect_change, run_checks
 from gitmill.workspace.stop_token import StopToken
 
@@ -100,7 +100,7 @@ def _run_and_record(
     except BaseException:
         _release(mill, state, "released after an unexpected error")
         raise
-    verdict = secret_scan.clean_verdict(verdict)
+    verdict = secret_search.clean_verdict(verdict)
     tampered = mill.tampered.pop(state.claim, [])
     log = run_log(mill, state, verdict, tampered, started, time.monotonic() - clock)
     result = record(mill, state, verdict, log, tampered=tampering(tampered))

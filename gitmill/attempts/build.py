@@ -125,7 +125,7 @@ def commit_work(
 ) -> str:
     """Make the one commit of a task on its base and return its id."""
     ident = mill.repository.ident(mill.now())
-    message = secret_scan.clean(landed_message(item, agent=agent, summary=summary))
+    message = mill.store.redactor.text(landed_message(item, agent=agent, summary=summary))
     return write_commit(mill.store.backend, Commit(tree, (base,), ident, ident, message))
 
 

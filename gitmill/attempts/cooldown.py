@@ -18,7 +18,7 @@ from gitmill.core.trailers import one_line
 from gitmill.errors import AgentMissingError
 from gitmill.git import locks
 from gitmill.mill import Mill
-from gitmill.workspace import secret_scan
+from gitmill.store import secret_search
 
 FILE = "cooling.json"
 # The agent has reached its service, whatever the outcome.
@@ -38,7 +38,7 @@ def cooling(mill: Mill) -> dict[str, Cooling]:
 def note_outcome(mill: Mill, agent: str, report: Report) -> None:
     """Start the cool-down of an agent after an outage, and end it after an answer."""
     if report.exit in agents.OUTAGES:
-        kind, why = report.exit.value, one_line(secret_scan.clean(report.problem), 200)
+        kind, why = report.exit.value, one_line(secret_search.clean(report.problem), 200)
         now, jitter, login = mill.now(), mill.random(1)[0] / 255, _login(agent)
 
         def add(known: dict[str, Cooling]) -> None:

@@ -22,7 +22,7 @@ from gitmill import process
 from gitmill.core.lifecycle import Status
 from gitmill.core.trailers import one_line
 from gitmill.mill import Mill
-from gitmill.workspace import secret_scan
+from gitmill.store import secret_search
 from gitmill.workspace.signals import workers
 
 LIMIT = 256 << 10  # bytes of an agent's actions; stages are always written
@@ -85,8 +85,8 @@ class LiveLog:
 def _clean(text: str, known: Sequence[str]) -> str:
     """Redact the beginning of a text, and drop its end, which may hold half a secret."""
     if len(text) <= SCANNED:
-        return secret_scan.clean(text, known=known)
-    cut = secret_scan.clean(text[:SCANNED], known=known)
+        return secret_search.clean(text, known=known)
+    cut = secret_search.clean(text[:SCANNED], known=known)
     return cut[: max(0, len(cut) - SCANNED // 8)]
 
 

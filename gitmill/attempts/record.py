@@ -20,9 +20,9 @@ from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
 from gitmill.errors import LeasedError
 from gitmill.mill import Mill
-from gitmill.store import layout
+from gitmill.store import layout, secret_search
 from gitmill.store.events import Step
-from gitmill.workspace import sandbox, secret_scan
+from gitmill.workspace import sandbox
 from gitmill.workspace.rescue import keep_commit
 from gitmill.workspace.run_checks import passed_files
 from gitmill.workspace.work import patch_of
@@ -44,7 +44,7 @@ def tampering(findings: Sequence[Finding]) -> str:
     """Return why tampering holds an item, empty if it does not."""
     grave = [finding.message for finding in findings if finding.severity is Severity.HIGH]
     more = f", and {len(grave) - 1} more" if len(grave) > 1 else ""
-    return secret_scan.clean(f"tampering: {grave[0]}{more}") if grave else ""
+    return secret_search.clean(f"tampering: {grave[0]}{more}") if grave else ""
 
 
 def run_log(
@@ -72,7 +72,7 @@ def run_log(
         stage_results=tuple(state.stages),
         facts=_facts(mill, state),
         checks=tuple(result.as_json() for result in state.results),
-        output=secret_scan.clean(report.output if report else ""),
+        output=secret_search.clean(report.output if report else ""),
     )
 
 
@@ -89,9 +89,10 @@ def _facts(mill: Mill, state: AttemptState) -> Mapping[str, Any]:
         # Without a model the cost is 0; a model that reports no cost leaves it unknown.
         facts["cost"] = state.report.cost if uses_model else 0.0
         facts |= {"session": state.report.session, "model": state.report.model}
-        facts["problem"] = secret_scan.clean(one_line(state.report.problem))
+        # Redacted before it is cut: no search finds half a secret.
+        facts["problem"] = one_line(secret_search.clean(state.report.problem))
         facts["denied"] = [
-            secret_scan.clean(one_line(action)) for action in state.report.denied
+            one_line(secret_search.clean(action)) for action in state.report.denied
         ] or None
     return facts | {"sandbox": sandbox.enforcement(mill, state.policy)}
 

@@ -18,8 +18,7 @@ from gitmill.errors import GitmillError
 from gitmill.git import trees
 from gitmill.git.objects import Commit, Entry, Move, read_commit, write_commit
 from gitmill.mill import Mill
-from gitmill.store import layout
-from gitmill.workspace import secret_scan
+from gitmill.store import layout, secret_search
 
 LIMIT = 1 << 20  # bytes of one attempt: its beginning and its end
 KEPT = 20  # transcripts per item; older ones are dropped
@@ -44,7 +43,7 @@ def store(mill: Mill, path: Path, *, lost: bool = False) -> str:
     match = _NAME.fullmatch(path.name)
     if match is None or not path.exists():
         return ""
-    text = "".join(secret_scan.clean(part.decode("utf-8", "replace")) for part in _parts(path))
+    text = "".join(secret_search.clean(part.decode("utf-8", "replace")) for part in _parts(path))
     name = f"{match['run']}-lost-{match['claim'][:4]}.txt" if lost else f"{match['run']}.txt"
     if lost:  # its last line may be incomplete
         text = text[: text.rfind("\n") + 1]

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -33,6 +33,7 @@ _SHAPES = re.compile(
     re.DOTALL,
 )
 _SHORT = 8  # shorter values are searched for as they are: other spellings would match words
+_GUESSABLE = 16  # characters; a shorter value could be guessed from its digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,12 @@ class Secret:
         """16 hexadecimal digits that identify the value, for a project's `allow_secrets`."""
         return hashlib.sha256(self.value.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
+    @property
+    def described(self) -> str:
+        """That something holds it, with its kind; with its digest unless that can be guessed."""
+        guessable = self.guessable or len(self.value) < _GUESSABLE
+        return f"holds a secret: {self.what}" + ("" if guessable else f" (digest {self.digest})")
+
 
 def known_in(text: str, secrets: Iterable[str]) -> Iterator[Secret]:
     """Yield the given secret values that a text contains, in any spelling."""
@@ -62,19 +69,31 @@ def known_in(text: str, secrets: Iterable[str]) -> Iterator[Secret]:
 
 def shapes_in(text: str) -> Iterator[Secret]:
     """Yield the keys in a text that have a well-known shape."""
-    for match in _SHAPES.finditer(text):
-        value, kind = match[0], match.lastgroup or ""
-        if match["cut"] is not None:  # without its end the length is unknown
-            value = value[: match.start("cut") - match.start()]
-        yield Secret(value, kind.replace("_", " "))
+    yield from map(_key, _SHAPES.finditer(text))
 
 
-def redact(text: str, secrets: Iterable[str]) -> str:
-    """Return the text with the secret values and all keys of well-known shapes redacted."""
+def _key(match: re.Match[str]) -> Secret:
+    value, kind = match[0], match.lastgroup or ""
+    if match["cut"] is not None:  # without its end the length is unknown
+        value = value[: match.start("cut") - match.start()]
+    return Secret(value, kind.replace("_", " "))
+
+
+def redact(text: str, secrets: Iterable[str], allowed: Collection[str] = frozenset()) -> str:
+    """Return the text with the secret values and all keys of well-known shapes redacted.
+
+    Keys whose digest is one of `allowed` stay.
+    """
     spelled = {spelling for secret in filter(None, secrets) for spelling in _spellings(secret)}
     for secret in sorted(spelled, key=len, reverse=True):
         text = text.replace(secret, MARK)
-    return _SHAPES.sub(MARK, text)
+    return _SHAPES.sub(lambda m: m[0] if allowed and _key(m).digest in allowed else MARK, text)
+
+
+def is_redacted(redacted: str, text: str) -> bool:
+    """Whether a text is another one with parts of it redacted."""
+    parts = map(re.escape, redacted.split(MARK))
+    return redacted != text and re.fullmatch(".+".join(parts), text, re.DOTALL) is not None
 
 
 def _spellings(secret: str) -> set[str]:
@@ -86,6 +105,7 @@ def _spellings(secret: str) -> set[str]:
     return {
         secret,
         json.dumps(plain)[1:-1],
+        json.dumps(plain, ensure_ascii=False)[1:-1],  # as in documents
         quote(plain, safe=""),
         # Its last digits depend on what follows the value.
         base64.b64encode(data[: len(data) // 3 * 3]).decode(),

@@ -22,7 +22,6 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]+")
 _GITLINK = "160000"
 _SYMLINK = "120000"
 _REPORTED = 20  # secrets reported per file; the file is refused as a whole
-_GUESSABLE = 16  # characters; a shorter value could be guessed from its digest
 _LABELS = {pattern: label for label, pattern in FORBIDDEN_LINES.items()}
 _UNITS = (("GB", 10**9), ("MB", 10**6), ("KB", 10**3))
 
@@ -105,7 +104,7 @@ def _in_content(
             known.append(value)
             line = None if file.is_binary else text.count("\n", 0, max(0, text.find(value))) + 1
             where = file.path if line is None else f"{file.path}:{line}"
-            yield Finding(f"{where} {_holds(secret)}", Severity.HIGH, file=file.path, line=line)
+            yield Finding(f"{where} {secret.described}", Severity.HIGH, file=file.path, line=line)
 
 
 def _in_name(file: ChangedFile, search: Search, allow: frozenset[str]) -> Iterator[Finding]:
@@ -116,13 +115,7 @@ def _in_name(file: ChangedFile, search: Search, allow: frozenset[str]) -> Iterat
         for secret in search(file.path):
             if secret.digest not in allow:
                 # The finding does not show the name, which is the secret.
-                yield Finding(f"the name of a file {_holds(secret)}", Severity.HIGH)
-
-
-def _holds(secret: Secret) -> str:
-    guessable = secret.guessable or len(secret.value) < _GUESSABLE
-    digest = "" if guessable else f" (digest {secret.digest})"
-    return f"holds a secret: {secret.what}{digest}"
+                yield Finding(f"the name of a file {secret.described}", Severity.HIGH)
 
 
 def inspect(

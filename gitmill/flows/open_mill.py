@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,12 @@ def open_mill(folder: Path, *, report: Callable[[str], None], writes: bool = Tru
         for sentence in reconcile(mill, lock):
             report(sentence)
 
-    mill = Mill.open(folder, before_write=apply_hand_edits)
+    def allowed_secrets(mill: Mill) -> Collection[str]:
+        from gitmill.workspace.secret_scan import allowed_now  # noqa: PLC0415  (rarely needed)
+
+        return allowed_now(mill)
+
+    mill = Mill.open(folder, before_write=apply_hand_edits, allowed_secrets=allowed_secrets)
     if writes and mill.store.is_begun():
         apply_hand_edits(mill)
     return mill

@@ -25,6 +25,7 @@ from gitmill.git.worktrees import Slot
 from gitmill.hints import Gitmill, Hint
 from gitmill.mill import Mill
 from gitmill.people.intake import ready_task
+from gitmill.people.refuse_secrets import refuse_secrets
 from gitmill.plans.frozen import plan_for, plan_of
 from gitmill.plans.policy import policy_at, policy_now
 from gitmill.store import layout
@@ -123,8 +124,9 @@ def submit(mill: Mill, item_id: str, summary: str, progress: Progress) -> Attemp
 
     The worktree is removed once the work is recorded. Raises, before anything changes,
     `LeasedError` when this person does not hold the item, `UntrustedError` when the checks are not
-    trusted on this machine, `HoldsSecretError` when the tree adds a secret.
+    trusted on this machine, `HoldsSecretError` when the tree or the summary adds a secret.
     """
+    refuse_secrets(mill, {"message": summary})
     item = mill.snapshot().item(item_id)
     path = worktree_of(mill, item)
     if item.lease is None or item.lease.pid or item.lease.who != mill.person:

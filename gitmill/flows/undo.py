@@ -17,6 +17,7 @@ from gitmill.landing.land import LandingListener
 from gitmill.landing.revert import revert
 from gitmill.mill import Mill
 from gitmill.people import control
+from gitmill.people.refuse_secrets import refuse_secrets
 from gitmill.plans.policy import policy_now
 from gitmill.store.history import entries
 
@@ -64,6 +65,7 @@ def undo_landing(
 
     `report` receives that task before it lands. Raises the errors of `landing.revert.revert`.
     """
+    refuse_secrets(mill, {"criterion": criteria})
     detect_reverts(mill)  # the landing can have been reverted by hand
     target = target_for_item(mill, target.record.item)
     onto = _landed_onto(mill, target.record.item)

@@ -167,6 +167,7 @@ def _landed_step(
     note = note_for(
         mill, snapshot, snapshot.item(item_id), onto=onto, candidate=candidate, checks=checks
     )
+    note = mill.store.redactor.file("note", note)
     return Step(
         change=changes.landed(snapshot.item(item_id), checked=checks),
         subject=f"landed as {candidate[:10]}",

@@ -127,7 +127,7 @@ def _reverse_commit(revert: _Revert, before: str) -> str:
     before = before or git.out("rev-parse", f"{item.landed}^")
     ident = mill.repository.ident(mill.now())
     reverts, trailer = f"This reverts commit {item.landed}.", f"Gitmill-Item: {revert.id}"
-    lines = [revert.title, "", reverts, "", trailer, ""]
+    lines = [mill.store.redactor.text(revert.title), "", reverts, "", trailer, ""]
     # The reverse commit is written right on top of the landed one and replayed as any work is.
     reverse = write_commit(
         mill.store.backend,

@@ -8,6 +8,7 @@ from gitmill.core.trailers import EventRecord
 from gitmill.errors import CannotUndoError
 from gitmill.hints import Gitmill, Hint
 from gitmill.mill import Mill
+from gitmill.people.refuse_secrets import refuse_secrets
 from gitmill.store import layout
 from gitmill.store.history import UNDOES, Entry
 from gitmill.store.snapshot import Snapshot
@@ -18,6 +19,7 @@ CONTROL_EVENTS = ("paused", "resumed")  # the events that change control.md
 
 def pause(mill: Mill, reason: str) -> None:
     """Pause work: no new attempt begins."""
+    refuse_secrets(mill, {"message": reason})
     _set_control(mill, "paused", {"paused": True, "reason": reason}, f"paused: {reason}")
 
 
@@ -28,6 +30,7 @@ def resume(mill: Mill) -> None:
 
 def pause_queue(mill: Mill, reason: str) -> None:
     """Pause the queue: nothing lands."""
+    refuse_secrets(mill, {"message": reason})
     mill.store.commit(pausing_queue(mill, reason))
 
 

@@ -17,17 +17,18 @@ from gitmill.errors import IllegalTransitionError, UsageError
 from gitmill.hints import Blank, Gitmill, Hint
 from gitmill.mill import Mill
 from gitmill.people.intake import require_ready
+from gitmill.people.refuse_secrets import refuse_secrets
 from gitmill.plans.frozen import plan_of
 from gitmill.plans.policy import POLICY, policy_at
 from gitmill.store import layout
 from gitmill.store.events import Step, timestamp
-from gitmill.workspace import secret_scan
 from gitmill.workspace.trust import item_commands, trust
 from gitmill.workspace.work import patch_of
 
 
 def approve(mill: Mill, item_id: str, why: str = "") -> Item:
     """Approve a waiting item: it moves past its stage, or its disputed landing is upheld."""
+    refuse_secrets(mill, {"message": why})
     approved = _apply(mill, item_id, lambda item: approval_step(mill, item, why, by=mill.person))
     trust(mill, item_commands(approved).values())
     if any(change.path == POLICY for change in mill.changes(approved.base, approved.work)):
@@ -47,7 +48,7 @@ def approval_step(mill: Mill, item: Item, why: str = "", *, by: str) -> Step:
             evidence=[item.reason],
             hints=[Hint("answer it:", Gitmill("task", "answer", item.id, "-m", Blank('"…"')))],
         )
-    verdict = Verdict(VerdictWord.PASS, secret_scan.clean(why) or "approved")
+    verdict = Verdict(VerdictWord.PASS, why or "approved")
     patch, number = patch_of(mill, item.base, item.work), item.attempt + 1
     after = pipeline.next_after_pass(plan, item, item.stage)
     outcome = Outcome(
@@ -68,13 +69,13 @@ def approval_step(mill: Mill, item: Item, why: str = "", *, by: str) -> Step:
 
 def send_back(mill: Mill, item_id: str, why: str) -> Item:
     """Send a waiting item back to its author with a reason."""
+    refuse_secrets(mill, {"message": why})
     _require_message(why, "return")
     return _apply(mill, item_id, lambda item: return_step(mill, item, why, by=mill.person))
 
 
 def return_step(mill: Mill, item: Item, why: str, *, by: str) -> Step:
     """Return the step that sends an item back."""
-    why = secret_scan.clean(why)
     _require_waiting(item, "returned")
     plan = plan_of(mill, item)
     verdict = Verdict(VerdictWord.RETURN, why, (Finding(why),))
@@ -95,6 +96,7 @@ def return_step(mill: Mill, item: Item, why: str, *, by: str) -> Step:
 
 def answer(mill: Mill, item_id: str, text: str) -> Item:
     """Answer the question of a waiting item; the same stage continues with the answer."""
+    refuse_secrets(mill, {"message": text})
     _require_message(text, "answer")
     return _apply(mill, item_id, lambda item: answer_step(item, text, by=mill.person))
 
@@ -102,18 +104,19 @@ def answer(mill: Mill, item_id: str, text: str) -> Item:
 def answer_step(item: Item, text: str, *, by: str) -> Step:
     """Return the step that answers a waiting item."""
     _require_waiting(item, "answered")
-    return _step(by, item, "answered", changes.answered(secret_scan.clean(text)))
+    return _step(by, item, "answered", changes.answered(text))
 
 
 def block(mill: Mill, item_id: str, why: str) -> Item:
     """Block an item; a worker that holds it notices that its lease is lost."""
+    refuse_secrets(mill, {"message": why})
     _require_message(why, "block")
     return _apply(mill, item_id, lambda item: block_step(item, why, by=mill.person))
 
 
 def block_step(item: Item, why: str, *, by: str) -> Step:
     """Return the step that blocks an item."""
-    return _step(by, item, "blocked", changes.blocked(item, one_line(secret_scan.clean(why))))
+    return _step(by, item, "blocked", changes.blocked(item, one_line(why)))
 
 
 def unblock(mill: Mill, item_id: str, *, reset: bool) -> Item:
@@ -130,12 +133,13 @@ def unblock_step(mill: Mill, item: Item, *, reset: bool, by: str) -> Step:
 
 def cancel(mill: Mill, item_id: str, why: str) -> Item:
     """Cancel an item; during a landing, the cancel takes effect if the landing fails."""
+    refuse_secrets(mill, {"message": why})
     return _apply(mill, item_id, lambda item: cancel_step(item, why, by=mill.person))
 
 
 def cancel_step(item: Item, why: str, *, by: str) -> Step:
     """Return the step that cancels an item, or requests it while the item is landing."""
-    why = one_line(secret_scan.clean(why))
+    why = one_line(why)
     if item.status is Status.LANDING:
         return _step(by, item, "cancel requested", changes.cancel_requested(why))
     return _step(by, item, "cancelled", changes.cancelled(why))

@@ -7,7 +7,7 @@ of it is one move of the branch: either everything is applied, or nothing yet.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from gitmill.core import changes
@@ -18,14 +18,17 @@ from gitmill.core.ids import kind_of
 from gitmill.core.item import KEYS, Item
 from gitmill.core.item_reader import read_item, value_of
 from gitmill.core.lifecycle import Status
+from gitmill.core.redaction import Secret
 from gitmill.core.trailers import EventRecord
 from gitmill.errors import BadDocumentError, GitmillError, RefMovedError, StateMovedError
 from gitmill.mill import Mill
+from gitmill.people.hand_secrets import holding_step, secrets_added, without_secrets
 from gitmill.people.intake import refuse_frozen
 from gitmill.people.status_edits import Words, step_builder
 from gitmill.store import foreign_commits, layout
 from gitmill.store.events import Step, creation_time, draft_created, draft_step, timestamp
 from gitmill.store.foreign_commits import HandEdit
+from gitmill.store.secret_search import clean
 from gitmill.store.snapshot import Control, Snapshot
 from gitmill.store.transaction import Build, StateCommit
 from gitmill.store.write_lock import WriteLock
@@ -54,7 +57,8 @@ def reconcile(mill: Mill, lock: WriteLock | None = None) -> list[str]:
             return []
         base, edits = foreign_commits.hand_edits(mill.store.backend, snapshot.commit)
         result = _Reconciliation()
-        for edit in edits:
+        for found in edits:
+            edit = replace(found, person=clean(found.person))
             _reconcile_path(mill, snapshot, base, edit, result)
         if not result.builds:
             return result.lines
@@ -111,7 +115,8 @@ def _reconcile_control(
     new = snapshot.control
     stops = (new.paused, new.queue_paused) > (old.paused, old.queue_paused)
     event = "paused" if stops else "resumed"
-    data = new.update({"by": edit.person}).to_bytes()
+    document = without_secrets(mill, new) if secrets_added(mill, edit) else new
+    data = document.update({"by": edit.person}).to_bytes()
     record = _record(mill, event, edit)
     subject = f"{event} by hand ({_name(edit.person)})"
     result.builds.append(lambda _: StateCommit(subject, record, {layout.CONTROL: data}))
@@ -136,8 +141,12 @@ def _reconcile_item(
             _record_edit(mill, old, why, edit, result)
         return
     new = Document.from_bytes(mill.store.backend.read(edit.new.oid)[1], edit.path)
+    secrets = secrets_added(mill, edit)
     if old is None:
-        _create(mill, snapshot, new, item_id, edit, result)
+        _create(mill, snapshot, new, item_id, edit, result, secrets)
+        return
+    if secrets:
+        _add_step(mill, old, holding_step(old, edit, secrets), result)
         return
     read_item(new)
     item, restored = _merge(snapshot, old, new)
@@ -227,13 +236,18 @@ def _record_edit(
     # The document has the edit already.
     change = changes.edited(item, {}, again=again)
     step = Step(change=change, subject=subject, by=edit.person, extra=extra)
+    _add_step(mill, item, step, result)
+
+
+def _add_step(mill: Mill, item: Item, step: Step, result: _Reconciliation) -> None:
+    """Add the event of a step on an item, whatever document the branch has now."""
     event_id, now, backend = mill.new_token(), mill.now(), mill.store.backend
 
     def build(snapshot: Snapshot) -> StateCommit:
         return draft_step(backend, snapshot, item.id, step, event_id=event_id, now=now, item=item)
 
     result.builds.append(build)
-    result.lines.append(f"{item.id}: {subject}")
+    result.lines.append(f"{item.id}: {step.subject}")
 
 
 def _record_decision(
@@ -268,10 +282,15 @@ def _create(
     item_id: str,
     edit: HandEdit,
     result: _Reconciliation,
+    secrets: Sequence[Secret],
 ) -> None:
-    """Add the events of a new document: `created`, and `readied` if it is to be ready and can."""
+    """Add the events of a new document: `created`, and `readied` if it is to be ready and can.
+
+    With secrets, which are redacted, it is `held`.
+    """
     event_id = mill.new_token()
-    document = _new_document(mill, new, item_id, edit, event_id)
+    source = without_secrets(mill, new) if secrets else new
+    document = _new_document(mill, source, item_id, edit, event_id)
     item = read_item(document)
     check_after(snapshot.items, item_id, item.after)
     result.builds.append(
@@ -280,7 +299,9 @@ def _create(
         )
     )
     result.lines.append(f"{item_id}: created by hand ({_name(edit.person)})")
-    if value_of(new, "status") == Status.READY.value:
+    if secrets:
+        _add_step(mill, item, holding_step(item, edit, secrets), result)
+    elif value_of(new, "status") == Status.READY.value:
         builder = step_builder(Status.DRAFT, Status.READY, Words(edit.person))
         try:
             builder(mill, item)

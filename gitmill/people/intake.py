@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from gitmill.core import changes
@@ -17,6 +17,7 @@ from gitmill.core.lifecycle import Status
 from gitmill.errors import CannotCompileError, IllegalTransitionError, NotReadyError, UsageError
 from gitmill.hints import Blank, Gitmill, Hint
 from gitmill.mill import Mill
+from gitmill.people.refuse_secrets import refuse_secrets
 from gitmill.plans.frozen import compile_at
 from gitmill.plans.policy import policy_at
 from gitmill.store import layout
@@ -47,6 +48,7 @@ def new_task(mill: Mill, task: NewTask, *, ready: bool = False) -> Item:
     Raises `BadDependencyError`, `BadDocumentError` and `NotReadyError`; nothing is created then.
     """
     refuse_fields({"title": task.title, "paths": task.paths, "labels": task.labels})
+    refuse_secrets(mill, asdict(task))
     event_id, random, now, person = mill.new_token(), mill.random(16), mill.now(), mill.person
     item_id = ""
 
@@ -185,6 +187,7 @@ def edit_task(mill: Mill, item_id: str, fields: Mapping[str, Any], *, body: str 
     Raises `IllegalTransitionError`, `BadDependencyError`, `BadDocumentError`.
     """
     refuse_fields(fields)
+    refuse_secrets(mill, {**fields, "body": body})
     event_id, now, person = mill.new_token(), mill.now(), mill.person
 
     def build(snapshot: Snapshot) -> StateCommit:

@@ -79,7 +79,7 @@ def draft_step(
     status = _next_status(item, step)
     assert (step.run is not None) == ("attempt" in step.change.fields), "a run log is an attempt"
     files = dict(step.files)
-    evidence = _add_run_log(backend, item_id, item.attempt + 1, step, files)
+    evidence = _add_run_log(item_id, item.attempt + 1, step, files)
     document = step.change.document(item, status, event_id=event_id, now=timestamp(now))
     files[layout.item_path(item_id)] = document.to_bytes()
     after = read_item(document)  # raises: never write a document that cannot be read
@@ -94,23 +94,20 @@ def draft_step(
         by=step.by,
         claim=step.claim or "",
         plan=after.plan or item.plan,
-        evidence=evidence,
         target=step.target,
         extra=step.extra,
     )
-    return StateCommit(f"{item_id}: {step.subject}", record, files, _moves(backend, step))
+    return StateCommit(f"{item_id}: {step.subject}", record, files, _moves(backend, step), evidence)
 
 
-def _add_run_log(
-    backend: Backend, item_id: str, number: int, step: Step, files: dict[str, bytes | None]
-) -> str:
-    """Add the step's run log to the files; return its blob, empty if there is none."""
+def _add_run_log(item_id: str, number: int, step: Step, files: dict[str, bytes | None]) -> str:
+    """Add the step's run log to the files; return its path, empty if there is none."""
     if step.run is None:
         return ""
     name, run = step.run
-    data = run.to_bytes()
-    files[layout.run_path(item_id, number, name)] = data
-    return backend.write("blob", data)
+    path = layout.run_path(item_id, number, name)
+    files[path] = run.to_bytes()
+    return path
 
 
 def _moves(backend: Backend, step: Step) -> tuple[Move, ...]:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from gitmill.caches import BoundedCache
 from gitmill.core.trailers import EventRecord, format_message
@@ -25,6 +27,9 @@ from gitmill.store.journal import Journal, Position
 from gitmill.store.snapshot import ItemCache, Snapshot
 from gitmill.store.write_lock import WriteLock
 
+if TYPE_CHECKING:
+    from gitmill.store.redactor import Redactor
+
 DEADLINE = 30.0  # seconds of lost races before giving up
 LOCKED = 2.0  # seconds to wait for a ref locked by another git
 _ROOT_IDENT = "gitmill <gitmill@localhost> 0 +0000"
@@ -33,12 +38,16 @@ _ROOT_MESSAGE = "gitmill state\n"
 
 @dataclass(frozen=True, slots=True)
 class StateCommit:
-    """A state commit to write: its message, the files it sets or removes, refs that move along."""
+    """A state commit to write: its message, the files it sets or removes, refs that move along.
+
+    `evidence` is the path of the file whose blob becomes the event's evidence.
+    """
 
     subject: str
     record: EventRecord
     files: Mapping[str, Entry | bytes | None] = field(default_factory=dict)
     moves: tuple[Move, ...] = ()
+    evidence: str = ""
 
 
 Build = Callable[[Snapshot], StateCommit | None]
@@ -57,6 +66,7 @@ class Store:
         repository: Repository,
         now: Callable[[], datetime],
         apply_hand_edits: Callable[[WriteLock], None] = lambda _: None,
+        allowed_secrets: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self._repository = repository
         self._now = now
@@ -65,11 +75,19 @@ class Store:
         self._past = ""
         # Called under the write lock, so that no commit is written above an unapplied hand edit.
         self._apply_hand_edits = apply_hand_edits
+        self._allowed_secrets = allowed_secrets
 
     @property
     def backend(self) -> Backend:
         """The repository's objects, for writing."""
         return self._repository.objects
+
+    @cached_property
+    def redactor(self) -> Redactor:
+        """Keeps secrets out of what this store writes, and out of its notes."""
+        from gitmill.store.redactor import Redactor  # noqa: PLC0415  (reads redact nothing)
+
+        return Redactor(self._allowed_secrets)
 
     def snapshot(self, *, writing: bool = True) -> Snapshot:
         """Return the current state. Raises `NotInitializedError` if there is no state branch."""
@@ -179,13 +197,18 @@ class Store:
         return Snapshot(self.backend, tip, self._cache)
 
     def _write(self, before: Snapshot, draft: StateCommit) -> str:
-        backend = self.backend
-        changes: dict[str, Entry | bytes | None] = dict(draft.files)
-        tree = trees.edit(backend, before.tree, changes)
-        ident = self._repository.ident(self._now())
+        """Write the objects of a commit, with every secret redacted first."""
+        backend, ident = self.backend, self._repository.ident(self._now())
         version = max(before.rules, draft.record.version)
-        record = replace(draft.record, rules=str(version) if version > 1 else "")
-        message = format_message(draft.subject, record)
+        event = replace(draft.record, rules=str(version) if version > 1 else "")
+        subject, record = self.redactor.message(draft.subject, event, ident)
+        files = self.redactor.files(draft.files, before.read)
+        if draft.evidence:
+            run = files[draft.evidence]
+            assert isinstance(run, bytes)
+            record = replace(record, evidence=backend.write("blob", run))
+        tree = trees.edit(backend, before.tree, files)
+        message = format_message(subject, record)
         return write_commit(backend, Commit(tree, (before.commit,), ident, ident, message))
 
     def _publish(self, new: str, old: str, moves: Iterable[Move]) -> None:

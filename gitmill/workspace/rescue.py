@@ -33,7 +33,8 @@ def keep_tree(mill: Mill, item_id: str, scrubbed: secret_scan.ScrubbedTree, comm
     ident = mill.repository.ident(mill.now())
     omitted = [f"left out: {finding.message}" for finding in scrubbed.findings]
     lines = [f"rescued from a worktree of {item_id}", "", *omitted, *([""] if omitted else [])]
-    message = "\n".join([*lines, f"Gitmill-Item: {item_id}", ""])
+    # The name of a file can be the secret.
+    message = mill.store.redactor.text("\n".join([*lines, f"Gitmill-Item: {item_id}", ""]))
     return keep_commit(
         mill, item_id, write_commit(backend, Commit(tree, (commit,), ident, ident, message))
     )

@@ -15,7 +15,7 @@ from gitmill.core.plans.plan import FrozenPlan, PlannedStage
 from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
 from gitmill.git.path_patterns import Patterns
 from gitmill.mill import Mill
-from gitmill.store import layout
+from gitmill.store import layout, secret_search
 from gitmill.store.events import timestamp
 from gitmill.workspace import sandbox, secret_scan
 from gitmill.workspace.stop_token import StopToken
@@ -217,7 +217,7 @@ def inspect_change(mill: Mill, plan: FrozenPlan, item: Item, old: str, new: str)
         secret_scan.changed_files(mill, mill.changes(old, new)),
         plan.sanity,
         protected=protected.match,
-        search=secret_scan.search,
+        search=secret_search.search,
         allowed=secret_scan.allowed_now(mill),
     )
 

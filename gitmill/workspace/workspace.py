@@ -19,9 +19,10 @@ from gitmill.git.worktree_entries import remove
 from gitmill.git.worktrees import Slot
 from gitmill.hints import Gitmill, Hint
 from gitmill.mill import Mill
+from gitmill.store import secret_search
 from gitmill.supervision.bubblewrap import Sandbox
 from gitmill.supervision.local import LocalEngine
-from gitmill.workspace import agent_homes, private_paths, sandbox, secret_scan
+from gitmill.workspace import agent_homes, private_paths, sandbox
 from gitmill.workspace.rescue import keep_worktree
 from gitmill.workspace.stop_token import StopToken
 from gitmill.workspace.tamper_guard import Guard, identity
@@ -91,7 +92,7 @@ class Workspace:
 
 def _clean(output: bytes) -> bytes:
     text = output.decode("utf-8", "surrogateescape")
-    redacted = secret_scan.clean(text)
+    redacted = secret_search.clean(text)
     return output if redacted == text else redacted.encode("utf-8", "surrogateescape")
 
 

@@ -17,6 +17,7 @@ from gitmill.core import sanity
 from gitmill.core.plans.plan import PlannedSanity
 from gitmill.git.path_patterns import Patterns
 from gitmill.mill import Mill
+from gitmill.store import secret_search
 from gitmill.workspace import secret_scan
 
 # What a finding's message says, by the rule that found it.
@@ -61,7 +62,7 @@ def measure(path: Path, count: int) -> None:
     began = time.process_time()
     for commit in commits:
         files = secret_scan.changed_files(mill, mill.changes(f"{parent(mill, commit)}", commit))
-        verdict = sanity.inspect(files, planned, protected=protected, search=secret_scan.search)
+        verdict = sanity.inspect(files, planned, protected=protected, search=secret_search.search)
         words[verdict.word.value] += 1
         for rule in {rule_of(finding.message) for finding in verdict.findings}:
             first = next(f.message for f in verdict.findings if rule_of(f.message) == rule)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gitmill.core.redaction import MARK, redact
+from gitmill.core.redaction import MARK, is_redacted, redact
 
 KEYS = [
     "sk-" + "a1B2" * 6,
@@ -62,3 +62,10 @@ def test_the_longer_of_two_secrets_is_redacted_whole():
 
 def test_an_empty_value_is_no_secret():
     assert redact("abc", ["", "b"]) == f"a{MARK}c"
+
+
+@given(st.lists(texts, min_size=2, max_size=4), st.text("XYZ", min_size=1, max_size=5))
+def test_a_redacted_text_is_recognized_as_the_text_that_it_was(parts, secret):
+    assert is_redacted(MARK.join(parts), secret.join(parts))
+    assert not is_redacted(MARK.join(parts) + "more", secret.join(parts))
+    assert not is_redacted("", secret.join(parts))

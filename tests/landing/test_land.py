@@ -346,6 +346,7 @@ from gitmill.mill import Mill
 from gitmill.plans.policy import policy_at
 from gitmill.store.events import timestamp
 from gitmill.workspace.run_checks import landing_checks, run_checks
+from gitmill.workspace.stop_token import StopToken
 from gitmill.workspace.work import replayed
 mill = Mill.open(Path(sys.argv[1]))
 enqueue(mill, sys.argv[2], after=mill.snapshot().item(sys.argv[2]).event)
@@ -357,7 +358,8 @@ landing = StartedLanding(item, mill.target_ref(snapshot), onto, policy_at(mill, 
 start(mill, landing)
 if sys.argv[3:]:
     wanted = landing_checks(landing.policy, item)
-    results = run_checks(mill, landing.policy, wanted, candidate, claim=landing.claim, again=True)
+    results = run_checks(mill, landing.policy, wanted, candidate, claim=landing.claim,
+                         stop=StopToken(), again=True)
     record_passes(mill, item, landing.policy, candidate, results)
 print(candidate)
 """

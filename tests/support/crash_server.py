@@ -84,9 +84,9 @@ def warm() -> None:
 
     from gitmill.cli.dispatch import NOUNS, VERBS
     from gitmill.core.plans.prompt import environment
-    from gitmill.workspace import secret_scan
+    from gitmill.store import secret_search
 
-    secret_scan._scanner()
+    secret_search._scanner()
     environment().compile = cache(environment().compile)  # the prompts of the shipped loops
     compile_shipped()
     typer.main.get_command = cache(typer.main.get_command)

@@ -11,7 +11,7 @@ import pytest
 
 from gitmill.core.sanity import ChangedFile, secrets_in
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
-from gitmill.workspace import secret_scan
+from gitmill.store import secret_search
 from tests.support.cli import gitmill, new_task
 from tests.support.planted import made
 from tests.support.repos import Repo, Sandbox
@@ -44,7 +44,7 @@ PLACES = {
 def findings(text: str | bytes, name: str = "a.txt", old: str | None = None) -> list[Finding]:
     data = text.encode() if isinstance(text, str) else text
     before = None if old is None else old.encode()
-    by_file = secrets_in([ChangedFile(name, before, data)], secret_scan.search)
+    by_file = secrets_in([ChangedFile(name, before, data)], secret_search.search)
     return [finding for findings in by_file.values() for finding in findings]
 
 
@@ -62,14 +62,14 @@ def test_a_secret_of_any_kind_anywhere(kind: str, place: str):
     # What was there before, and what is taken away, is nothing that the change brings.
     assert findings(content + "\nmore\n", name, content) == []
     assert findings(FILLER, name, content) == []
-    assert value not in secret_scan.clean(content)
+    assert value not in secret_search.clean(content)
 
 
 def test_encoded_secrets_are_found():
     for kind in ("github", "stripe", "npm"):
         data = base64.b64encode(f"token={MADE[kind][0]}".encode()).decode()
         assert findings(f"data:\n  key: {data}\n")
-        assert data not in secret_scan.clean(f"x {data} y")
+        assert data not in secret_search.clean(f"x {data} y")
     assert findings(f"k = {MADE['github'][0]}".encode("utf-16"))
 
 
@@ -86,7 +86,7 @@ def test_ordinary_text_is_no_secret():
         "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n",
     ):
         assert findings(text) == [], text
-        assert secret_scan.clean(text) == text
+        assert secret_search.clean(text) == text
 
 
 def test_values_of_the_environment_however_they_are_written(monkeypatch):
@@ -97,19 +97,19 @@ def test_values_of_the_environment_however_they_are_written(monkeypatch):
         (found,) = findings(f"one\ntwo {written}\n")
         # A digest would confirm a guess.
         assert found.message == "a.txt:2 holds a secret: a secret of the environment"
-        assert written not in secret_scan.clean(written)
+        assert written not in secret_search.clean(written)
 
 
 def test_the_detectors_are_loaded_only_for_text_that_could_hold_a_secret():
     code = (
         "import sys\n"
-        "from gitmill.workspace import secret_scan\n"
-        "assert list(secret_scan.search('echo x > x\\n')) == []\n"
-        "assert secret_scan.clean('3 passed in 0.01s') == '3 passed in 0.01s'\n"
-        "secret_scan.clean('T\\n\\nGitmill-Item: t-k3f9x\\nCo-authored-by: shell (gitmill agent) '\n"
+        "from gitmill.store import secret_search\n"
+        "assert list(secret_search.search('echo x > x\\n')) == []\n"
+        "assert secret_search.clean('3 passed in 0.01s') == '3 passed in 0.01s'\n"
+        "secret_search.clean('T\\n\\nGitmill-Item: t-k3f9x\\nCo-authored-by: shell (gitmill agent) '\n"
         "              '<shell@agents.gitmill.invalid>\\n')\n"
         "print('kingfisher_sdk' in sys.modules)\n"
-        f"list(secret_scan.search({'_'.join(MADE['vault'])!r}))\n"
+        f"list(secret_search.search({'_'.join(MADE['vault'])!r}))\n"
         "print('kingfisher_sdk' in sys.modules)\n"
     )
     done = subprocess.run(
@@ -120,7 +120,7 @@ def test_the_detectors_are_loaded_only_for_text_that_could_hold_a_secret():
 
 def test_a_text_made_to_be_slow_is_searched_quickly():
     for text in ("eyJ_" * 100_000, "sk-" * 100_000, "://a:" * 100_000, "-----BEGIN A" * 50_000):
-        list(secret_scan.search(text))
+        list(secret_search.search(text))
 
 
 def test_every_text_of_a_verdict_is_redacted_even_file_names():
@@ -129,7 +129,7 @@ def test_every_text_of_a_verdict_is_redacted_even_file_names():
         VerdictWord.RETURN, f"uses {key}", (Finding(f"{key} here", file=f"{key}.txt"),)
     )
     cut = "[redacted]"
-    assert secret_scan.clean_verdict(verdict) == Verdict(
+    assert secret_search.clean_verdict(verdict) == Verdict(
         VerdictWord.RETURN, f"uses {cut}", (Finding(f"{cut} here", file=f"{cut}.txt"),)
     )
 
@@ -225,6 +225,15 @@ def test_a_secret_gets_in_by_no_other_way(repo: Repo, planted: Path):
         assert "holds a secret: gitlab token" in item(repo, task)["reason"], way
     assert repo.git("rev-parse", "main") == old
     holds_none(repo, MADE["gitlab"][0])
+
+
+def test_a_file_with_a_secret_in_its_name_and_another_in_its_text(repo: Repo, planted: Path):
+    script = f'cp {planted}/github "$(cat {planted}/gitlab)"; echo good > good.txt'
+    task = new_task(repo.path, "T", script)
+    assert gitmill(repo.path, "run").code == 1
+    kept = repo.git("log", "-1", "--format=%B", f"refs/gitmill/rescue/{task}/1")
+    assert "left out: [redacted]:1 holds a secret: github token" in kept
+    holds_none(repo, MADE["github"][0], MADE["gitlab"][0])
 
 
 def test_a_secret_that_the_target_holds_already_stops_nothing(repo: Repo, planted: Path):

@@ -42,6 +42,7 @@ REPOSITORY: Mapping[str, Callable[[Mill], Diagnoses]] = {
 }
 STATE: Mapping[str, Callable[[Mill, Snapshot], Diagnoses]] = {
     "state": state_branch.documents,
+    "secrets": state_branch.secrets,
     "clock": state_branch.clock,
     "pauses": state_branch.stops,
     "leases": leftovers.leases,

@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 
 from gitmill.core.lifecycle import RULES
 from gitmill.errors import BadDocumentError
-from gitmill.flows.doctor.diagnosis import Diagnoses, note, ok, problem_of, warning
+from gitmill.flows.doctor.diagnosis import Diagnoses, note, ok, problem, problem_of, warning
 from gitmill.git.checkout import checkout_of
 from gitmill.git.objects import read_commit
 from gitmill.hints import Gitmill, Hint, Shell
 from gitmill.mill import Mill
+from gitmill.people.hand_secrets import secrets_in_history
 from gitmill.store import layout
 from gitmill.store.snapshot import Control, Snapshot
 
@@ -94,3 +95,20 @@ def clock(mill: Mill, now: Snapshot) -> Diagnoses:
         )
     else:
         yield ok("the newest state commit is not in the future")
+
+
+def secrets(mill: Mill, now: Snapshot) -> Diagnoses:
+    """Diagnose secrets that people committed to the state branch with plain git."""
+    del now
+    found = list(secrets_in_history(mill))
+    for commit, path, secret in found[:_SHOWN]:
+        yield problem(
+            f"{path} {secret.described}, committed by hand in {commit[:10]}; every clone has it: "
+            "change it at its service first",
+            Hint("see the commit:", Shell(f"git show {commit[:10]}")),
+            Hint("then rewrite the branch, see", Gitmill("explain", "holds-secret")),
+        )
+    if len(found) > _SHOWN:
+        yield problem(f"and {len(found) - _SHOWN} more secrets in hand edits")
+    if not found:
+        yield ok("no hand edit holds a secret")
