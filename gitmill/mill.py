@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gitmill.caches import BoundedCache
 from gitmill.errors import UnusableRepositoryError
-from gitmill.git import trees
+from gitmill.git.differ import Differ
 from gitmill.git.objects import read_commit
 from gitmill.git.repo import Repository
 from gitmill.hints import Blank, Gitmill, Hint
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gitmill.core.plans.plan import FrozenPlan
     from gitmill.core.verdict import Finding
     from gitmill.git.pool import Pool
+    from gitmill.git.trees import Change
 
 
 def utc_now() -> datetime:
@@ -120,9 +121,9 @@ class Mill:
         """Return the tree of a commit."""
         return read_commit(self.store.backend, commit).tree
 
-    def changes(self, old: str, new: str) -> list[trees.Change]:
+    def changes(self, old: str, new: str) -> list[Change]:
         """Return the changes between two commits, by path."""
-        return list(trees.changes(self.store.backend, self.tree_of(old), self.tree_of(new)))
+        return list(Differ(self.store.backend).changes(self.tree_of(old), self.tree_of(new)))
 
     # -- people
 

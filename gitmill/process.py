@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from gitmill import files
 from gitmill.errors import ProcessFailedError
 from gitmill.failpoints import chokepoint
 from gitmill.hints import Gitmill, Hint, Shell
@@ -175,28 +176,13 @@ def script(folder: Path, name: str, text: str) -> tuple[str, ...]:
     The script is a file because arguments have a size limit and show in the process list.
     """
     path = folder / f"{name}.sh"
-    replace_file(path, (text + "\n").encode("utf-8", "surrogateescape"))
+    files.replace(path, (text + "\n").encode("utf-8", "surrogateescape"), mode=0o600)
     return "/bin/sh", "-e", str(path)
 
 
 def home() -> Path:
     """Return the user's home directory."""
     return Path(os.environ.get("HOME") or "~").expanduser()
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Replace whatever is at a path with a new file, without following a link.
-
-    Other people's code may have put a link or a folder there.
-    """
-    if path.is_dir() and not path.is_symlink():
-        import shutil  # noqa: PLC0415  (rarely needed, and every command imports this module)
-
-        shutil.rmtree(path)
-    path.unlink(missing_ok=True)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
-        file.write(data)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,11 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Who may start a process: the one module for it, and the supervisor, which is one.
 STARTERS = {"process.py", "supervision/spawn.py"}
+# Who may move refs: the store, through the backends; repo.py lends git's swap to libgit2, and a slot
+# moves the HEAD of its own worktree.
+MOVERS = {"store/transaction.py", "git/plumbing.py", "git/libgit2.py", "git/repo.py",
+          "git/worktrees.py"}  # fmt: skip
+REPLACERS = {"files.py", "store/journal.py"}  # the journal begins a new file beside the full one
 # Who may change what all threads of a process share: the directory, the environment, signals.
 PROCESS_WIDE = {
     "workspace/signals.py": "turns signals into stop requests, in the main thread",
@@ -67,6 +72,26 @@ def test_only_one_module_starts_processes():
                     called,
                 )
                 assert not starts or name in STARTERS, f"{name}: {called}"
+
+
+def test_only_the_store_moves_gitmills_refs():
+    for module in MODULES:
+        for node in ast.walk(tree_of(module)):
+            swaps = isinstance(node, ast.Attribute) and node.attr == "swap"
+            moves = isinstance(node, ast.Constant) and node.value in ("update-ref", "pack-refs")
+            name = name_of(module)
+            assert not (swaps or moves) or name in MOVERS, f"{name}: {ast.unparse(node)}"
+
+
+def test_only_one_module_replaces_files():
+    for module in MODULES:
+        for node in ast.walk(tree_of(module)):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                arguments = len(node.args), len(node.keywords)  # a text's replace takes two
+                renames = (node.func.attr, arguments) == ("replace", (1, 0))
+                renames |= ast.unparse(node.func) in ("os.replace", "os.rename", "tempfile.mkstemp")
+                name = name_of(module)
+                assert not renames or name in REPLACERS, f"{name}: {ast.unparse(node)}"
 
 
 def _process_wide(tree: ast.AST) -> Iterator[str]:

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from gitmill import process
+from gitmill import files, process
 from gitmill.agents.base import Attempt, ExitKind, Login, Probe, Usage, load, names
 from gitmill.caches import FRESH, expires
 from gitmill.git.worktree_entries import remove
@@ -121,7 +121,7 @@ def message(attempt: Attempt, prompt: str, longest: int = _LONGEST) -> bytes:
     if len(json.dumps(prompt, ensure_ascii=False).encode("utf-8", "replace")) > longest:
         shown = longest // 10
         path = attempt.scratch / "prompt.md"
-        process.replace_file(path, prompt.encode("utf-8", "replace"))
+        files.replace(path, prompt.encode("utf-8", "replace"), mode=0o600)
         prompt = (
             f"Your instructions are too long for one message. All of them are in the file\n{path}\n"
             "Read the file to its end, part by part, before you do anything. Here are its beginning"
@@ -209,9 +209,7 @@ class Totals:
         """Store the known sums of a session."""
         known = {key: value for key, value in sums.items() if value is not None}
         sessions = self._read() | {session: self.before(session) | known}
-        half = self._path.with_name(f"{self._path.name}.half")
-        process.replace_file(half, json.dumps(sessions).encode())
-        half.replace(self._path)
+        files.replace(self._path, json.dumps(sessions).encode(), mode=0o600)
 
     def _read(self) -> dict[str, Any]:
         try:

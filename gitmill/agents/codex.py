@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gitmill import process
+from gitmill import files
 from gitmill.agents import _cli
 from gitmill.agents._turns import CliTurn, converse
 from gitmill.agents.base import (
@@ -92,7 +92,7 @@ _SIGNATURES = (
 def run(attempt: Attempt, execute: Execute) -> Report:
     """Carry out one attempt."""
     schema = attempt.scratch / "verdict-schema.json"
-    process.replace_file(schema, json.dumps(json_schema()).encode())
+    files.replace(schema, json.dumps(json_schema()).encode(), mode=0o600)
     home = _cli.folder(attempt.home, ".codex")
     env = {
         name: value

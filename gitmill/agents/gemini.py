@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gitmill import process
+from gitmill import files
 from gitmill.agents import _cli
 from gitmill.agents._turns import CliTurn, converse
 from gitmill.agents.base import (
@@ -84,9 +84,9 @@ _REFUSED = re.compile(r"[Nn]ot in workspace|requires user confirmation|denied")
 def run(attempt: Attempt, execute: Execute) -> Report:
     """Carry out one attempt."""
     settings = _cli.folder(attempt.home, ".gemini") / "settings.json"
-    process.replace_file(settings, json.dumps(_settings(attempt)).encode())
+    files.replace(settings, json.dumps(_settings(attempt)).encode(), mode=0o600)
     policy = attempt.scratch / "gemini-policy.toml"
-    process.replace_file(policy, _policy(attempt).encode())
+    files.replace(policy, _policy(attempt).encode(), mode=0o600)
 
     def begin(prompt: str, session: str) -> tuple[Command, _Reader]:
         argv = (

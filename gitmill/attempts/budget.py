@@ -7,11 +7,11 @@ run reads only later events. Without that file it reads the events of the day ag
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from gitmill import files
 from gitmill.config import AttemptBudget, DayBudget, ItemBudget, Policy
 from gitmill.core.budget_rules import (
     NOTHING,
@@ -22,16 +22,14 @@ from gitmill.core.budget_rules import (
     format_spent,
     spent_in,
 )
-from gitmill.core.document import Document
 from gitmill.core.item import Item
+from gitmill.core.runlog import read_fields
 from gitmill.errors import (
-    BadDocumentError,
     DayBudgetError,
     GitmillError,
     ItemBudgetError,
     MissingObjectError,
 )
-from gitmill.failpoints import chokepoint
 from gitmill.git import trees
 from gitmill.git.objects import Backend, read_commit
 from gitmill.hints import Gitmill, Hint
@@ -42,8 +40,8 @@ from gitmill.store.history import entries
 from gitmill.store.snapshot import Snapshot
 
 FILE = "spent.json"
-SKEW = 3600.0  # seconds that the clocks of machines which share a state may differ
 _FIELDS = ("agent", "usage", "cost", "seconds")
+SKEW = 3600.0  # seconds that the clocks of machines which share a state may differ
 
 
 def allowance(mill: Mill, snapshot: Snapshot, policy: Policy, item: Item) -> Allowance:
@@ -114,18 +112,8 @@ def spent_on(snapshot: Snapshot, item: Item) -> Spent:
     for path in snapshot.files(layout.runs_folder(item.id)):
         number = path.rpartition("/")[2].partition("-")[0]
         if not number.isdigit() or int(number) > item.budget_after:
-            spent += spent_in(facts(snapshot.read(path) or b""))
+            spent += spent_in(read_fields(snapshot.read(path) or b"", *_FIELDS))
     return spent
-
-
-def facts(data: bytes) -> Mapping[str, Any]:
-    """Return the cost fields of a run log; none of an unreadable one."""
-    end = data.find(b"\n---\n", 4)  # the fields are enough, and the body can be long
-    document = Document.from_bytes(data[: end + 5] if end > 0 else data)
-    try:
-        return {key: document.value(key) for key in _FIELDS}
-    except BadDocumentError:
-        return {}
 
 
 def spent_today(mill: Mill, snapshot: Snapshot) -> Spent:
@@ -138,12 +126,9 @@ def spent_today(mill: Mill, snapshot: Snapshot) -> Spent:
     # Loading libgit2 pays off for the events of a whole day, not for a few.
     backend = mill.repository.reader if tip else mill.store.backend
     spent = _since(backend, snapshot.commit, tip, midnight.timestamp(), known)
-    new = path.with_suffix(f".{mill.new_token()}")
-    with chokepoint(f"write {FILE}"):
-        record = {"day": day, "tip": snapshot.commit, "spent": asdict(spent)}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        new.write_text(json.dumps(record))
-        new.replace(path)
+    record = {"day": day, "tip": snapshot.commit, "spent": asdict(spent)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.replace(path, json.dumps(record).encode())
     return spent
 
 
@@ -172,7 +157,7 @@ def _since(backend: Backend, at: str, tip: str, midnight: float, known: Spent) -
             break
         if entry.record is not None and entry.record.evidence and entry.seconds >= midnight:
             try:
-                spent += spent_in(facts(backend.read(entry.record.evidence)[1]))
+                spent += spent_in(read_fields(backend.read(entry.record.evidence)[1], *_FIELDS))
             except MissingObjectError:
                 continue  # a partial clone: the cost of a missing run log is unknown
     return spent

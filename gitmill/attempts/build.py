@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from gitmill import process
+from gitmill import files
 from gitmill.agents.base import Report
 from gitmill.attempts.ask_agent import ask
 from gitmill.attempts.state import AttemptState
-from gitmill.core.document import Document
 from gitmill.core.item import Item
 from gitmill.core.runlog import findings_text, read_findings
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
 from gitmill.git import trees
+from gitmill.git.differ import Differ
 from gitmill.git.objects import Commit, Entry, write_commit
 from gitmill.git.replay import Conflict
 from gitmill.mill import Mill
@@ -54,8 +54,8 @@ def start_of(mill: Mill, item: Item) -> Start:
     snapshot = mill.snapshot()
     tip = mill.target_tip(snapshot)
     findings: tuple[Finding, ...] = ()
-    if item.feedback and (data := snapshot.read(item.feedback)) is not None:
-        findings = read_findings(Document.from_bytes(data, item.feedback))
+    if (log := snapshot.run_log(item.feedback)) is not None:
+        findings = read_findings(log)
     if not item.work or item.bare:
         return Start(tip, tip, findings)
     replay = replayed(mill, item, tip)
@@ -77,7 +77,7 @@ def build(mill: Mill, state: AttemptState) -> Built:
         variables=state.variables, rights=state.rights, stop=state.stop,
     ) as workspace:  # fmt: skip
         text = findings_text(start.findings) + "\n" if start.findings else ""
-        process.replace_file(workspace.findings, text.encode("utf-8", "surrogateescape"))
+        files.replace(workspace.findings, text.encode("utf-8", "surrogateescape"), mode=0o600)
         report = ask(mill, state, workspace, start.findings)
         if report.verdict is None or report.verdict.word is not VerdictWord.PASS:
             keep_worktree(mill, workspace.slot, item.id, start.commit)
@@ -110,10 +110,11 @@ def _refused(findings: tuple[Finding, ...], kept: str) -> Verdict:
 def _without_set_up(mill: Mill, base: str, products: str, tree: str) -> str:
     """Remove from a tree the files that the set-up made and the builder left unchanged."""
     backend = mill.store.backend
-    final = {change.path: change.new for change in trees.changes(backend, base, tree)}
+    differ = Differ(backend)
+    final = {change.path: change.new for change in differ.changes(base, tree)}
     undo: dict[str, Entry | bytes | None] = {
         change.path: change.old
-        for change in trees.changes(backend, base, products)
+        for change in differ.changes(base, products)
         if change.path in final and final[change.path] == change.new
     }
     return trees.edit(backend, tree, undo) if undo else tree

@@ -10,12 +10,12 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from gitmill import files
 from gitmill.agents import base as agents
 from gitmill.agents.base import ExitKind, Report
 from gitmill.core.cooldown_rules import Cooling, next_cooling, parse, render
 from gitmill.core.trailers import one_line
 from gitmill.errors import AgentMissingError
-from gitmill.failpoints import chokepoint
 from gitmill.git import locks
 from gitmill.mill import Mill
 from gitmill.store import secret_search
@@ -63,10 +63,7 @@ def _change(mill: Mill, change: Callable[[dict[str, Cooling]], object]) -> None:
     with locks.held(path.with_suffix(".lock")):
         known = _read(path)
         change(known)
-        new = path.with_suffix(".new")
-        with chokepoint(f"write {FILE}"):
-            new.write_text(render(known), "utf-8")
-            new.replace(path)
+        files.replace(path, render(known).encode(), durable=mill.repository.durable)
 
 
 def _read(path: Path) -> dict[str, Cooling]:

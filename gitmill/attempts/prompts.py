@@ -79,8 +79,7 @@ def _values(
 ) -> PromptValues:
     failed: tuple[FailedCheck, ...] = ()
     last: LastRun | None = None
-    if item.feedback and (data := snapshot.read(item.feedback)) is not None:
-        log = Document.from_bytes(data, item.feedback)
+    if (log := snapshot.run_log(item.feedback)) is not None:
         failed, last = _failed(log), _last(log)
     diff = _diff(mill, item) if not stage.is_authoring else ""
     changes = mill.changes(item.base, item.work) if diff else []
@@ -111,11 +110,8 @@ def _fitting(template: str, values: PromptValues, limit: int) -> str:
 
 def _last_log(snapshot: Snapshot, item: Item, stage: str) -> Document | None:
     """Return the run log of the item's last attempt at a stage."""
-    for number in range(item.attempt, 0, -1):
-        path = layout.run_path(item.id, number, stage)
-        if (data := snapshot.read(path)) is not None:
-            return Document.from_bytes(data, path)
-    return None
+    paths = (layout.run_path(item.id, number, stage) for number in range(item.attempt, 0, -1))
+    return next((log for path in paths if (log := snapshot.run_log(path)) is not None), None)
 
 
 def _to_resolve(log: Document | None) -> tuple[Finding, ...]:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gitmill import process
+from gitmill import files, process
 from gitmill.cli import output
 from gitmill.hints import Blank, Gitmill
 
@@ -68,11 +68,9 @@ def store_board(folder: Path, tip: str, board: Board) -> None:
     """Store the board of a state commit; the next status builds it again if this fails."""
     from gitmill.core.board import to_json
 
-    new = folder / f"{BOARD}.new"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        new.write_text(json.dumps({"tip": tip, "board": to_json(board)}), "utf-8")
-        new.replace(folder / BOARD)
+        files.replace(folder / BOARD, json.dumps({"tip": tip, "board": to_json(board)}).encode())
     except OSError:
         return
 

@@ -9,6 +9,7 @@ from typing import Any
 from gitmill.core.document import Document
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
+from gitmill.errors import BadDocumentError
 
 # The exits of an agent, as in `agents.base`; only `completed` comes with the agent's own verdict.
 COMPLETED = "completed"
@@ -124,6 +125,16 @@ def findings_text(findings: Sequence[Finding]) -> str:
         lines.append(f"- {finding.severity.value}: {where}{head}")
         lines += [f"      {more}" for more in rest]
     return "\n".join(lines)
+
+
+def read_fields(data: bytes, *wanted: str) -> Mapping[str, Any]:
+    """Return some fields of a run log; none if one is unreadable. The body can be long: unread."""
+    end = data.find(b"\n---\n", 4)
+    document = Document.from_bytes(data[: end + 5] if end > 0 else data)
+    try:
+        return {key: document.value(key) for key in wanted}
+    except BadDocumentError:
+        return {}
 
 
 def read_findings(document: Document) -> tuple[Finding, ...]:

@@ -186,7 +186,8 @@ def _leads_out(path: str, target: str) -> bool:
     """Whether a symbolic link at a path leads out of its tree."""
     if target.startswith("/"):
         return True
-    return posixpath.normpath(posixpath.join(posixpath.dirname(path), target)).startswith("..")
+    led = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
+    return led == ".." or led.startswith("../")
 
 
 def _line(line: str, rules: PlannedSanity) -> Iterable[str]:

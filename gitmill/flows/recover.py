@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 
+from gitmill import files
 from gitmill.attempts import transcripts
 from gitmill.core import changes
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import FINAL, Status
 from gitmill.errors import GitmillError, IllegalTransitionError, LeasedError, RefMovedError
+from gitmill.git.worktree_entries import remove
 from gitmill.git.worktrees import Slot
 from gitmill.landing.detect_reverts import detect_reverts
 from gitmill.landing.publish import CANCELLED, record_event
@@ -120,7 +121,8 @@ def _cancel(mill: Mill, record: Callable[[str], None]) -> None:
 def _sweep(mill: Mill) -> None:
     """Remove files that killed processes left in gitmill's private folder."""
     workers(mill)  # it removes the records of dead workers
-    for path in (mill.repository.private / "scratch").glob("*"):
-        with suppress(FileNotFoundError):  # removed by a replay that has just ended
+    private = mill.repository.private
+    for path in (*(private / "scratch").glob("*"), *files.leftovers(private)):
+        with suppress(FileNotFoundError):  # removed by a process that has just ended
             if time.time() - path.stat().st_mtime > SCRATCH_AGE:
-                shutil.rmtree(path, ignore_errors=True)
+                remove(path)

@@ -10,9 +10,8 @@ from typing import Any
 
 from gitmill.attempts.budget import day_budget
 from gitmill.core.budget_rules import NOTHING, Spent, spent_in, tokens_of
-from gitmill.core.document import Document
 from gitmill.core.lifecycle import Status
-from gitmill.errors import BadDocumentError
+from gitmill.core.runlog import read_fields
 from gitmill.flows import show
 from gitmill.git import trees
 from gitmill.git.objects import Backend
@@ -105,13 +104,7 @@ def stats(mill: Mill) -> Stats:
     return Stats(counts, lead, tuple(rows[key] for key in sorted(rows)))
 
 
-def _logs(backend: Backend, snapshot: Snapshot) -> Iterator[dict[str, Any]]:
+def _logs(backend: Backend, snapshot: Snapshot) -> Iterator[Mapping[str, Any]]:
     runs = trees.find(backend, snapshot.tree, "runs")
     for _, entry in trees.walk(backend, runs.oid) if runs else ():
-        data = backend.read(entry.oid)[1]
-        end = data.find(b"\n---\n", 4)  # the body can be long and is not needed
-        document = Document.from_bytes(data[: end + 5] if end > 0 else data)
-        try:
-            yield {key: document.value(key) for key in _FIELDS}
-        except BadDocumentError:
-            continue
+        yield read_fields(backend.read(entry.oid)[1], *_FIELDS)

@@ -155,9 +155,7 @@ def _result(name: str, mill: Mill, item_id: str, folder: Path) -> Trial:
     """Return the result, from the run log of the build and the status of the task."""
     snapshot = mill.snapshot()
     item = snapshot.item(item_id)
-    path = layout.run_path(item_id, 1, "build")
-    data = snapshot.read(path)
-    log = Document.from_bytes(data or b"", path)
+    log = snapshot.run_log(layout.run_path(item_id, 1, "build")) or Document("")
     facts = {key: log.value(key) for key in ("session", "usage", "cost")}
     return Trial(
         agent=name,

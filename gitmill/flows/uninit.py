@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from gitmill import files
 from gitmill.core.lifecycle import WORKING
 from gitmill.errors import (
     CheckoutBlockedError,
@@ -27,7 +28,6 @@ from gitmill.failpoints import chokepoint
 from gitmill.flows.init import NOTES_KEYS, NOTES_PATTERN, detect_checks, proposal
 from gitmill.flows.recover import recover
 from gitmill.git import bundle
-from gitmill.git.objects import Move
 from gitmill.git.worktrees import Slot
 from gitmill.hints import Blank, Gitmill, Hint
 from gitmill.landing.publish import land_lock
@@ -220,10 +220,8 @@ def _write_bundle(mill: Mill, refs: dict[str, str], wanted: Path | None) -> Path
             f"{path} already exists; nothing was removed",
             hints=[Hint("name another file:", Gitmill("uninit", "--bundle", Blank("FILE")))],
         )
-    record = mill.repository.private / _RECORD
-    with chokepoint(f"write {_RECORD}"):
-        record.with_suffix(".new").write_text(json.dumps({"bundle": str(path), "refs": refs}))
-        record.with_suffix(".new").replace(record)
+    record = json.dumps({"bundle": str(path), "refs": refs}).encode()
+    files.replace(mill.repository.private / _RECORD, record, durable=mill.repository.durable)
     return path
 
 
@@ -264,7 +262,7 @@ def _remove_worktrees(mill: Mill, slots: list[Slot]) -> None:
 def _remove_refs(mill: Mill, refs: dict[str, str]) -> None:
     """Remove all refs, with their reflogs, in one git transaction."""
     if refs:
-        mill.repository.reader.swap([Move(ref, None, oid) for ref, oid in refs.items()])
+        mill.store.remove(refs)
     for own in layout.OWN:
         for root in (mill.repository.common / own, mill.repository.common / "logs" / own):
             below = sorted(root.glob("**/"), reverse=True)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from gitmill import files
 from gitmill.errors import GitFailedError
-from gitmill.failpoints import chokepoint
 from gitmill.git.executable import Git
 
 
@@ -16,20 +15,13 @@ def write(git: Git, path: Path, refs: Mapping[str, str]) -> None:
 
     Raises `GitFailedError`, also if a ref has moved in the meantime.
     """
-    new = path.with_name(f".{path.name}.new")
-    for leftover in (new, new.with_name(f"{new.name}.lock")):
-        leftover.unlink(missing_ok=True)  # of a process killed at this point
-    try:
-        names = "".join(f"{ref}\n" for ref in refs).encode("utf-8", "surrogateescape")
+    for leftover in files.leftovers(path.parent, of=path.name):
+        leftover.unlink(missing_ok=True)  # a bundle is large, and no other process writes this one
+    names = "".join(f"{ref}\n" for ref in refs).encode("utf-8", "surrogateescape")
+    with files.replacing(path, durable=True) as new:
         git.run("bundle", "create", "-q", str(new), "--stdin", stdin=names)
         if not holds(git, new, refs):
             raise GitFailedError(f"the new bundle for {path} does not hold the expected refs")
-        _flush(new)
-        with chokepoint(f"write {path.name}"):
-            new.rename(path)
-    finally:
-        new.unlink(missing_ok=True)
-    _flush(path.parent)
 
 
 def holds(git: Git, path: Path, refs: Mapping[str, str]) -> bool:
@@ -38,11 +30,3 @@ def holds(git: Git, path: Path, refs: Mapping[str, str]) -> bool:
         return False
     lines = git.out("bundle", "list-heads", str(path)).split("\n")
     return {name: oid for oid, _, name in (line.partition(" ") for line in lines)} == dict(refs)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

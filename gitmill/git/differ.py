@@ -1,4 +1,4 @@
-"""Differences between many successive trees, as in a history.
+"""Differences between two trees, or between many successive ones as in a history.
 
 Neighbours in a history differ in an entry or two. The common beginning and end of two trees are
 compared as bytes and only the part between is parsed: a folder of a thousand entries costs as much
@@ -43,13 +43,16 @@ class Differ:
         self._read = lru_cache(_CACHED)(lambda oid: self._backend.read(oid)[1])
 
     def changes(self, old: str, new: str, prefix: str = "") -> Iterator[Change]:
-        """Yield the paths that differ between two trees; an empty id is the empty tree."""
+        """Yield the paths that differ between two trees; an empty id is the empty tree.
+
+        Equal folders are not read.
+        """
         if old == new:
             return
         old_entries, new_entries = self._middles(old, new)
         before = {entry.name: entry for entry in old_entries}
         after = {entry.name: entry for entry in new_entries}
-        for name in before.keys() | after.keys():
+        for name in sorted(before.keys() | after.keys()):
             sides = before.get(name), after.get(name)
             if sides[0] == sides[1]:
                 continue

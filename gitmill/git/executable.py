@@ -9,11 +9,11 @@ from typing import TypedDict
 
 from gitmill import process
 from gitmill.errors import GitFailedError, GitKilledError, GitMissingError
+from gitmill.git.executable_settings import SWITCHED_OFF
 from gitmill.hints import Gitmill, Hint, Shell
 
 _OFF = (
-    "-c", "core.hooksPath=/dev/null",
-    "-c", "core.fsmonitor=false",
+    *(part for key, value in SWITCHED_OFF.items() for part in ("-c", f"{key}={value}")),
     "-c", "core.quotePath=false",
     "-c", "gc.auto=0",
     "-c", "maintenance.auto=false",

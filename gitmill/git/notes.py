@@ -6,6 +6,8 @@ Format: https://git-scm.com/docs/git-notes
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from gitmill.git import trees
 from gitmill.git.objects import FILE, TREE, Backend, Commit, Entry, Move, read_commit, write_commit
 
@@ -38,23 +40,27 @@ def _locate(backend: Backend, tree: str, rest: str, at: str = "") -> tuple[str, 
     return _locate(backend, folder.oid, rest[2:], f"{at}{rest[:2]}/")
 
 
-def write_note(backend: Backend, ref: str, commit: str, note: bytes, *, ident: str) -> Move:
-    """Store a note, replacing an older one, and return the move that publishes it."""
+def write_notes(backend: Backend, ref: str, notes: Mapping[str, bytes], *, ident: str) -> Move:
+    """Store the notes on these commits, replacing older ones; return the move that publishes them.
+
+    One move, however many notes: a transaction moves a ref only once.
+    """
     tip = backend.ref(ref)
     tree = read_commit(backend, tip).tree if tip else None
     changes: dict[str, Entry | bytes | None] = {}
-    older = _locate(backend, tree, commit) if tree else None
-    if older:
-        changes[older[0]] = None
-    changes[f"{commit[:2]}/{commit[2:]}"] = Entry("", FILE, backend.write("blob", note))
+    for commit, note in notes.items():
+        if tree and (older := _locate(backend, tree, commit)):
+            changes[older[0]] = None
+        changes[f"{commit[:2]}/{commit[2:]}"] = Entry("", FILE, backend.write("blob", note))
     new = write_commit(
         backend,
         Commit(
-            trees.edit(backend, tree, changes),
-            (tip,) if tip else (),
-            ident,
-            ident,
-            f"note on {commit[:12]}\n",
+            trees.edit(backend, tree, changes), (tip,) if tip else (), ident, ident, _subject(notes)
         ),
     )
     return Move(ref, new, tip)
+
+
+def _subject(notes: Mapping[str, bytes]) -> str:
+    first, *more = notes
+    return f"notes on {len(notes)} commits\n" if more else f"note on {first[:12]}\n"

@@ -15,9 +15,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from gitmill import files
 from gitmill.errors import DamagedRepositoryError, GitKilledError, GitmillError
 from gitmill.failpoints import chokepoint
 from gitmill.git.executable import Git
+from gitmill.git.executable_settings import is_executable
 from gitmill.git.objects import Backend
 from gitmill.hints import Hint, Shell
 
@@ -29,20 +31,6 @@ _GLOBS = (
     "hooks/*", "worktrees/*/config.worktree", "modules/*/config", "modules/*/hooks/*",
 )  # fmt: skip
 _CONFIG = re.compile(r"config(\.worktree)?|\.gitconfig")
-# Keys whose value git executes, or that lead git to more keys or to another repository or program.
-_EXECUTABLE = re.compile(
-    r"alias\..*"
-    r"|core\.(fsmonitor|hookspath|sshcommand|gitproxy|editor|pager|askpass|alternaterefscommand"
-    r"|worktree)"
-    r"|filter\..*\.(clean|smudge|process)|diff\.external|diff\..*\.(command|textconv)"
-    r"|merge\..*\.driver|hook\..*\.command|(include|includeif\..*)\.path|credential(\..*)?\.helper"
-    r"|gpg(\..*)?\.(program|defaultkeycommand)|sequence\.editor|pager\..*|interactive\.difffilter"
-    r"|(difftool|mergetool|guitool|man|browser)\..*\.(cmd|path)|web\.browser|init\.templatedir"
-    r"|remote\..*\.(uploadpack|receivepack|vcs|proxy)|url\..*\.(insteadof|pushinsteadof)"
-    r"|submodule\..*\.update|trailer\..*\.(cmd|command)|uploadpack\.packobjectshook"
-    r"|protocol\..*|tar\..*\.command|sendemail\..*|lfs\..*"
-    r"|gitmill\.(sandbox|bubblewrap|writable|readable|worktreeroot)"
-)
 _EVERYDAY = re.compile(r"branch\..*")  # git writes these keys for every new branch
 
 
@@ -150,18 +138,14 @@ def _copy_aside(path: Path, file: File, aside: Path) -> Path:
 
 def _restore(path: Path, file: File | None) -> None:
     """Restore a file completely or not at all."""
-    with chokepoint(f"restore {path.name}"):
-        if file is None:
+    if file is None:
+        with chokepoint(f"remove {path.name}"):
             path.unlink(missing_ok=True)
-            return
-        new = path.with_name(f"{path.name}.gitmill-{os.getpid()}")
-        new.unlink(missing_ok=True)
-        if stat.S_ISLNK(file.mode):
+    elif stat.S_ISLNK(file.mode):
+        with files.replacing(path) as new:
             new.symlink_to(os.fsdecode(file.data))
-        else:
-            new.write_bytes(file.data)
-            new.chmod(stat.S_IMODE(file.mode))
-        new.replace(path)
+    else:
+        files.replace(path, file.data, mode=stat.S_IMODE(file.mode), durable=True)
 
 
 def _undo_in_config(
@@ -178,7 +162,7 @@ def _undo_in_config(
     except GitmillError:  # no git could work with such a file
         _restore(path, old)
         return [TamperNote(f"{path} became unreadable; it was restored, a copy is {copy}")]
-    planted = sorted({key for key, _ in after - before if _EXECUTABLE.fullmatch(key)})
+    planted = sorted({key for key, _ in after - before if is_executable(key)})
     others = {key for key, _ in (after - before) + (before - after)} - set(planted)
     notes = [
         TamperNote(f"{path}: {key} was planted; it was undone, a copy is {copy}", key)

@@ -53,25 +53,6 @@ class Change:
     new: Entry | None
 
 
-def changes(backend: Backend, old: str, new: str, prefix: str = "") -> Iterator[Change]:
-    """Yield the paths that differ between two trees; equal folders are not read."""
-    if old == new:
-        return
-    before = entries(backend, old) if old else {}
-    after = entries(backend, new) if new else {}
-    for name in sorted(before.keys() | after.keys()):
-        sides = before.get(name), after.get(name)
-        if sides[0] == sides[1]:
-            continue
-        path = prefix + name
-        folders = [side.oid if side and side.mode == TREE else "" for side in sides]
-        if any(folders):
-            yield from changes(backend, folders[0], folders[1], f"{path}/")
-        files = [side if side and side.mode != TREE else None for side in sides]
-        if any(files):
-            yield Change(path, files[0], files[1])
-
-
 def edit(backend: Backend, tree: str | None, changes: Mapping[str, Entry | bytes | None]) -> str:
     """Return a tree with some paths set to a file of these bytes or to an entry, or removed (None).
 

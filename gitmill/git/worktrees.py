@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from gitmill import files
 from gitmill.errors import GitFailedError, SlotBusyError
 from gitmill.failpoints import chokepoint
 from gitmill.git import trees
@@ -93,7 +94,7 @@ class Slot:
                 ],
             )
         if holder:
-            self._write(self.side / "holder", f"{holder} {commit}\n".encode())
+            files.replace(self.side / "holder", f"{holder} {commit}\n".encode())
 
     def _exists(self) -> bool:
         recorded = (self.side / "admin").exists() and (self.side / "index").exists()
@@ -109,7 +110,7 @@ class Slot:
         shutil.copy2(self.side / "index", self.admin / "index")
         if (self.path / ".git").is_dir():
             return False  # replaced by a repository
-        self._write(self.path / ".git", b"gitdir: " + os.fsencode(self.admin) + b"\n")
+        files.replace(self.path / ".git", b"gitdir: " + os.fsencode(self.admin) + b"\n")
         git = Git(self.admin, work_tree=self.path, locks=(self.lock,))
         moved = git.run("checkout", "-q", "-f", "--detach", commit, "--", check=False)
         if moved.returncode != 0:
@@ -131,16 +132,9 @@ class Slot:
                 break
             self.discard()
         link = (self.path / ".git").read_bytes().removeprefix(b"gitdir: ").rstrip(b"\n")
-        self._write(self.side / "admin", link)
+        files.replace(self.side / "admin", link)
         for name in _SPARSE:
             _copy(self.admin / name, self.side / Path(name).name)
-
-    def _write(self, path: Path, data: bytes) -> None:
-        """Replace a file completely or not at all."""
-        new = self.side / "new"  # not in the worktree, where its path could be a planted link
-        with chokepoint(f"write {path.name}"):
-            new.write_bytes(data)
-            new.replace(path)
 
     def discard(self) -> None:
         """Remove the worktree and git's entry for it, even half made ones."""

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 
+from gitmill import files
 from gitmill.core import changes
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import MET, Status
@@ -136,8 +137,7 @@ def _read_mark(mill: Mill, ref: str) -> str:
 
 def _write_mark(mill: Mill, ref: str, tip: str) -> None:
     """Store the tip that was searched; without the mark the next search only takes longer."""
-    new = mill.repository.private / f"{SEEN}.new"
+    path = mill.repository.private / SEEN
     with suppress(OSError):
-        new.parent.mkdir(parents=True, exist_ok=True)
-        new.write_text(json.dumps({"ref": ref, "tip": tip}), "utf-8")
-        new.replace(new.with_suffix(""))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.replace(path, json.dumps({"ref": ref, "tip": tip}).encode())

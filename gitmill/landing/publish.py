@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from gitmill import process
+from gitmill import files
 from gitmill.config import Policy
 from gitmill.core import changes
 from gitmill.core.change import Change
@@ -21,7 +21,7 @@ from gitmill.core.trailers import EventRecord, one_line
 from gitmill.errors import GitKilledError, LandBusyError, RefMovedError
 from gitmill.git.checkout import checkout_of, fast_forward, refuse_busy, refuse_overlap
 from gitmill.git.locks import try_lock
-from gitmill.git.notes import write_note
+from gitmill.git.notes import write_notes
 from gitmill.git.objects import Move
 from gitmill.hints import Gitmill, Hint
 from gitmill.landing.dispute import dispute
@@ -105,7 +105,7 @@ def _move_marker(mill: Mill, candidate: str) -> Iterator[None]:
     The mark stays if the git was killed that moves it.
     """
     marker = mill.repository.private / MOVING
-    process.replace_file(marker, candidate.encode())
+    files.replace(marker, candidate.encode(), durable=mill.repository.durable)
     try:
         yield
     except GitKilledError:
@@ -193,7 +193,7 @@ def _landed_step(
         refs={f"{layout.CANDIDATE}{item_id}": None},
         moves=(
             *_target_move(mill, ref, onto, candidate),
-            write_note(mill.store.backend, layout.NOTES, candidate, note, ident=ident),
+            write_notes(mill.store.backend, layout.NOTES, {candidate: note}, ident=ident),
         ),
         extra={"Candidate": candidate, "Onto": onto},
     )

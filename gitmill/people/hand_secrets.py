@@ -14,7 +14,7 @@ from gitmill.core.item import Item
 from gitmill.core.lifecycle import Status
 from gitmill.core.redaction import Secret
 from gitmill.core.trailers import one_line
-from gitmill.git import trees
+from gitmill.git.differ import Differ
 from gitmill.git.objects import GITLINK, Commit, Entry, read_commit
 from gitmill.mill import Mill
 from gitmill.store import layout, secret_search
@@ -104,6 +104,6 @@ def _secrets_of(mill: Mill, commit: Commit) -> Iterator[tuple[str, Secret]]:
         yield "the message of a commit", secret
     backend = mill.store.backend
     before = read_commit(backend, commit.parents[0]).tree
-    for change in trees.changes(backend, before, commit.tree):
+    for change in Differ(backend).changes(before, commit.tree):
         for secret in _added(mill, change.path, change.old, change.new):
             yield change.path, secret

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from gitmill.core.trailers import parse_message
 from gitmill.git import trees
+from gitmill.git.differ import Differ
 from gitmill.git.objects import Backend, Commit, Entry, read_commit
 from gitmill.store import layout
 
@@ -48,9 +49,10 @@ def hand_edits(backend: Backend, tip: str) -> tuple[str, list[HandEdit]]:
     if not line:
         return at, []
     edits: dict[str, HandEdit] = {}
+    differ = Differ(backend)
     tree = read_commit(backend, at).tree
     for oid, commit in reversed(line):
-        for change in trees.changes(backend, tree, commit.tree):
+        for change in differ.changes(tree, commit.tree):
             old = edits[change.path].old if change.path in edits else change.old
             person = commit.author.rsplit(" ", 2)[0]
             edits[change.path] = HandEdit(change.path, old, change.new, person, oid)

@@ -130,8 +130,13 @@ class Snapshot:
 
     def run_logs(self, item_id: str) -> Iterator[Document]:
         """Yield the run logs of an item, oldest first."""
-        for path in self.files(layout.runs_folder(item_id)):
-            yield Document.from_bytes(self.read(path) or b"", path)
+        paths = self.files(layout.runs_folder(item_id))
+        return (log for path in paths if (log := self.run_log(path)) is not None)
+
+    def run_log(self, path: str) -> Document | None:
+        """Return the run log at a path, None if there is none."""
+        data = self.read(path) if path else None
+        return None if data is None else Document.from_bytes(data, path)
 
     @cached_property
     def control(self) -> Control:

@@ -7,6 +7,7 @@ state that it was not meant for. The lock only saves work; correctness rests on 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
@@ -142,11 +143,11 @@ class Store:
 
         `build` is called again after a lost race; it returns None if there is nothing to do. Each
         of `more` builds a commit on the state after the previous one: the branch moves over all of
-        them in one swap or stays. They must not move the same ref twice. `new` skips the format
-        check, for the commit that writes the format. `lock` is for what applies hand edits, under
-        the write lock: no others are applied first. A process killed here can leave refs without
-        their event, never an event without its refs. Raises `StateMovedError` if races are lost
-        until the deadline, `StorageError` if the disk is full.
+        them in one swap or stays. No ref may move twice, in all of them together. `new` skips the
+        format check, for the commit that writes the format. `lock` is for what applies hand edits,
+        under the write lock: no others are applied first. A process killed here can leave refs
+        without their event, never an event without its refs. Raises `StateMovedError` if races are
+        lost until the deadline, `StorageError` if the disk is full.
         """
         assert not self._past, "the past does not change"
         give_up = time.monotonic() + DEADLINE
@@ -216,6 +217,7 @@ class Store:
         backend = self.backend
         set_, removed = _split(moves)
         moves = [*set_, Move(layout.STATE, new, old)]
+        _require_once([*moves, *removed])
         self.journal.write([move for move in (*moves, *removed) if layout.is_own(move.ref)])
         if not all(layout.is_own(move.ref) for move in set_):
             # libgit2, if killed, leaves locks on the user's refs; a git process survives our death.
@@ -243,6 +245,18 @@ class Store:
                     if late or self.backend.ref(move.ref) != move.old:
                         raise
             time.sleep(_jitter(0.05))
+
+    def remove(self, refs: Mapping[str, str]) -> None:
+        """Remove refs of gitmill with their reflogs, each from its present value, all or none.
+
+        Raises `RefMovedError` if one of them has moved.
+        """
+        assert all(layout.is_own(ref) for ref in refs), "the user's refs are not gitmill's"
+        moves = [Move(ref, None, oid) for ref, oid in refs.items()]
+        with self.refs_lock():
+            self.journal.write(moves)
+            # through git itself: libgit2 may not be able to open the repository
+            self._repository.reader.swap(moves)
 
     def refs_lock(self) -> AbstractContextManager[WriteLock]:
         """Keep all others from moving gitmill's refs, so refs and journal agree.
@@ -303,6 +317,12 @@ def _state_moved(error: RefMovedError) -> StateMovedError:
         evidence=[error.message],
         hints=[Hint("run the same command again"), Hint("clear stale locks:", Gitmill("recover"))],
     )
+
+
+def _require_once(moves: Iterable[Move]) -> None:
+    """Assert that no ref moves twice: its second move would not find the old value it names."""
+    twice = {ref: times for ref, times in Counter(m.ref for m in moves).items() if times > 1}
+    assert not twice, f"no ref moves twice in a transaction: {', '.join(twice)}"
 
 
 def _split(moves: Iterable[Move]) -> tuple[list[Move], list[Move]]:

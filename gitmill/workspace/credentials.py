@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gitmill import files
 from gitmill.agents.base import Login
 from gitmill.failpoints import chokepoint
 from gitmill.git.worktree_entries import remove
@@ -30,12 +31,12 @@ def copied(home: Path, logins: tuple[Login, ...]) -> Iterator[None]:
     return_tokens(record)
     if record.exists():  # a token newer than the user's is still here: the user's cannot be written
         logins = ()
-    files = {login: data for login in logins if (data := _read(login.own())) is not None}
-    if files:
-        entries = {login.name: [str(login.own()), _digest(data)] for login, data in files.items()}
-        _replace(record, json.dumps(entries).encode(), 0o600)
+    owned = {login: data for login in logins if (data := _read(login.own())) is not None}
+    if owned:
+        entries = {login.name: [str(login.own()), _digest(data)] for login, data in owned.items()}
+        files.replace(record, json.dumps(entries).encode(), mode=0o600, durable=True)
     try:
-        for login, data in files.items():
+        for login, data in owned.items():
             with _folder(home, login.name) as folder:
                 remove(home / login.name)
                 _write(folder, Path(login.name).name, data)
@@ -73,8 +74,7 @@ def _return_token(own: Path, digest: str, copy: Path, folder: int) -> Iterator[s
     untouched = old is not None and _digest(old) == digest
     if new is not None and old is not None and untouched and new != old and _is_alike(new, old):
         real = own.resolve()
-        with chokepoint(f"write {real.name}"):
-            _replace(real, new, stat.S_IMODE(real.stat().st_mode))
+        files.replace(real, new, durable=True)
         yield f"restored the refreshed {own}"
     if not os.path.lexists(copy):
         raise FileNotFoundError(copy)
@@ -146,16 +146,3 @@ def _mode(name: str, folder: int) -> int:
         return os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
     except FileNotFoundError:
         return 0
-
-
-def _replace(path: Path, data: bytes, mode: int) -> None:
-    """Replace a file whole or not at all, even if the power fails."""
-    new = path.with_name(f"{path.name}.gitmill-{os.getpid()}")
-    new.unlink(missing_ok=True)
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fchmod(fd, mode)
-        os.fsync(fd)
-    new.replace(path)

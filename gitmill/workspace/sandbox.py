@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from gitmill import process
+from gitmill import files, process
 from gitmill.config import Policy
 from gitmill.config.values import Enforce, Network
 from gitmill.core.plans.plan import PlannedStage
@@ -100,7 +100,8 @@ def leave_note(mill: Mill, policy: Policy) -> None:
         if bwrap is not None and bwrap.program:
             path.unlink(missing_ok=True)
         else:
-            path.write_text("it is switched off" if bwrap is None else bwrap.why)
+            why = "it is switched off" if bwrap is None else bwrap.why
+            files.replace(path, why.encode())
 
 
 def network(policy: Policy, stage: PlannedStage | None, *, model: bool = False) -> bool:

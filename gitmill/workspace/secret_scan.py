@@ -9,6 +9,7 @@ from gitmill.core import sanity_rules
 from gitmill.core.verdict import Finding
 from gitmill.errors import BadConfigError, MissingObjectError, UnusableRepositoryError
 from gitmill.git import trees
+from gitmill.git.differ import Differ
 from gitmill.git.objects import GITLINK, Entry
 from gitmill.mill import Mill
 from gitmill.plans.policy import policy_now
@@ -25,7 +26,7 @@ class ScrubbedTree:
 
 def scrub(mill: Mill, base: str, tree: str) -> ScrubbedTree:
     """Remove secrets from a tree: files that add one keep their content of the tree `base`."""
-    changes = list(trees.changes(mill.store.backend, base, tree))
+    changes = list(Differ(mill.store.backend).changes(base, tree))
     secrets = sanity_rules.secrets_in(changed_files(mill, changes), search, allowed_now(mill))
     undo: dict[str, Entry | bytes | None] = {c.path: c.old for c in changes if c.path in secrets}
     if undo:

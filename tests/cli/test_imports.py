@@ -12,13 +12,13 @@ from tests.support.repos import Repo, Sandbox
 
 # What opening a repository and reading its state needs.
 STATE = {
-    "caches", "errors", "failpoints", "hints", "process", "mill",
+    "caches", "errors", "failpoints", "files", "hints", "process", "mill",
     "cli", "cli.command_line", "cli.main", "cli.dispatch", "cli.fast_status", "cli.output", "cli.session",
     "flows", "flows.open_mill", "flows.show",
     "core", "core.document", "core.ids", "core.item", "core.item_reader", "core.lease",
     "core.lifecycle", "core.trailers",
-    "git", "git.executable", "git.locks", "git.objects", "git.per_thread", "git.plumbing",
-    "git.repo", "git.trees",
+    "git", "git.differ", "git.executable", "git.executable_settings", "git.locks", "git.objects",
+    "git.per_thread", "git.plumbing", "git.repo", "git.trees",
     "store", "store.events", "store.foreign_commits", "store.history", "store.journal",
     "store.layout", "store.snapshot", "store.transaction", "store.write_lock",
 }  # fmt: skip
@@ -27,8 +27,8 @@ START = {
     "cli", "cli.command_line", "cli.main", "cli.dispatch", "cli.fast_status", "cli.output",
 }  # fmt: skip
 ALLOWED = {
-    "--version": START | {"process", "failpoints"},
-    "status": START | {"process", "failpoints", "cli.show", "core", "core.board",
+    "--version": START | {"process", "files", "failpoints"},
+    "status": START | {"process", "files", "failpoints", "cli.show", "core", "core.board",
                        "core.lifecycle"},
     "task list": STATE | {"cli.task_list"},
     "task show ID": STATE | {"cli.task", "cli.task_list", "cli.show", "flows.attempts"},

@@ -249,6 +249,29 @@ def test_protected_paths_need_a_person():
     assert judged(ci, changed(KEY + b"\n")).word is VerdictWord.RETURN
 
 
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("link", "../x"), ("link", ".."), ("link", "a/../../x"), ("link", "/etc/passwd"),
+        ("a/link", "../../x"), ("a/b/link", "../../../x"),
+    ],
+)  # fmt: skip
+def test_a_link_may_not_lead_out_of_the_repository(path: str, target: str):
+    verdict = judged(changed(target.encode(), path=path, new_mode="120000"))
+    assert verdict == returned(f"{path} is a link that leads out of the repository", file=path)
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("link", "x"), ("link", "a/../x"), ("a/link", "../x"), ("a/link", ".."), ("link", "..x"),
+        ("link", "missing/y"),
+    ],
+)  # fmt: skip
+def test_a_link_may_lead_anywhere_inside(path: str, target: str):
+    assert judged(changed(target.encode(), path=path, new_mode="120000")).word is VerdictWord.PASS
+
+
 def test_another_repository_inside_needs_a_person():
     link = changed(b"ab" * 20, path="vendor/lib", new_mode="160000")
     assert judged(link) == Verdict(

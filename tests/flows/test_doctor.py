@@ -481,6 +481,23 @@ def test_loops_that_do_not_compile(repo: Repo):
     assert "the loop deliver does not compile" in seen(repo.path, "loops")[0].text
 
 
+def test_settings_of_the_repository_that_run_programs(repo: Repo):
+    """Values that run nothing, and the hooks that have a diagnosis of their own, are not listed."""
+    for key, value in (
+        ("core.hooksPath", ".git/hooks"), ("submodule.a.update", "merge"), ("alias.s", "status"),
+        ("pager.log", "false"), ("filter.lfs.clean", "git-lfs clean -- %f"),
+    ):  # fmt: skip
+        repo.git("config", key, value)
+    assert worst(repo.path) == set()
+    for key in ("submodule.a.update", "alias.s", "core.sshCommand", "trailer.a.command"):
+        repo.git("config", key, "!sh -c true")
+    text = the(repo.path, "configuration", Level.NOTE).text
+    assert text == (
+        ".git/config makes git run programs: "
+        "alias.s, core.sshcommand, submodule.a.update, trailer.a.command"
+    )
+
+
 @pytest.mark.parametrize(
     ("command", "missing"),
     [

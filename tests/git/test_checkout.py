@@ -19,6 +19,7 @@ from gitmill.git.checkout import (
     restore_files,
     resume,
 )
+from gitmill.git.differ import Differ
 from gitmill.git.libgit2 import Libgit2
 from gitmill.git.locks import try_lock
 from gitmill.git.repo import Checkout, Repository
@@ -490,4 +491,4 @@ def test_a_half_done_file_is_known_behind_filters_and_line_ends(repo, candidate)
 def changes_of(repo: Repo, old: str, new: str) -> list[trees.Change]:
     backend = Libgit2(repo.git_dir)
     olds, news = (repo.git("rev-parse", f"{commit}^{{tree}}") for commit in (old, new))
-    return list(trees.changes(backend, olds, news))
+    return list(Differ(backend).changes(olds, news))

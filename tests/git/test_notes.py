@@ -6,7 +6,7 @@ import pytest
 
 from gitmill.errors import RefMovedError
 from gitmill.git import trees
-from gitmill.git.notes import read_note, write_note
+from gitmill.git.notes import read_note, write_notes
 from gitmill.git.objects import read_commit
 from tests.support.workers import IDENT, Kind, at_once
 
@@ -19,7 +19,7 @@ def commits(repo):
 
 
 def write(backend, commit, note):
-    backend.swap([write_note(backend, NOTES, commit, note, ident=IDENT)])
+    backend.swap([write_notes(backend, NOTES, {commit: note}, ident=IDENT)])
 
 
 def paths(backend):
@@ -46,6 +46,17 @@ def test_a_note_is_replaced_and_nothing_else_is_touched(repo, backend, commits):
     write(backend, commits[1], b"other\n")
     assert read_note(backend, NOTES, commits[0]) == b""
     assert len(paths(backend)) == 2
+
+
+def test_many_notes_are_one_move(repo, backend, commits):
+    write(backend, commits[0], b"old\n")
+    new = {commit: f"note {number}\n".encode() for number, commit in enumerate(commits[:4])}
+    backend.swap([write_notes(backend, NOTES, new, ident=IDENT)])
+    assert {commit: read_note(backend, NOTES, commit) for commit in new} == new
+    assert repo.git("notes", "--ref=gitmill", "show", commits[0]) == "note 0"
+    assert repo.git("log", "--format=%s", NOTES) == (
+        f"notes on 4 commits\nnote on {commits[0][:12]}"
+    )
 
 
 def test_without_notes_there_is_none(backend, commits):
@@ -101,7 +112,7 @@ def test_git_with_hundreds_of_notes_fans_out_and_is_read(repo, backend, kind):
 
 
 def test_a_write_that_came_late_is_refused(repo, backend, commits):
-    late = write_note(backend, NOTES, commits[0], b"late\n", ident=IDENT)
+    late = write_notes(backend, NOTES, {commits[0]: b"late\n"}, ident=IDENT)
     write(backend, commits[1], b"first\n")
     with pytest.raises(RefMovedError):
         backend.swap([late])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gitmill.git import trees as trees_of
+from gitmill.git.differ import Differ
 from gitmill.git.executable import Git
 from gitmill.git.patch import patch_identity
 from gitmill.git.replay import Replayed, replay
@@ -144,6 +144,13 @@ def test_binary_files_count_as_a_whole(repo):
     assert patch_identity(git, old, new) == patch_identity(git, repo.tree(old), repo.tree(new))
 
 
+def test_a_binary_file_counts_as_it_was_before(repo):
+    """The same line is removed and the same file remains, but the line was somewhere else."""
+    first, last, after = trees(repo, {b"a": b"\0x\n" + TEXT}, {b"a": TEXT + b"\0x\n"}, {b"a": TEXT})
+    git = Git(repo.git_dir)
+    assert patch_identity(git, first, after) != patch_identity(git, last, after)
+
+
 CONFIGURATIONS = [
     {"diff.algorithm": "patience", "diff.indentHeuristic": "true", "diff.context": "9"},
     {"diff.noprefix": "true", "diff.mnemonicPrefix": "true", "diff.relative": "true"},
@@ -250,9 +257,8 @@ class TestChanges:
     @staticmethod
     def changes(repo, old: str, new: str) -> list[tuple[str, str, str]]:
         backend = Repository.open(repo.path).objects
-        found = trees_of.changes(
-            backend, *(repo.git("rev-parse", f"{t}^{{tree}}") for t in (old, new))
-        )
+        pair = (repo.git("rev-parse", f"{t}^{{tree}}") for t in (old, new))
+        found = Differ(backend).changes(*pair)
         return [(c.path, c.old.oid if c.old else "", c.new.oid if c.new else "") for c in found]
 
     @pytest.mark.parametrize("names", ["mixed", "bytes"])

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gitmill.git import trees
+from gitmill.git.differ import Differ
 from gitmill.git.objects import (
     FILE,
     GITLINK,
@@ -103,7 +104,7 @@ def put_away(files, path):
 
 def differences(backend, old, new):
     pair = lambda entry: entry and (entry.mode, entry.oid)  # noqa: E731  (it is short)
-    return {c.path: (pair(c.old), pair(c.new)) for c in trees.changes(backend, old, new)}
+    return {c.path: (pair(c.old), pair(c.new)) for c in Differ(backend).changes(old, new)}
 
 
 def test_the_lists_of_an_agents_changes_swap_files_and_folders(repo, backend):

@@ -14,6 +14,7 @@ import pytest
 
 from gitmill.errors import GitFailedError, SlotBusyError
 from gitmill.git import trees
+from gitmill.git.differ import Differ
 from gitmill.git.libgit2 import Libgit2
 from gitmill.git.locks import try_lock
 from gitmill.git.pool import Pool
@@ -547,7 +548,7 @@ def test_the_tree_is_relative_to_the_commit_checked_out(repo, slot, backend):
     repo.commit({"a.txt": "moved\n"})
     run(slot, "echo x > new.txt")
     tree = slot.take_tree(backend, old)
-    assert [change.path for change in trees.changes(backend, old, tree)] == ["new.txt"]
+    assert [change.path for change in Differ(backend).changes(old, tree)] == ["new.txt"]
 
 
 def test_a_socket_is_no_reason_to_fail(repo, slot, backend, monkeypatch):

@@ -633,6 +633,32 @@ def a_landed_item_that_was_never_reviewed(forgery: Forgery, history: History) ->
     return forgery.find("landed", history.second)
 
 
+def messages(history: History, forgery: Forgery) -> list[str]:
+    """Write a forged history; return what fsck finds in its landings' reviews."""
+    forgery.write()
+    faults = verify(history.repo).report.faults
+    return [fault.what for fault in faults if fault.rule == "not-reviewed"]
+
+
+def test_a_landing_with_too_few_approvals_is_found(history: History):
+    """The plan asks for one approval at its stage; the item has one of another stage."""
+    forgery = Forgery(history.repo)
+    commit = forgery.find("queued", history.second)
+    (entry,) = commit.item.value("reviewed")
+    forgery.amend_item(commit, reviewed=[entry | {"stage": "elsewhere"}])
+    assert messages(history, forgery) == ["review approved it 0 of 1 times"]
+
+
+def test_an_approval_whose_run_log_is_of_other_work_is_found(history: History):
+    forgery = Forgery(history.repo)
+    commit = forgery.find("approved", history.second)
+    (entry,) = commit.item.value("reviewed")
+    commit.relog(work="1" * 40)
+    assert messages(history, forgery) == [
+        f"run log {entry['run']} does not record a passed review of the work"
+    ]
+
+
 # Events that no longer fit once an earlier one is forged.
 AFTERWARDS = ("checked", "landed")
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from gitmill.core.document import Document
+from gitmill.git.replay import Replayed
 from gitmill.landing.evidence import verify_landed
-from gitmill.landing.publish import LandLock
+from gitmill.landing.publish import MOVING, LandLock
 from gitmill.mill import Mill
+from gitmill.workspace.work import patch_of, replayed
 from tests.support.cli import begun, gitmill, new_task
+from tests.support.forge import Forgery
 from tests.support.repos import Repo, Sandbox
 
 
@@ -231,6 +236,68 @@ def test_reading_back_finds_a_lost_or_foreign_note(repo: Repo):
     assert verify_landed(mill, landed) == [f"{landed.landed[:10]} has no note"]
 
 
+@pytest.mark.forges
+def test_reading_back_finds_another_base_than_the_tested_one(repo: Repo):
+    """The patch is the same on both: the note alone names the commit that was tested."""
+    mill, landed = landed_item(repo)
+    note = repo.git("notes", "--ref=gitmill", "show", "main")
+    other = repo.git("commit-tree", repo.tree("main^"), "-m", "another base")
+    forged = note.replace(repo.git("rev-parse", "main^"), other)
+    assert forged != note
+    repo.git("notes", "--ref=gitmill", "add", "-f", "-m", forged, "main")
+    assert verify_landed(mill, landed) == [
+        f"{landed.landed[:10]} is not based on the commit that it was tested on"
+    ]
+
+
+def forge_reviews(repo: Repo, task: str, change: Callable[[dict], list[dict]]) -> None:
+    """Rewrite the approvals of an approved item."""
+    forgery = Forgery(repo)
+    commit = forgery.find("approved", task)
+    (review,) = commit.item.value("reviewed")
+    commit.set(reviewed=change(review))
+    forgery.write()
+
+
+@pytest.mark.forges
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"commit": "1" * 40}, "the work to land was not reviewed"),
+        ({"patch": "1" * 64}, "replayed onto the target, its patch differs from the reviewed one"),
+    ],
+    ids=["commit", "patch"],
+)
+@pytest.mark.parametrize("others", [0, 1], ids=["alone", "beside a good one"])
+def test_an_approval_of_something_else_sends_the_item_back(repo: Repo, changed, reason, others):
+    task = approved(repo, "echo agent >> a.txt")
+    tip = repo.git("rev-parse", "main")
+    forge_reviews(repo, task, lambda review: [*[review] * others, review | changed])
+    assert gitmill(repo.path, "queue", "land").code == 3
+    assert (item(repo, task)["status"], item(repo, task)["reason"]) == ("ready", reason)
+    assert repo.git("rev-parse", "main") == tip
+
+
+@pytest.mark.forges
+def test_a_path_that_only_the_replay_touches_sends_the_item_back(repo: Repo):
+    """The target renamed the folder, so a new file in it lands elsewhere; its patch is approved."""
+    repo.git("config", "merge.directoryRenames", "true")
+    repo.commit({"old/one.txt": "one\n" * 20, "old/two.txt": "two\n" * 20})
+    task = approved(repo, "echo new > old/new.txt")
+    repo.git("mv", "old", "moved")
+    tip = repo.commit({})
+    mill = Mill.open(repo.path)
+    replay = replayed(mill, mill.snapshot().item(task), tip)
+    assert isinstance(replay, Replayed)
+    patch = patch_of(mill, tip, replay.tip)
+    forge_reviews(repo, task, lambda review: [review | {"patch": patch}])
+    assert gitmill(repo.path, "queue", "land").code == 3
+    assert item(repo, task)["reason"] == (
+        "replayed onto the target, the change also touches moved/new.txt"
+    )
+    assert repo.git("rev-parse", "main") == tip
+
+
 def test_reading_back_finds_another_patch_than_the_reviewed_one(repo: Repo):
     mill, landed = landed_item(repo)
     other = replace(landed.reviewed[0], patch="0" * 64)
@@ -266,3 +333,52 @@ def test_notes_survive_a_rebase_by_the_user(repo: Repo):
     repo.git("commit", "-q", "--amend", "-m", "another message")
     assert repo.git("notes", "--ref=gitmill", "show", "main") == note
     assert Document(note).value("built_by") == "shell"
+
+
+# A process that starts a landing, runs its checks if told so, and dies.
+START = """
+import sys
+from pathlib import Path
+from gitmill.flows.land_queue import enqueue
+from gitmill.landing.publish import record_passes
+from gitmill.landing.started import StartedLanding, start
+from gitmill.mill import Mill
+from gitmill.plans.policy import policy_at
+from gitmill.store.events import timestamp
+from gitmill.workspace.run_checks import landing_checks, run_checks
+from gitmill.workspace.stop_token import StopToken
+from gitmill.workspace.work import replayed
+mill = Mill.open(Path(sys.argv[1]))
+enqueue(mill, sys.argv[2], after=mill.snapshot().item(sys.argv[2]).event)
+snapshot = mill.snapshot()
+item, onto = snapshot.item(sys.argv[2]), mill.target_tip(snapshot)
+candidate = replayed(mill, item, onto).tip
+landing = StartedLanding(item, mill.target_ref(snapshot), onto, policy_at(mill, onto), candidate,
+                         mill.new_token(), timestamp(mill.now()))
+start(mill, landing)
+if sys.argv[3:]:
+    wanted = landing_checks(landing.policy, item)
+    results = run_checks(mill, landing.policy, wanted, candidate, claim=landing.claim,
+                         stop=StopToken(), again=True)
+    record_passes(mill, item, landing.policy, candidate, results)
+print(candidate)
+"""
+
+
+@pytest.mark.parametrize("passed", [False, True], ids=["untested", "tested"])
+def test_a_killed_fast_forward_is_finished_only_with_recorded_passes(repo: Repo, passed):
+    """The process died while the checkout was being moved: all of it had, but the branch."""
+    checks(repo, test="true" if passed else "! grep -q moved b.txt || ! grep -q agent a.txt")
+    task = approved(repo, "echo agent >> a.txt")
+    tip = repo.commit({"b.txt": "moved\n"})
+    argv = [sys.executable, "-c", START, str(repo.path), task, *["tested"] * passed]
+    done = subprocess.run(argv, check=True, capture_output=True, text=True)
+    candidate = done.stdout.strip()
+    (repo.git_dir / "gitmill" / MOVING).write_text(candidate)
+    repo.git("read-tree", "-m", "-u", "HEAD", candidate)
+    result = gitmill(repo.path, "recover")
+    assert result.code == 0, result.err
+    landed = repo.git("rev-parse", "main")
+    assert (landed, item(repo, task)["status"]) == (
+        (candidate, "landed") if passed else (tip, "queued")
+    )

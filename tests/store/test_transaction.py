@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from gitmill.errors import (
     RefMovedError,
     StateMovedError,
 )
+from gitmill.failpoints import VARIABLE
 from gitmill.flows.init import init
 from gitmill.git.objects import Move
 from gitmill.git.repo import Repository
@@ -193,6 +195,38 @@ def test_commits_in_a_row_are_made_of_each_other_and_move_the_branch_once(repo: 
     assert repo.git("rev-list", "--count", f"{late[0]}..gitmill/state") == "2"
 
 
+@pytest.mark.parametrize("both", [False, True], ids=["one removes it", "both set it"])
+def test_no_ref_moves_twice_in_a_transaction(repo: Repo, both):
+    store, head = open_store(repo.path), repo.git("rev-parse", "main")
+    ref, refs = "refs/gitmill/work/t-00000", repo.git("for-each-ref")
+    again = Move(ref, head, head) if both else Move(ref, None, head)
+    with pytest.raises(AssertionError, match=f"no ref moves twice in a transaction: {ref}"):
+        store.commit(lambda _: draft("a", "b", Move(ref, head, None)),
+                     lambda _: draft("c", "d", again))  # fmt: skip
+    assert repo.git("for-each-ref") == refs
+
+
+def test_no_transaction_moves_the_state_branch_by_hand(repo: Repo):
+    store, head = open_store(repo.path), repo.git("rev-parse", "main")
+    with pytest.raises(AssertionError, match="no ref moves twice"):
+        store.commit(lambda at: draft("a", "b", Move(layout.STATE, head, at.commit)))
+
+
+def test_only_gitmills_refs_are_removed_and_each_from_its_value(repo: Repo):
+    store, head = open_store(repo.path), repo.git("rev-parse", "main")
+    for name in ("t-00000", "t-00001"):
+        store.move(Move(f"refs/gitmill/work/{name}", head, None))
+    before = repo.git("for-each-ref")
+    tip = repo.git("rev-parse", "gitmill/state")
+    with pytest.raises(AssertionError, match="the user's refs"):
+        store.remove({"refs/heads/main": head})
+    with pytest.raises(RefMovedError):
+        store.remove({"refs/gitmill/work/t-00000": head, "refs/gitmill/work/t-00001": tip})
+    assert repo.git("for-each-ref") == before
+    store.remove({"refs/gitmill/work/t-00000": head, "refs/gitmill/work/t-00001": head})
+    assert repo.git("for-each-ref", "refs/gitmill/work") == ""
+
+
 def test_a_refusal_in_a_row_leaves_none_of_it(repo: Repo):
     def refuse(_: Snapshot) -> StateCommit:
         raise PausedError("no")
@@ -299,6 +333,40 @@ def test_the_users_index_head_stash_and_work_tree_are_never_touched(repo: Repo):
     assert mill.snapshot().read("x") == b"y"
     assert facts() == before
     assert (repo.path / "README.md").read_text() == "dirty\n"
+
+
+def test_a_killed_commit_never_leaves_an_event_without_its_refs(repo: Repo):
+    """The state branch moves last, whatever else moves with it."""
+    head, root = repo.git("rev-parse", "main"), repo.git("rev-parse", "gitmill/state")
+    refs, points = [f"refs/gitmill/work/t-0000{n}" for n in range(2)], 0
+    for points in range(1, 40):
+        status = _commit_and_die(repo.path, [Move(ref, head, None) for ref in refs], points)
+        for lock in repo.git_dir.rglob("*.lock"):
+            lock.unlink()
+        moved = repo.git("for-each-ref", "--format=%(refname)", "refs/gitmill/work").split()
+        if repo.git("rev-parse", "gitmill/state") != root:
+            assert moved == refs, points
+        if status == 0:
+            break
+        repo.git("update-ref", layout.STATE, root)
+        for ref in moved:
+            repo.git("update-ref", "-d", ref)
+    assert points > 6  # before and after each of three moves
+
+
+def _commit_and_die(path: Path, moves: Sequence[Move], point: int) -> int:
+    """Commit in a child that dies at a failpoint; return its status, 0 if it came to the end."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            store = open_store(path)
+            store.snapshot()
+            os.environ[VARIABLE] = f"{'before' if point % 2 else 'after'}:{(point + 1) // 2}"
+            store.commit(lambda _: draft("x", "y", *moves))
+        except BaseException:  # noqa: BLE001  (the child must not go on with the tests)
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 # Threads

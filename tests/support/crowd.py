@@ -26,7 +26,7 @@ from gitmill.core import changes
 from gitmill.core.change import Change
 from gitmill.core.lifecycle import Event, Status
 from gitmill.errors import IllegalTransitionError, LeasedError, RefMovedError
-from gitmill.git.notes import write_note
+from gitmill.git.notes import write_notes
 from gitmill.git.repo import Repository
 from gitmill.mill import Mill
 from gitmill.people.intake import NewTask, new_task
@@ -143,8 +143,8 @@ def writers(repo: Path, seconds: float, ref: str, *commits: str) -> None:
         while time.monotonic() < end:
             tries += 1
             with suppress(RefMovedError):
-                backend.swap([write_note(backend, ref, commit, f"on {commit}\n".encode(),
-                                         ident=IDENT)])  # fmt: skip
+                note = {commit: f"on {commit}\n".encode()}
+                backend.swap([write_notes(backend, ref, note, ident=IDENT)])
                 said.append({"did": "noted", "commit": commit, "tries": tries})
                 return
             time.sleep(random.uniform(0, 0.02))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gitmill.errors import RefMovedError
 from gitmill.git.executable import Git
-from gitmill.git.notes import write_note
+from gitmill.git.notes import write_notes
 from gitmill.git.objects import Backend, Commit, Move, read_commit, write_commit
 from gitmill.git.plumbing import Plumbing
 
@@ -61,8 +61,8 @@ def note(repo: Path, kind: Kind, ref: str, *commits: str) -> None:
     backend = open_backend(repo, kind)
     left = list(commits)
     while left:
-        text = f"{os.getpid()} {left[0]}\n".encode()
-        if _swapped(backend, [write_note(backend, ref, left[0], text, ident=IDENT)]):
+        note = {left[0]: f"{os.getpid()} {left[0]}\n".encode()}
+        if _swapped(backend, [write_notes(backend, ref, note, ident=IDENT)]):
             left.pop(0)
 
 

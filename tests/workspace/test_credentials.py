@@ -9,9 +9,11 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from gitmill import files
 from gitmill.agents import command
 from gitmill.agents.base import Login
 from gitmill.failpoints import VARIABLE
@@ -163,20 +165,20 @@ def test_a_token_that_cannot_be_restored_is_kept_until_it_can(
     repo: Repo, sealed: Path, monkeypatch: pytest.MonkeyPatch, *, keeps: bool
 ):
     """The disk is full, and still full when the next run starts."""
-    mill, real = Mill.open(repo.path), credentials._replace
+    mill, real = Mill.open(repo.path), files.replace
 
-    def full(path: Path, data: bytes, mode: int) -> None:
+    def full(path: Path, data: bytes, **how: Any) -> None:
         if path == sealed / LOGIN:
             raise OSError(errno.ENOSPC, "No space left on device")
-        real(path, data, mode)
+        real(path, data, **how)
 
-    monkeypatch.setattr(credentials, "_replace", full)
+    monkeypatch.setattr(files, "replace", full)
     with agent_homes.agent_home(mill, "t-1", "tool", (Login(LOGIN),), keeps=keeps) as home:
         (home / LOGIN).write_text(json.dumps(NEW))
     with agent_homes.agent_home(mill, "t-1", "tool", (Login(LOGIN),), keeps=keeps) as again:
         assert json.loads((again / LOGIN).read_text()) == (NEW if keeps else OLD)
     assert (again == home) is keeps
-    monkeypatch.setattr(credentials, "_replace", real)
+    monkeypatch.setattr(files, "replace", real)
     assert agent_homes.clean_up(mill) == [f"restored the refreshed {sealed / LOGIN}"]
     assert own(sealed) == NEW
     assert left(repo) == []
@@ -188,7 +190,7 @@ def test_a_restored_token_is_hidden_from_other_runs(repo: Repo, sealed: Path):
 
     def renew() -> None:
         eventually((word(repo) / "ready").exists, seconds=30.0)
-        credentials._replace(path, json.dumps(NEW).encode(), 0o600)
+        files.replace(path, json.dumps(NEW).encode())
         (word(repo) / "renewed").touch()
 
     other = threading.Thread(target=renew)

@@ -300,3 +300,44 @@ def test_it_works_for_an_ordinary_user(tmp_path: Path):
     assert "65534" in done.stdout
     assert '+sandbox: "bubblewrap"' in done.stdout
     assert not list(home.rglob("evil"))
+
+
+def test_the_raw_output_of_other_attempts_is_hidden(repo: Repo):
+    """It lies in the git directory, which git in the sandbox must read, before it is redacted."""
+    raw = repo.git_dir / "gitmill/transcripts/t-other.001-build.0123.raw"
+    raw.parent.mkdir(parents=True, exist_ok=True)
+    raw.write_text("s3cret of another\n")
+    look = f"cat {raw} > seen.txt || true; ls -A {repo.git_dir}/gitmill >> seen.txt"
+    script = f"{look}; git log -1 >> seen.txt"
+    task = new_task(repo.path, "T", script, "--criterion", f"$ test ! -e {raw}")
+    result = gitmill(repo.path, "run", task)
+    assert result.code == 0, result.err
+    assert repo.git("show", "main:seen.txt").startswith("commit ")
+
+
+def test_the_agents_homes_of_other_repositories_are_hidden(repo: Repo, sealed: Path):
+    """They hold sessions and credentials; the user has made the folder around them readable."""
+    homes = sealed / "state" / "gitmill" / "other-01234567" / "homes"
+    (homes / "t-1" / "claude").mkdir(parents=True)
+    (homes / "t-1" / "claude" / "token").write_text("s3cret of another\n")
+    (homes.parent / "plain").write_text("readable\n")
+    repo.git("config", "gitmill.readable", str(sealed))
+    look = f"cat {homes}/t-1/claude/token > seen.txt || true; cat {homes.parent}/plain >> seen.txt"
+    task = new_task(repo.path, "T", look)
+    result = gitmill(repo.path, "run", task)
+    assert result.code == 0, result.err
+    assert repo.git("show", "main:seen.txt") == "readable"
+
+
+def test_a_git_directory_outside_of_the_checkout_is_guarded(repo: Repo):
+    """Even in a folder that the user has made writable."""
+    folder = word(repo) / "elsewhere"
+    folder.mkdir()
+    repo.git("init", "-q", f"--separate-git-dir={folder}/git")
+    hook = folder / "git" / "hooks" / "post-commit"
+    task = new_task(repo.path, "T", f"echo x > {folder}/allowed; echo x > {hook} || true; echo > x")
+    result = gitmill(repo.path, "run", task)
+    assert result.code == 0, result.err
+    assert (folder / "allowed").exists()
+    assert not hook.exists()
+    assert "post-commit: Read-only file system" in log_of(repo, task)

@@ -118,3 +118,13 @@ def test_approving_a_change_of_the_policy_trusts_its_commands(repo: Repo):
     assert gitmill(repo.path, "run").code == 0
     assert status(repo, task) == "landed"
     assert "was trusted" in gitmill(repo.path, "config", "trust").out
+
+
+@pytest.mark.parametrize("value", ["0", "", "no", "false", "2", " 1"])
+def test_only_the_value_1_of_the_variable_trusts_every_command(repo: Repo, value: str):
+    task = new_task(repo.path, "One", "echo 1 > a.txt")
+    refused = gitmill(repo.path, "run", env={"GITMILL_TRUST": value})
+    assert (refused.code, refused.err.splitlines()[0]) == (
+        3, "error[untrusted]: a command is not trusted on this machine",
+    )  # fmt: skip
+    assert status(repo, task) == "ready"

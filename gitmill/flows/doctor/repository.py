@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import shutil
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from gitmill.flows.doctor.diagnosis import (
     warning,
 )
 from gitmill.git.checkout import current_branch
+from gitmill.git.executable_settings import runs_program
 from gitmill.git.plumbing import Plumbing
 from gitmill.hints import Hint, Shell
 from gitmill.mill import Mill
@@ -28,15 +28,8 @@ _MEGABYTE = 1 << 20
 _ROOM = 200 * _MEGABYTE  # for the files that tools create beside a small checkout
 _LOOSE = 20_000  # objects; git itself packs at a third of that, but not for us
 
-# Keys of git's configuration whose value git runs, by itself or with a common command.
-_RUNS = re.compile(
-    r"""core\.(fsmonitor|sshcommand|editor|pager|askpass|gitproxy|alternaterefscommand)
-    |sequence\.editor|filter\..*\.(clean|smudge|process)|diff\.external
-    |diff\..*\.(command|textconv)|merge\..*\.driver|(difftool|mergetool|man|browser)\..*\.cmd
-    |credential\..*|gpg\.(.*\.)?program|remote\..*\.(uploadpack|receivepack|vcs)
-    |uploadpack\.packobjectshook|interactive\.difffilter|include(if\..*)?\.path|alias\..*""",
-    re.VERBOSE,
-)
+_HOOKS_PATH = "core.hookspath"  # `hooks` diagnoses it
+_SHELL = ("alias.", "credential.", "submodule.")  # values that run a program only after a `!`
 _PLAIN = ("true", "false", "yes", "no", "1", "0", "")
 _HOOKS = ("pre-commit", "prepare-commit-msg", "commit-msg", "post-commit", "post-merge",
           "post-checkout", "reference-transaction")  # fmt: skip
@@ -179,8 +172,8 @@ def programs(mill: Mill) -> Diagnoses:
     """Diagnose programs that git runs because of the repository's own configuration."""
     keys = []
     for scope, key, value in _all_configured(mill):
-        runs = scope in ("local", "worktree") and _RUNS.fullmatch(key)
-        shell = value.startswith("!") or not key.startswith(("alias.", "credential."))
+        runs = scope in ("local", "worktree") and runs_program(key) and key != _HOOKS_PATH
+        shell = value.startswith("!") or not key.startswith(_SHELL)
         if runs and shell and value.lower() not in _PLAIN and not value.startswith("git-lfs "):
             keys.append(key)
     if keys:

@@ -1,0 +1,88 @@
+"""The one way to replace a file: whole or not at all, whatever other people's code put there."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gitmill.failpoints import chokepoint
+
+
+def replace(path: Path, data: bytes, *, mode: int | None = None, durable: bool = False) -> None:
+    """Replace whatever is at a path with a file of these bytes.
+
+    Readers see the old file or the new one, also after a kill. With `mode` the file has exactly
+    these permissions; otherwise it keeps those of the old one, and a new file has the process's
+    default. With `durable` it is on the disk afterwards. A link is replaced, not followed.
+    """
+    kept = _permissions(path) if mode is None else mode
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    created = 0o666 if kept is None else 0o600
+    with (
+        replacing(path, durable=durable) as new,
+        os.fdopen(os.open(new, flags, created), "wb") as file,
+    ):
+        file.write(data)
+        if kept is not None:
+            os.fchmod(file.fileno(), kept)
+
+
+@contextmanager
+def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
+    """Yield a name that no other process or thread uses; what is created there replaces `path`.
+
+    For files that another program writes, and for links; an exception leaves `path` as it is.
+    `leftovers` finds what a killed process leaves.
+    """
+    new = path.with_name(f".{path.name}.{os.urandom(8).hex()}.new")
+    with chokepoint(f"write {path.name}"):
+        try:
+            yield new
+            if durable and not new.is_symlink():
+                _flush(new)
+            _move(new, path)
+        except BaseException:
+            new.unlink(missing_ok=True)
+            raise
+    if durable:
+        _flush(path.parent)
+
+
+def leftovers(folder: Path, *, of: str = "") -> list[Path]:
+    """Return what processes killed in `replacing` left in a folder, or others write there now.
+
+    `of` is the name of the file that was to be replaced, by default any.
+    """
+    names = re.compile(rf"\.{re.escape(of) or '.+'}\.[0-9a-f]{{16}}\.new(\.lock)?")
+    return [entry for entry in folder.glob(".*") if names.fullmatch(entry.name)]
+
+
+def _permissions(path: Path) -> int | None:
+    """Return the permissions of a regular file, None if there is none."""
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return None
+    return stat.S_IMODE(mode) & 0o777 if stat.S_ISREG(mode) else None
+
+
+def _move(new: Path, path: Path) -> None:
+    try:
+        new.replace(path)
+    except IsADirectoryError:
+        import shutil  # noqa: PLC0415  (rarely needed, and every command imports this module)
+
+        shutil.rmtree(path)
+        new.replace(path)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
