@@ -15,9 +15,9 @@ from gitmill.core.lifecycle import Event
 from gitmill.core.plans.plan import PlannedAgent
 from gitmill.mill import Mill
 from gitmill.people.intake import NewTask, new_task
-from gitmill.store.events import Step
 from tests.support.cli import begun
 from tests.support.repos import Sandbox
+from tests.support.steps import step
 from tests.support.threads import together
 
 
@@ -103,7 +103,7 @@ def test_the_items_of_old_states_are_dropped(sandbox: Sandbox):
     item = new_task(mill, NewTask(title="T")).id
     mill.store._cache = BoundedCache(2)
     for number in range(12):
-        mill.apply(item, Step(event=Event.EDITED, subject=f"edit {number}", by=mill.person))
+        mill.apply(item, step(Event.EDITED, subject=f"edit {number}", by=mill.person))
         assert mill.snapshot().items.keys() == {item}
     assert len(mill.store._cache) <= 4
 

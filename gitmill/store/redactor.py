@@ -26,7 +26,8 @@ from gitmill.store import secret_search
 FIXED = frozenset({
     "id", "kind", "status", "event", "created", "since", "by", "stage", "parent", "source", "plan",
     "frozen", "lease", "counters", "attempt", "budget_after", "builder", "base", "work", "tree",
-    "patch", "reviewed", "feedback", "returned", "bare", "landing", "landed", "reverted", "checked",
+    "patch", "reviewed", "feedback", "returned", "bare", "landing", "landed", "reverted",
+    "disputed", "checked",
     "cancel_requested", "priority", "risk", "after", "item", "number", "stages", "verdict", "exit",
     "agent", "claim", "started", "seconds", "usage", "cost", "sandbox", "target", "paused",
     "queue_paused", "built_by", "reviews", "attempts",

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from gitmill.caches import BoundedCache
 from gitmill.core.trailers import EventRecord, format_message
 from gitmill.errors import NotInitializedError, RefMovedError, StateMovedError
-from gitmill.git import disk, locks, trees
+from gitmill.git import locks, trees
 from gitmill.git.objects import Backend, Commit, Entry, Move, read_commit, write_commit
 from gitmill.git.repo import Repository
 from gitmill.hints import Gitmill, Hint, Shell
@@ -166,6 +166,8 @@ class Store:
                     if self.backend.ref(layout.STATE) == after.commit:
                         return after  # the state did move; a later ref failed
                     # A full disk looks like a lost race, and trying again would only take time.
+                    from gitmill.git import disk  # noqa: PLC0415  (only after a failure)
+
                     disk.require_room([self._repository.common])
                     self._clear_stale()
                     if time.monotonic() > give_up:

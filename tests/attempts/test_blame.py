@@ -30,6 +30,7 @@ from gitmill.git.pool import Pool
 from gitmill.mill import Mill
 from gitmill.people.intake import NewTask, new_task
 from gitmill.supervision import processes
+from gitmill.workspace.stop_token import StopToken
 from tests.support.cli import gitmill
 from tests.support.cli import new_task as cli_task
 from tests.support.faults import at_place, classes, killing, raising
@@ -42,7 +43,7 @@ PLACES = {
     "set-up": ("gitmill.git.worktrees:Slot.prepare", "build"),
     "build": ("gitmill.agents.shell:run", "build"),
     "taking the tree": ("gitmill.git.worktrees:Slot.take_tree", "build"),
-    "sanity": ("gitmill.attempts.attempt:inspect_change", "build"),
+    "sanity": ("gitmill.attempts.stages.sanity:inspect_change", "build"),
     "checks": ("gitmill.workspace.run_checks:_run", "build"),
     "review": ("gitmill.agents.rules:run", "review"),
     "recording": ("gitmill.mill:Mill.apply", "build"),
@@ -69,7 +70,7 @@ def is_outcome(_mill: Mill, _item: str, step: object, *_: object) -> bool:
 def attempt(mill: Mill, item_id: str) -> None:
     """Make one attempt at an item."""
     state = claim(mill, item_id)
-    run_stages(mill, state, group(state.plan, state.item.stage), quiet)
+    run_stages(mill, state, group(state.plan, state.item.stage), quiet, StopToken())
 
 
 def is_still(mill: Mill, repo: Repo) -> None:

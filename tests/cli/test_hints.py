@@ -30,7 +30,9 @@ OPEN = {
     "Gitmill('task', verb, Blank('ID'), '-m', Blank('TEXT'))",
     "Gitmill('-C', Blank('DIR'), Blank('…'))",
 }  # fmt: skip
-PROGRAMS = {"git", "pip", "cd", "cat", "ls", "ps", "date", "export", "apt-get"}
+PROGRAMS = {
+    "git", "pip", "cd", "cat", "ls", "ps", "date", "export", "apt-get", "df", "ulimit", "journalctl",
+}  # fmt: skip
 # Lines that another part knows: a sign-in, git's own advice, this Python, a setting.
 FOREIGN = {"command", "command[0].strip()"}
 

@@ -16,10 +16,10 @@ from gitmill.git.plumbing import Plumbing
 from gitmill.mill import Mill
 from gitmill.people.intake import NewTask, new_task
 from gitmill.store import history
-from gitmill.store.events import Step
 from gitmill.store.snapshot import Snapshot
 from tests.support.cli import gitmill
 from tests.support.repos import Sandbox
+from tests.support.steps import step
 from tests.support.threads import nothing_left, together
 
 THREADS = 8
@@ -34,7 +34,7 @@ def work(
     for turn in range(turns):
         item = items[(number + turn) % len(items)]
         subject = f"thread {number} turn {turn}"
-        after = mill.apply(item, Step(event=Event.EDITED, subject=subject, by=mill.person))
+        after = mill.apply(item, step(Event.EDITED, subject=subject, by=mill.person))
         subjects.append(f"{item}: {subject}")
         assert after.item(item).id == item
         assert read_commit(mill.store.backend, after.commit).message.startswith(subjects[-1])

@@ -19,6 +19,7 @@ from gitmill.flows.init import init
 from gitmill.history.fsck import fsck
 from gitmill.mill import Mill
 from gitmill.people.intake import NewTask, new_task
+from gitmill.workspace.stop_token import StopToken
 from tests.contract import stage_contract
 from tests.contract.samples import words
 from tests.support.repos import Sandbox
@@ -137,7 +138,7 @@ def test_an_item_whose_plan_has_a_type_of_a_newer_gitmill_is_not_claimed(drop, s
     from gitmill.core.pipeline import group
 
     state = claim(mill, item.id)
-    run_stages(mill, state, group(state.plan, "build"), lambda _: None)
+    run_stages(mill, state, group(state.plan, "build"), lambda _: None, StopToken())
     before = mill.snapshot()
     assert before.item(item.id).status is Status.READY
     dropped.unlink()

@@ -23,6 +23,7 @@ from gitmill.landing.land import _land, land_all
 from gitmill.landing.publish import land_lock
 from gitmill.mill import Mill
 from gitmill.supervision import processes
+from gitmill.workspace.stop_token import StopToken
 from tests.support.cli import begun, gitmill, new_task
 from tests.support.faults import at_place, classes, killing, raising
 from tests.support.repos import Repo, Sandbox
@@ -65,7 +66,7 @@ def costs(kind: type[GitmillError]) -> bool:
 
 def land_once(mill: Mill, task: str) -> None:
     with land_lock(mill) as lock:
-        _land(mill, lock, mill.snapshot().item(task), quiet)
+        _land(mill, lock, mill.snapshot().item(task), quiet, StopToken())
 
 
 def check(repo: Repo, place: str, kinds: list[type[GitmillError]]) -> None:
@@ -131,7 +132,7 @@ def test_a_race_that_never_ends_is_reported_after_some_tries(repo: Repo):
     task, mill = queued(repo), Mill.open(repo.path)
     place, error = "gitmill.landing.land:move_target", StateMovedError("refs moved each time")
     with raising(place, error, times=99) as raised, pytest.raises(StateMovedError):
-        land_all(mill, quiet)
+        land_all(mill, quiet, stop=StopToken())
     assert len(raised) == RACES
     item = mill.snapshot().item(task)
     assert (item.status, item.count("aborts")) == (Status.QUEUED, 0)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any
 
 import pytest
 
-from gitmill.core.change import Change
 from gitmill.core.document import Document
 from gitmill.core.lifecycle import WORKING, Event
 from gitmill.core.trailers import EventRecord, parse_message
@@ -17,7 +15,7 @@ from gitmill.flows.init import init
 from gitmill.mill import Mill
 from gitmill.people.intake import NewTask, new_task
 from gitmill.store import layout
-from gitmill.store.events import Step, creation_time, draft_created, timestamp
+from gitmill.store.events import creation_time, draft_created, timestamp
 from gitmill.store.layout import STATE
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import StateCommit
@@ -25,6 +23,7 @@ from gitmill.workspace.leases import new_lease
 from tests.support.hints import shown
 from tests.support.items import FIELDS
 from tests.support.repos import Repo, Sandbox
+from tests.support.steps import step
 
 
 @pytest.fixture
@@ -47,18 +46,6 @@ def task(mill: Mill) -> str:
 def claim(mill: Mill, task: str, token: str = "c1") -> None:
     lease = new_lease(mill, "me", 60, claim=token)
     mill.apply(task, step(Event.CLAIMED, claim=token, stage="build", fields={"lease": lease}))
-
-
-KEEPS_LEASE = (Event.CLAIMED, Event.LAND_STARTED, Event.EDITED, Event.SPLIT)
-
-
-def step(event: Event, *, fields: dict | None = None, body: str | None = None, **more: Any) -> Step:
-    """Return a step that sets any fields: the rules are not what is tested here."""
-    fields = dict(fields or {}) | ({} if event in KEEPS_LEASE else {"lease": None})
-    fields |= {"stage": stage} if (stage := more.pop("stage", None)) else {}
-    fields |= {"attempt": 1} if "run" in more else {}
-    change = Change(event, fields, body)
-    return Step(**({"change": change, "subject": event.value, "by": "me"} | more))
 
 
 def test_an_event_changes_only_the_lines_of_its_fields(repo: Repo, mill: Mill, task: str):

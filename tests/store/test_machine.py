@@ -19,7 +19,6 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from gitmill.core.change import Change
 from gitmill.core.document import Document
 from gitmill.core.ids import Kind, new_id
 from gitmill.core.lifecycle import OVERRULES, TRANSITIONS, WORKERS, WORKING, Event
@@ -29,9 +28,10 @@ from gitmill.git import trees
 from gitmill.git.objects import read_commit
 from gitmill.git.repo import Repository
 from gitmill.store import history, layout
-from gitmill.store.events import Step, draft_created, draft_step, timestamp
+from gitmill.store.events import draft_created, draft_step, timestamp
 from gitmill.store.transaction import StateCommit, Store
 from tests.support.seeds import times
+from tests.support.steps import step
 
 START = datetime(2026, 1, 2, tzinfo=UTC)
 BEGINS = (Event.CLAIMED, Event.LAND_STARTED)
@@ -179,16 +179,14 @@ class Machine(RuleBasedStateMachine):
         number = next(self.numbers)
         self.event = f"e{number}"
         log = ("build", Document.new({"item": item}, f"{number}\n")) if run else None
-        changed = more if event in KEEPS else more | {"lease": None}
-        changed |= {} if stage is None else {"stage": stage}
-        changed |= {"attempt": self.model[item].get("attempt", 0) + 1} if run else {}
-        step = Step(
-            change=Change(event, changed), subject=event.value, by="me", claim=claim, after=after,
-            run=log, refs=refs or {},
+        number_of_log = {"attempt": self.model[item].get("attempt", 0) + 1} if run else {}
+        one = step(
+            event, fields=more | number_of_log, stage=stage, claim=claim, after=after, run=log,
+            refs=refs or {},
         )  # fmt: skip
         self.store.commit(
             lambda snapshot: draft_step(
-                self.store.backend, snapshot, item, step, event_id=self.event, now=self.now()
+                self.store.backend, snapshot, item, one, event_id=self.event, now=self.now()
             )
         )
 

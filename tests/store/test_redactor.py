@@ -18,11 +18,11 @@ from gitmill.git.objects import read_commit
 from gitmill.mill import Mill
 from gitmill.people import intake
 from gitmill.store import layout, redactor, secret_search
-from gitmill.store.events import Step
 from gitmill.store.transaction import StateCommit
 from tests.support.cli import begun, gitmill
 from tests.support.planted import made
 from tests.support.repos import Repo, Sandbox
+from tests.support.steps import step
 
 MADE = made()
 PASSWORD = 'open "sesame" 77é'
@@ -69,11 +69,10 @@ def test_text_of_agents_is_redacted_wherever_it_is_written(mill: Mill, kind: str
         facts={"session": text, "problem": text, "denied": [text], "mine": {text: [text]}},
         output=f"line\n{text}\n",
     )  # fmt: skip
-    step = Step(
-        event=Event.BLOCKED, subject=f"blocked, {text}", by="me", fields={"reason": f"Why: {text}"},
+    made = step(Event.BLOCKED, subject=f"blocked, {text}", by="me", fields={"reason": f"Why: {text}"},
         run=("build", run.document(1)), extra={"Put-Back": text},
     )  # fmt: skip
-    snapshot = mill.apply(task, step)
+    snapshot = mill.apply(task, made)
     assert value not in objects(mill)
     log = snapshot.read(layout.run_path(task, 1, "build"))
     assert log is not None
@@ -94,7 +93,7 @@ def test_what_only_lines_together_show_to_be_a_secret_is_redacted_and_no_error(m
     value, task = MADE["aws secret key"][0], new(mill)
     body = "aws_secret_access_key =\n" + "Hello.\n" * 5 + value
     assert not list(secret_search.search(body))  # `Hello.` is there already, the rest is new
-    after = mill.apply(task, Step(event=Event.EDITED, subject="edited", by="me", body=body))
+    after = mill.apply(task, step(Event.EDITED, subject="edited", by="me", body=body))
     assert after.item(task).document.body == body.replace(value, "[redacted]")
     assert value not in objects(mill)
 
@@ -113,15 +112,14 @@ def test_a_secret_where_others_refer_to_it_is_an_error_and_writes_nothing(
     task = new(mill)
     files = {"plan": {layout.plan_path("0" * 12): f"prompt: {text}\n".encode()},
              "path": {f"runs/{text.replace('/', '')}.md": b"---\n---\n"}}  # fmt: skip
-    step = Step(
-        event=Event.EDITED, subject="edited", by=text if place == "by" else "me",
+    made = step(Event.EDITED, subject="edited", by=text if place == "by" else "me",
         stage=text if place == "stage" else None,
         fields={"script": f"echo {text}"} if place == "script" else {},
         files=files.get(place, {}),
     )  # fmt: skip
     tip = mill.snapshot().commit
     with pytest.raises(HoldsSecretError, match="so nothing was written"):
-        mill.apply(task, step)
+        mill.apply(task, made)
     assert mill.snapshot().commit == tip
     assert value not in objects(mill)
 
@@ -144,14 +142,14 @@ def test_what_the_branch_holds_already_stays_to_the_byte(mill: Mill):
     record = EventRecord(event="board", id=mill.new_token(), by="me")
     mill.store.commit(lambda _: StateCommit("old", record, {path: entry}))
     after = mill.apply(
-        task, Step(event=Event.EDITED, subject="edited", by="me", fields={"title": "Other"})
+        task, step(Event.EDITED, subject="edited", by="me", fields={"title": "Other"})
     )
     assert old in after.item(task).document.text
     assert after.item(task).document.body == mill.store.at(after.commit).item(task).document.body
     assert MADE["npm"][0] in after.item(task).document.body
     # Once a text changes, all of it is redacted.
     after = mill.apply(
-        task, Step(event=Event.EDITED, subject="edited", by="me", body=f"{text[-60:]}\nMore.\n")
+        task, step(Event.EDITED, subject="edited", by="me", body=f"{text[-60:]}\nMore.\n")
     )
     assert MADE["npm"][0] not in after.item(task).document.body
 
@@ -177,10 +175,8 @@ def test_allowed_values_are_written(repo: Repo, monkeypatch: pytest.MonkeyPatch)
     for allowed, last in (((digest,), "[redacted]"), (both, plain)):
         mill = Mill.open(repo.path, allowed_secrets=lambda _, allowed=allowed: allowed)
         task = new(mill)
-        step = Step(
-            event=Event.BLOCKED, subject="b", by="me", fields={"reason": f"{value} {plain}"}
-        )
-        assert mill.apply(task, step).item(task).reason == f"{value} {last}"
+        made = step(Event.BLOCKED, subject="b", by="me", fields={"reason": f"{value} {plain}"})
+        assert mill.apply(task, made).item(task).reason == f"{value} {last}"
 
 
 def test_a_plain_transition_loads_no_detectors(repo: Repo):
