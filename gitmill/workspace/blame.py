@@ -43,7 +43,9 @@ def agents_fault(error: BaseException, folders: Sequence[Path]) -> GitmillError 
     if not any(name.is_relative_to(folder) for name in names for folder in folders):
         return None
     reason = (error.strerror or "refused").lower()
-    return SpoiledWorktreeError(f"the attempt left {names[0]} in a state without use: {reason}")
+    return SpoiledWorktreeError(
+        f"the attempt left a path in a state without use: {names[0]}: {reason}"
+    )
 
 
 def _is_path(name: object) -> bool:
