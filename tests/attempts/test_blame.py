@@ -35,6 +35,7 @@ from tests.support.cli import gitmill
 from tests.support.cli import new_task as cli_task
 from tests.support.faults import at_place, classes, killing, raising
 from tests.support.repos import Repo, Sandbox
+from tests.support.seeds import rest_slow
 
 POLICY = "[checks]\ntest = 'true'\n[limits]\nattempts = 20\n"
 QUIET = (Event.CLAIMED, Event.RELEASED)
@@ -121,7 +122,7 @@ def costs(kind: type[GitmillError]) -> bool:
     return kind.blame in (Blame.ITEM, Blame.AGENT)
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", rest_slow(PLACES, 4))
 def test_an_attempt_costs_what_the_blame_of_its_error_says(repo: Repo, place: str):
     check(repo, place, at_place(list(PLACES).index(place)))
 

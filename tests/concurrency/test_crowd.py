@@ -135,6 +135,7 @@ def test_two_runs_and_two_landings_share_the_work(repo: Repo, count: int):
     assert len(repo.git("rev-list", "main").split()) == 1 + count
 
 
+@pytest.mark.slow
 def test_a_users_git_harms_no_run(repo: Repo):
     """Loops of commit, gc, pack-refs and worktree prune beside a run that lands without a checkout."""
     repo.git("switch", "-q", "-c", "mine")

@@ -153,6 +153,7 @@ def cost_nothing(case: Case) -> None:
         assert set(counters.values()) <= {1}, counters
 
 
+@pytest.mark.slow
 def test_a_git_directory_that_cannot_be_written(tmp_path, server: Server):
     if os.geteuid() != 0:
         pytest.skip("needs root to mount a read-only folder")

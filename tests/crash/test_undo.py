@@ -97,7 +97,7 @@ def event_undone(case: Case, failpoint: str) -> bool:
 
 
 def test_an_undo_dies(tmp_path, server):
-    assert sweep(built(server), tmp_path, server, every(stride(5)), event_undone) > 2
+    assert sweep(built(server), tmp_path, server, every(stride(9)), event_undone) > 1
 
 
 @pytest.mark.slow
@@ -147,7 +147,7 @@ def check_reverted(case: Case) -> None:
 @MOSTLY_CHECKED_OUT
 def test_an_undo_of_a_landing_dies(tmp_path, server, checked_out):
     made = landed(server, checked_out=checked_out)
-    assert sweep(made, tmp_path, server, every(stride(15)), landing_undone) > 3
+    assert sweep(made, tmp_path, server, every(stride(31)), landing_undone) > 1
 
 
 @pytest.mark.slow

@@ -231,6 +231,7 @@ def test_a_pause_can_be_undone(repo: Repo):
 # -- what cannot be undone -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_running_item_cannot_be_undone(repo: Repo):
     repo.unfence()
     file = repo.path.parent / "output"

@@ -27,6 +27,7 @@ from gitmill.workspace.stop_token import StopToken
 from tests.support.cli import begun, gitmill, new_task
 from tests.support.faults import at_place, classes, killing, raising
 from tests.support.repos import Repo, Sandbox
+from tests.support.seeds import rest_slow
 
 ROOT = Path(__file__).parents[2]
 POLICY = "[checks]\ntest = 'true'\n[limits]\naborts = 50\n"
@@ -105,7 +106,7 @@ def is_still(mill: Mill, repo: Repo) -> None:
         pass
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", rest_slow(PLACES, 3))
 def test_a_landing_costs_what_the_blame_of_its_error_says(repo: Repo, place: str):
     check(repo, place, at_place(list(PLACES).index(place)))
 
@@ -170,7 +171,7 @@ with raising("gitmill.landing.land:finish", {kind}("it broke")):
 """
 
 
-@pytest.mark.parametrize("kind", ["GitFailedError", "GitKilledError"])
+@pytest.mark.parametrize("kind", rest_slow(["GitFailedError", "GitKilledError"], 1))
 def test_a_landing_whose_target_has_moved_is_finished_by_the_next_command(repo: Repo, kind: str):
     task, tip = queued(repo), repo.git("rev-parse", "main")
     argv = [sys.executable, "-c", DIES.format(kind=kind)]
