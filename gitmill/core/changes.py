@@ -28,10 +28,12 @@ from gitmill.core.lease import Lease
 from gitmill.core.lifecycle import MET, Event, Status
 from gitmill.core.trailers import one_line
 
+REASON = 2000  # characters; a reason is one line
+
 
 def _line(reason: str) -> str | None:
-    """Return a reason; the rule is that it is one line of at most 200 characters."""
-    if reason != one_line(reason):
+    """Return a reason; the rule is that it is one line of at most `REASON` characters."""
+    if reason != one_line(reason, REASON):
         raise InputError("a reason is one line")
     return reason or None
 

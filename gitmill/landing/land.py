@@ -15,6 +15,7 @@ from gitmill.core.blame_rules import Races, counts
 from gitmill.core.item import Item, Reviewed
 from gitmill.core.lifecycle import Event, Status
 from gitmill.core.queue import next_to_land
+from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
 from gitmill.errors import GitmillError, NotReadyError, PausedError
 from gitmill.git.replay import Conflict, Replayed
@@ -206,7 +207,9 @@ def _check_and_publish(
         raise NotReadyError("nothing can verify this task: it has no check and no `$` criterion")
     results = run_checks(mill, policy, checks, candidate, claim=claim, stop=stop, again=True)
     if why := tampering(mill.tampered.pop(claim, [])):
-        return record_event(mill, abort(mill, item, why, claim=claim), changes.held(item, why))
+        return record_event(
+            mill, abort(mill, item, why, claim=claim), changes.held(item, one_line(why))
+        )
     verdict = checks_verdict(results)
     if verdict.word is not VerdictWord.PASS:
         _refuse_red_target(mill, landing, results, stop)

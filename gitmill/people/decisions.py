@@ -116,7 +116,7 @@ def block(mill: Mill, item_id: str, why: str) -> Item:
 
 def block_step(item: Item, why: str, *, by: str) -> Step:
     """Return the step that blocks an item."""
-    return _step(by, item, "blocked", changes.blocked(item, one_line(why)))
+    return _step(by, item, "blocked", changes.blocked(item, one_line(why, changes.REASON)))
 
 
 def unblock(mill: Mill, item_id: str, *, reset: bool) -> Item:
@@ -139,7 +139,7 @@ def cancel(mill: Mill, item_id: str, why: str) -> Item:
 
 def cancel_step(item: Item, why: str, *, by: str) -> Step:
     """Return the step that cancels an item, or requests it while the item is landing."""
-    why = one_line(why)
+    why = one_line(why, changes.REASON)
     if item.status is Status.LANDING:
         return _step(by, item, "cancel requested", changes.cancel_requested(why))
     return _step(by, item, "cancelled", changes.cancelled(why))
