@@ -100,7 +100,7 @@ def test_a_run_dies_anywhere(tmp_path, server, checked_out, share):
 
 @MOSTLY_CHECKED_OUT
 def test_a_run_dies_many_times(tmp_path, server, checked_out):
-    dies_at_random(tmp_path, server, checked_out=checked_out, seeds=range(times(2)))
+    dies_at_random(tmp_path, server, checked_out=checked_out, seeds=range(times(1)))
 
 
 @pytest.mark.slow
@@ -225,7 +225,7 @@ RECOVERIES = pytest.mark.parametrize(
 @MOSTLY_CHECKED_OUT
 def test_a_recovery_dies(tmp_path, server, checked_out, killed, approved):
     made = template(server, checked_out=checked_out, approved=approved)
-    assert sweep(made, tmp_path, server, points(1, 2), killed) > 1
+    assert sweep(made, tmp_path, server, every(stride(11), 1), killed) > 0
 
 
 @pytest.mark.slow
