@@ -325,7 +325,7 @@ def test_a_deleted_repository_ends_everything_with_an_error(live: Live):
         assert live.repo.git("fsck", "--no-dangling") == ""
         assert "the sandbox refused: rm: cannot remove" in build_log(live, task)
     else:
-        error = f"error[unusable-repository]: the repository {live.repo.git_dir} is damaged"
+        error = f"error[damaged-repository]: the repository {live.repo.git_dir} is damaged"
         assert error in said.err
 
 
