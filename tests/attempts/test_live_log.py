@@ -184,6 +184,7 @@ def test_a_planted_key_never_reaches_a_git_object(cast: Cast, monkeypatch: pytes
     assert not list((cast.repo.git_dir / "gitmill/transcripts").glob("*"))
 
 
+@pytest.mark.slow
 def test_a_long_transcript_keeps_its_ends_and_a_live_view_its_beginning(cast: Cast):
     key = "\n".join(
         [

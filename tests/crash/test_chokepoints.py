@@ -143,12 +143,6 @@ def stops(case: Case, failpoint: str) -> bool:
     return True
 
 
-@MOSTLY_CHECKED_OUT
-def test_a_run_is_told_to_stop(tmp_path, server, checked_out):
-    made = template(server, checked_out=checked_out)
-    assert sweep(made, tmp_path, server, every(stride(47), 1), stops) > 1
-
-
 @pytest.mark.slow
 @SHARE
 @CHECKED_OUT

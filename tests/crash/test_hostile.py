@@ -211,7 +211,7 @@ def is_fenced(live: Live) -> bool:
     return live.repo.git("config", "gitmill.sandbox", check=False) != "off"
 
 
-@pytest.mark.parametrize("row", rest_slow(ROWS, 12), ids=lambda row: row.name)
+@pytest.mark.parametrize("row", rest_slow(ROWS, 6), ids=lambda row: row.name)
 def test_row(live: Live, row: Row):
     begun, wait = (f"touch {live.word}/%s", f"until test -e {live.word}/go; do sleep 0.02; done")
     script = row.script.replace("WORD", str(live.word))

@@ -25,6 +25,7 @@ def live(sandbox: Sandbox, server: Server) -> Iterator[Live]:
     live.close()
 
 
+@pytest.mark.slow
 def test_locks_on_our_refs_are_waited_for_and_then_moved_aside(live: Live):
     task = live.new_task("Change", "echo x > x.txt")
     refs = ("refs/heads/gitmill/state", "refs/notes/gitmill", f"refs/gitmill/work/{task}")

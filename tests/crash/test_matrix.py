@@ -110,10 +110,6 @@ def test_a_small_flow_dies_anywhere(tmp_path, server: Server, dies):
 # -- four tasks, killed at random --------------------------------------------------------------------
 
 
-def test_four_tasks_survive(tmp_path, server: Server):
-    assert sum(survives(tmp_path, server, seed) for seed in range(1, 1 + times(1))) > 0
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("share", range(6))

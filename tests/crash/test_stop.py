@@ -101,6 +101,7 @@ def test_a_landing_is_queued_again(live: Live, how: str):
     finishes(live, task)
 
 
+@pytest.mark.slow
 def test_what_a_shell_has_it_ignore_stays_ignored(live: Live):
     """As behind `nohup`: a terminal that closes does not end the work."""
     task = building(live)
@@ -230,6 +231,7 @@ def test_a_checkout_that_git_died_in_is_put_back_and_landed_on(live: Live):
     assert not (live.repo.git_dir / "gitmill/moving").exists()
 
 
+@pytest.mark.slow
 def test_no_worktree_is_given_out_while_git_still_writes_there(live: Live):
     live.slow_checkout("build-1")
     task = live.new_task("Quick", "pwd; echo two >> a.txt")
@@ -263,6 +265,7 @@ def test_two_runs_share_the_work(live: Live):
     assert all("passed" in told for told in said), "each has done something"
 
 
+@pytest.mark.slow
 def test_a_run_takes_over_from_one_that_is_killed(live: Live):
     """The second one has nothing of its own left to do when the first one dies."""
     task = building(live)

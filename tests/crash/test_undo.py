@@ -12,7 +12,6 @@ import pytest
 from gitmill.core.document import Document
 from tests.crash.test_chokepoints import (
     CHECKED_OUT,
-    MOSTLY_CHECKED_OUT,
     SHARE,
     every,
     points,
@@ -142,12 +141,6 @@ def check_reverted(case: Case) -> None:
     assert said.count("reverted") == 1
     check_checkout(case)
     check_leftovers(case)
-
-
-@MOSTLY_CHECKED_OUT
-def test_an_undo_of_a_landing_dies(tmp_path, server, checked_out):
-    made = landed(server, checked_out=checked_out)
-    assert sweep(made, tmp_path, server, every(stride(31)), landing_undone) > 1
 
 
 @pytest.mark.slow

@@ -121,6 +121,7 @@ def test_a_write_that_came_late_is_refused(repo, backend, commits):
     assert read_note(backend, NOTES, commits[1]) == b"first\n"
 
 
+@pytest.mark.slow
 def test_no_note_of_many_writers_is_lost(sandbox):
     repo = sandbox.repo("many")
     commits = [repo.commit({}, f"commit {n}") for n in range(60)]

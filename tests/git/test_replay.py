@@ -72,7 +72,7 @@ def rebase(repo: Repo, ends: Ends) -> Rebase:
     return Rebase("", stopped, frozenset(paths), done.stderr)
 
 
-@pytest.mark.parametrize("seed", sampled(SEEDS, 48))
+@pytest.mark.parametrize("seed", sampled(SEEDS, 24))
 def test_makes_the_commits_of_a_rebase_or_stops_at_the_same_conflict(sandbox, seed):
     repo = empty_repo(sandbox)
     ends = build(repo, generate(seed))

@@ -257,5 +257,5 @@ def test_any_sequence_of_events_leads_to_the_state_of_the_model(tmp_path):
     folders = count()
     run_state_machine_as_test(
         lambda: Machine(tmp_path / str(next(folders))),
-        settings=settings(max_examples=times(8), stateful_step_count=25, deadline=None),
+        settings=settings(max_examples=times(5), stateful_step_count=25, deadline=None),
     )
