@@ -38,23 +38,25 @@ def dispute(mill: Mill, item: Item, problems: Sequence[str]) -> NoReturn:
         )
         return draft_step(mill.store.backend, snapshot, item.id, step, event_id=event_id, now=now)
 
-    mill.store.commit(draft, pause)
+    after = mill.store.commit(draft, pause)
     raise LandingBrokenError(
         f"{item.id} did not land as it was tested; the queue is paused",
         evidence=problems,
         hints=[
             Hint("see what landed:", Shell(f"git show {item.landed[:10]}")),
-            Hint(
-                "if it may stay:",
-                Gitmill("task", "approve", item.id),
-                ", then",
-                Gitmill("queue", "resume"),
-            ),
-            Hint(
-                "if not:",
-                Gitmill("undo", item.id),
-                ", or build it again:",
-                Gitmill("task", "reopen", item.id),
-            ),
+            *_ways_out(after.item(item.id)),
         ],
     )
+
+
+def _ways_out(item: Item) -> list[Hint]:
+    stays = (Gitmill("task", "approve", item.id), ", then") if item.disputed else ()
+    return [
+        Hint("if it may stay:", *stays, Gitmill("queue", "resume")),
+        Hint(
+            "if not:",
+            Gitmill("undo", item.id),
+            ", or build it again:",
+            Gitmill("task", "reopen", item.id),
+        ),
+    ]

@@ -27,10 +27,9 @@ FIXED = frozenset({
     "id", "kind", "status", "event", "created", "since", "by", "stage", "parent", "source", "plan",
     "frozen", "lease", "counters", "attempt", "budget_after", "builder", "base", "work", "tree",
     "patch", "reviewed", "feedback", "returned", "bare", "landing", "landed", "reverted",
-    "disputed", "checked",
-    "cancel_requested", "priority", "risk", "after", "item", "number", "stages", "verdict", "exit",
-    "agent", "claim", "started", "seconds", "usage", "cost", "sandbox", "target", "paused",
-    "queue_paused", "built_by", "reviews", "attempts",
+    "disputed", "checked", "cancel_requested", "priority", "risk", "after", "item", "number",
+    "stages", "verdict", "exit", "agent", "claim", "started", "seconds", "usage", "cost",
+    "sandbox", "target", "paused", "queue_paused", "built_by", "reviews", "attempts",
 })  # fmt: skip
 # Text that the detectors do not search: models and sessions look like keys to them.
 _NAMES = frozenset({"model", "session"})

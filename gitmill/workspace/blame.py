@@ -44,7 +44,7 @@ def agents_fault(error: BaseException, folders: Sequence[Path]) -> GitmillError 
         return None
     reason = (error.strerror or "refused").lower()
     return SpoiledWorktreeError(
-        f"the attempt left a path in a state without use: {names[0]}: {reason}"
+        f"the attempt left a path that gitmill cannot use: {names[0]}: {reason}"
     )
 
 
@@ -68,7 +68,7 @@ def _used(folder: Path) -> int:
     for parent, folders, names in os.walk(folder):
         for name in (*folders, *names):
             try:
-                total += os.lstat(os.path.join(parent, name)).st_blocks * 512  # noqa: PTH118
+                total += os.lstat(os.path.join(parent, name)).st_blocks * 512  # noqa: PTH118  (a Path for each file takes longer)
             except OSError:  # it vanished meanwhile
                 continue
     return total

@@ -225,7 +225,7 @@ def test_a_criterion_that_spoils_its_folders_costs_its_item_an_attempt(repo: Rep
     status, counters = item(repo, task)
     assert (status, counters["review"]) == ("blocked", 1)
     shown = gitmill(repo.path, "task", "show", task, "--json").json["item"]
-    assert "in a state without use" in shown["reason"]
+    assert "that gitmill cannot use" in shown["reason"]
 
 
 @pytest.mark.parametrize("script", ['rm -rf "$PWD"', "kill -9 $PPID"])

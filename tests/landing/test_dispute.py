@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gitmill.cli.command_line import sentence
 from gitmill.errors import LandingBrokenError
 from gitmill.flows.land_queue import land_queue
 from gitmill.mill import Mill
@@ -53,6 +54,12 @@ def test_it_is_recorded_with_a_pause_in_one_move_and_nothing_else_lands(repo: Re
     landed = item(repo, task)["landed"]
     assert error.message == f"{task} did not land as it was tested; the queue is paused"
     assert error.evidence == (f"{landed[:10]} is not on refs/heads/main",)
+    ways = [sentence(hint) for hint in error.hints]
+    assert ways == [
+        f"see what landed: `git show {landed[:10]}`",
+        f"if it may stay: `gitmill task approve {task}`, then `gitmill queue resume`",
+        f"if not: `gitmill undo {task}`, or build it again: `gitmill task reopen {task}`",
+    ]
     why = f"{task} did not land as it was tested: {landed[:10]} is not on refs/heads/main"
     assert events(repo)[:3] == [
         f"queue paused: {why}",
@@ -124,5 +131,6 @@ def test_under_the_first_rules_the_item_stays_landed_and_the_queue_is_paused(rep
     task, error = disputed(repo)
     assert item(repo, task)["status"] == "landed"
     assert "queue is paused" in error.message
+    assert sentence(error.hints[1]) == "if it may stay: `gitmill queue resume`"
     assert f"{task} did not land as it was tested" in gitmill(repo.path, "doctor").out
     assert gitmill(repo.path, "run").code != 0

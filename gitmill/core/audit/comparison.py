@@ -36,12 +36,12 @@ def compare(turn: AuditedEvent, before: Item, allowed: Sequence[Change]) -> Iter
         yield Fault("outcome", _mismatch(event, before, after, allowed))
         return
     nearest = min(matching, key=lambda change: len(list(_differing(turn, before, change))))
-    work_told = False
+    work_reported = False
     for name in _differing(turn, before, nearest):
         rule = _RULES.get(name, "wrong-fields")
-        if rule == "wrong-work" and work_told:
+        if rule == "wrong-work" and work_reported:
             continue
-        work_told = work_told or rule == "wrong-work"
+        work_reported = work_reported or rule == "wrong-work"
         yield Fault(rule, _described(event, name, before, after, nearest))
     yield from _reviewed_work(turn, before)
     yield from _rest_of_document(turn, event, before, nearest)

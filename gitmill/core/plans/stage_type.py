@@ -1,7 +1,7 @@
 """Stage types: what compiling and fsck ask of one.
 
-A type is one module of `attempts/stages/`. This package is below it, so whoever compiles a loop or
-audits a history hands the types down, by name.
+A type is one module of `attempts/stages/`. This package is below it, so the caller that compiles
+a loop or audits a history hands the types down, by name.
 """
 
 from __future__ import annotations
