@@ -26,7 +26,7 @@ from gitmill.git.worktrees import Slot
 from gitmill.hints import Gitmill, Hint
 from gitmill.mill import Mill
 from gitmill.people.intake import ready_task
-from gitmill.people.refuse_secrets import refuse_secrets
+from gitmill.people.refuse_secrets import FALSE_ALARM, refuse_secrets
 from gitmill.plans.frozen import plan_for, plan_of
 from gitmill.plans.policy import policy_at, policy_now
 from gitmill.store import layout
@@ -174,10 +174,6 @@ def _refuse_secrets(mill: Mill, item: Item, tree: str, onto: str) -> None:
             evidence=[finding.message for finding in findings],
             hints=[
                 Hint("remove it, then", Gitmill("task", "submit", item.id)),
-                Hint(
-                    "if it is not a secret, add its digest to `[sanity] allow_secrets` "
-                    "on the target; see",
-                    Gitmill("explain", "holds-secret"),
-                ),
+                FALSE_ALARM,
             ],
         )

@@ -5,7 +5,7 @@ The item of such an edit is held with its document as it was before; `doctor` na
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from gitmill.core import changes
@@ -21,7 +21,7 @@ from gitmill.store import layout, secret_search
 from gitmill.store.events import Step
 from gitmill.store.foreign_commits import HandEdit
 from gitmill.store.redactor import mapped
-from gitmill.workspace.secret_scan import allowed_now
+from gitmill.workspace.secret_scan import without_allowed
 
 
 def secrets_added(mill: Mill, edit: HandEdit) -> list[Secret]:
@@ -31,15 +31,9 @@ def secrets_added(mill: Mill, edit: HandEdit) -> list[Secret]:
 
 def _added(mill: Mill, path: str, old: Entry | None, new: Entry | None) -> Iterator[Secret]:
     text = f"{path if old is None else ''}\n{_text(mill, new)}"
-    for secret in _without_allowed(mill, secret_search.search(text)):
+    for secret in without_allowed(mill, secret_search.search(text)):
         if secret.value not in _text(mill, old):
             yield secret
-
-
-def _without_allowed(mill: Mill, secrets: Iterable[Secret]) -> Iterator[Secret]:
-    if found := list(secrets):
-        allowed = allowed_now(mill)
-        yield from (each for each in found if each.digest not in allowed)
 
 
 def _text(mill: Mill, entry: Entry | None) -> str:
@@ -59,7 +53,9 @@ def holding_step(item: Item, edit: HandEdit, secrets: Collection[Secret]) -> Ste
     if item.status is Status.WAITING and item.reason:
         reason = f"{reason}; it was waiting already: {item.reason}"
     return Step(
-        change=changes.held(item, one_line(reason)) if holds else changes.edited(item, {}),
+        change=changes.held(item, one_line(reason, changes.REASON))
+        if holds
+        else changes.edited(item, {}),
         subject=f"{'held' if holds else 'restored'}, a hand edit holds a secret",
         by=edit.person,
         extra={"Hand": edit.commit, "Put-Back": f"its document (it holds a secret: {kinds})"},
@@ -100,7 +96,7 @@ def _secrets_of(mill: Mill, commit: Commit) -> Iterator[tuple[str, Secret]]:
     """Yield the secrets in the message of a commit and in the files that it changes."""
     if not commit.parents:
         return
-    for secret in _without_allowed(mill, secret_search.search(commit.message)):
+    for secret in without_allowed(mill, secret_search.search(commit.message)):
         yield "the message of a commit", secret
     backend = mill.store.backend
     before = read_commit(backend, commit.parents[0]).tree

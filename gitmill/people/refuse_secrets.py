@@ -15,7 +15,7 @@ from gitmill.hints import Gitmill, Hint
 from gitmill.mill import Mill
 from gitmill.process import SECRET_NAME
 from gitmill.store.secret_search import search
-from gitmill.workspace.secret_scan import allowed_now
+from gitmill.workspace.secret_scan import without_allowed
 
 
 def refuse_secrets(mill: Mill, typed: Mapping[str, object]) -> None:
@@ -24,11 +24,7 @@ def refuse_secrets(mill: Mill, typed: Mapping[str, object]) -> None:
     `typed` has the texts by the name under which the error lists them; other values are ignored.
     """
     texts = [(name, text) for name, value in typed.items() for text in _texts(value)]
-    found = [(name, secret) for name, text in texts for secret in search(text)]
-    if not found:
-        return
-    allowed = allowed_now(mill)
-    found = [(name, s) for name, s in found if s.digest not in allowed]
+    found = [(name, s) for name, text in texts for s in without_allowed(mill, search(text))]
     if found:
         evidence = dict.fromkeys(f"{name} {secret.described}" for name, secret in found)
         raise HoldsSecretError(
@@ -38,7 +34,7 @@ def refuse_secrets(mill: Mill, typed: Mapping[str, object]) -> None:
         )
 
 
-_FALSE_ALARM = Hint(
+FALSE_ALARM = Hint(
     "if it is not a secret, add its digest to `[sanity] allow_secrets` on the target; see",
     Gitmill("explain", "holds-secret"),
 )
@@ -53,7 +49,7 @@ def _texts(value: object) -> Iterator[str]:
 
 def _hints(secrets: Sequence[Secret]) -> list[Hint]:
     ways = dict.fromkeys(_way_out(secret) for secret in secrets)
-    return [*ways, *([] if all(secret.guessable for secret in secrets) else [_FALSE_ALARM])]
+    return [*ways, *([] if all(secret.guessable for secret in secrets) else [FALSE_ALARM])]
 
 
 def _way_out(secret: Secret) -> Hint:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gitmill.core import sanity_rules
+from gitmill.core.redaction import Secret
 from gitmill.core.verdict import Finding
 from gitmill.errors import BadConfigError, MissingObjectError, UnusableRepositoryError
 from gitmill.git import trees
@@ -43,6 +44,14 @@ def allowed_now(mill: Mill) -> tuple[str, ...]:
         return policy_now(mill).sanity.allow_secrets
     except (BadConfigError, MissingObjectError, UnusableRepositoryError):
         return ()
+
+
+def without_allowed(mill: Mill, secrets: Iterable[Secret]) -> list[Secret]:
+    """Return the secrets whose digests the policy does not allow; without any it is not read."""
+    if not (found := list(secrets)):
+        return []
+    allowed = allowed_now(mill)
+    return [secret for secret in found if secret.digest not in allowed]
 
 
 def changed_files(mill: Mill, changes: Iterable[trees.Change]) -> list[sanity_rules.ChangedFile]:
