@@ -57,8 +57,10 @@ def drop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Drop]:
 @pytest.mark.parametrize("clause", CLAUSES, ids=lambda clause: clause.__name__)
 @pytest.mark.parametrize(
     "name",
-    [  # they share their conversation with `claude` and `codex`
-        pytest.param(name, marks=pytest.mark.slow if name in ("gemini", "opencode") else ())
+    [  # `claude` stands for them by default
+        pytest.param(
+            name, marks=pytest.mark.slow if name in ("codex", "gemini", "opencode") else ()
+        )
         for name in base.names()
     ],
 )

@@ -47,6 +47,7 @@ def test_a_fenced_verdict_counts_only_with_the_nonce_of_the_attempt(name, ask):
     assert (report.exit, report.verdict.word) == (ExitKind.GARBLED, VerdictWord.FAIL)
 
 
+@pytest.mark.slow
 @promise("one repair question in the same session")
 def test_an_unreadable_verdict_gets_one_repair_question(name, ask):
     report = ask(name, [Say("All is well.")], [Answer("pass", "Asked again.")])
@@ -58,6 +59,7 @@ def test_an_unreadable_verdict_gets_one_repair_question(name, ask):
     assert report.exit is ExitKind.GARBLED
 
 
+@pytest.mark.slow
 @promise("resumes its session; usage and cost are those of each run")
 def test_a_resumed_session_reports_the_usage_of_each_run(name, ask, tmp_path: Path):
     cost = []

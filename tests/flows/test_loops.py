@@ -89,6 +89,7 @@ def test_a_question_waits_and_the_answer_is_in_the_next_prompt(cast: Cast):
     assert "take seven" in cast.prompt("coder", 1)
 
 
+@pytest.mark.slow
 def test_an_endless_disagreement_is_bounded(cast: Cast):
     cast.plays("coder", *[PASS | {"write": {"a.txt": f"{n}\n"}} for n in range(30)])
     cast.plays("judge", {"verdict": "return", "summary": "no"})
@@ -172,6 +173,7 @@ def test_two_approvals_are_two_sessions_without_a_new_build(sandbox: Sandbox):
     assert cast.repo.git("notes", "--ref=gitmill", "show", "main").count('"run": ') == 2
 
 
+@pytest.mark.slow
 def test_items_in_flight_keep_their_plan_when_the_loop_changes(cast: Cast):
     cast.plays("coder", PASS | {"write": {"a.txt": "1\n"}})
     cast.plays("judge", {"verdict": "ask", "summary": "?"}, PASS)

@@ -496,6 +496,7 @@ def test_a_revert_that_fails_a_check_is_sent_back_and_can_be_tried_again(repo: R
     assert item(repo, task)["status"] == "waiting"
 
 
+@pytest.mark.slow
 def test_a_revert_of_several_tries_is_undone_in_one_step(repo: Repo):
     task = landed(repo, "echo x >> b.txt")
     repo.commit({".gitmill/config.toml": "[checks]\ntest = 'grep -q x b.txt'\n"}, "b needs x")
@@ -508,6 +509,7 @@ def test_a_revert_of_several_tries_is_undone_in_one_step(repo: Repo):
     assert item(repo, back)["status"] == "approved"
 
 
+@pytest.mark.slow
 def test_a_revert_stops_before_the_landing_and_is_itself_undone(repo: Repo):
     task = landed(repo)
     result = gitmill(repo.path, "undo", task, "--through", "approved", "--json")
@@ -524,6 +526,7 @@ def test_a_revert_stops_before_the_landing_and_is_itself_undone(repo: Repo):
     assert item(repo, task)["status"] == "waiting"
 
 
+@pytest.mark.slow
 def test_a_paused_queue_and_auto_off_leave_the_revert_approved(repo: Repo):
     task = landed(repo)
     assert gitmill(repo.path, "queue", "pause", "-m", "freeze").code == 0
@@ -572,6 +575,7 @@ def test_a_landing_is_undone_in_a_repository_that_libgit2_cannot_open(sandbox: S
     assert gitmill(repo.path, "status", "--at", "gitmill/state~4").code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.forges
 def test_two_clones_that_revert_the_same_landing_make_one_item(repo: Repo, sandbox: Sandbox):
     """The id of a revert depends only on the landed commit."""
@@ -615,6 +619,7 @@ def test_a_landing_reverted_by_hand_cannot_be_undone(repo: Repo):
     assert repo.git("rev-parse", "main") == tip
 
 
+@pytest.mark.slow
 def test_the_mark_of_the_last_search_is_disposable(repo: Repo):
     first = landed(repo)
     gitmill(repo.path, "recover")
@@ -631,6 +636,7 @@ def test_the_mark_of_the_last_search_is_disposable(repo: Repo):
     assert item(repo, second)["status"] == "waiting"
 
 
+@pytest.mark.slow
 def test_our_own_landings_are_not_searched(repo: Repo):
     """A run that only lands needs no git process for the search; a foreign commit does."""
     from gitmill import process
@@ -663,6 +669,7 @@ def test_a_reverted_revert_does_not_count(repo: Repo):
     assert repo.git("show", "main:b.txt") == "b\nx"
 
 
+@pytest.mark.slow
 def test_a_revert_line_written_by_an_agent_does_not_count(repo: Repo):
     task = landed(repo)
     commit = item(repo, task)["landed"]
