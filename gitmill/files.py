@@ -7,7 +7,7 @@ import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from gitmill.failpoints import chokepoint
 
@@ -50,6 +50,33 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
             raise
     if durable:
         _flush(path.parent)
+
+
+def read_below(folder: Path, name: str, limit: int) -> bytes | None:
+    """Return a regular file of at most `limit` bytes below a folder that other code can write.
+
+    None for anything else: a link on the way, a FIFO, a file that is too large or not there.
+    """
+    parts = PurePath(name).parts
+    if not parts or PurePath(name).is_absolute() or ".." in parts:
+        return None
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptors: list[int] = []
+    try:
+        descriptors.append(os.open(folder, flags | os.O_DIRECTORY))
+        for part in parts[:-1]:
+            descriptors.append(os.open(part, flags | os.O_DIRECTORY, dir_fd=descriptors[-1]))
+        descriptors.append(os.open(parts[-1], flags | os.O_NONBLOCK, dir_fd=descriptors[-1]))
+        if not stat.S_ISREG(os.fstat(descriptors[-1]).st_mode):
+            return None
+        with os.fdopen(descriptors.pop(), "rb") as file:
+            data = file.read(limit + 1)
+    except (OSError, ValueError):  # ValueError: a NUL in the name
+        return None
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+    return data if len(data) <= limit else None
 
 
 def leftovers(folder: Path, *, of: str = "") -> list[Path]:

@@ -94,7 +94,8 @@ def repair(attempt: Attempt, wrong: str) -> str:
     return (
         f"Your verdict could not be used: {wrong}. Change nothing and do no further work. Answer\n"
         "with one block fenced as `json` that follows this schema, and nothing else:\n\n"
-        f"```json\n{json.dumps(json_schema())}\n```\n\n`nonce` is `{attempt.nonce}`.\n"
+        f"```json\n{json.dumps(json_schema(attempt.produces))}\n```\n\n"
+        f"`nonce` is `{attempt.nonce}`.\n"
     )
 
 
@@ -131,9 +132,13 @@ def _read_verdict(attempt: Attempt, turn: CliTurn) -> tuple[Verdict | None, str]
     """Return the verdict and why it cannot be used, empty if it can."""
     structured = "" if turn.structured is None else json.dumps(turn.structured)
     for text in (structured, turn.text):
-        if text and (verdict := parse_verdict(text, nonce=attempt.nonce)) is not None:
-            return verdict, verdict_problem(verdict, attempt.earlier)
+        if text and (verdict := _verdict(attempt, text)) is not None:
+            return verdict, verdict_problem(verdict, attempt.earlier, attempt.produces)
     return None, "it has no block that follows the schema and has the nonce"
+
+
+def _verdict(attempt: Attempt, text: str) -> Verdict | None:
+    return parse_verdict(text, nonce=attempt.nonce, produces=attempt.produces)
 
 
 def _joined(first: CliTurn, again: CliTurn) -> CliTurn:

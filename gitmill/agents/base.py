@@ -16,6 +16,7 @@ from pkgutil import iter_modules
 from typing import NamedTuple, Protocol, cast
 
 from gitmill import process
+from gitmill.core.product import Product
 from gitmill.core.verdict import Verdict
 from gitmill.errors import AgentMissingError
 from gitmill.hints import Gitmill, Hint
@@ -94,8 +95,9 @@ class Attempt:
 
     `prompt` is complete; `followup` is the shorter prompt for a resumed `session`. `earlier` is the
     number of numbered findings in the prompt; the verdict must state for each whether it is
-    resolved. `progress` receives one line for each action of the agent. `spend` receives the usage
-    so far, in tokens and US dollars, and returns why the agent has to stop, else "".
+    resolved. `produces` decides the schema of the verdict. `progress` receives one line for each
+    action of the agent. `spend` receives the usage so far, in tokens and US dollars, and returns
+    why the agent has to stop, else "".
     """
 
     item: str
@@ -119,6 +121,7 @@ class Attempt:
     session: str = ""
     followup: str = ""
     earlier: int = 0
+    produces: Product = Product.VERDICT
     confined: bool = False
     transcript: Path | None = None
     progress: Callable[[str], None] = _ignore

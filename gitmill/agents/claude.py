@@ -79,7 +79,7 @@ def run(attempt: Attempt, execute: Execute) -> Report:
             *_cli.program("claude", attempt.settings), "-p",
             "--output-format", "stream-json", "--verbose",
             "--setting-sources", "", "--strict-mcp-config", "--disable-slash-commands",
-            "--json-schema", json.dumps(json_schema()),
+            "--json-schema", json.dumps(json_schema(attempt.produces)),
             "--add-dir", str(attempt.scratch),
             *_permission(attempt),
             *(("--model", attempt.model) if attempt.model else ()),

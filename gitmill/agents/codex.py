@@ -92,7 +92,7 @@ _SIGNATURES = (
 def run(attempt: Attempt, execute: Execute) -> Report:
     """Carry out one attempt."""
     schema = attempt.scratch / "verdict-schema.json"
-    files.replace(schema, json.dumps(json_schema()).encode(), mode=0o600)
+    files.replace(schema, json.dumps(json_schema(attempt.produces)).encode(), mode=0o600)
     home = _cli.folder(attempt.home, ".codex")
     env = {
         name: value

@@ -87,7 +87,7 @@ def run(attempt: Attempt, execute: Execute) -> Report:
 
 
 def _with_verdict(attempt: Attempt, report: Report, text: str) -> Report:
-    verdict = parse_verdict(text, nonce=attempt.nonce)
+    verdict = parse_verdict(text, nonce=attempt.nonce, produces=attempt.produces)
     if verdict is None and attempt.role == "builder":
         verdict = Verdict(VerdictWord.PASS)
     if verdict is None:

@@ -75,6 +75,7 @@ def _attempt(
         followup=sent.followup,
         session=sent.session,
         earlier=sent.earlier,
+        produces=stage.product,
         nonce=nonce,
         workdir=workspace.slot.path,
         scratch=workspace.slot.tmp,

@@ -16,6 +16,7 @@ from gitmill.attempts.state import AttemptState
 from gitmill.core import blame_rules, changes, pipeline
 from gitmill.core.item import frozen_hash
 from gitmill.core.plans.plan import Performer, PlannedStage
+from gitmill.core.product import Product
 from gitmill.core.runlog import StageResult
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
@@ -127,6 +128,7 @@ def _record_failure(
         state.stages.clear()  # they had ended; their result could not be recorded
         state.at, state.built, state.kept = state.item.stage, False, ""
         state.base, state.work, state.checked = state.item.base, state.item.work, ""
+        state.written = None
     verdict, took = _failure(error), time.monotonic() - clock
     try:
         result = _recorded(mill, state, verdict, started, clock)
@@ -173,9 +175,10 @@ def _perform(
 
 def _stage(mill: Mill, state: AttemptState) -> Verdict:
     stage = state.stage
-    on_work = stage.performer is not Performer.PERSON and not stage.is_authoring
-    if on_work and not state.work and not pipeline.is_side(state.plan, stage.name):
-        return Verdict(VerdictWord.FAIL, f"there is no work to take through {stage.name}")
+    judges = stage.performer is not Performer.PERSON and not stage.is_authoring
+    has_something = state.work or state.document or state.plan.product is Product.VERDICT
+    if judges and not has_something and not pipeline.is_side(state.plan, stage.name):
+        return Verdict(VerdictWord.FAIL, f"there is nothing yet to take through {stage.name}")
     return stage_types.load(stage.type).run(mill, state)
 
 

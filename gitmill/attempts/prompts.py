@@ -85,6 +85,7 @@ def _values(
     changes = mill.changes(item.base, item.work) if diff else []
     return PromptValues(
         item=item,
+        produces=stage.product,
         attempt=item.count(stage.name) + 1,
         of=stage.attempts,
         target=snapshot.control.target,

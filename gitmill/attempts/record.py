@@ -82,6 +82,9 @@ def _facts(mill: Mill, state: AttemptState) -> Mapping[str, Any]:
     if state.work:
         facts = {"base": state.base, "work": state.work, "tree": mill.tree_of(state.work)}
         facts["patch"] = patch_of(mill, state.base, state.work)
+    elif state.document:
+        base = state.written.base if state.written else state.base
+        facts = {"base": base, "document": state.document}
     if state.report:
         usage = state.report.usage
         tokens = {"input": usage.input, "output": usage.output, "cached": usage.cached}
@@ -110,7 +113,7 @@ def record(
     `tampered` is the reason to hold the item, whatever the outcome.
     """
     item = state.item
-    tree = mill.tree_of(state.work) if state.work else ""
+    tree = mill.tree_of(state.work) if state.work else state.document
     _forget_insane(state, verdict)
     next_ = _next_step(state, verdict, tampered, tree)
     files = passed_files(mill, state.policy, state.checked, state.results) if state.checked else {}
@@ -134,7 +137,7 @@ def record(
 
 
 def _next_step(state: AttemptState, verdict: Verdict, tampered: str, tree: str) -> NextStep:
-    """Return the event that follows; returning the same tree a second time blocks the item."""
+    """Return the event that follows; returning the same tree or document twice blocks the item."""
     item = state.item
     if tampered:
         return _held(state, verdict, tampered)
@@ -185,7 +188,8 @@ def _outcome(
         builder = state.builder or (state.agent.name if state.agent else "")
         work = Work(base=state.base, commit=state.work, builder=builder)
     if _approves(state, verdict, next_):
-        approval = Reviewed(state.work, log.facts["patch"], log.by, number, state.at)
+        patch, document = log.facts.get("patch", ""), log.facts.get("document", "")
+        approval = Reviewed(state.work, patch, log.by, number, state.at, document)
     no_progress = next_.event is Event.BLOCKED and bool(tree) and tree == item.returned
     return Outcome(
         stage=next_.stage,
@@ -193,6 +197,7 @@ def _outcome(
         run=layout.run_path(item.id, number, item.stage),
         reason=one_line(next_.reason),
         work=work,
+        written=state.written,
         approval=approval,
         tree=tree if next_.event is Event.RETURNED or no_progress else "",
     )
@@ -217,6 +222,7 @@ _NO_APPROVAL = frozenset({Event.RELEASED, Event.HELD})
 def _subject(next_: NextStep, at: str, verdict: Verdict, who: str) -> str:
     word = {
         Event.ADVANCED: "passed",
+        Event.FINISHED: "passed, done",
         Event.APPROVED: "passed, approved",
         Event.APPROVAL_COUNTED: "passed, more approvals needed",
         Event.RETURNED: "returned",

@@ -10,8 +10,10 @@ from gitmill.attempts.monitor import AttemptMonitor
 from gitmill.config import Policy
 from gitmill.config.values import Permission
 from gitmill.core.budget_rules import Allowance
+from gitmill.core.change import Written
 from gitmill.core.item import Item
 from gitmill.core.plans.plan import FrozenPlan, PlannedAgent, PlannedStage
+from gitmill.core.product import document_hash
 from gitmill.core.runlog import StageResult
 from gitmill.workspace import sandbox
 from gitmill.workspace.run_checks import CheckResult
@@ -24,7 +26,8 @@ class AttemptState:
     """One attempt from its claim to its record; each stage adds its results.
 
     `agent` is None when all stages are mechanical; `builder` is the person who built the work,
-    empty when the agent did; `kept` is the ref that holds the work until it is recorded.
+    empty when the agent did; `kept` is the ref that holds the work until it is recorded; `written`
+    is the document that the attempt wrote.
     """
 
     item: Item
@@ -41,6 +44,7 @@ class AttemptState:
     kept: str = ""
     built: bool = False
     builder: str = ""
+    written: Written | None = None
     stages: list[StageResult] = field(default_factory=list)
     results: list[CheckResult] = field(default_factory=list)
     checked: str = ""  # the commit that `results` are about
@@ -50,6 +54,13 @@ class AttemptState:
     def stage(self) -> PlannedStage:
         """The stage at hand."""
         return self.plan.stage(self.at)
+
+    @property
+    def document(self) -> str:
+        """The hash of the item's document, written in this attempt or before; empty for none."""
+        if self.written is not None:
+            return document_hash(self.written.body)
+        return document_hash(self.item.document.body) if self.item.is_written else ""
 
     @property
     def performer(self) -> PlannedAgent:

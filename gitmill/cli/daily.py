@@ -11,7 +11,8 @@ from gitmill.errors import NotNowError, UsageError
 from gitmill.hints import Gitmill, Hint
 
 if TYPE_CHECKING:
-    from gitmill.flows.run import RunRequest, Summary
+    from gitmill.flows.run import RunRequest
+    from gitmill.flows.run_summary import Summary
     from gitmill.flows.undo import Undone
     from gitmill.mill import Mill
 

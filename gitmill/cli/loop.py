@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gitmill.cli import output, session
+from gitmill.core.ids import Kind
 from gitmill.errors import UsageError
 from gitmill.hints import Hint
 
@@ -40,11 +41,23 @@ def _loops(mill: Mill) -> dict[str, Loop]:
     return current_loops(mill)
 
 
-def _plan(mill: Mill) -> FrozenPlan:
-    """Return the plan as it compiles now; with `--at` the last one used before that."""
-    from gitmill.flows.compile import current_plan, past_plan
+def _plan(mill: Mill, name: str) -> FrozenPlan:
+    """Return the plan of a loop as it compiles now; with `--at` the last plan used before that."""
+    from gitmill.flows.compile import current_plan
 
-    return past_plan(mill) if output.past else current_plan(mill)
+    if output.past:
+        plan = _past_plan(mill)
+        _require_known(name, [plan.loop])
+        return plan
+    loops = _loops(mill)
+    _require_known(name, loops)
+    return current_plan(mill, loops[name].serves)
+
+
+def _past_plan(mill: Mill) -> FrozenPlan:
+    from gitmill.flows.compile import past_plan
+
+    return past_plan(mill)
 
 
 @loop.command("list")
@@ -53,7 +66,7 @@ def list_loops() -> None:
     mill = session.mill()
     loops: list[tuple[str, Loop | FrozenPlan]]
     if output.past:
-        plan = _plan(mill)
+        plan = _past_plan(mill)
         loops = [(plan.loop, plan)]
     else:
         loops = list(_loops(mill).items())
@@ -86,8 +99,7 @@ def show(
 ) -> None:
     """Show the stages of a loop as they compile now, and where each verdict leads."""
     mill = session.mill()
-    plan = _plan(mill)
-    _require_known(name, [plan.loop] if output.past else _loops(mill))
+    plan = _plan(mill, name)
     if mermaid:
         text = plan.mermaid()
         output.answer(text.splitlines(), {"loop": name, "mermaid": text})
@@ -112,9 +124,7 @@ def show(
 @loop.command()
 def check(name: Name = "deliver") -> None:
     """Compile a loop at the tip of the target, and show its errors."""
-    mill = session.mill()
-    _require_known(name, _loops(mill))
-    plan = _plan(mill)
+    plan = _plan(session.mill(), name)
     output.answer([f"{name} compiles to {plan.hash12}"], {"loop": name, "plan": plan.hash12})
 
 
@@ -126,13 +136,14 @@ def _require_known(name: str, loops: Iterable[str]) -> None:
 @verbs.command("compile")
 def compile_(
     mode: Annotated[str | None, typer.Option("--mode", help="Mode to compile for.")] = None,
+    kind: Annotated[Kind, typer.Option("--kind", help="Kind of item.")] = Kind.TASK,
     *,
     check: Annotated[bool, typer.Option("--check", help="Write nothing.")] = False,
 ) -> None:
     """Compile mode, loops and policy at the tip of the target into a frozen plan."""
     from gitmill.flows.compile import compile_plan
 
-    plan, new = compile_plan(session.mill(), mode=mode, write=not check)
+    plan, new = compile_plan(session.mill(), mode=mode, kind=kind, write=not check)
     stages = " → ".join(stage.name for stage in plan.stages)
     output.answer(
         [f"{plan.hash12}  mode {plan.mode}  {stages}"],

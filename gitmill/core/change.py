@@ -104,11 +104,21 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """The document that an attempt wrote: the item's new text, the commit read, and its author."""
+
+    base: str
+    body: str
+    builder: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What the end of an attempt, or a decision of a person, brings; it has a run log.
 
-    `run` is the path of that run log. `work` is set if the attempt made work, `approval` if it
-    approves the item's work, `tree` if it returns that tree.
+    `run` is the path of that run log. `work` is set if the attempt made work, `written` if it wrote
+    a document, `approval` if it approves the item's work or document. `tree` is set if it returns
+    that tree, or the document of that hash.
     """
 
     stage: str
@@ -116,5 +126,6 @@ class Outcome:
     run: str
     reason: str = ""
     work: Work | None = None
+    written: Written | None = None
     approval: Reviewed | None = None
     tree: str = ""

@@ -26,6 +26,7 @@ from gitmill.core.change import (
 from gitmill.core.item import Item, Landing, Risk, as_json, frozen_hash
 from gitmill.core.lease import Lease
 from gitmill.core.lifecycle import MET, Event, Status
+from gitmill.core.product import document_hash
 from gitmill.core.trailers import one_line
 
 REASON = 2000  # characters; a reason is one line
@@ -89,11 +90,13 @@ def edited(
 ) -> Change:
     """Set fields of a person's text; None empties one.
 
-    With `again` the work so far is void, because what the claim froze has changed.
+    With `again` the work so far is void, because what the claim froze has changed. An edit of the
+    document that a loop wrote voids what came of it, as approvals of another text do not count.
     """
     if unknown := text.keys() - TEXT:
         raise InputError(f"edited cannot change {', '.join(sorted(unknown))}")
     changed = {name: _typed(name, value) for name, value in text.items()}
+    again = again or (item.is_written and body not in (None, item.document.body))
     void = dict.fromkeys(WORK) if again and item.frozen else {}
     return Change(Event.EDITED, changed | void, body=body)
 
@@ -132,24 +135,31 @@ def claimed_to_revert(
     return Change(Event.CLAIMED, changed)
 
 
+# Work or a document that an attempt made has no approval yet, and its author used what it had.
+_BUILT = dict.fromkeys(("reviewed", "bare", "answer", "feedback"))
+
+
 def _ended(event: Event, item: Item, outcome: Outcome, **more: Any) -> Change:
     """Return the change of an event that comes with a run log."""
     changed: dict[str, Any] = {}
     reviewed = item.reviewed
     if outcome.work is not None:
         reviewed = ()
-        changed |= {
+        changed |= _BUILT | {
             "base": outcome.work.base, "work": outcome.work.commit,
-            "builder": outcome.work.builder, "reviewed": None, "bare": None, "answer": None,
-            "feedback": None,
+            "builder": outcome.work.builder,
         }  # fmt: skip
+    if outcome.written is not None:
+        reviewed = ()
+        changed |= _BUILT | {"base": outcome.written.base, "builder": outcome.written.builder}
     if outcome.approval is not None:
         changed["reviewed"] = (*reviewed, outcome.approval)
     changed |= {
         "stage": outcome.stage, "counters": dict(outcome.counters),
         "reason": _line(outcome.reason), "attempt": item.attempt + 1,
     }  # fmt: skip
-    return _idle(event, **changed | more)
+    body = outcome.written.body if outcome.written is not None else None
+    return Change(event, {**changed, **more, "lease": None}, body)
 
 
 def advanced(item: Item, outcome: Outcome, *, advice: bool = False) -> Change:
@@ -206,8 +216,15 @@ def blocked(item: Item, outcome: Outcome | str) -> Change:
     return _ends_or_reason(Event.BLOCKED, item, outcome)
 
 
-def finished(item: Item, outcome: Outcome | str) -> Change:
-    """End the item without a landing: an attempt ended so, or for a reason."""
+def finished(item: Item, outcome: Outcome | str = "") -> Change:
+    """End the item without a landing: an attempt ended so, or for a reason.
+
+    An approved document is done if its approvals are of its text as it is.
+    """
+    if item.is_written and not isinstance(outcome, Outcome):
+        of_text = document_hash(item.document.body)
+        if any(approval.document != of_text for approval in item.reviewed):
+            raise InputError("its text is not the document that was approved")
     return _ends_or_reason(Event.FINISHED, item, outcome)
 
 
@@ -271,9 +288,11 @@ def undone(before: Item, after: Item, *, event: Event, attempt: bool) -> Change:
         changed["since"] = before.since  # the time of the landing, not of the undo
     extra: Mapping[str, Any] = {} if attempt else _unknown_keys(before, after)
     body = before.document.body if before.document.body != after.document.body else None
+    if attempt and not after.is_written:
+        body = None
     if event is not Event.EDITED:
         changed["lease"] = None
-    return Change(event, changed, None if attempt else body, before.status, extra)
+    return Change(event, changed, body, before.status, extra)
 
 
 def _unknown_keys(before: Item, after: Item) -> dict[str, Any]:
@@ -290,8 +309,10 @@ def undone_creation(event: Event, back: Status | None) -> Change:
 # -- landings --------------------------------------------------------------------------------------
 
 
-def queued() -> Change:
-    """Put the item into the queue."""
+def queued(item: Item) -> Change:
+    """Put the item into the queue; only work can land."""
+    if not item.work:
+        raise InputError("an item without work cannot be queued")
     return _idle(Event.QUEUED)
 
 

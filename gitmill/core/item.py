@@ -25,13 +25,17 @@ class Risk(StrEnum):
 
 @dataclass(frozen=True)
 class Reviewed:
-    """An approval by a reviewer or a person: the work commit and its patch identity."""
+    """An approval by a reviewer or a person.
+
+    It names the work by its commit and patch identity, or the document by its hash.
+    """
 
     commit: str
     patch: str
     by: str
     run: int = 0
     stage: str = ""
+    document: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -105,6 +109,11 @@ class Item:
         return tuple(c for c in self.criteria if not is_command(c))
 
     @property
+    def is_written(self) -> bool:
+        """Whether its text is a document that its loop produced."""
+        return bool(self.builder) and not self.work
+
+    @property
     def is_final(self) -> bool:
         """Whether its status is final."""
         return self.status in FINAL
@@ -145,6 +154,9 @@ def as_json(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [as_json(inner) for inner in value]
     if isinstance(value, Item | Lease | Reviewed | Landing):
-        names = [part.name for part in fields(value) if part.name not in ("document", "extra")]
+        hidden = {"extra"} | ({"document"} if isinstance(value, Item) else set())
+        if isinstance(value, Reviewed) and not value.document:
+            hidden.add("document")
+        names = [part.name for part in fields(value) if part.name not in hidden]
         return {name: as_json(getattr(value, name)) for name in names} | as_json(value.extra)
     return value

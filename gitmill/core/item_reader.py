@@ -166,7 +166,14 @@ _id = _matching(PATTERN.fullmatch)
 _oid = _matching(re.compile(OID).fullmatch)
 _approval = _part(
     Reviewed,
-    {"commit": _oid, "patch": _text, "by": _text, "run": _of(int), "stage": _text},
+    {
+        "commit": _oid,
+        "patch": _text,
+        "by": _text,
+        "run": _of(int),
+        "stage": _text,
+        "document": _text,
+    },
 )
 _READERS: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(_TEXT, _text),

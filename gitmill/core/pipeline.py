@@ -9,7 +9,16 @@ from gitmill.core.dependencies import unmet
 from gitmill.core.ids import Kind
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import Event, Status
-from gitmill.core.plans.plan import APPROVED, BLOCKED, WAITING, FrozenPlan, Performer, PlannedStage
+from gitmill.core.plans.plan import (
+    APPROVED,
+    BLOCKED,
+    DONE,
+    WAITING,
+    FrozenPlan,
+    Performer,
+    PlannedStage,
+)
+from gitmill.core.product import Product
 from gitmill.core.verdict import Verdict, VerdictWord
 
 
@@ -23,18 +32,20 @@ class NextStep:
     reason: str = ""
 
 
-def eligible(items: Mapping[str, Item], wanted: Collection[str] = ()) -> list[Item]:
+def eligible(
+    items: Mapping[str, Item], wanted: Collection[str] = (), *, kinds: Collection[Kind]
+) -> list[Item]:
     """Return the items that can be claimed now, in the order to take them.
 
-    An item waits for unmet dependencies, and for a running item with overlapping paths. `wanted`
-    restricts the choice to these ids.
+    `kinds` are those that a loop serves. An item waits for unmet dependencies, and for a running
+    item with overlapping paths. `wanted` restricts the choice to these ids.
     """
     running = [item for item in items.values() if item.status is Status.RUNNING]
     ready = [
         item
         for item in items.values()
         if item.status is Status.READY
-        and item.kind is Kind.TASK
+        and item.kind in kinds
         and (not wanted or item.id in wanted)
         and not unmet(items, item)
         and not any(paths_overlap(item.paths, other.paths) for other in running)
@@ -115,8 +126,8 @@ def _pass(plan: FrozenPlan, item: Item, at: str, counters: Mapping[str, int]) ->
     if is_review(plan, at) and plan.stage(at).approvals > before + 1:
         # Another reviewer reads the same work, which is not another attempt.
         return NextStep(Event.APPROVAL_COUNTED, at, item.counters)
-    if after == APPROVED:
-        return NextStep(Event.APPROVED, at, counters)
+    if after in (APPROVED, DONE):
+        return NextStep(Event.APPROVED if after == APPROVED else Event.FINISHED, at, counters)
     if after in (WAITING, BLOCKED):
         event = Event.ASKED if after == WAITING else Event.BLOCKED
         return NextStep(event, at, counters, f"{at} passed, and the loop ends here")
@@ -160,8 +171,8 @@ def is_side(plan: FrozenPlan, name: str) -> bool:
 def is_review(plan: FrozenPlan, name: str) -> bool:
     """Whether a pass of the stage is an approval of the work."""
     stage = plan.stage(name)
-    is_agent = stage.performer is Performer.AGENT
-    return is_agent and not stage.is_authoring and not is_side(plan, name)
+    judges = stage.performer is Performer.AGENT and not stage.is_authoring
+    return judges and plan.product is not Product.VERDICT and not is_side(plan, name)
 
 
 def new_round(counters: Mapping[str, int]) -> dict[str, int]:

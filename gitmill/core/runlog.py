@@ -55,7 +55,9 @@ class RunLog:
     claim: str = ""
     plan: str = ""
     stage_results: Sequence[StageResult] = ()
-    facts: Mapping[str, Any] = field(default_factory=dict)  # base, work, tree, patch, usage …
+    facts: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # base, work, tree, patch, document, usage …
     checks: Sequence[Mapping[str, Any]] = ()
     output: str = ""
 
@@ -166,6 +168,7 @@ class Log:
     claim: str
     base: str
     work: str
+    document: str  # the hash of a document
     tree: str
     patch: str
     passed: tuple[tuple[str, str], ...]  # command and definition of each check that passed
@@ -194,4 +197,4 @@ def read_log(document: Document) -> Log:
         raise document.error(0, "this is not a run log in gitmill's format") from None
 
 
-_TEXTS = ("item", "stage", "exit", "by", "claim", "base", "work", "tree", "patch")
+_TEXTS = ("item", "stage", "exit", "by", "claim", "base", "work", "document", "tree", "patch")

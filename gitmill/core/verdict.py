@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from gitmill.core.product import Payload, Product
+
 
 class VerdictWord(StrEnum):
     """The outcome of an attempt in one word."""
@@ -52,13 +54,17 @@ class Verdict:
     findings: tuple[Finding, ...] = ()
     evidence: tuple[str, ...] = ()
     earlier: tuple[Earlier, ...] = ()
+    payload: Payload | None = None
 
 
-def verdict_problem(verdict: Verdict, earlier: int) -> str:
+def verdict_problem(verdict: Verdict, earlier: int, produces: Product = Product.VERDICT) -> str:
     """Return why a verdict is unusable for a prompt with `earlier` numbered findings, else empty.
 
-    A pass or a return must answer each of those findings, and a pass must resolve all of them.
+    A pass or a return must answer each of those findings, and a pass must resolve all of them. A
+    pass of a stage that produces a document must come with one.
     """
+    if produces is Product.DOCUMENT and verdict.word is VerdictWord.PASS and not verdict.payload:
+        return "it passes, but `payload` has neither the text of the document nor its file"
     answered = {answer.number for answer in verdict.earlier}
     is_review = verdict.word in (VerdictWord.PASS, VerdictWord.RETURN)
     missing = [n for n in range(1, earlier + 1) if n not in answered]

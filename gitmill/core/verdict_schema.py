@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from gitmill.core.product import DOCUMENT_LIMIT, DocumentPayload, Payload, Product
 from gitmill.core.verdict import Earlier, Finding, Severity, Verdict, VerdictWord
 
 MAX_TEXT = 1_000_000  # characters read of an answer, from its end
@@ -15,6 +16,7 @@ MAX_FINDINGS = 100
 MAX_SUMMARY = 4_000
 MAX_MESSAGE = 4_000
 _LOOSE = frozenset({"default", "title", "minLength"})  # not allowed in strict schemas
+_PASS = VerdictWord.PASS
 _FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})[ \t]*(\w*)[ \t]*\r?")
 
 
@@ -93,12 +95,39 @@ class VerdictDocument(BaseModel):
     nonce: str = Field("", description="the nonce of this attempt, as it was given")
 
 
-def json_schema() -> dict[str, Any]:
+class DocumentPayloadDocument(BaseModel):
+    """A document as an agent hands it over."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+
+    text: str = Field("", description="the whole document in Markdown; empty if `file` names it")
+    file: Annotated[str, _text(500)] = Field(
+        "", description="path of the file that has the document, below the current directory"
+    )
+
+
+class DocumentVerdictDocument(VerdictDocument):
+    """A verdict of a stage that produces a document."""
+
+    payload: DocumentPayloadDocument = Field(
+        DocumentPayloadDocument(), description="the document, if the verdict is `pass`"
+    )
+
+
+_MODELS: Mapping[Product, type[VerdictDocument]] = {Product.DOCUMENT: DocumentVerdictDocument}
+
+
+def _model(produces: Product) -> type[VerdictDocument]:
+    return _MODELS.get(produces, VerdictDocument)
+
+
+def json_schema(produces: Product = Product.VERDICT) -> dict[str, Any]:
     """Return the JSON Schema of a verdict in the strict form that agent CLIs accept.
 
-    Every key is required, no other is allowed, and the schema has no defaults and no bounds.
+    Every key is required, no other is allowed, and the schema has no defaults and no bounds. A
+    stage that produces a document has the key `payload`.
     """
-    schema = VerdictDocument.model_json_schema(mode="serialization")
+    schema = _model(produces).model_json_schema(mode="serialization")
     strict: dict[str, Any] = _strict(schema, schema["$defs"])
     return strict
 
@@ -121,7 +150,9 @@ def _strict(part: Any, definitions: dict[str, Any]) -> Any:
     return {name: _strict(value, definitions) for name, value in part.items() if name not in _LOOSE}
 
 
-def parse_verdict(text: str, *, nonce: str | None) -> Verdict | None:
+def parse_verdict(
+    text: str, *, nonce: str | None, produces: Product = Product.VERDICT
+) -> Verdict | None:
     """Return the verdict at the end of an answer, None if there is no readable one.
 
     The whole text can be one JSON object, as from programs and structured output. Otherwise only
@@ -129,19 +160,19 @@ def parse_verdict(text: str, *, nonce: str | None) -> Verdict | None:
     cannot contain it. Without a nonce only the whole text counts.
     """
     if len(text) <= MAX_TEXT and text.lstrip()[:1] == "{":
-        whole = _read(text)
+        whole = _read(text, produces)
         if whole is not None and whole.nonce in ("", nonce or whole.nonce):
             return _typed(whole)
     if not nonce:
         return None
     block = next((b for b in reversed(list(_blocks(text[-MAX_TEXT:]))) if nonce in b), "")
-    document = _read(block)
+    document = _read(block, produces)
     return _typed(document) if document is not None and document.nonce == nonce else None
 
 
-def _read(text: str) -> VerdictDocument | None:
+def _read(text: str, produces: Product) -> VerdictDocument | None:
     try:
-        return VerdictDocument.model_validate_json(text.encode("utf-8", "replace"))
+        return _model(produces).model_validate_json(text.encode("utf-8", "replace"))
     except ValidationError:
         return None
 
@@ -156,7 +187,16 @@ def _typed(document: VerdictDocument) -> Verdict | None:
         findings=tuple(Finding(f.message, f.severity, f.file, f.line) for f in document.findings),
         evidence=tuple(line for line in document.evidence if line),
         earlier=tuple(Earlier(e.number, e.resolved, e.comment) for e in document.earlier),
+        payload=_payload(document),
     )
+
+
+def _payload(document: VerdictDocument) -> Payload | None:
+    """Return the document of a pass, None if it names none."""
+    if not isinstance(document, DocumentVerdictDocument) or document.verdict is not _PASS:
+        return None
+    text, file = document.payload.text[: DOCUMENT_LIMIT + 1], document.payload.file
+    return DocumentPayload(text, file) if text.strip() or file else None
 
 
 def _blocks(text: str) -> Iterator[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from inspect import getdoc
 
 from gitmill.attempts.stage_types import all_types, load
+from gitmill.core.ids import Kind
 from gitmill.core.plans.compile import found_agents
 from gitmill.core.plans.loop import Loop
 from gitmill.core.plans.mode import Mode, all_modes
@@ -52,9 +53,9 @@ def current_modes(mill: Mill) -> tuple[dict[str, Mode], str]:
     return {name: found_agents(mode, known) for name, mode in modes.items()}, policy.mode
 
 
-def current_plan(mill: Mill, *, mode: str | None = None) -> FrozenPlan:
-    """Compile the tip of the target. Raises `CannotCompileError`."""
-    return compile_at(mill, mill.target_tip(mill.snapshot()), all_types(), mode=mode)
+def current_plan(mill: Mill, kind: Kind = Kind.TASK) -> FrozenPlan:
+    """Compile the loop for a kind at the tip of the target. Raises `CannotCompileError`."""
+    return compile_at(mill, mill.target_tip(mill.snapshot()), all_types(), kind=kind)
 
 
 def past_plan(mill: Mill) -> FrozenPlan:
@@ -62,8 +63,10 @@ def past_plan(mill: Mill) -> FrozenPlan:
     return plan_as_of(mill, mill.snapshot())
 
 
-def compile_plan(mill: Mill, *, mode: str | None, write: bool) -> tuple[FrozenPlan, bool]:
+def compile_plan(
+    mill: Mill, *, mode: str | None, kind: Kind, write: bool
+) -> tuple[FrozenPlan, bool]:
     """Compile the tip of the target; return the plan and whether it was recorded as new."""
     tip = mill.target_tip(mill.snapshot())
-    plan = compile_at(mill, tip, all_types(), mode=mode)
+    plan = compile_at(mill, tip, all_types(), mode=mode, kind=kind)
     return plan, write and record_plan(mill, plan, tip=tip)

@@ -13,11 +13,15 @@ from gitmill.attempts.stage_types import all_types
 from gitmill.core import pipeline
 from gitmill.core.item import Item
 from gitmill.core.plans.plan import FrozenPlan, PlannedAgent, PlannedStage
+from gitmill.core.product import Product
+from gitmill.core.runlog import read_findings
+from gitmill.core.verdict import Finding
 from gitmill.errors import NothingToDoError, NotNowError
 from gitmill.flows.run import RunRequest
 from gitmill.hints import Gitmill, Hint
 from gitmill.mill import Mill
 from gitmill.plans.frozen import plan_for
+from gitmill.plans.loops import served_kinds
 from gitmill.plans.policy import policy_now
 from gitmill.store import layout
 
@@ -48,7 +52,9 @@ def preview(mill: Mill, request: RunRequest) -> list[Preview]:
     """
     snapshot = mill.snapshot()
     tip = mill.target_tip(snapshot)
-    ready = pipeline.eligible(snapshot.items, request.wanted)[: request.limit or None]
+    ready = pipeline.eligible(
+        snapshot.items, request.wanted, kinds=served_kinds(mill, snapshot, all_types())
+    )[: request.limit or None]
     if not ready:
         hint = Hint("see what each item waits for:", Gitmill("status"))
         raise NothingToDoError("nothing is ready", hints=[hint])
@@ -64,11 +70,11 @@ def _preview(mill: Mill, item: Item, plan: FrozenPlan, request: RunRequest) -> P
         agent = stages[0].agents[0]
     session, prompt = _input(mill, item, stages[0], agent) if agent else ("", "")
     refs = [layout.STATE, f"{layout.TRANSCRIPT}{item.id}"]
-    if any(stage.is_authoring for stage in stages):
+    if any(stage.product is Product.WORK for stage in stages):
         refs += [f"{layout.WORK}{item.id}", f"{layout.RESCUE}{item.id}/"]
     landing: tuple[str, ...] = ()
     snapshot = mill.snapshot()
-    if request.through == "landed":
+    if request.through == "landed" and plan.product is Product.WORK:
         landing = (mill.target_ref(snapshot), layout.NOTES, f"{layout.CANDIDATE}{item.id}")
     return Preview(
         item,
@@ -82,12 +88,20 @@ def _preview(mill: Mill, item: Item, plan: FrozenPlan, request: RunRequest) -> P
     )
 
 
+def _findings(mill: Mill, item: Item, stage: PlannedStage) -> tuple[Finding, ...]:
+    """Return the findings that the author of work or of a document would get."""
+    if stage.product is Product.WORK:
+        return start_of(mill, item).findings
+    log = mill.snapshot().run_log(item.feedback) if stage.is_authoring else None
+    return read_findings(log) if log is not None else ()
+
+
 def _input(mill: Mill, item: Item, stage: PlannedStage, agent: PlannedAgent) -> tuple[str, str]:
     """Return the session to resume, and the prompt or the script that would run."""
     if not agents.program(agent.name, agent.command).READS_PROMPT:
         return "", item.script if stage.is_authoring else "\n".join(item.criteria)
     policy = policy_now(mill)
-    findings = start_of(mill, item).findings if stage.is_authoring else ()
+    findings = _findings(mill, item, stage)
     filled = fill_prompt(
         mill, item, stage, agent, findings, nonce=NONCE, limit=policy.limits.prompt
     )

@@ -13,14 +13,21 @@ from gitmill.flows.recover import recover
 from gitmill.hints import Gitmill, Hint
 from gitmill.landing.land import LandingListener, land_all, refuse_paused
 from gitmill.mill import Mill
+from gitmill.people.intake import refuse_landing
 from gitmill.store.events import Step
 from gitmill.workspace.signals import stop_on_signals
 
 
 def enqueue(mill: Mill, item_id: str, *, after: str | None = None) -> None:
-    """Queue an approved item. Raises `RefMovedError` when another event has followed `after`."""
+    """Queue approved work.
+
+    Raises `IllegalTransitionError` for an item without work, and `RefMovedError` when another event
+    has followed `after`.
+    """
+    item = mill.snapshot().item(item_id)
+    refuse_landing(item)
     mill.apply(
-        item_id, Step(change=changes.queued(), subject="queued", by=mill.person, after=after)
+        item_id, Step(change=changes.queued(item), subject="queued", by=mill.person, after=after)
     )
 
 
@@ -41,7 +48,9 @@ def land_queue(mill: Mill, listener: LandingListener, *, only: Collection[str] =
         snapshot = mill.snapshot()
         refuse_paused(snapshot)
         for item in snapshot.items.values():
-            if item.status is Status.APPROVED and (not only or item.id in only):
+            if item.id in only:
+                refuse_landing(item)
+            if item.status is Status.APPROVED and item.work and (not only or item.id in only):
                 with suppress(RefMovedError):  # another process queued it first
                     enqueue(mill, item.id, after=item.event)
             elif item.id in only and item.status is not Status.QUEUED:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from gitmill.attempts.attempt import Progress, run_stages
 from gitmill.attempts.claim import claim
 from gitmill.attempts.stage_types import all_types
 from gitmill.core import changes
-from gitmill.core.blame_rules import Races
 from gitmill.core.dependencies import never_met
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import Event, Status
@@ -21,25 +20,28 @@ from gitmill.errors import (
     AgentMissingError,
     BadDocumentError,
     CheckoutBlockedError,
-    Exit,
     GitmillError,
     IllegalTransitionError,
     ItemBudgetError,
     LandBusyError,
     NothingToDoError,
     NotNowError,
+    NotReadyError,
     PausedError,
     RefMovedError,
     UntrustedError,
 )
 from gitmill.flows.land_queue import enqueue
 from gitmill.flows.recover import recover
+from gitmill.flows.run_summary import Summary
 from gitmill.hints import Gitmill, Hint
 from gitmill.landing.land import LandingListener, land_all
 from gitmill.landing.publish import record_event
 from gitmill.mill import Mill
 from gitmill.plans.frozen import plan_for
+from gitmill.plans.loops import served_kinds
 from gitmill.plans.policy import policy_at, policy_now
+from gitmill.store.events import Step
 from gitmill.store.snapshot import Snapshot
 from gitmill.workspace.leases import is_held
 from gitmill.workspace.signals import stop_on_signals
@@ -47,42 +49,6 @@ from gitmill.workspace.stop_token import StopToken
 from gitmill.workspace.trust import require_runnable
 
 POLL = 0.5  # seconds between two checks for changes by other processes
-
-
-@dataclass
-class Summary:
-    """The results of a run."""
-
-    items: dict[str, Item] = field(default_factory=dict)
-    attempts: int = 0
-    released: set[str] = field(default_factory=set)  # not attempted again in this run
-    not_now: dict[str, NotNowError] = field(default_factory=dict)  # why an item cannot start now
-    waited: float = 0.0  # seconds spent waiting until an attempt could start
-    untrusted: dict[str, GitmillError] = field(default_factory=dict)  # by item
-    held: GitmillError | None = None  # why nothing can land in this run
-    busy: bool = False  # another process is landing, and items remain to land
-    races: Races = field(default_factory=Races)  # lost after a claim
-
-    @property
-    def code(self) -> Exit:
-        """The exit code: the first that applies of failed, needs a person, busy, ok."""
-        statuses = {item.status for item in self.items.values()}
-        ready = {item.id for item in self.items.values() if item.status is Status.READY}
-        codes = {error.code for error in self.not_now.values()}
-        if Status.BLOCKED in statuses or self.released & ready or Exit.FAILED in codes:
-            return Exit.FAILED
-        if Status.WAITING in statuses or Exit.PERSON in codes or self.untrusted:
-            return Exit.PERSON
-        return self.held.code if self.held else Exit.BUSY if codes else Exit.OK
-
-    @property
-    def first_not_now(self) -> NotNowError | None:
-        """Why the remaining items cannot start now; of several reasons the first to end."""
-        return min(self.not_now.values(), key=_end, default=None)
-
-
-def _end(error: NotNowError) -> tuple[bool, float]:
-    return (error.until is None, error.until.timestamp() if error.until else 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +71,7 @@ def run(mill: Mill, request: RunRequest, progress: Progress, listener: LandingLi
     summary = Summary()
     with stop_on_signals(mill) as stop:
         summary.items |= _recovered(mill, stop)
-        _refuse_wanted(mill.snapshot(), request)
+        _refuse_wanted(mill, mill.snapshot(), request)
         while _next_action(mill, request, summary, progress, listener, stop):
             stop.raise_if_requested()
         # Other processes can have advanced them in the meantime.
@@ -142,6 +108,8 @@ def _next_action(
 ) -> bool:
     """Do one action: land, attempt or wait; return whether another one can follow."""
     _block_unmeetable(mill)
+    if request.through == "landed" and _finish(mill, request, summary):
+        return True
     if request.through == "landed" and _land(mill, request, summary, listener, stop):
         return True
     snapshot = mill.snapshot()
@@ -152,7 +120,7 @@ def _next_action(
             hints=[Hint("resume with", Gitmill("resume"))],
         )
     known: dict[tuple[object, ...], NotNowError] = {}  # thousands can wait for the same agent
-    for item in _candidates(snapshot, request, summary):
+    for item in _candidates(mill, snapshot, request, summary):
         key = (item.plan, item.stage, item.builder, tuple(r.by for r in item.reviewed))
         try:
             if key not in known:
@@ -163,11 +131,14 @@ def _next_action(
     return _wait(mill, summary, stop)
 
 
-def _candidates(snapshot: Snapshot, request: RunRequest, summary: Summary) -> list[Item]:
+def _candidates(
+    mill: Mill, snapshot: Snapshot, request: RunRequest, summary: Summary
+) -> list[Item]:
     """Return the eligible items that this run has not given up on, in their order."""
+    kinds = served_kinds(mill, snapshot, all_types())
     return [
         item
-        for item in eligible(snapshot.items, request.wanted)
+        for item in eligible(snapshot.items, request.wanted, kinds=kinds)
         if _is_within_limit(item, request, summary)
         if item.id not in summary.released
         if item.id not in summary.not_now
@@ -251,6 +222,29 @@ def _cool_down(mill: Mill, summary: Summary, stop: StopToken) -> bool:
     return True
 
 
+def _scope(snapshot: Snapshot, request: RunRequest, summary: Summary) -> list[Item]:
+    """Return the items that the request is about."""
+    return [
+        item
+        for item in snapshot.items.values()
+        if not request.wanted or item.id in request.wanted
+        if _is_within_limit(item, request, summary)
+    ]
+
+
+def _finish(mill: Mill, request: RunRequest, summary: Summary) -> bool:
+    """Finish approved items that have nothing to land; return whether there were any."""
+    found = False
+    for item in _scope(mill.snapshot(), request, summary):
+        if item.status is Status.APPROVED and not item.work:
+            change = changes.finished(item)
+            step = Step(change=change, subject="done", by=mill.user, after=item.event)
+            with suppress(RefMovedError):  # another process finished it first
+                summary.items[item.id] = mill.apply(item.id, step).item(item.id)
+            found = True
+    return found
+
+
 def _land(
     mill: Mill,
     request: RunRequest,
@@ -262,12 +256,7 @@ def _land(
     snapshot = mill.snapshot()
     if not policy_at(mill, mill.target_tip(snapshot)).land.auto or summary.held is not None:
         return False
-    scope = [
-        item
-        for item in snapshot.items.values()
-        if not request.wanted or item.id in request.wanted
-        if _is_within_limit(item, request, summary)
-    ]
+    scope = [item for item in _scope(snapshot, request, summary) if item.work]
     for item in scope:
         if item.status is Status.APPROVED:
             with suppress(RefMovedError):  # another process queued it first
@@ -301,10 +290,19 @@ def _block_unmeetable(mill: Mill) -> None:
                 record_event(mill, item, changes.blocked(item, reason))
 
 
-def _refuse_wanted(snapshot: Snapshot, request: RunRequest) -> None:
+def _refuse_wanted(mill: Mill, snapshot: Snapshot, request: RunRequest) -> None:
     """Raise `IllegalTransitionError` for a named item that cannot be run."""
+    kinds = served_kinds(mill, snapshot, all_types())
     for item_id in request.wanted:
         item = snapshot.item(item_id)
+        if item.kind not in kinds:
+            raise NotReadyError(
+                f"no loop serves a {item.kind}, so {item.id} cannot be run",
+                hints=[
+                    Hint("see the loops with", Gitmill("loop", "list")),
+                    Hint(f"add a folder in .gitmill/loops whose loop.md has `serves: {item.kind}`"),
+                ],
+            )
         if item.status in _RUNNABLE:
             continue
         raise IllegalTransitionError(

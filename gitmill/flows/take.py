@@ -14,6 +14,7 @@ from gitmill.core import changes, pipeline
 from gitmill.core.dependencies import unmet
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import Event, Status
+from gitmill.core.product import Product
 from gitmill.errors import (
     BadDependencyError,
     HoldsSecretError,
@@ -68,7 +69,7 @@ def _claim(mill: Mill, item_id: str) -> Item:
         tip = mill.target_tip(snapshot)
         plan = plan_for(mill, snapshot, item, tip, all_types())
         stage = plan.stage(item.stage or plan.first.name)
-        if item.status is Status.READY and not stage.is_authoring:
+        if item.status is Status.READY and stage.product is not Product.WORK:
             raise IllegalTransitionError(
                 f"{item.id} is at {stage.name}, which is not a building stage",
                 hints=[Hint("see", Gitmill("task", "show", item.id))],

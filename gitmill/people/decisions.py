@@ -9,7 +9,8 @@ from gitmill.core import changes, pipeline
 from gitmill.core.change import Change, Outcome
 from gitmill.core.item import Item, Reviewed
 from gitmill.core.lifecycle import Status
-from gitmill.core.plans.plan import APPROVED
+from gitmill.core.plans.plan import APPROVED, DONE
+from gitmill.core.product import document_hash
 from gitmill.core.runlog import RunLog
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
@@ -31,7 +32,9 @@ def approve(mill: Mill, item_id: str, why: str = "") -> Item:
     refuse_secrets(mill, {"message": why})
     approved = _apply(mill, item_id, lambda item: approval_step(mill, item, why, by=mill.person))
     trust(mill, item_commands(approved).values())
-    if any(change.path == POLICY for change in mill.changes(approved.base, approved.work)):
+    if approved.work and any(
+        change.path == POLICY for change in mill.changes(approved.base, approved.work)
+    ):
         trust(mill, policy_at(mill, approved.work).commands.values())
     return approved
 
@@ -42,22 +45,22 @@ def approval_step(mill: Mill, item: Item, why: str = "", *, by: str) -> Step:
         return _step(by, item, "landing upheld", changes.upheld(item))
     _require_waiting(item, "approved")
     plan = plan_of(mill, item)
-    if not item.work:
+    if not (item.work or item.is_written):
         raise IllegalTransitionError(
             f"{item.id} has no work yet, so there is nothing to approve",
             evidence=[item.reason],
             hints=[Hint("answer it:", Gitmill("task", "answer", item.id, "-m", Blank('"…"')))],
         )
     verdict = Verdict(VerdictWord.PASS, why or "approved")
-    patch, number = patch_of(mill, item.base, item.work), item.attempt + 1
-    after = pipeline.next_after_pass(plan, item, item.stage)
+    number, after = item.attempt + 1, pipeline.next_after_pass(plan, item, item.stage)
+    is_last = after in (APPROVED, DONE)
     outcome = Outcome(
-        stage=item.stage if after == APPROVED else after,
+        stage=item.stage if is_last else after,
         counters=item.counters,
         run=layout.run_path(item.id, number, item.stage),
-        approval=Reviewed(item.work, patch, by, number, item.stage),
+        approval=_approval(mill, item, by, number),
     )
-    passed = changes.approved if after == APPROVED else changes.advanced
+    passed = changes.approved if is_last else changes.advanced
     return Step(
         change=passed(item, outcome),
         subject=f"{item.stage} approved ({_name(by)})",
@@ -65,6 +68,13 @@ def approval_step(mill: Mill, item: Item, why: str = "", *, by: str) -> Step:
         after=item.event,
         run=(item.stage, _log(mill, item, verdict, by)),
     )
+
+
+def _approval(mill: Mill, item: Item, by: str, number: int) -> Reviewed:
+    """Return a person's approval of exactly the work, or of exactly the document."""
+    if item.work:
+        return Reviewed(item.work, patch_of(mill, item.base, item.work), by, number, item.stage)
+    return Reviewed("", "", by, number, item.stage, document_hash(item.document.body))
 
 
 def send_back(mill: Mill, item_id: str, why: str) -> Item:
@@ -126,7 +136,7 @@ def unblock(mill: Mill, item_id: str, *, reset: bool) -> Item:
 
 def unblock_step(mill: Mill, item: Item, *, reset: bool, by: str) -> Step:
     """Return the step that unblocks an item."""
-    require_ready(mill, mill.snapshot(), item.criteria)
+    require_ready(mill, mill.snapshot(), item.kind, item.criteria)
     subject = "retried with counters reset" if reset else "unblocked"
     return _step(by, item, subject, changes.unblocked(item, reset=reset))
 
@@ -152,7 +162,7 @@ def reopen(mill: Mill, item_id: str) -> Item:
 
 def reopen_step(mill: Mill, item: Item, *, by: str) -> Step:
     """Return the step that reopens an item."""
-    require_ready(mill, mill.snapshot(), item.criteria)
+    require_ready(mill, mill.snapshot(), item.kind, item.criteria)
     return _step(by, item, "reopened", changes.reopened(item))
 
 
@@ -207,6 +217,8 @@ def _name(person: str) -> str:
 
 def _log(mill: Mill, item: Item, verdict: Verdict, by: str) -> Any:
     facts = {"base": item.base, "work": item.work} if item.work else {}
+    if item.is_written:
+        facts = {"base": item.base, "document": document_hash(item.document.body)}
     return RunLog(
         item=item.id, stage=item.stage, verdict=verdict, by=by,
         started=timestamp(mill.now()), plan=item.plan, facts=facts,

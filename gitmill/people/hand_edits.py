@@ -24,7 +24,7 @@ from gitmill.core.trailers import EventRecord
 from gitmill.errors import BadDocumentError, GitmillError, RefMovedError, StateMovedError
 from gitmill.mill import Mill
 from gitmill.people.hand_secrets import holding_step, secrets_added, without_secrets
-from gitmill.people.intake import refuse_frozen
+from gitmill.people.intake import is_text_frozen, refuse_frozen
 from gitmill.people.status_edits import Words, step_builder
 from gitmill.store import foreign_commits, layout
 from gitmill.store.events import Step, creation_time, draft_created, draft_step, timestamp
@@ -150,7 +150,7 @@ def _reconcile_item(
         _add_step(mill, old, holding_step(old, edit, secrets), result)
         return
     read_item(new)
-    item, restored = _merge(snapshot, old, new)
+    item, restored = _merge(mill, snapshot, old, new)
     builder = None
     if value_of(new, "status") != old.status.value:
         try:
@@ -167,6 +167,7 @@ def _reconcile_item(
         frozen_changed = any(
             value_of(item.document, k) != value_of(old.document, k) for k in CLAIMED_TEXT
         )
+        frozen_changed |= old.is_written and item.document.body != old.document.body
         _record_edit(mill, item, restored, edit, result, again=frozen_changed)
     if builder is not None:
         _record_decision(mill, item, builder, edit, result, fresh=edited)
@@ -181,7 +182,7 @@ def _last_readable(mill: Mill, commit: str, path: str) -> Item | None:
     return None
 
 
-def _merge(snapshot: Snapshot, old: Item, new: Document) -> tuple[Item, dict[str, str]]:
+def _merge(mill: Mill, snapshot: Snapshot, old: Item, new: Document) -> tuple[Item, dict[str, str]]:
     """Return the item with the permitted edits, and by key why each other edit is restored."""
     restored: dict[str, str] = {}
     for key in {*old.document.fields, *new.fields}:
@@ -195,6 +196,9 @@ def _merge(snapshot: Snapshot, old: Item, new: Document) -> tuple[Item, dict[str
     decided = {key for key in _DECISION if value_of(old.document, key) != value_of(new, key)}
     keys = sorted(decided | restored.keys())
     document = new.update({key: old.document.value(key) for key in keys})
+    if new.body != old.document.body and (why := _text_refusal(mill, old)):
+        restored["text"] = why
+        document = document.with_body(old.document.body)
     return read_item(document), restored
 
 
@@ -206,6 +210,18 @@ def _refusal(snapshot: Snapshot, old: Item, key: str, new: Document) -> str:
         if key == "after":
             check_after(snapshot.items, old.id, read_item(new).after)
     except GitmillError as error:  # the person's value is refused, with the reason
+        if not is_refusal(error):
+            raise
+        return error.message
+    return ""
+
+
+def _text_refusal(mill: Mill, old: Item) -> str:
+    """Return why the text cannot change, empty if it can."""
+    try:
+        if is_text_frozen(mill, old):
+            refuse_frozen(old)
+    except GitmillError as error:  # the person's text is refused, with the reason
         if not is_refusal(error):
             raise
         return error.message

@@ -14,10 +14,12 @@ from gitmill.core.document import Document
 from gitmill.core.ids import Kind, new_id
 from gitmill.core.item import Item, Risk, is_command
 from gitmill.core.lifecycle import Status
+from gitmill.core.product import Product
 from gitmill.errors import IllegalTransitionError, NotReadyError, UsageError
 from gitmill.hints import Blank, Gitmill, Hint
 from gitmill.mill import Mill
 from gitmill.people.refuse_secrets import refuse_secrets
+from gitmill.plans.frozen import plan_of
 from gitmill.plans.policy import policy_at
 from gitmill.store import layout
 from gitmill.store.events import Step, creation_time, draft_created, draft_step, timestamp
@@ -57,7 +59,7 @@ def new_task(mill: Mill, task: NewTask, *, ready: bool = False, builder: str = "
         after = [snapshot.resolve(typed).id for typed in task.after]
         check_after(snapshot.items, item_id, after)
         if ready:
-            require_ready(mill, snapshot, task.criteria)
+            require_ready(mill, snapshot, Kind.TASK, task.criteria)
             require_script(task.script, builder, "ID")
         birth = {"id": item_id, "kind": Kind.TASK, "created": creation_time(now), "by": person}
         text = _text(task, after)
@@ -84,9 +86,9 @@ def _text(task: NewTask, after: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def require_ready(mill: Mill, snapshot: Snapshot, criteria: Sequence[str]) -> None:
-    """Raise `NotReadyError` unless a check or a `$` criterion can verify the work."""
-    if any(is_command(criterion) for criterion in criteria):
+def require_ready(mill: Mill, snapshot: Snapshot, kind: Kind, criteria: Sequence[str]) -> None:
+    """Raise `NotReadyError` unless a check or a `$` criterion can verify the work of a task."""
+    if kind is not Kind.TASK or any(is_command(criterion) for criterion in criteria):
         return
     if policy_at(mill, mill.target_tip(snapshot)).checks:
         return
@@ -164,8 +166,9 @@ def ready_task(mill: Mill, item_id: str, *, builder: str = "") -> Item:
 
     def build(snapshot: Snapshot) -> StateCommit:
         item = snapshot.item(item_id)
-        require_ready(mill, snapshot, item.criteria)
-        require_script(item.script, builder, item_id)
+        require_ready(mill, snapshot, item.kind, item.criteria)
+        if item.kind is Kind.TASK:
+            require_script(item.script, builder, item_id)
         return draft_step(mill.store.backend, snapshot, item_id, step, event_id=event_id, now=now)
 
     return mill.store.commit(build).item(item_id)
@@ -174,8 +177,8 @@ def ready_task(mill: Mill, item_id: str, *, builder: str = "") -> Item:
 def edit_task(mill: Mill, item_id: str, fields: Mapping[str, Any], *, body: str | None) -> Item:
     """Set fields of an item; None removes a field.
 
-    The frozen fields (criteria, script, paths) can change only while the item is idle; this voids
-    the work so far, and the item begins again at its first stage.
+    The frozen fields (criteria, script, paths), and the text if its loop writes it, can change only
+    while the item is idle; this voids the work so far: the item begins again at its first stage.
     Raises `IllegalTransitionError`, `BadDependencyError`, `BadDocumentError`.
     """
     refuse_fields(fields)
@@ -189,7 +192,7 @@ def edit_task(mill: Mill, item_id: str, fields: Mapping[str, Any], *, body: str 
             text["after"] = [snapshot.resolve(typed).id for typed in text["after"] or []]
             check_after(snapshot.items, item_id, text["after"])
         again = bool(CLAIMED_TEXT & text.keys() and item.frozen)
-        if again:
+        if again or (body is not None and is_text_frozen(mill, item)):
             refuse_frozen(item)
         change = changes.edited(item, text, body=body, again=again)
         step = Step(change=change, subject=f"edited {', '.join(fields) or 'text'}", by=person)
@@ -201,12 +204,27 @@ def edit_task(mill: Mill, item_id: str, fields: Mapping[str, Any], *, body: str 
     return item
 
 
+def is_text_frozen(mill: Mill, item: Item) -> bool:
+    """Whether the loop that the item has begun writes its text."""
+    return bool(item.plan) and plan_of(mill, item).product is Product.DOCUMENT
+
+
+def refuse_landing(item: Item) -> None:
+    """Raise `IllegalTransitionError` for an approved item without work, such as a design."""
+    if item.status is Status.APPROVED and not item.work:
+        raise IllegalTransitionError(
+            f"{item.id} has no work, so it cannot be landed",
+            hints=[Hint("finish it with", Gitmill("run", item.id))],
+        )
+
+
 def refuse_frozen(item: Item) -> None:
     """Raise `IllegalTransitionError` unless the frozen fields of an item can change now."""
     if item.status in (Status.DRAFT, Status.READY, Status.BLOCKED):
         return
+    what = "criteria, script and paths" if item.kind is Kind.TASK else "text"
     raise IllegalTransitionError(
-        f"{item.id} is {item.status.value}, so its criteria, script and paths cannot change",
+        f"{item.id} is {item.status.value}, so its {what} cannot change",
         hints=[
             Hint("block it first:", Gitmill("task", "block", item.id, "-m", Blank('"why"'))),
             Hint(

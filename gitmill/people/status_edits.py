@@ -11,7 +11,7 @@ from gitmill.core.lifecycle import FINAL, Status
 from gitmill.errors import IllegalTransitionError
 from gitmill.mill import Mill
 from gitmill.people import decisions
-from gitmill.people.intake import require_ready
+from gitmill.people.intake import refuse_landing, require_ready
 from gitmill.store.events import Step
 
 
@@ -39,7 +39,7 @@ def step_builder(at: Status, wanted: Status, words: Words) -> Callable[[Mill, It
 
 
 def _ready(mill: Mill, item: Item, words: Words) -> Step:
-    require_ready(mill, mill.snapshot(), item.criteria)
+    require_ready(mill, mill.snapshot(), item.kind, item.criteria)
     return Step(change=changes.readied(), subject="ready", by=words.by)
 
 
@@ -69,8 +69,9 @@ def _reopen(mill: Mill, item: Item, words: Words) -> Step:
     return decisions.reopen_step(mill, item, by=words.by)
 
 
-def _queue(_mill: Mill, _item: Item, words: Words) -> Step:
-    return Step(change=changes.queued(), subject="queued", by=words.by)
+def _queue(_mill: Mill, item: Item, words: Words) -> Step:
+    refuse_landing(item)
+    return Step(change=changes.queued(item), subject="queued", by=words.by)
 
 
 def _dequeue(_mill: Mill, _item: Item, words: Words) -> Step:

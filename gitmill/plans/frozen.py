@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from gitmill.agents import base as agents
 from gitmill.config import Policy
 from gitmill.config.values import Permission
+from gitmill.core.ids import Kind
 from gitmill.core.item import Item
 from gitmill.core.plans.compile import AgentFacts, compile_plan
 from gitmill.core.plans.mode import choose_mode
@@ -28,7 +29,7 @@ def plan_for(mill: Mill, snapshot: Snapshot, item: Item, tip: str, types: StageT
     """Return the plan that an item runs under: its own, or for its first claim a new one."""
     if item.plan:
         return read_plan(snapshot, item.plan)
-    return compile_at(mill, tip, types)
+    return compile_at(mill, tip, types, kind=item.kind)
 
 
 def plan_of(mill: Mill, item: Item) -> FrozenPlan:
@@ -48,11 +49,19 @@ def read_plan(snapshot: Snapshot, hash12: str) -> FrozenPlan:
 
 
 def compile_at(
-    mill: Mill, commit: str, types: StageTypes, *, mode: str | None = None
+    mill: Mill,
+    commit: str,
+    types: StageTypes,
+    *,
+    mode: str | None = None,
+    kind: Kind = Kind.TASK,
 ) -> FrozenPlan:
-    """Compile mode, loops and policy of a commit. Raises `CannotCompileError`, `BadConfigError`."""
+    """Compile mode, policy, and the loop that serves a kind of item, as they are at a commit.
+
+    Raises `CannotCompileError` and `BadConfigError`.
+    """
     entry = trees.find(mill.store.backend, mill.tree_of(commit), ".gitmill")
-    key = (entry.oid if entry else "", mode or "", *types)
+    key = (entry.oid if entry else "", mode or "", kind.value, *types)
     plan = mill.plans.get(key)
     if plan is None:
         policy = policy_at(mill, commit)
@@ -62,6 +71,7 @@ def compile_at(
             policy=policy,
             agents=facts(policy),
             types=types,
+            kind=kind,
         )
         mill.plans.put(key, plan)
     return plan

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import resources
 
+from gitmill.core.ids import Kind
 from gitmill.core.plans.loop import Loop, merge_folders, read_loop
 from gitmill.core.plans.mode import Mode, read_mode
 from gitmill.core.plans.stage_type import StageTypes
 from gitmill.git import trees
 from gitmill.git.objects import TREE
 from gitmill.mill import Mill
+from gitmill.store.snapshot import Snapshot
 
 LOOPS = ".gitmill/loops"
 MODES = "modes"  # the folder of shipped modes, beside the loops
@@ -32,6 +34,19 @@ def loops_at(mill: Mill, commit: str, types: StageTypes) -> dict[str, Loop]:
         folder = f"{LOOPS}/{name}" if name in own else f"loops/{name}"
         loops[name] = read_loop(name, files, types, folder=folder)
     return loops
+
+
+def served_kinds(mill: Mill, snapshot: Snapshot, types: StageTypes) -> frozenset[Kind]:
+    """Return the kinds that the loops at the target's tip serve. Raises `BadDocumentError`.
+
+    Tasks always count: a run reports a missing loop for them. The loops are read only if there are
+    other items that could run.
+    """
+    kinds = {Kind.TASK}
+    if any(item.kind not in kinds and not item.is_final for item in snapshot.items.values()):
+        loops = loops_at(mill, mill.target_tip(snapshot), types)
+        kinds |= {loop.serves for loop in loops.values()}
+    return frozenset(kinds)
 
 
 def _project_loops(mill: Mill, commit: str) -> dict[str, dict[str, str]]:

@@ -12,6 +12,7 @@ import pytest
 from gitmill.core.document import Document
 from tests.support.cli import gitmill as cli
 from tests.support.clis import CLIS, KEY
+from tests.support.hands import by_hand
 from tests.support.model import Answer, Asked, Model, Read, Shell, Status, Tokens, Write
 from tests.support.model.steps import Step
 from tests.support.programs import folder_of, version
@@ -85,6 +86,44 @@ def test_a_task_goes_from_build_to_landing(
     objects = repo.git("cat-file", "--batch-all-objects", "--batch", "--unordered")
     assert "Greets." in objects
     assert KEY not in objects
+
+
+DESIGN = "d-k3f9x"
+LOOP = {
+    "loop.md": "---\nserves: design\n---\n",
+    "10-author.md": "---\ntype: agent\nrole: builder\npermission: workspace\nproduces: document\n"
+    "---\nDesign {{ item.title }}.\n{{ verdict_schema }}\nThe nonce is `{{ nonce }}`.\n",
+    "20-review.md": "---\ntype: agent\nrole: reviewer\n---\nYou are reviewing a design:\n"
+    "{{ item.body }}\n{{ verdict_schema }}\nThe nonce is `{{ nonce }}`.\n",
+}
+TEXT = "# Two ways\n\nWe take the first.\n"
+
+
+def authors(asked: Asked) -> Sequence[Step]:
+    """Write a document into a file and name it, and pass it."""
+    if "You are reviewing" in asked.prompt:
+        return [Answer("pass" if "We take the first." in asked.prompt else "return", "Read.")]
+    file = {"text": "", "file": "docs-design.md"}
+    return [Write("docs-design.md", TEXT), Answer("pass", "Written.", payload=file)]
+
+
+@promise("write a document, and name its file in the verdict", quick=["codex"])
+def test_a_document_is_handed_over(
+    name: str, sandbox: Sandbox, model: Model, monkeypatch: pytest.MonkeyPatch
+):
+    real = CLIS[name]
+    for variable, value in real.environment(model.play(authors)).items():
+        monkeypatch.setenv(variable, value)
+    policy = POLICY.format(name=name, model=real.model, options=list(real.options))
+    files = {f".gitmill/loops/design/{file}": text for file, text in LOOP.items()}
+    repo = sandbox.repo(files={".gitmill/config.toml": policy, "README.md": "Hi.\n"} | files)
+    assert cli(repo.path, "init").code == 0
+    by_hand(repo, {f"designs/k3/{DESIGN}.md": "---\ntitle: Cache\nstatus: ready\n---\n"})
+    result = cli(repo.path, "run")
+    assert result.code == 0, result.err
+    document = repo.git("show", f"gitmill/state:designs/k3/{DESIGN}.md")
+    assert document.endswith(f"---\n\n{TEXT}".rstrip())
+    assert 'status: "done"' in document
 
 
 @pytest.mark.slow

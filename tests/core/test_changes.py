@@ -87,7 +87,7 @@ ROWS: dict[Event, Row] = {
     E.HELD: row(lambda draw, i: changes.held(i, draw(outcomes)), S.RUNNING, ENDED),
     E.APPROVED: row(lambda draw, i: changes.approved(i, draw(outcomes)), S.RUNNING, ENDED),
     E.FINISHED: row(lambda draw, i: changes.finished(i, draw(words)), S.APPROVED, SAID),
-    E.QUEUED: row(lambda _, __: changes.queued(), S.APPROVED, IDLE),
+    E.QUEUED: row(lambda _, i: changes.queued(i), S.APPROVED, IDLE),
     E.DEQUEUED: row(lambda draw, _: changes.dequeued(draw(words)), S.QUEUED, SAID),
     E.LAND_STARTED: row(lambda _, __: changes.land_started(landing=LANDING, lease=LEASE), S.QUEUED, LANDS),
     E.LAND_ABORTED: row(lambda draw, i: changes.land_aborted(i, draw(words), counted=True),

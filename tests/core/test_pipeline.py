@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gitmill.config.values import When
+from gitmill.core.ids import Kind
 from gitmill.core.item import as_json
 from gitmill.core.lifecycle import Event, Status, advance
 from gitmill.core.pipeline import (
@@ -64,15 +65,18 @@ def test_priority_comes_before_age():
         item("t-ddddd", created=at(1)),
     )
     line = ["t-ccccc", "t-bbbbb", "t-ddddd", "t-aaaaa"]
-    assert [one.id for one in eligible(items)] == line
-    assert [one.id for one in eligible(items, ["t-aaaaa", "t-ddddd"])] == ["t-ddddd", "t-aaaaa"]
-    assert eligible(items, ["t-eeeee"]) == []
+    assert [one.id for one in eligible(items, kinds=[Kind.TASK])] == line
+    assert [one.id for one in eligible(items, ["t-aaaaa", "t-ddddd"], kinds=[Kind.TASK])] == [
+        "t-ddddd",
+        "t-aaaaa",
+    ]
+    assert eligible(items, ["t-eeeee"], kinds=[Kind.TASK]) == []
 
 
 @pytest.mark.parametrize("status", Status)
 def test_only_ready_items_are_eligible(status):
     items = by_id(item("t-aaaaa", status=status.value))
-    assert bool(eligible(items)) is (status is Status.READY)
+    assert bool(eligible(items, kinds=[Kind.TASK])) is (status is Status.READY)
 
 
 def test_the_first_that_can_go_and_not_the_first_of_the_list():
@@ -84,7 +88,7 @@ def test_the_first_that_can_go_and_not_the_first_of_the_list():
         item("t-eeeee", paths=["docs/"]),
         item("t-fffff"),
     )
-    assert [one.id for one in eligible(items)] == ["t-eeeee", "t-fffff"]
+    assert [one.id for one in eligible(items, kinds=[Kind.TASK])] == ["t-eeeee", "t-fffff"]
 
 
 @pytest.mark.parametrize(

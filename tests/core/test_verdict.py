@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
+from gitmill.core.product import DocumentPayload, Product
+from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord, verdict_problem
 from gitmill.core.verdict_schema import (
     MAX_FINDINGS,
     MAX_SUMMARY,
@@ -175,7 +176,8 @@ def test_bytes_that_were_not_utf8_do_not_spoil_the_verdict():
     assert parse_verdict(inside, nonce=None) == Verdict(VerdictWord.FAIL, "?")
 
 
-def test_the_schema_is_strict_throughout():
+@pytest.mark.parametrize("produces", Product)
+def test_the_schema_is_strict_throughout(produces: Product):
     """Agent CLIs with structured output take this form only."""
 
     def objects(part):
@@ -187,17 +189,47 @@ def test_the_schema_is_strict_throughout():
             for inner in part:
                 yield from objects(inner)
 
-    schema = json_schema()
+    schema = json_schema(produces)
     parts = list(objects(schema))
     closed = [part for part in parts if part.get("type") == "object"]
-    assert len(closed) == 3
+    assert len(closed) == (4 if produces is Product.DOCUMENT else 3)
     assert all(part["required"] == list(part["properties"]) for part in closed)
     assert all(part["additionalProperties"] is False for part in closed)
     assert not any({"$ref", "$defs", "default", "title"} & set(part) for part in parts)
     assert list(schema["properties"]) == [
         "verdict", "summary", "findings", "evidence", "earlier", "nonce",
+        *(["payload"] if produces is Product.DOCUMENT else []),
     ]  # fmt: skip
     assert schema["properties"]["verdict"]["enum"] == list(VerdictWord)
     assert schema["properties"]["findings"]["items"]["properties"]["severity"]["enum"] == [
         "high", "medium", "low",
     ]  # fmt: skip
+
+
+def written(word="pass", **payload):
+    text = json.dumps({"verdict": word, "summary": "s", "payload": payload})
+    return parse_verdict(text, nonce=NONCE, produces=Product.DOCUMENT)
+
+
+def test_a_verdict_hands_over_a_document_as_text_or_as_a_file():
+    assert written(text="# A\n").payload == DocumentPayload("# A\n")
+    assert written(file="docs/a.md").payload == DocumentPayload(file="docs/a.md")
+    assert written("ask", text="# A\n").payload is None
+
+
+@pytest.mark.parametrize("payload", [{"text": 1}, {"file": ["a"]}])
+def test_a_payload_of_another_type_makes_a_verdict_unreadable(payload):
+    assert written(**payload) is None
+
+
+def test_a_pass_without_a_document_is_asked_for_again():
+    problem = "it passes, but `payload` has neither the text of the document nor its file"
+    assert verdict_problem(written(), 0, Product.DOCUMENT) == problem
+    assert verdict_problem(written(text=" \n"), 0, Product.DOCUMENT) == problem
+    assert verdict_problem(written(text="x"), 0, Product.DOCUMENT) == ""
+    assert verdict_problem(PASS, 0) == ""
+
+
+def test_a_payload_is_ignored_where_nothing_is_produced():
+    text = json.dumps({"verdict": "pass", "payload": {"text": "x"}})
+    assert parse_verdict(text, nonce=NONCE) == PASS

@@ -23,7 +23,12 @@ with calls.open("a") as out:
 steps = json.loads((folder / f"{name}.json").read_text())
 step = steps[min(number, len(steps) - 1)]
 for path, text in step.pop("write", {}).items():
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).write_text(text)
+for path, target in step.pop("link", {}).items():
+    os.symlink(target, path)
+for path in step.pop("fifo", []):
+    os.mkfifo(path)
 for line in step.pop("news", []):
     print(line if isinstance(line, str) else json.dumps(line), flush=True)
 time.sleep(step.pop("sleep", 0))
@@ -37,7 +42,9 @@ print(json.dumps(step))
 class Cast:
     """A repository whose agents are scripts; `policy` is more of its policy, as tables.
 
-    A step of `plays` is a verdict, with `write` (files), `news` (lines that are printed first),
+    `loop` has files of the loop `deliver`, `files` any other files of the repository.
+
+    A step of `plays` is a verdict, with `write` (files), `link`, `fifo`, `news` (lines that are printed first),
     `sleep` (seconds), `error` (what goes to standard error) and `exit` (status) beside it.
     """
 
@@ -47,6 +54,8 @@ class Cast:
         loop: Mapping[str, str],
         roles: Mapping[str, str | Sequence[str]],
         policy: str = "",
+        *,
+        files: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = sandbox.root / "agents"
         self.folder.mkdir()
@@ -58,9 +67,10 @@ class Cast:
         for name in names:
             argv = [sys.executable, str(self.folder / "agent.py"), str(self.folder), name]
             lines += [f"[agents.{name}]", f"command = {json.dumps(argv)}"]
-        files: dict = {".gitmill/config.toml": "\n".join([*lines, policy, ""]), "a.txt": "a\n"}
-        files |= {f".gitmill/loops/deliver/{name}": text for name, text in loop.items()}
-        self.repo: Repo = sandbox.repo(files=files)
+        tree: dict = {".gitmill/config.toml": "\n".join([*lines, policy, ""]), "a.txt": "a\n"}
+        tree |= dict(files or {})
+        tree |= {f".gitmill/loops/deliver/{name}": text for name, text in loop.items()}
+        self.repo: Repo = sandbox.repo(files=tree)
         assert gitmill(self.repo.path, "init").code == 0
 
     def plays(self, name: str, *steps: dict) -> None:

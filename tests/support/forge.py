@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gitmill.core.document import Document
+from gitmill.store.layout import item_path
 from tests.support.repos import Repo
 
 STATE = "refs/heads/gitmill/state"
@@ -51,8 +52,7 @@ class Written:
     @property
     def document(self) -> str:
         """The path of this commit's item."""
-        item = self.trailer("Item")
-        return f"tasks/{item[2:4]}/{item}.md"
+        return item_path(self.trailer("Item"))
 
     @property
     def log(self) -> Document:

@@ -1,12 +1,14 @@
-"""A stage that an agent performs: a build if it can change files, else a review."""
+"""A stage that an agent performs: it builds, writes a document, or reviews."""
 
 from __future__ import annotations
 
 from gitmill.agents.base import BLAMELESS, Report
 from gitmill.attempts.build import build, review
 from gitmill.attempts.state import AttemptState
+from gitmill.attempts.write_document import write_document
 from gitmill.core.plans.plan import Performer
 from gitmill.core.plans.stage_type import StageType
+from gitmill.core.product import Product
 from gitmill.core.verdict import Verdict, VerdictWord
 from gitmill.mill import Mill
 
@@ -15,17 +17,21 @@ TYPE = StageType(
     verdicts=tuple(VerdictWord),
     keys=frozenset({
         "role", "permission", "timeout", "idle", "attempts", "approvals", "distinct_from",
-        "optional", "network",
+        "optional", "network", "produces",
     }),
     timeout=lambda _: 20 * 60,
 )  # fmt: skip
 
 
 def run(mill: Mill, state: AttemptState) -> Verdict:
-    """Ask the agent; a build that passes replaces the work."""
-    if not state.stage.is_authoring:
+    """Ask the agent; a build that passes replaces the work, a document the item's text."""
+    if state.stage.product is Product.VERDICT:
         state.report = review(mill, state)
         return _verdict(state.report)
+    if state.stage.product is Product.DOCUMENT:
+        draft = write_document(mill, state)
+        state.report, state.written = draft.report, draft.written
+        return _verdict(draft.report)
     built = build(mill, state)
     state.report = built.report
     verdict = _verdict(built.report)

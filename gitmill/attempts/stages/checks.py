@@ -41,6 +41,7 @@ TYPE = StageType(
     timeout=_timeout,
     problem=_problem,
     missing=_missing,
+    inspects_work=True,
 )
 
 

@@ -14,6 +14,7 @@ TYPE = StageType(
     verdicts=(VerdictWord.PASS, VerdictWord.RETURN, VerdictWord.ASK, VerdictWord.FAIL),
     keys=frozenset({"timeout", "attempts"}),
     drops_work=True,
+    inspects_work=True,
 )
 
 

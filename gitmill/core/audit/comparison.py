@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from gitmill.core.audit.event import AuditedEvent, Fault
 from gitmill.core.change import BOOKS, Change
 from gitmill.core.item import KEYS, Item, Reviewed
 from gitmill.core.lifecycle import Event
+from gitmill.core.product import document_hash
 
 # What `check_event` and the evidence have checked already.
 _CHECKED = BOOKS | {"lease"}
@@ -90,8 +92,7 @@ def _counters(counters: Mapping[str, int]) -> str:
 def _same(expected: tuple[Reviewed, ...], actual: tuple[Reviewed, ...]) -> bool:
     """Whether approvals are equal. A person's run log has no patch; the landing checks that one."""
     return len(expected) == len(actual) and all(
-        (a.commit, a.by, a.run, a.stage, a.extra) == (b.commit, b.by, b.run, b.stage, b.extra)
-        and (not a.patch or a.patch == b.patch)
+        replace(a, patch="") == replace(b, patch="") and (not a.patch or a.patch == b.patch)
         for a, b in zip(expected, actual, strict=True)
     )
 
@@ -99,7 +100,10 @@ def _same(expected: tuple[Reviewed, ...], actual: tuple[Reviewed, ...]) -> bool:
 def _reviewed_work(turn: AuditedEvent, before: Item) -> Iterator[Fault]:
     after, run = turn.after, turn.run
     has_more = len(after.reviewed) > len(before.reviewed)
-    if run is not None and has_more and run.work != after.work:
+    if run is not None and has_more and after.is_written:
+        if run.document != document_hash(after.document.body):
+            yield Fault("wrong-review", "the review was of another text than the document")
+    elif run is not None and has_more and run.work != after.work:
         reviewed = run.work[:10] or "nothing"
         yield Fault("wrong-review", f"the review was of {reviewed}, the work is {after.work[:10]}")
 

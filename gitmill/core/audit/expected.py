@@ -11,11 +11,12 @@ from dataclasses import replace
 
 from gitmill.core import changes, pipeline
 from gitmill.core.audit.event import AuditedEvent, is_revert_task
-from gitmill.core.change import TEXT, Change, Outcome, Work
+from gitmill.core.change import TEXT, Change, Outcome, Work, Written
 from gitmill.core.item import Item, Reviewed
 from gitmill.core.lifecycle import Event, Status
 from gitmill.core.pipeline import NextStep
-from gitmill.core.plans.plan import APPROVED, FrozenPlan, PlannedStage
+from gitmill.core.plans.plan import APPROVED, DONE, FrozenPlan, PlannedStage
+from gitmill.core.product import Product, document_hash
 from gitmill.core.runlog import Log
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Verdict, VerdictWord
@@ -44,8 +45,6 @@ def expected_changes(turn: AuditedEvent) -> Iterator[Change]:
         yield from _revert_approved(turn, before)
     elif turn.run is None:
         yield from _without_run_log(turn, event, before)
-    elif event is E.FINISHED:  # finished without landing: only the loop can judge it
-        yield changes.finished(before, _outcome(turn, turn.after.stage, turn.after.counters))
     elif ended_attempt(turn):
         yield from _after_attempt(turn, before)
     elif before.status is Status.LANDING:
@@ -66,16 +65,37 @@ def _outcome(turn: AuditedEvent, stage: str, counters: Mapping[str, int]) -> Out
     return Outcome(stage=stage, counters=counters, run=turn.run_path, reason=_reason(turn))
 
 
-def _work(turn: AuditedEvent, before: Item, run: Log) -> Work:
-    """Return the work in a run log; its builder is the agent or the person who holds the lease."""
+def _builder(turn: AuditedEvent, before: Item, run: Log) -> str:
+    """Return who built the work in a run log: the agent, or the person who holds the lease."""
     holder, builder = before.lease.who if before.lease else "", turn.after.builder
     if builder and (builder in (holder, run.by) or run.by.startswith(f"{builder}@")):
-        return Work(base=run.base, commit=run.work, builder=builder)
-    return Work(base=run.base, commit=run.work, builder=run.by.partition("@")[0])
+        return builder
+    return run.by.partition("@")[0]
+
+
+def _work(turn: AuditedEvent, before: Item, run: Log) -> Work:
+    return Work(base=run.base, commit=run.work, builder=_builder(turn, before, run))
+
+
+def _made(turn: AuditedEvent, before: Item, outcome: Outcome) -> Iterator[Outcome]:
+    """Yield the outcome without and with the work or the document that the attempt made."""
+    plan, run = turn.plan, turn.run
+    assert plan is not None
+    assert run is not None
+    yield outcome
+    product = plan.stage(run.stage).product
+    if product is Product.WORK and run.work:
+        yield replace(outcome, work=_work(turn, before, run))
+    body = turn.after.document.body
+    if product is Product.DOCUMENT and run.document == document_hash(body):
+        builder = _builder(turn, before, run)
+        yield replace(outcome, written=Written(base=run.base, body=body, builder=builder))
 
 
 def _approval(run: Log, work: str, stage: str) -> Reviewed:
-    return Reviewed(commit=work, patch=run.patch, by=run.by, run=run.number, stage=stage)
+    return Reviewed(
+        commit=work, patch=run.patch, by=run.by, run=run.number, stage=stage, document=run.document
+    )
 
 
 # -- events without a run log ----------------------------------------------------------------------
@@ -105,9 +125,9 @@ def _without_run_log(turn: AuditedEvent, event: Event, before: Item) -> Iterator
 _PLAIN: Mapping[Event, Callable[[], Change]] = {
     E.READIED: changes.readied,
     E.LAPSED: changes.lapsed,
-    E.QUEUED: changes.queued,
 }
 _WITH_REASON: Mapping[Event, Callable[[Item, str], Change]] = {
+    E.QUEUED: lambda before, _: changes.queued(before),
     E.HELD: changes.held,
     E.BLOCKED: changes.blocked,
     E.FINISHED: changes.finished,
@@ -184,17 +204,13 @@ def _after_attempt(turn: AuditedEvent, before: Item) -> Iterator[Change]:
     assert run is not None
     for stage in _ended_at(plan, run):
         step = pipeline.next_step(plan, item, run.stage, stage.name, Verdict(run.verdict, ""))
-        if step.event is E.RETURNED and run.tree and run.tree == item.returned:
+        if step.event is E.RETURNED and _same_again(run, item):
             step = replace(step, event=E.BLOCKED)  # the same work again is no progress
         if turn.event is E.HELD:
             step = _held(run, item, stage)
         outcome = _of_attempt(turn, before, step, stage)
         advice = step.event is E.ADVANCED and pipeline.is_side(plan, stage.name)
-        works: list[Work | None] = [None]
-        if plan.stage(run.stage).is_authoring and run.work:
-            works.append(_work(turn, before, run))
-        for work in works:
-            ended = replace(outcome, work=work)
+        for ended in _made(turn, before, outcome):
             if step.event is E.ADVANCED:
                 yield changes.advanced(before, ended, advice=advice)
             else:
@@ -209,9 +225,15 @@ def _of_attempt(turn: AuditedEvent, before: Item, step: NextStep, stage: Planned
     passed = pipeline.is_review(plan, stage.name) and run.verdict is _PASS
     if passed and step.event is not E.HELD:
         outcome = replace(outcome, approval=_approval(run, run.work, stage.name))
-    no_progress = step.event is E.BLOCKED and bool(run.tree) and run.tree == before.returned
+    no_progress = step.event is E.BLOCKED and _same_again(run, before)
     returns = step.event is E.RETURNED or no_progress
-    return replace(outcome, tree=run.tree if returns else "")
+    return replace(outcome, tree=run.tree or run.document if returns else "")
+
+
+def _same_again(run: Log, item: Item) -> bool:
+    """Whether the attempt was about the tree or document that was returned last."""
+    made = run.tree or run.document
+    return bool(made) and made == item.returned
 
 
 def _held(run: Log, item: Item, stage: PlannedStage) -> NextStep:
@@ -251,7 +273,7 @@ def _with_run_log(turn: AuditedEvent, event: Event, before: Item) -> Iterator[Ch
     assert run is not None
     if event in (E.APPROVED, E.ADVANCED):
         after = pipeline.next_after_pass(plan, before, stage)
-        done = after == APPROVED
+        done = after in (APPROVED, DONE)
         outcome = _outcome(turn, stage if done else after, dict(before.counters))
         outcome = replace(outcome, approval=_approval(run, before.work, stage))
         yield (changes.approved if done else changes.advanced)(before, outcome)
@@ -260,9 +282,8 @@ def _with_run_log(turn: AuditedEvent, event: Event, before: Item) -> Iterator[Ch
         yield changes.returned(before, _outcome(turn, back, counters))
     elif event is E.RELEASED:
         outcome = _outcome(turn, stage, dict(before.counters))
-        yield changes.released(before, outcome)
-        if plan.stage(run.stage).is_authoring and run.work:
-            yield changes.released(before, replace(outcome, work=_work(turn, before, run)))
+        for ended in _made(turn, before, outcome):
+            yield changes.released(before, ended)
 
 
 def _revert_approved(turn: AuditedEvent, before: Item) -> Iterator[Change]:

@@ -13,7 +13,7 @@ from gitmill.core.audit.event import AuditedEvent, Fault
 from gitmill.core.audit.expected import ended_attempt, expected_changes
 from gitmill.core.change import InputError
 from gitmill.core.item import Item
-from gitmill.core.lifecycle import Event
+from gitmill.core.lifecycle import Event, Status
 from gitmill.core.plans.plan import FrozenPlan, PlannedStage
 from gitmill.core.plans.stage_type import StageTypes
 from gitmill.core.runlog import COMPLETED, EXITS, Log
@@ -63,7 +63,8 @@ def _evidence(turn: AuditedEvent, event: Event, before: Item) -> Iterator[Fault]
         what = f"it names the run log {named[:12] or 'none'}, but the commit adds {added}"
         yield Fault("evidence", what)
     if run is None:
-        if event in _PROVEN or (event is E.BLOCKED and turn.record.claim):
+        claimed = event in (E.BLOCKED, E.FINISHED) and turn.record.claim
+        if event in _PROVEN or claimed or (event is E.FINISHED and before.status is Status.RUNNING):
             yield Fault("evidence", f"{event.value} without a run log")
         if after.attempt != before.attempt:
             yield Fault("evidence", f"attempt changed to {after.attempt} without a run log")

@@ -23,6 +23,7 @@ from gitmill.core.plans.plan import (
 from gitmill.core.plans.stage_graph import Edges, Problem, StageDraft, resolve_edges
 from gitmill.core.plans.stage_type import StageTypes
 from gitmill.core.plans.template import check_prompt
+from gitmill.core.product import Product
 from gitmill.core.verdict import VerdictWord
 from gitmill.errors import CannotCompileError
 from gitmill.hints import Hint
@@ -130,12 +131,34 @@ def _loop_problems(loop: Loop, drafts: Sequence[StageDraft], policy: Policy) -> 
     if not loop.main:
         hint = "add a file such as `10-build.md` beside it"
         yield Problem(loop.path, "the loop has no stage to begin with", hint)
-    elif not any(draft.is_authoring for draft in drafts if not draft.stage.is_side):
-        hint = "give a stage of type agent `permission: workspace`"
-        yield Problem(loop.path, "no stage of the loop can change files", hint)
+    else:
+        yield from _product_problems(loop, drafts)
     for draft in drafts:
         if problem := draft.type.problem(draft.name, policy):
             yield Problem(POLICY_FILE, *problem)
+
+
+def _product_problems(loop: Loop, drafts: Sequence[StageDraft]) -> Iterator[Problem]:
+    """Yield why the loop does not produce one thing: work, a document, or only its verdict."""
+    authors = [draft for draft in drafts if draft.is_authoring and not draft.stage.is_side]
+    product = authors[0].product if authors else Product.VERDICT
+    if product is Product.VERDICT and loop.serves is Kind.TASK:
+        hint = "give a stage of type agent `permission: workspace`"
+        yield Problem(loop.path, "no stage of the loop can change files", hint)
+        return
+    if product is Product.WORK and loop.serves is not Kind.TASK:
+        what = f"{authors[0].name} produces work, but the text of a {loop.serves} is a document"
+        yield Problem(authors[0].stage.where("produces"), what, "add `produces: document`")
+    for draft in drafts:
+        if draft.is_authoring and draft.product is not product:
+            what = f"{draft.name} produces a {draft.product}, but the loop produces {product}"
+            yield Problem(draft.stage.where("produces"), what, "a loop produces only one thing")
+        if draft.type.inspects_work and product is not Product.WORK:
+            what = f"a stage of type {draft.stage.type} inspects work, but the loop produces none"
+            yield Problem(draft.stage.where("type"), what, "remove it from this loop")
+        if draft.product is Product.WORK and draft.permission is Permission.READ_ONLY:
+            what = f"{draft.name} produces work, but it may only read"
+            yield Problem(draft.stage.where("permission"), what, "give it `permission: workspace`")
 
 
 def _mode_problems(
@@ -304,5 +327,6 @@ def _stage(
         edges=edges,
         prompt=stage.prompt,
         network=stage.network,
+        produces=draft.product if draft.is_agent else None,
         settings=stage.settings,
     )

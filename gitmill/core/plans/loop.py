@@ -20,6 +20,7 @@ from gitmill.core.front_matter import Handwritten, read_handwritten
 from gitmill.core.ids import Kind
 from gitmill.core.plans.plan import ENDS, Performer
 from gitmill.core.plans.stage_type import StageType, StageTypes
+from gitmill.core.product import Product
 from gitmill.errors import BadDocumentError
 from gitmill.hints import Hint
 
@@ -52,6 +53,7 @@ class Stage:
     when: When | None = None
     optional: bool = False
     network: Network | None = None
+    produces: Product | None = None
     prompt: str = ""
     prompt_line: int = 1
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -123,6 +125,7 @@ class _StageDocument(_Strict):
     when: When | None = Field(None, examples=["high-risk"])
     optional: bool = Field(default=False, examples=["true"])
     network: Network | None = Field(None, examples=["off"])
+    produces: Product | None = Field(None, examples=["document"])
 
 
 def merge_folders(shipped: Mapping[str, str], project: Mapping[str, str]) -> dict[str, str]:

@@ -15,13 +15,14 @@ from gitmill.config.values import Network, Permission, When, command_line
 from gitmill.core.document import Document
 from gitmill.core.ids import Kind
 from gitmill.core.item import Risk
+from gitmill.core.product import Product
 from gitmill.core.verdict import VerdictWord
 from gitmill.errors import BadDocumentError
 from gitmill.hints import Gitmill, Hint
 
 FORMAT = 1
-APPROVED, WAITING, BLOCKED = "approved", "waiting", "blocked"
-ENDS = (APPROVED, WAITING, BLOCKED)  # the targets of edges that do not lead to a stage
+APPROVED, DONE, WAITING, BLOCKED = "approved", "done", "waiting", "blocked"
+ENDS = (APPROVED, DONE, WAITING, BLOCKED)  # the targets of edges that do not lead to a stage
 
 
 class Performer(StrEnum):
@@ -59,7 +60,8 @@ class PlannedStage:
     attempts left, the item is blocked; passes never form a cycle. A stage of type person has no
     attempts (0). Times are in seconds, 0 is none.
     `edges` has every verdict that the stage can give, with a stage's name or one of `ENDS`.
-    `network` is None if the stage does not set it. `settings` are the keys that only its type has.
+    `network` is None if the stage does not set it. `produces` is None for a stage without an agent,
+    and in plans of versions that had no such key. `settings` are the keys that only its type has.
     """
 
     name: str
@@ -75,6 +77,7 @@ class PlannedStage:
     edges: Mapping[VerdictWord, str]
     prompt: str = ""
     network: Network | None = None
+    produces: Product | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -90,9 +93,17 @@ class PlannedStage:
         return self.agents[0].name if self.agents else ""
 
     @property
+    def product(self) -> Product:
+        """What the stage produces; an older plan shows it by the permission of its agents."""
+        if self.produces is not None:
+            return self.produces
+        writes = bool(self.agents) and self.permission is not Permission.READ_ONLY
+        return Product.WORK if writes else Product.VERDICT
+
+    @property
     def is_authoring(self) -> bool:
-        """Whether an agent runs the stage and can change files."""
-        return bool(self.agents) and self.permission is not Permission.READ_ONLY
+        """Whether the stage produces work or a document."""
+        return self.product is not Product.VERDICT
 
 
 @dataclass(frozen=True)
@@ -145,6 +156,11 @@ class FrozenPlan:
         """The first stage of an item."""
         return self.stages[0]
 
+    @property
+    def product(self) -> Product:
+        """What the loop produces: work, a document, or only the verdict that ends it."""
+        return next((s.product for s in self.stages if s.is_authoring), Product.VERDICT)
+
     def stage(self, name: str) -> PlannedStage:
         """Return the stage of that name. Raises `KeyError` if the plan has none."""
         return {stage.name: stage for stage in self.stages}[name]
@@ -168,8 +184,9 @@ class FrozenPlan:
                 word: stage["edges"][word] for word in VerdictWord if word in stage["edges"]
             }
             del stage["prompt"]
-            if stage["network"] is None:
-                del stage["network"]
+            for key in ("network", "produces"):
+                if stage[key] is None:
+                    del stage[key]
             if not stage["settings"]:
                 del stage["settings"]
         ordered = {key: fields[key] for key in _KEYS}

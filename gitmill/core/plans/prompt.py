@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from gitmill.core.item import Item
+from gitmill.core.product import Product
 from gitmill.core.verdict import Finding
 from gitmill.core.verdict_schema import json_schema
 from gitmill.errors import AttemptError
@@ -57,7 +58,7 @@ VARIABLES: Mapping[str, str] = {
     "last.output": "the end of its output, fenced",
     "resumed": "whether the agent continues the session of its last attempt",
     "target": "branch that the work will land on",
-    "verdict_schema": "JSON Schema of a verdict, fenced",
+    "verdict_schema": "JSON Schema of a verdict of this stage, fenced",
     "nonce": "random text of this attempt, which its verdict must contain",
     "answer": "a person's answer to the question of this stage, fenced; else empty",
 }
@@ -100,6 +101,7 @@ class PromptValues:
     of: int
     target: str
     nonce: str
+    produces: Product = Product.VERDICT
     findings: tuple[Finding, ...] = ()
     checks: tuple[FailedCheck, ...] = ()
     diff: str = ""
@@ -165,7 +167,7 @@ def _context(values: PromptValues) -> dict[str, Any]:
         "last": _last(values.last),
         "resumed": values.resumed,
         "target": one_line(values.target),
-        "verdict_schema": quote(json.dumps(json_schema()), "json"),
+        "verdict_schema": quote(json.dumps(json_schema(values.produces)), "json"),
         "nonce": one_line(values.nonce),
         "answer": quote(values.answer),
     }

@@ -10,8 +10,9 @@ from itertools import pairwise
 from gitmill.config.problems import nearest
 from gitmill.config.values import Permission
 from gitmill.core.plans.loop import Stage
-from gitmill.core.plans.plan import APPROVED, BLOCKED, ENDS, WAITING, Performer
+from gitmill.core.plans.plan import APPROVED, BLOCKED, DONE, WAITING, Performer
 from gitmill.core.plans.stage_type import StageType
+from gitmill.core.product import Product
 from gitmill.core.verdict import VerdictWord
 
 V = VerdictWord
@@ -47,9 +48,17 @@ class StageDraft:
         return self.type.performer is Performer.AGENT
 
     @property
+    def product(self) -> Product:
+        """What the stage produces; by default work, if its agent can change files."""
+        if not self.is_agent:
+            return Product.VERDICT
+        writes = self.permission is not Permission.READ_ONLY
+        return self.stage.produces or (Product.WORK if writes else Product.VERDICT)
+
+    @property
     def is_authoring(self) -> bool:
-        """Whether an agent runs the stage and can change files."""
-        return self.is_agent and self.permission is not Permission.READ_ONLY
+        """Whether the stage produces work or a document."""
+        return self.product is not Product.VERDICT
 
     @property
     def verdicts(self) -> tuple[VerdictWord, ...]:
@@ -99,7 +108,7 @@ def _wrong_end(
 ) -> tuple[str, str] | None:
     """Return why a verdict cannot lead there; only a pass may get past a gate."""
     stages = [other.name for other in drafts]
-    if to not in stages and (to not in ENDS or to == APPROVED or word is V.PASS):
+    if to not in stages and (to not in (BLOCKED, WAITING) or word is V.PASS):
         close = nearest(to, stages)
         ends = "" if word is V.PASS else f"; {word} can also lead to {BLOCKED} or {WAITING}"
         hint = f"did you mean `{close}`?" if close else f"the stages are {', '.join(stages)}"
@@ -118,14 +127,20 @@ def _default(word: VerdictWord, draft: StageDraft, drafts: Sequence[StageDraft])
     at = list(drafts).index(draft)
     if word is V.PASS and not draft.stage.is_side:
         later = [other.name for other in drafts[at + 1 :] if not other.stage.is_side]
-        return next(iter(later), APPROVED)
+        return next(iter(later), _end(drafts))
     if word is V.RETURN and not draft.stage.is_side:
         return next((other.name for other in reversed(drafts[:at]) if other.is_authoring), None)
     return {V.ASK: WAITING, V.FAIL: draft.name, V.IMPOSSIBLE: BLOCKED}.get(word)
 
 
+def _end(drafts: Sequence[StageDraft]) -> str:
+    """Return the end of the main path: work is approved for landing, all else is done."""
+    makes_work = any(draft.product is Product.WORK for draft in drafts)
+    return APPROVED if makes_work else DONE
+
+
 def _no_way(word: VerdictWord, draft: StageDraft) -> Problem:
-    why = "no earlier stage can change files"
+    why = "no earlier stage produces work or a document"
     if draft.stage.is_side:
         why = "a side stage has no default for it"
     what = f"the verdict {word} of {draft.name} leads to no stage: {why}"

@@ -50,7 +50,7 @@ def log(**fields: Any) -> Log:
     told: dict[str, Any] = {
         "item": "t-k3f9x", "number": 1, "stage": "build", "stage_results": (), "exit": "completed",
         "verdict": VerdictWord.PASS, "by": "shell@host", "claim": "c1", "base": BASE, "work": WORK,
-        "tree": "", "patch": "p", "passed": (), "spent": (None,),
+        "document": "", "tree": "", "patch": "p", "passed": (), "spent": (None,),
     }  # fmt: skip
     return Log(**(told | fields))
 

@@ -215,7 +215,11 @@ def test_declared_edges_and_side_stages():
 
 
 def test_the_loop_is_chosen_by_the_kind_that_it_serves():
-    goal = read_loop("close", {"loop.md": "---\nserves: goal\n---\n", "10-build.md": BUILD}, TYPES)
+    goal = read_loop(
+        "close",
+        {"loop.md": "---\nserves: goal\n---\n", "10-judge.md": on(REVIEW, "return: waiting")},
+        TYPES,
+    )
     loops, mode = {"deliver": shipped(), "close": goal}, offline()
     assert compiled(loops=loops, mode=mode).loop == "deliver"
     assert compiled(loops=loops, mode=mode, kind=Kind.GOAL).loop == "close"
@@ -322,7 +326,7 @@ def test_a_verdict_with_no_way_on():
             "80-fix.md": REVIEW,
         },
         f"{D}/10-sanity.md:1: the verdict return of sanity leads to no stage: "
-        "no earlier stage can change files",
+        "no earlier stage produces work or a document",
         f"{D}/80-fix.md:1: the verdict pass of fix leads to no stage: "
         "a side stage has no default for it",
         f"{D}/80-fix.md:1: the verdict return of fix leads to no stage: "
@@ -562,7 +566,7 @@ sanity: {"max_files": 1, "max_lines": 2, "max_file_size": 3, "protected": ["a", 
 stages: [{"name": "build", "type": "agent", "role": "builder", "agents": [{"name": "shell", "command": [], "model": "", "options": []}], \
 "permission": "workspace", "timeout": 1200, "idle": 600, "attempts": 3, "approvals": 1, \
 "distinct_from": [], "edges": {"pass": "approve-it", "ask": "waiting", "fail": "build", \
-"impossible": "blocked"}}, {"name": "approve-it", "type": "person", "role": "", "agents": [], "permission": "read-only", "timeout": 0, "idle": 0, "attempts": 0, "approvals": 1, \
+"impossible": "blocked"}, "produces": "work"}, {"name": "approve-it", "type": "person", "role": "", "agents": [], "permission": "read-only", "timeout": 0, "idle": 0, "attempts": 0, "approvals": 1, \
 "distinct_from": [], "edges": {"pass": "approved", "return": "build"}}]
 ---
 
@@ -591,7 +595,7 @@ def small():
 
 def test_the_document_is_one_that_people_can_read():
     assert small().render() == DOCUMENT
-    assert small().hash12 == "9d7db934443d"
+    assert small().hash12 == "22d193bc10b6"
 
 
 def test_the_same_input_gives_the_same_bytes_in_whatever_order_it_comes():

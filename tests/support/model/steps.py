@@ -106,7 +106,8 @@ class Say:
 class Answer:
     """Give a verdict, as a CLI wants it: by its tool, as JSON, or in a fenced block.
 
-    It bears the prompt's nonce unless another is given; `fenced` says that no schema is obeyed.
+    It bears the prompt's nonce unless another is given; `fenced` says that no schema is obeyed. A
+    `payload` is part of the verdict of a stage that produces something.
     """
 
     verdict: str
@@ -115,6 +116,7 @@ class Answer:
     earlier: Sequence[Mapping[str, Any]] = ()
     nonce: str | None = None
     fenced: bool = False
+    payload: Mapping[str, str] | None = None
 
     def document(self, asked: Asked) -> dict[str, Any]:
         """Return the verdict with every key that the schema wants."""
@@ -126,7 +128,7 @@ class Answer:
             "evidence": [],
             "earlier": [{"comment": "", **one} for one in self.earlier],
             "nonce": asked.nonce if self.nonce is None else self.nonce,
-        }
+        } | ({} if self.payload is None else {"payload": dict(self.payload)})
 
     def act(self, asked: Asked) -> Text | Use:
         document = self.document(asked)
