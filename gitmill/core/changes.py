@@ -311,7 +311,7 @@ def undone_creation(event: Event, back: Status | None) -> Change:
 
 def queued(item: Item) -> Change:
     """Put the item into the queue; only work can land."""
-    if not item.work:
+    if item.status is Status.APPROVED and not item.work:
         raise InputError("an item without work cannot be queued")
     return _idle(Event.QUEUED)
 

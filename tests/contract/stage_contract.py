@@ -19,7 +19,7 @@ from tests.support.repos import Sandbox
 
 SHARED = frozenset({
     "type", "role", "permission", "timeout", "idle", "attempts", "approvals", "distinct_from", "on",
-    "when", "optional", "network",
+    "when", "optional", "network", "produces",
 })  # fmt: skip
 SCRIPT = "echo plain > made.txt"
 

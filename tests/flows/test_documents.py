@@ -13,6 +13,7 @@ from tests.support.forge import Forgery
 from tests.support.hands import STATE, by_hand
 from tests.support.planted import made
 from tests.support.repos import Repo, Sandbox
+from tests.support.seeds import rest_slow
 
 KEY = made()["github"][0]
 DESIGN = "d-k3f9x"
@@ -95,8 +96,8 @@ def test_a_short_document_comes_in_the_verdict_and_ends_with_the_review(cast: Ca
 
 
 @pytest.mark.parametrize(
-    ("step", "why"),
-    [
+    "bad",
+    rest_slow([
         (PASS, "it passed without a document"),
         (PASS | {"payload": {"file": "no.md"}}, "its document no.md is not a readable file"),
         (PASS | {"payload": {"file": "../../a"}}, "its document ../../a is not a readable file"),
@@ -105,9 +106,10 @@ def test_a_short_document_comes_in_the_verdict_and_ends_with_the_review(cast: Ca
         (PASS | {"payload": {"text": "x" * 200_001}}, "its document is longer than 200,000"),
         (PASS | {"write": {"d.md": f"token: {KEY}"}, "payload": {"file": "d.md"}},
          "the document holds a secret"),
-    ],
+    ], 2),
 )  # fmt: skip
-def test_a_document_that_cannot_be_used_fails_the_attempt(cast: Cast, step: dict, why: str):
+def test_a_document_that_cannot_be_used_fails_the_attempt(cast: Cast, bad: tuple[dict, str]):
+    step, why = bad
     cast.plays("writer", step)
     begin(cast.repo)
     assert gitmill(cast.repo.path, "run").code == 1
@@ -191,7 +193,7 @@ def rewritten(forgery: Forgery, event: str) -> None:
 
 
 @pytest.mark.forges
-@pytest.mark.parametrize("rule", FORGED)
+@pytest.mark.parametrize("rule", rest_slow(FORGED, 1))
 def test_a_forged_document_is_found(done: Forgery, rule: str):
     FORGED[rule](done)
     done.write()
@@ -201,7 +203,7 @@ def test_a_forged_document_is_found(done: Forgery, rule: str):
 
 
 @pytest.mark.forges
-@pytest.mark.parametrize("event", ["advanced", "asked", "approved", "finished"])
+@pytest.mark.parametrize("event", rest_slow(["finished", "approved", "asked", "advanced"], 1))
 def test_a_document_is_not_changed_by_an_event_that_does_not_write_it(done: Forgery, event: str):
     rewritten(done, event)
     done.write()
