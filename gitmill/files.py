@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
+from typing import BinaryIO
 
 from gitmill.failpoints import chokepoint
 
@@ -52,6 +54,19 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
         _flush(path.parent)
 
 
+def open_regular(path: Path | str, *, folder: int | None = None) -> BinaryIO:
+    """Open a file that other code can replace, to read it; raise `OSError` unless it is regular.
+
+    Another program could wait for ever at a FIFO. `folder` is the descriptor of its folder.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags, dir_fd=folder)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+    return os.fdopen(descriptor, "rb")
+
+
 def read_below(folder: Path, name: str, limit: int) -> bytes | None:
     """Return a regular file of at most `limit` bytes below a folder that other code can write.
 
@@ -66,10 +81,7 @@ def read_below(folder: Path, name: str, limit: int) -> bytes | None:
         descriptors.append(os.open(folder, flags | os.O_DIRECTORY))
         for part in parts[:-1]:
             descriptors.append(os.open(part, flags | os.O_DIRECTORY, dir_fd=descriptors[-1]))
-        descriptors.append(os.open(parts[-1], flags | os.O_NONBLOCK, dir_fd=descriptors[-1]))
-        if not stat.S_ISREG(os.fstat(descriptors[-1]).st_mode):
-            return None
-        with os.fdopen(descriptors.pop(), "rb") as file:
+        with open_regular(parts[-1], folder=descriptors[-1]) as file:
             data = file.read(limit + 1)
     except (OSError, ValueError):  # ValueError: a NUL in the name
         return None

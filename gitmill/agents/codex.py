@@ -250,7 +250,7 @@ class _Record:
         if self._path is None:
             return
         try:
-            with self._path.open("rb") as file:
+            with files.open_regular(self._path) as file:  # the agent can put anything there
                 file.seek(self._at)
                 added = file.read()
         except OSError:

@@ -14,10 +14,11 @@ from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
 from gitmill.git import trees
 from gitmill.git.differ import Differ
-from gitmill.git.objects import Commit, Entry, write_commit
+from gitmill.git.objects import Backend, Commit, Entry, write_commit
 from gitmill.git.replay import Conflict
 from gitmill.mill import Mill
 from gitmill.workspace import secret_scan
+from gitmill.workspace.read_tree import taken_tree
 from gitmill.workspace.rescue import keep_commit, keep_tree, keep_worktree
 from gitmill.workspace.work import conflict_finding, replayed
 from gitmill.workspace.workspace import Workspace, open_workspace
@@ -90,12 +91,16 @@ def _commit_tree(
 ) -> Built:
     """Commit the tree of a worktree whose builder passed, unless it adds secrets."""
     item, base = state.item, mill.tree_of(start.commit)
-    tree = workspace.slot.take_tree(mill.store.backend, base, state.policy.worktree.ignore)
-    tree = _without_set_up(mill, base, workspace.made, tree)
-    scrubbed = secret_scan.scrub(mill, mill.tree_of(start.onto), tree)
-    if scrubbed.findings:
-        kept = keep_tree(mill, item.id, secret_scan.scrub(mill, base, tree), start.commit)
-        return Built(start.onto, "", replace(report, verdict=_refused(scrubbed.findings, kept)))
+    ignore = state.policy.worktree.ignore
+    with taken_tree(mill, workspace.slot, base, ignore=ignore, stop=state.stop) as taken:
+        tree = _without_set_up(taken.objects, base, workspace.made, taken.tree)
+        scrubbed = secret_scan.scrub(mill, mill.tree_of(start.onto), tree, taken.objects)
+        if scrubbed.findings:
+            rest = secret_scan.scrub(mill, base, tree, taken.objects)
+            rest = replace(rest, tree=taken.objects.admit(base, rest.tree))
+            kept = keep_tree(mill, item.id, rest, start.commit)
+            return Built(start.onto, "", replace(report, verdict=_refused(scrubbed.findings, kept)))
+        tree = taken.objects.admit(base, tree)
     summary = report.verdict.summary if report.verdict else ""
     commit = commit_work(mill, item, tree, start.onto, agent=state.performer.name, summary=summary)
     return Built(start.onto, commit, report, keep_commit(mill, item.id, commit))
@@ -107,9 +112,8 @@ def _refused(findings: tuple[Finding, ...], kept: str) -> Verdict:
     return Verdict(VerdictWord.FAIL, findings[0].message, (*findings, *rest))
 
 
-def _without_set_up(mill: Mill, base: str, products: str, tree: str) -> str:
+def _without_set_up(backend: Backend, base: str, products: str, tree: str) -> str:
     """Remove from a tree the files that the set-up made and the builder left unchanged."""
-    backend = mill.store.backend
     differ = Differ(backend)
     final = {change.path: change.new for change in differ.changes(base, tree)}
     undo: dict[str, Entry | bytes | None] = {

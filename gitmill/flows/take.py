@@ -36,6 +36,7 @@ from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import StateCommit
 from gitmill.workspace import secret_scan
 from gitmill.workspace.leases import new_lease
+from gitmill.workspace.read_tree import TakenTree, taken_tree
 from gitmill.workspace.stop_token import StopToken
 from gitmill.workspace.trust import require_runnable
 
@@ -158,8 +159,10 @@ def _commit(mill: Mill, item: Item, slot: Slot, summary: str) -> AttemptState:
     assert item.lease is not None
     onto = (slot.side / "onto").read_text()
     policy = policy_at(mill, onto)
-    tree = slot.take_tree(mill.store.backend, mill.tree_of(onto), policy.worktree.ignore)
-    _refuse_secrets(mill, item, tree, onto)
+    base = mill.tree_of(onto)
+    with taken_tree(mill, slot, base, ignore=policy.worktree.ignore) as taken:
+        _refuse_secrets(mill, item, taken, base)
+        tree = taken.objects.admit(base, taken.tree)
     work = commit_work(mill, item, tree, onto, summary=summary)
     state = AttemptState(item, plan_of(mill, item), policy, item.lease.claim)
     state.base, state.work, state.built, state.builder = onto, work, True, mill.person
@@ -167,8 +170,8 @@ def _commit(mill: Mill, item: Item, slot: Slot, summary: str) -> AttemptState:
     return state
 
 
-def _refuse_secrets(mill: Mill, item: Item, tree: str, onto: str) -> None:
-    findings = secret_scan.scrub(mill, mill.tree_of(onto), tree).findings
+def _refuse_secrets(mill: Mill, item: Item, taken: TakenTree, base: str) -> None:
+    findings = secret_scan.scrub(mill, base, taken.tree, taken.objects).findings
     if findings:
         raise HoldsSecretError(
             f"your work on {item.id} adds a secret, so nothing was recorded",

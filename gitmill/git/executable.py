@@ -20,6 +20,8 @@ _OFF = (
     "-c", "advice.detachedHead=false",
     "-c", "core.trustctime=true",
     "-c", "core.checkStat=default",
+    "-c", "core.protectHFS=true",
+    "-c", "core.protectNTFS=true",
 )  # fmt: skip
 
 # Both keep a partial clone from fetching missing objects: the first since git 2.45, the second
@@ -39,7 +41,8 @@ class Surroundings(TypedDict):
 class Git:
     """Runs git on one repository, named by its git directory and never by the current directory.
 
-    With `offline`, an object absent from the repository is missing even if git could fetch it.
+    With `objects`, new objects go to that folder and not into the repository. With `offline`, an
+    object absent from the repository is missing even if git could fetch it.
     Each process inherits the descriptors `locks`, so that these locks are held until it has ended,
     even if gitmill is killed first. `options`, such as `FLUSH`, precede the command.
     """
@@ -51,12 +54,14 @@ class Git:
         work_tree: Path | None = None,
         index: Path | None = None,
         locks: Sequence[int] = (),
+        objects: Path | None = None,
         offline: bool = False,
         options: Sequence[str] = (),
     ) -> None:
         self.git_dir = git_dir
         self.work_tree = work_tree
         self._index = index
+        self._objects = objects
         self._locks = tuple(locks)
         self._offline = offline
         self.options = tuple(options)
@@ -122,7 +127,16 @@ class Git:
             env["GIT_WORK_TREE"] = str(self.work_tree)
         if self._index is not None:
             env["GIT_INDEX_FILE"] = str(self._index)
+        if self._objects is not None:
+            env["GIT_OBJECT_DIRECTORY"] = str(self._objects)
+            env["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = _quoted(self.git_dir / "objects")
         return env
+
+
+def _quoted(path: Path) -> str:
+    """Return a path as one entry of a list that git separates by colons, as in git(1)."""
+    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"' if escaped != str(path) or ":" in escaped else escaped
 
 
 def killed(args: Sequence[str], number: int) -> GitKilledError:

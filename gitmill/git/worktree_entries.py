@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from gitmill import process
+
 
 def entries(common: Path) -> Iterator[tuple[Path, Path]]:
     """Yield git's entries for worktrees, each with the worktree's folder."""
@@ -43,16 +45,9 @@ def remove(path: Path) -> None:
     if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
         return
-    shutil.rmtree(path, ignore_errors=True)
-    if path.exists():
-        _unlock(path)
+    # rmtree ends with RecursionError in folders that are nested too deep.
+    with suppress(RecursionError):
         shutil.rmtree(path, ignore_errors=True)
-
-
-def _unlock(folder: Path) -> None:
-    """Make folders removable; a Go module cache, for example, is read-only."""
-    with suppress(OSError):
-        folder.chmod(0o700)
-        for entry in os.scandir(folder):
-            if entry.is_dir(follow_symlinks=False):
-                _unlock(Path(entry))
+    if path.exists():  # nested too deep, or read-only like a Go module cache
+        for argv in (("chmod", "-R", "u+rwx"), ("rm", "-rf")):
+            process.run((*argv, "--", os.fspath(path)), check=False)

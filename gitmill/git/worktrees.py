@@ -19,8 +19,10 @@ from gitmill.errors import GitFailedError, SlotBusyError
 from gitmill.failpoints import chokepoint
 from gitmill.git import trees
 from gitmill.git.executable import Git
-from gitmill.git.objects import Backend, Entry
+from gitmill.git.objects import Entry
 from gitmill.git.path_patterns import Patterns
+from gitmill.git.quarantine import Quarantine
+from gitmill.git.tree_walk import defuse
 from gitmill.git.worktree_entries import remove, remove_entries_for, remove_entry
 from gitmill.hints import Gitmill, Hint, Shell
 
@@ -96,12 +98,22 @@ class Slot:
         if holder:
             files.replace(self.side / "holder", f"{holder} {commit}\n".encode())
 
+    @property
+    def _used(self) -> Path:
+        return self.side / "used"
+
+    def mark_used(self) -> None:
+        """Note that other people's code could write here: git must not read it as it is."""
+        self._used.touch()
+
     def _exists(self) -> bool:
         recorded = (self.side / "admin").exists() and (self.side / "index").exists()
         present = self.path.is_dir() and not self.path.is_symlink()
         return recorded and present and (self.admin / "gitdir").exists()
 
     def _reset(self, commit: str, keep: Sequence[str]) -> bool:
+        if self._used.exists() and not defuse(self.path):
+            return False
         for leftover in self.admin.iterdir():  # stale locks, a merge or rebase under way …
             if leftover.name not in _ADMIN:
                 remove(leftover)
@@ -116,7 +128,10 @@ class Slot:
         if moved.returncode != 0:
             return False
         exceptions = [part for pattern in keep for part in ("-e", pattern)]
-        return git.run("clean", "-q", "-ffdx", *exceptions, check=False).returncode == 0
+        if git.run("clean", "-q", "-ffdx", *exceptions, check=False).returncode != 0:
+            return False
+        self._used.unlink(missing_ok=True)
+        return True
 
     def _make(self, commit: str) -> None:
         self.discard()
@@ -146,20 +161,42 @@ class Slot:
             remove(self.side)
             self.side.mkdir(parents=True, exist_ok=True)
 
-    def take_tree(self, backend: Backend, commit_tree: str, ignore: Sequence[str] = ()) -> str:
+    def reading(self, objects: Quarantine) -> Git:
+        """Git on this worktree that leaves its index and writes objects to a quarantine."""
+        index = objects.folder / "index"
+        if not index.exists():
+            shutil.copy2(self.side / "index", index)
+        return Git(
+            self.common, work_tree=self.path, index=index, objects=objects.objects,
+            locks=(self.lock,),
+        )  # fmt: skip
+
+    def take_tree(
+        self,
+        objects: Quarantine,
+        commit_tree: str,
+        ignore: Sequence[str] = (),
+        *,
+        run: Callable[[Git, Sequence[str]], object] = lambda git, args: git.run(*args),
+        omitted: Sequence[str] | None = (),
+    ) -> str:
         """Return the worktree's files as a tree, whatever was done to its git files.
 
-        New files that match `ignore` or are build products are left out. Raises `GitFailedError`
-        if the worktree is missing or a file in it cannot be read.
+        Its objects are in the quarantine. New files that match `ignore` or are build products are
+        left out, and `omitted` paths, where None is all new files. `run` runs git on the worktree.
+        Raises `GitFailedError` if the worktree is missing or a file in it cannot be read.
         """
         if not self.path.is_dir():
             raise GitFailedError(f"the worktree {self.path} is missing")
-        (self.side / "index.lock").unlink(missing_ok=True)  # of a killed git: we hold the slot
-        add = ("add", "-A", "--sparse", "--", ".")
-        if self.git.run(*add, check=False).returncode != 0:
+        git = self.reading(objects)
+        without = [f":(exclude,top,literal){path}" for path in omitted or ()]
+        add = ("add", "-A" if omitted is not None else "-u", "--sparse", "--", ".", *without)
+        try:
+            run(git, add)
+        except GitFailedError:
             self._absorb_empty_repositories()
-            self.git.run(*add)
-        out = self.git.run("diff-index", "--cached", "--raw", "-z", "--no-renames", commit_tree)
+            run(git, add)
+        out = git.run("diff-index", "--cached", "--raw", "-z", "--no-renames", commit_tree)
         patterns = Patterns([*BUILD_PRODUCTS, *ignore])
         changes: dict[str, Entry | bytes | None] = {}
         parts = out.text.split("\0")
@@ -168,7 +205,7 @@ class Slot:
             if status == "A" and patterns.match(path):
                 continue
             changes[path] = None if status == "D" else Entry("", mode.lstrip("0"), oid)
-        return trees.edit(backend, commit_tree, changes)
+        return trees.edit(objects, commit_tree, changes)
 
     def _absorb_empty_repositories(self) -> None:
         """Turn nested repositories without a commit, made by scaffolding tools, into folders."""

@@ -5,23 +5,28 @@ Files with secrets are left out: in git they keep the content of the start commi
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gitmill.git.objects import Commit, Move, write_commit
 from gitmill.git.worktrees import Slot
 from gitmill.mill import Mill
 from gitmill.store import layout
 from gitmill.store.write_lock import WriteLock
 from gitmill.workspace import secret_scan
+from gitmill.workspace.read_tree import taken_tree
 
 
 def keep_worktree(mill: Mill, slot: Slot, item_id: str, commit: str) -> str:
     """Put the tree of a worktree under a rescue ref of the item; return the ref.
 
     `commit` is the one that was checked out. Returns "" when the tree equals that of `commit` or of
-    the item's work.
+    the item's work. Files that cannot be read or are too many or too large are left out.
     """
     base = mill.tree_of(commit)
-    tree = slot.take_tree(mill.store.backend, base)
-    return keep_tree(mill, item_id, secret_scan.scrub(mill, base, tree), commit)
+    with taken_tree(mill, slot, base, lenient=True) as taken:
+        scrubbed = secret_scan.scrub(mill, base, taken.tree, taken.objects)
+        tree = taken.objects.admit(base, scrubbed.tree)
+    return keep_tree(mill, item_id, replace(scrubbed, tree=tree), commit)
 
 
 def keep_tree(mill: Mill, item_id: str, scrubbed: secret_scan.ScrubbedTree, commit: str) -> str:

@@ -214,7 +214,7 @@ def inspect_change(mill: Mill, plan: FrozenPlan, item: Item, old: str, new: str)
         )
         return Verdict(VerdictWord.RETURN, findings[0].message, findings)
     return sanity_rules.inspect(
-        secret_scan.changed_files(mill, mill.changes(old, new)),
+        secret_scan.changed_files(mill.store.backend, mill.changes(old, new)),
         plan.sanity,
         protected=protected.match,
         search=secret_search.search,

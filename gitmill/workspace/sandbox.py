@@ -135,6 +135,28 @@ def sandbox_for(mill: Mill, policy: Policy, slot: Slot, *, network: bool) -> San
     )
 
 
+def reading(mill: Mill, slot: Slot) -> Sandbox | None:
+    """Return the sandbox in which git reads the files of a worktree, None where there is none.
+
+    Only the folder of the quarantine is writable, and the store of Git LFS, to which the user's
+    filter copies large files.
+    """
+    bwrap = find_sandbox(mill)
+    if not bwrap.program or mill.repository.preferences.get("sandbox") == Enforce.OFF:
+        return None
+    common, blank = mill.repository.common.resolve(), mill.pool.folder.resolve() / "blank"
+    blank.touch()
+    return Sandbox(
+        program=bwrap.program,
+        worktree=slot.path.resolve(),
+        blank=blank,
+        writable=(slot.side / "reading", common / "lfs"),
+        visible=(*_tools(), common),
+        hidden=tuple(private_paths.paths()),
+        network=False,
+    )
+
+
 def _without_keys(config: Path, copy: Path) -> Iterator[tuple[Path, Path]]:
     """Copy git's configuration without the credentials in it, if it has any.
 

@@ -11,7 +11,7 @@ from gitmill.core.verdict import Finding
 from gitmill.errors import BadConfigError, MissingObjectError, UnusableRepositoryError
 from gitmill.git import trees
 from gitmill.git.differ import Differ
-from gitmill.git.objects import GITLINK, Entry
+from gitmill.git.objects import GITLINK, Backend, Entry
 from gitmill.mill import Mill
 from gitmill.plans.policy import policy_now
 from gitmill.store.secret_search import search
@@ -25,13 +25,16 @@ class ScrubbedTree:
     findings: tuple[Finding, ...]
 
 
-def scrub(mill: Mill, base: str, tree: str) -> ScrubbedTree:
-    """Remove secrets from a tree: files that add one keep their content of the tree `base`."""
-    changes = list(Differ(mill.store.backend).changes(base, tree))
-    secrets = sanity_rules.secrets_in(changed_files(mill, changes), search, allowed_now(mill))
+def scrub(mill: Mill, base: str, tree: str, objects: Backend) -> ScrubbedTree:
+    """Remove secrets from a tree: files that add one keep their content of the tree `base`.
+
+    `objects` has both trees, and gets the new one.
+    """
+    changes = list(Differ(objects).changes(base, tree))
+    secrets = sanity_rules.secrets_in(changed_files(objects, changes), search, allowed_now(mill))
     undo: dict[str, Entry | bytes | None] = {c.path: c.old for c in changes if c.path in secrets}
     if undo:
-        tree = trees.edit(mill.store.backend, tree, undo)
+        tree = trees.edit(objects, tree, undo)
     return ScrubbedTree(tree, tuple(finding for group in secrets.values() for finding in group))
 
 
@@ -54,9 +57,10 @@ def without_allowed(mill: Mill, secrets: Iterable[Secret]) -> list[Secret]:
     return [secret for secret in found if secret.digest not in allowed]
 
 
-def changed_files(mill: Mill, changes: Iterable[trees.Change]) -> list[sanity_rules.ChangedFile]:
+def changed_files(
+    backend: Backend, changes: Iterable[trees.Change]
+) -> list[sanity_rules.ChangedFile]:
     """Return changed files with their contents."""
-    backend = mill.store.backend
 
     def content(entry: Entry | None) -> bytes | None:
         if entry is None:

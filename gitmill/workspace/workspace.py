@@ -31,6 +31,7 @@ from gitmill.supervision.bubblewrap import Sandbox
 from gitmill.supervision.local import LocalEngine
 from gitmill.workspace import agent_homes, private_paths, sandbox
 from gitmill.workspace.blame import agents_fault
+from gitmill.workspace.read_tree import taken_tree
 from gitmill.workspace.rescue import keep_worktree
 from gitmill.workspace.stop_token import StopToken
 from gitmill.workspace.tamper_guard import Guard, identity
@@ -85,6 +86,7 @@ class Workspace:
                 f"the attempt removed or locked its worktree {self.slot.path}"
             )
         agent_homes.prepare(self.mill, self.home)
+        self.slot.mark_used()
         wrapped = self.sandbox.wrap(command) if self.sandbox else command
         try:
             with self.stop.interruptible(self.engine.cancel):
@@ -175,8 +177,9 @@ def open_workspace(
             remove(slot.tmp)  # an agent must not see its leftovers
             (slot.tmp / workspace.findings.name).touch()
         if key and kind == "build":
-            products = slot.take_tree(mill.store.backend, workspace.made)
-            workspace = replace(workspace, made=products)
+            with taken_tree(mill, slot, tree, stop=stop) as products:
+                made = products.objects.admit(tree, products.tree)
+            workspace = replace(workspace, made=made)
         yield workspace
         slot.clear_holder()
     except BaseException as error:

@@ -61,7 +61,9 @@ def measure(path: Path, count: int) -> None:
     told: defaultdict[str, list[str]] = defaultdict(list)
     began = time.process_time()
     for commit in commits:
-        files = secret_scan.changed_files(mill, mill.changes(f"{parent(mill, commit)}", commit))
+        files = secret_scan.changed_files(
+            mill.store.backend, mill.changes(f"{parent(mill, commit)}", commit)
+        )
         verdict = sanity_rules.inspect(
             files, planned, protected=protected, search=secret_search.search
         )

@@ -18,6 +18,7 @@ from gitmill.git.differ import Differ
 from gitmill.git.libgit2 import Libgit2
 from gitmill.git.locks import try_lock
 from gitmill.git.pool import Pool
+from gitmill.git.quarantine import Quarantine
 from gitmill.git.worktrees import BUILD_PRODUCTS, Slot
 from tests.support.repos import Repo
 
@@ -62,12 +63,20 @@ def acquire(pool, rescue=nothing):
 
 def take(slot, repo, backend, ignore=()):
     """Return the paths with content of the tree that is taken, as git shows it."""
-    tree = slot.take_tree(backend, repo.tree("HEAD"), ignore)
+    tree = taken(slot, backend, repo.tree("HEAD"), ignore)
     assert repo.git("cat-file", "-t", tree) == "tree"
     return {
         path: (entry.mode, backend.read(entry.oid)[1] if entry.mode != "160000" else entry.oid)
         for path, entry in trees.walk(backend, tree)
     }
+
+
+def taken(slot, backend, base, ignore=()):
+    objects = Quarantine(slot.side / "reading", backend)
+    try:
+        return objects.admit(base, slot.take_tree(objects, base, ignore))
+    finally:
+        objects.close()
 
 
 def standing(**changes):
@@ -547,7 +556,7 @@ def test_the_tree_is_relative_to_the_commit_checked_out(repo, slot, backend):
     old = repo.tree()
     repo.commit({"a.txt": "moved\n"})
     run(slot, "echo x > new.txt")
-    tree = slot.take_tree(backend, old)
+    tree = taken(slot, backend, old)
     assert [change.path for change in Differ(backend).changes(old, tree)] == ["new.txt"]
 
 
@@ -563,7 +572,7 @@ def test_a_file_that_cannot_be_read_is_an_error(repo, slot, backend):
     (slot.path / "secret").write_text("x")
     (slot.path / "secret").chmod(0)
     with pytest.raises(GitFailedError):
-        slot.take_tree(backend, repo.tree())
+        taken(slot, backend, repo.tree())
 
 
 def test_in_a_sparse_checkout_all_new_files_are_included(repo, pool, backend):
