@@ -39,6 +39,12 @@ class ChangedFile:
     new_mode: str = "100644"
 
     @property
+    def modes(self) -> tuple[str, ...]:
+        """The modes of the file before and after, as far as it exists."""
+        before = () if self.old is None else (self.old_mode,)
+        return before if self.new is None else (*before, self.new_mode)
+
+    @property
     def is_binary(self) -> bool:
         """Whether the new content is not text."""
         return b"\0" in (self.new or b"")[:8000]
@@ -140,7 +146,7 @@ def inspect(
     if findings:
         return Verdict(VerdictWord.RETURN, findings[0].message, tuple(findings))
     guarded = [file.path for file in files if protected(file.path)]
-    links = [file.path for file in files if file.new_mode == _GITLINK != file.old_mode]
+    links = [file.path for file in files if _GITLINK in file.modes]
     if guarded or links:
         what = f"protected path {guarded[0]}" if guarded else f"submodule {links[0]}"
         approval = "needs your approval: `gitmill task approve ID`"

@@ -57,6 +57,8 @@ def taken_tree(
     cannot or should not read, `GitFailedError` if git fails, and `KeyboardInterrupt` once `stop` is
     requested. With `lenient`, as for a rescue, what would be an error is left out.
     """
+    if not slot.path.is_dir():
+        raise SpoiledWorktreeError(f"the worktree {slot.path} is missing")
     reader = _Reader(mill, slot, stop or StopToken())
     objects = Quarantine(slot.side / "reading", mill.store.backend)
     try:

@@ -19,6 +19,7 @@ from gitmill.store import layout, secret_search
 from gitmill.store.events import timestamp
 from gitmill.workspace import sandbox, secret_scan
 from gitmill.workspace.stop_token import StopToken
+from gitmill.workspace.submodules import missing_commits
 from gitmill.workspace.trust import require_trusted
 from gitmill.workspace.workspace import (
     Rights,
@@ -213,8 +214,11 @@ def inspect_change(mill: Mill, plan: FrozenPlan, item: Item, old: str, new: str)
             Finding(f"{path} is outside of the declared paths", file=path) for path in outside
         )
         return Verdict(VerdictWord.RETURN, findings[0].message, findings)
+    changes = mill.changes(old, new)
+    if lost := missing_commits(mill, new, changes):
+        return Verdict(VerdictWord.RETURN, lost[0].message, tuple(lost))
     return sanity_rules.inspect(
-        secret_scan.changed_files(mill.store.backend, mill.changes(old, new)),
+        secret_scan.changed_files(mill.store.backend, changes),
         plan.sanity,
         protected=protected.match,
         search=secret_search.search,

@@ -279,8 +279,19 @@ def test_another_repository_inside_needs_a_person():
         "submodule vendor/lib needs your approval",
         (Finding("needs your approval: `gitmill task approve ID`", file="vendor/lib"),),
     )
-    moved = changed(b"cd" * 20, b"ab" * 20, "vendor/lib", old_mode="160000", new_mode="160000")
-    assert judged(moved).word is VerdictWord.PASS
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        changed(b"", b"", "lib", old_mode="160000", new_mode="160000"),
+        changed(None, b"", "lib", old_mode="160000"),
+        changed(b"x\n", b"", "lib", old_mode="160000"),
+    ],
+    ids=["moved", "gone", "a file instead"],
+)
+def test_a_pointer_that_changes_needs_a_person(file: ChangedFile):
+    assert judged(file).word is VerdictWord.ASK
 
 
 @given(st.binary(max_size=99), st.binary(max_size=99) | st.none(), st.text(max_size=9))
