@@ -3,8 +3,9 @@
     [agents.mine]
     command = ["my-agent", "--headless"]
 
-The verdict is the whole output, or its last fenced block with the attempt's nonce. A builder
-without a verdict passes if it exits 0, a reviewer never does. While it works it can print status
+The verdict is the whole output, or its last fenced block with the attempt's nonce. A builder whose
+output has no verdict passes if it exits 0, a reviewer never does; one that cannot be read is no
+pass of anybody. While it works it can print status
 lines, each a JSON object: `{"progress": "text"}`, and `{"usage": {"input": 10, "output": 5},
 "cost": 0.02}` with the totals so far. Status lines are not part of its output.
 
@@ -36,7 +37,7 @@ from gitmill.agents.base import (
     stopped_kind,
 )
 from gitmill.core.verdict import Verdict, VerdictWord
-from gitmill.core.verdict_schema import parse_verdict
+from gitmill.core.verdict_schema import is_garbled, parse_verdict
 from gitmill.errors import BadConfigError
 from gitmill.hints import Hint
 
@@ -88,7 +89,8 @@ def run(attempt: Attempt, execute: Execute) -> Report:
 
 def _with_verdict(attempt: Attempt, report: Report, text: str) -> Report:
     verdict = parse_verdict(text, nonce=attempt.nonce, produces=attempt.produces)
-    if verdict is None and attempt.role == "builder":
+    silent = verdict is None and not is_garbled(text, nonce=attempt.nonce)
+    if silent and attempt.role == "builder":
         verdict = Verdict(VerdictWord.PASS)
     if verdict is None:
         verdict = Verdict(VerdictWord.FAIL, "the agent's output has no readable verdict")

@@ -10,6 +10,7 @@ from gitmill.attempts.ask_agent import ask
 from gitmill.attempts.state import AttemptState
 from gitmill.core.item import Item
 from gitmill.core.runlog import findings_text, read_findings
+from gitmill.core.shown_text import in_message
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
 from gitmill.git import trees
@@ -140,8 +141,8 @@ def landed_message(item: Item, *, agent: str, summary: str) -> str:
     if agent:
         name = f"{agent} (gitmill agent)"
         trailers.append(f"Co-authored-by: {name} <{agent}@agents.gitmill.invalid>")
-    paragraph = [one_line(summary, 500), ""] if summary else []
-    return "\n".join([item.title, "", *paragraph, *trailers, ""])
+    paragraph = [in_message(one_line(summary, 500), calls=False), ""] if summary else []
+    return "\n".join([in_message(item.title), "", *paragraph, *trailers, ""])
 
 
 def review(mill: Mill, state: AttemptState) -> Report:

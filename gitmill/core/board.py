@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from gitmill.core.lifecycle import Status
+from gitmill.core.shown_text import in_markdown
 
 if TYPE_CHECKING:
     from gitmill.core.item import Item
@@ -149,5 +150,4 @@ def markdown(board: Board) -> str:
 
 
 def _cell(text: str) -> str:
-    flat = " ".join(text.split())
-    return flat.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+    return in_markdown(" ".join(text.split())).replace("|", "\\|")

@@ -6,12 +6,12 @@ hash.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from gitmill.core.shown_text import visible
+
 DOCUMENT_LIMIT = 200_000  # characters
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class Product(StrEnum):
@@ -37,9 +37,9 @@ Payload = DocumentPayload  # the payload of a verdict, by product: only document
 
 
 def document_text(text: str) -> str:
-    """Return a document as an item stores it: line feeds, no control characters, one line end."""
+    """Return a document as an item stores it: line feeds, nothing invisible, one line end."""
     unified = text.replace("\r\n", "\n").replace("\r", "\n")
-    return f"\n{_CONTROLS.sub('', unified).strip()}\n"
+    return f"\n{visible(unified).strip()}\n"
 
 
 def document_hash(body: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from gitmill.core.document import Document
+from gitmill.core.shown_text import in_markdown
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
 from gitmill.errors import BadDocumentError
@@ -85,9 +86,9 @@ class RunLog:
         return Document.new(fields, self._body())
 
     def _body(self) -> str:
-        parts = [self.verdict.summary]
+        parts = [in_markdown(self.verdict.summary)]
         if self.verdict.findings:
-            parts.append(findings_text(self.verdict.findings))
+            parts.append(in_markdown(findings_text(self.verdict.findings)))
         if self.output.strip():
             output = self.output[-OUTPUT_LIMIT:]
             fence = "`" * max(3, longest_run(output) + 1)
@@ -173,6 +174,7 @@ class Log:
     patch: str
     passed: tuple[tuple[str, str], ...]  # command and definition of each check that passed
     spent: tuple[object, ...]  # the cost and the counts of the usage, unvalidated
+    has_high: bool = False  # whether one of its findings has the severity high
 
 
 def read_log(document: Document) -> Log:
@@ -192,6 +194,7 @@ def read_log(document: Document) -> Log:
                 if check["passed"] is True
             ),
             spent=(value("cost"), *dict(value("usage") or {}).values()),
+            has_high=any(f.severity is Severity.HIGH for f in read_findings(document)),
         )
     except (ValueError, TypeError, KeyError):
         raise document.error(0, "this is not a run log in gitmill's format") from None

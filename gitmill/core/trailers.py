@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from gitmill.core.shown_text import visible
+
 _LINE = re.compile(r"^(Gitmill-[A-Za-z-]+): (.*)$")
 _VERSION = re.compile(r"[1-9][0-9]{0,3}")
 _BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
@@ -56,8 +58,8 @@ _FIELDS = {name: attribute for attribute, name in _NAMES.items()}
 
 
 def one_line(text: str, limit: int = 200) -> str:
-    """Return a text as one line without control characters, cut at `limit` characters."""
-    flat = _BREAKS.sub(" ", text).strip()
+    """Return a text as one line of visible characters, cut at `limit` characters."""
+    flat = visible(_BREAKS.sub(" ", text)).strip()
     return flat if len(flat) <= limit else flat[: limit - 1].rstrip() + "…"
 
 

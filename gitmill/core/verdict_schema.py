@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from gitmill.core.product import DOCUMENT_LIMIT, DocumentPayload, Payload, Product
+from gitmill.core.shown_text import visible
 from gitmill.core.verdict import Earlier, Finding, Severity, Verdict, VerdictWord
 
 MAX_TEXT = 1_000_000  # characters read of an answer, from its end
@@ -21,12 +23,12 @@ _FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})[ \t]*(\w*)[ \t]*\r?")
 
 
 def _text(limit: int) -> BeforeValidator:
-    """Cut to a length and drop control characters: the text reaches terminals and documents."""
+    """Cut to a length and drop what nobody sees: the text reaches terminals and documents."""
 
     def clean(value: object) -> object:
         if not isinstance(value, str):
             return value
-        text = re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "", value).strip()
+        text = visible(value).strip()
         return text if len(text) <= limit else text[: limit - 1] + "…"
 
     return BeforeValidator(clean)
@@ -170,11 +172,32 @@ def parse_verdict(
     return _typed(document) if document is not None and document.nonce == nonce else None
 
 
+def is_garbled(text: str, *, nonce: str | None) -> bool:
+    """Whether a text without a readable verdict has something that was meant as one.
+
+    That is a key `verdict` in any notation, or a fenced block with the nonce.
+    """
+    end = text[-MAX_TEXT:]
+    return bool(_MEANT.search(end)) or bool(nonce and any(nonce in b for b in _blocks(end)))
+
+
+_MEANT = re.compile(r"""(?im)(["'`])verdict\1[ \t]*[:=]|^[ \t{,]*verdict[ \t]*[:=]""")
+
+
 def _read(text: str, produces: Product) -> VerdictDocument | None:
     try:
+        json.loads(text, object_pairs_hook=_without_twins)
         return _model(produces).model_validate_json(text.encode("utf-8", "replace"))
-    except ValidationError:
+    except (ValueError, RecursionError):  # pydantic's errors are ValueErrors too
         return None
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse a key that stands twice: readers disagree on which of the two counts."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice")
+    return found
 
 
 def _typed(document: VerdictDocument) -> Verdict | None:

@@ -12,6 +12,7 @@ from gitmill.core.verdict_schema import (
     MAX_FINDINGS,
     MAX_SUMMARY,
     MAX_TEXT,
+    is_garbled,
     json_schema,
     parse_verdict,
 )
@@ -233,3 +234,31 @@ def test_a_pass_without_a_document_is_asked_for_again():
 def test_a_payload_is_ignored_where_nothing_is_produced():
     text = json.dumps({"verdict": "pass", "payload": {"text": "x"}})
     assert parse_verdict(text, nonce=NONCE) == PASS
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"verdict": "fail",}',
+        "{'verdict': 'fail'}",
+        '{"verdict": "fail" // no',
+        '{"verdict": "perhaps"}',
+        '{"verdict": "pass", "verdict": "fail"}',
+        '{"verdict": "pass", "summary": "a", "summary": "b"}',
+        '{"verdict": "pass", "findings": [{"message": "a", "message": "b"}]}',
+        '```json\n{"verdict": "fail",}\n```',
+        "done\nverdict: fail\n",
+        '{"Verdict" : "fail"',
+        f'```json\n{{"nonce": "{NONCE}", "verdi\n```',
+    ],
+)
+def test_what_was_meant_as_a_verdict_and_cannot_be_read_is_garbled(text):
+    assert parse_verdict(text, nonce=NONCE) is None
+    assert is_garbled(text, nonce=NONCE)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "all tests pass", "The jury gave its verdict at noon.", '{"result": "ok"}', "{}"]
+)
+def test_what_speaks_of_no_verdict_is_not_garbled(text):
+    assert not is_garbled(text, nonce=NONCE)

@@ -89,6 +89,34 @@ def test_a_question_waits_and_the_answer_is_in_the_next_prompt(cast: Cast):
     assert "take seven" in cast.prompt("coder", 1)
 
 
+def test_a_builder_whose_fail_cannot_be_read_has_not_passed(cast: Cast):
+    step = PASS | {"write": {"a.txt": "1\n"}, "news": ['{"verdict": "fail", "summary": "no",}']}
+    cast.plays("coder", {key: step[key] for key in ("write", "news")} | {"exit": 0})
+    cast.plays("judge", PASS)
+    task = new_task(cast.repo.path, "Numbers", "")
+    assert gitmill(cast.repo.path, "run").code == 1
+    assert stages(cast.repo, task) == ["build fail"] * 3
+    log = cast.repo.git("show", f"gitmill/state:runs/{task[2:4]}/{task}/001-build.md")
+    assert 'exit: "garbled"' in log
+
+
+@pytest.mark.parametrize("stage", ["review", pytest.param("build", marks=pytest.mark.slow)])
+def test_a_pass_with_a_high_finding_asks_a_person(cast: Cast, stage: str):
+    finding = {"message": "it deletes data", "severity": "high"}
+    grave = PASS | {"findings": [finding]}
+    build = PASS | {"write": {"a.txt": "1\n"}}
+    cast.plays("coder", build | (grave if stage == "build" else {}))
+    cast.plays("judge", grave if stage == "review" else PASS)
+    task = new_task(cast.repo.path, "Numbers", "")
+    assert gitmill(cast.repo.path, "run").code == 3
+    shown = gitmill(cast.repo.path, "task", "show", task, "--json").json["item"]
+    assert (shown["status"], shown["stage"]) == ("waiting", stage)
+    assert shown["reason"] == "it passes with a high finding: it deletes data"
+    assert gitmill(cast.repo.path, "task", "approve", task).code == 0
+    assert gitmill(cast.repo.path, "run").code == 0
+    assert cast.repo.git("show", "main:a.txt") == "1"
+
+
 @pytest.mark.slow
 def test_an_endless_disagreement_is_bounded(cast: Cast):
     cast.plays("coder", *[PASS | {"write": {"a.txt": f"{n}\n"}} for n in range(30)])

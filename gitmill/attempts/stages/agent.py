@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gitmill.agents.base import BLAMELESS, Report
 from gitmill.attempts.build import build, review
 from gitmill.attempts.state import AttemptState
@@ -9,7 +11,7 @@ from gitmill.attempts.write_document import write_document
 from gitmill.core.plans.plan import Performer
 from gitmill.core.plans.stage_type import StageType
 from gitmill.core.product import Product
-from gitmill.core.verdict import Verdict, VerdictWord
+from gitmill.core.verdict import Severity, Verdict, VerdictWord
 from gitmill.mill import Mill
 
 TYPE = StageType(
@@ -34,14 +36,18 @@ def run(mill: Mill, state: AttemptState) -> Verdict:
         return _verdict(draft.report)
     built = build(mill, state)
     state.report = built.report
-    verdict = _verdict(built.report)
-    if verdict.word is VerdictWord.PASS and built.report.exit not in BLAMELESS:
+    if built.work and built.report.exit not in BLAMELESS:
         state.base, state.work, state.kept, state.built = built.base, built.work, built.kept, True
-    return verdict
+    return _verdict(built.report)
 
 
 def _verdict(report: Report) -> Verdict:
+    """Return the agent's verdict; a pass with a high finding contradicts itself: it asks."""
     if report.verdict is not None:
+        grave = [f for f in report.verdict.findings if f.severity is Severity.HIGH]
+        if report.verdict.word is VerdictWord.PASS and grave:
+            why = f"it passes with a high finding: {grave[0].message}"
+            return replace(report.verdict, word=VerdictWord.ASK, summary=why)
         return report.verdict
     problem = f": {report.problem}" if report.problem else ""
     return Verdict(VerdictWord.FAIL, f"the agent did not finish, {report.exit.value}{problem}")

@@ -70,6 +70,9 @@ def _evidence(turn: AuditedEvent, event: Event, before: Item) -> Iterator[Fault]
             yield Fault("evidence", f"attempt changed to {after.attempt} without a run log")
         return
     yield from _exit(run, event)
+    passed = run.verdict is _PASS and event is not E.HELD  # tampering is a finding, and holds
+    if passed and run.has_high and turn.record.version >= 2:
+        yield Fault("outcome", "the attempt passed with a high finding, which asks a person")
     if event is E.RELEASED and run.exit == "completed":
         yield Fault("outcome", "the item was released although the agent had completed")
     if (run.item, run.number) != (after.id, after.attempt) or run.number != before.attempt + 1:

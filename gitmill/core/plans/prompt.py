@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from gitmill.core.item import Item
 from gitmill.core.product import Product
+from gitmill.core.shown_text import visible
 from gitmill.core.verdict import Finding
 from gitmill.core.verdict_schema import json_schema
 from gitmill.errors import AttemptError
@@ -113,7 +114,11 @@ class PromptValues:
 
 
 def quote(text: str, info: str = "") -> str:
-    """Return a text in a fence that nothing in it can close. Empty text stays empty."""
+    """Return a text in a fence that nothing in it can close. Empty text stays empty.
+
+    What people cannot see, a model must not read.
+    """
+    text = visible(text)
     if not text.strip():
         return ""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
@@ -122,8 +127,8 @@ def quote(text: str, info: str = "") -> str:
 
 
 def one_line(text: str) -> str:
-    """Return a text without line breaks and control characters."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text).strip()
+    """Return a text without line breaks and invisible characters."""
+    return visible(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text)).strip()
 
 
 def render_prompt(template: str, values: PromptValues) -> str:

@@ -240,6 +240,11 @@ def test_exit_and_cost_of_an_agent_must_be_possible():
         assert built(log(**good, spent=(None, cost))) == ["evidence"]
 
 
+def test_a_pass_with_a_high_finding_asks():
+    good = {"stage_results": (("build", "pass"), *GATES), "passed": PASSED}
+    assert built(log(**good, has_high=True)) == ["outcome"]
+
+
 def test_a_budget_restarts_after_the_last_run_log_on_a_retry():
     before = REVIEWED | {"status": "blocked"}
     ready = REVIEWED | {"status": "ready"}
