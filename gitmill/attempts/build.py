@@ -15,7 +15,7 @@ from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
 from gitmill.git import trees
 from gitmill.git.differ import Differ
-from gitmill.git.objects import Backend, Commit, Entry, write_commit
+from gitmill.git.objects import Commit, Entry, Objects, write_commit
 from gitmill.git.replay import Conflict
 from gitmill.mill import Mill
 from gitmill.workspace import secret_scan
@@ -113,16 +113,16 @@ def _refused(findings: tuple[Finding, ...], kept: str) -> Verdict:
     return Verdict(VerdictWord.FAIL, findings[0].message, (*findings, *rest))
 
 
-def _without_set_up(backend: Backend, base: str, products: str, tree: str) -> str:
+def _without_set_up(objects: Objects, base: str, products: str, tree: str) -> str:
     """Remove from a tree the files that the set-up made and the builder left unchanged."""
-    differ = Differ(backend)
+    differ = Differ(objects)
     final = {change.path: change.new for change in differ.changes(base, tree)}
     undo: dict[str, Entry | bytes | None] = {
         change.path: change.old
         for change in differ.changes(base, products)
         if change.path in final and final[change.path] == change.new
     }
-    return trees.edit(backend, tree, undo) if undo else tree
+    return trees.edit(objects, tree, undo) if undo else tree
 
 
 def commit_work(

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from gitmill.git.objects import TREE, Backend, Entry, text
+from gitmill.git.objects import TREE, Entry, Objects, text
 from gitmill.git.trees import Change
 
 _CACHED = 4096  # trees
@@ -36,7 +36,7 @@ _EMPTY = _Tree(b"", [])
 class Differ:
     """Compares trees; caches the trees it has read last."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Objects) -> None:
         self._backend = backend
         self._width = backend.digits // 2
         self._trees: dict[str, _Tree] = {}

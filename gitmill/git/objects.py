@@ -48,11 +48,8 @@ class Move:
     old: str | None
 
 
-class Backend(Protocol):
-    """A repository's object database and refs; threads can share it.
-
-    Object ids are 40 or 64 hexadecimal digits.
-    """
+class Objects(Protocol):
+    """A database of objects, whose ids are 40 or 64 hexadecimal digits."""
 
     digits: int
 
@@ -63,6 +60,10 @@ class Backend(Protocol):
     def write(self, kind: str, data: bytes) -> str:
         """Store an object and return its id."""
         ...
+
+
+class Backend(Objects, Protocol):
+    """A repository's object database and refs; threads can share it."""
 
     def ref(self, name: str) -> str | None:
         """Return the object a ref points at, None if there is no such ref.

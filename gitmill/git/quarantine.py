@@ -7,17 +7,16 @@ A file that is not admitted, because it holds a secret, was never in the reposit
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
 
 from gitmill.git import trees
 from gitmill.git.differ import Differ
-from gitmill.git.objects import GITLINK, Backend, Entry, Move, object_id
+from gitmill.git.objects import GITLINK, Backend, Entry, object_id
 from gitmill.git.worktree_entries import remove
 
 
 class Quarantine:
-    """A backend that reads the repository and a folder beside it, and writes to neither."""
+    """The objects of a repository and of a folder beside it; new ones are in memory."""
 
     def __init__(self, folder: Path, backend: Backend) -> None:
         remove(folder)
@@ -37,18 +36,6 @@ class Quarantine:
         oid = object_id(kind, data, self.digits)
         self._made[oid] = kind, data
         return oid
-
-    def ref(self, name: str) -> str | None:
-        """Return the object that a ref of the repository points at."""
-        return self._backend.ref(name)
-
-    def refs(self, prefix: str) -> dict[str, str]:
-        """Return the repository's refs that begin with the prefix."""
-        return self._backend.refs(prefix)
-
-    def swap(self, moves: Sequence[Move]) -> None:
-        """Move refs of the repository."""
-        self._backend.swap(moves)
 
     def admit(self, base: str, tree: str) -> str:
         """Write a tree that differs from `base`, and its new files, to the repository."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from gitmill.git.objects import FILE, GITLINK, TREE, Backend, Entry, encode_tree, parse_tree
+from gitmill.git.objects import FILE, GITLINK, TREE, Entry, Objects, encode_tree, parse_tree
 
 
-def entries(backend: Backend, tree: str) -> dict[str, Entry]:
+def entries(backend: Objects, tree: str) -> dict[str, Entry]:
     """Return the entries of one tree by name."""
     return {entry.name: entry for entry in parse_tree(backend.read(tree)[1], backend.digits)}
 
 
-def find(backend: Backend, tree: str, path: str) -> Entry | None:
+def find(backend: Objects, tree: str, path: str) -> Entry | None:
     """Return the entry at a path, None if there is none."""
     entry = Entry("", TREE, tree)
     for name in path.split("/"):
@@ -26,7 +26,7 @@ def find(backend: Backend, tree: str, path: str) -> Entry | None:
     return entry
 
 
-def read_file(backend: Backend, tree: str, path: str) -> bytes | None:
+def read_file(backend: Objects, tree: str, path: str) -> bytes | None:
     """Return a file's content, None if there is no file at the path."""
     entry = find(backend, tree, path)
     if entry is None or entry.mode in (TREE, GITLINK):
@@ -34,7 +34,7 @@ def read_file(backend: Backend, tree: str, path: str) -> bytes | None:
     return backend.read(entry.oid)[1]
 
 
-def walk(backend: Backend, tree: str, prefix: str = "") -> Iterator[tuple[str, Entry]]:
+def walk(backend: Objects, tree: str, prefix: str = "") -> Iterator[tuple[str, Entry]]:
     """Yield the path and entry of every file, link and submodule below a tree."""
     for entry in entries(backend, tree).values():
         path = f"{prefix}{entry.name}"
@@ -53,7 +53,7 @@ class Change:
     new: Entry | None
 
 
-def edit(backend: Backend, tree: str | None, changes: Mapping[str, Entry | bytes | None]) -> str:
+def edit(backend: Objects, tree: str | None, changes: Mapping[str, Entry | bytes | None]) -> str:
     """Return a tree with some paths set to a file of these bytes or to an entry, or removed (None).
 
     Only the folders on those paths are rewritten; a folder that becomes empty disappears.
@@ -62,7 +62,7 @@ def edit(backend: Backend, tree: str | None, changes: Mapping[str, Entry | bytes
 
 
 def _edit(
-    backend: Backend, tree: str | None, changes: Mapping[str, Entry | bytes | None]
+    backend: Objects, tree: str | None, changes: Mapping[str, Entry | bytes | None]
 ) -> str | None:
     edited = entries(backend, tree) if tree else {}
     below: dict[str, dict[str, Entry | bytes | None]] = {}

@@ -11,7 +11,7 @@ from gitmill.core.verdict import Finding
 from gitmill.errors import BadConfigError, MissingObjectError, UnusableRepositoryError
 from gitmill.git import trees
 from gitmill.git.differ import Differ
-from gitmill.git.objects import GITLINK, Backend, Entry
+from gitmill.git.objects import GITLINK, Entry, Objects
 from gitmill.mill import Mill
 from gitmill.plans.policy import policy_now
 from gitmill.store.secret_search import search
@@ -25,7 +25,7 @@ class ScrubbedTree:
     findings: tuple[Finding, ...]
 
 
-def scrub(mill: Mill, base: str, tree: str, objects: Backend) -> ScrubbedTree:
+def scrub(mill: Mill, base: str, tree: str, objects: Objects) -> ScrubbedTree:
     """Remove secrets from a tree: files that add one keep their content of the tree `base`.
 
     `objects` has both trees, and gets the new one.
@@ -58,7 +58,7 @@ def without_allowed(mill: Mill, secrets: Iterable[Secret]) -> list[Secret]:
 
 
 def changed_files(
-    backend: Backend, changes: Iterable[trees.Change]
+    backend: Objects, changes: Iterable[trees.Change]
 ) -> list[sanity_rules.ChangedFile]:
     """Return changed files with their contents."""
 
