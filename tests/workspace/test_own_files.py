@@ -105,7 +105,7 @@ def test_a_rewritten_journal_is_restored_and_not_believed(repo: Repo, forge: str
 
 
 def test_a_value_that_is_only_in_the_journal_is_not_believed(repo: Repo):
-    """gitmill writes no commit without an event to the state branch."""
+    """Gitmill writes no commit without an event to the state branch."""
     reason = hold(repo, f"{FORGE}; echo $c refs/heads/gitmill/state >> {PRIVATE}/journal")
     assert "refs/heads/gitmill/state was moved" in reason
     assert "forged" not in repo.git("log", "--format=%s", "gitmill/state")
