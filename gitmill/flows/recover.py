@@ -54,8 +54,7 @@ def recover(
         _make_room(mill, record)
         with nullcontext(stop) if stop else stop_on_signals(mill) as token:
             _recover(mill, record, token)
-    except (GitmillError, OSError) as error:
-        # The work of a dead attempt can fill the disk by itself.
+    except (GitmillError, OSError) as error:  # the work of a dead attempt can fill the disk too
         if (cause := judged(mill, error)) is not error:
             raise cause from error
         raise
