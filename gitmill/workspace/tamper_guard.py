@@ -73,7 +73,7 @@ class Guard:
             if after != self._before:
                 findings += self._compare(after, lock)
             # After the state: it lists the commands that a person typed meanwhile.
-            for text in own_files.restore(self._mill, self._own):
+            for text in own_files.restore(self._mill, self._own, self._is_alone):
                 findings.append(self._restored(text, ""))
         if findings or after != self._before:
             self._mill.tampered.setdefault(self._claim, []).extend(findings)

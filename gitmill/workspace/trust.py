@@ -111,9 +111,9 @@ def store_file(mill: Mill) -> Path:
     return mill.pool.folder / "trusted"
 
 
-def typed_digests(items: Iterable[Item]) -> frozenset[str]:
-    """Return the digests of the commands of items, for their lines in the file."""
-    return frozenset(_digest(text) for item in items for text in item_commands(item).values())
+def digests(commands: Iterable[str]) -> frozenset[str]:
+    """Return the digests of commands, the lines of the file that lists the trusted ones."""
+    return frozenset(map(_digest, commands))
 
 
 def _known(mill: Mill) -> frozenset[str]:

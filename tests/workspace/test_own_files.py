@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -57,15 +62,40 @@ def test_a_command_that_an_agent_trusts_is_not_trusted(repo: Repo, trusted: Path
     assert trusted.read_bytes().startswith(before)
 
 
+@contextmanager
+def running(repo: Repo, task: str, begun: Path) -> Iterator[None]:
+    """Run a task in another process, from its beginning to its end."""
+    argv = [sys.executable, "-m", "gitmill", "run", task, "--through", "approved"]
+    process = subprocess.Popen(argv, cwd=repo.path, stderr=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + 60
+        while not begun.exists():
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        yield
+    finally:
+        process.wait(60)
+
+
 def test_a_command_that_a_person_types_meanwhile_stays_trusted(repo: Repo, trusted: Path):
-    """Here the script plays the person: what counts is that the state has the item."""
-    new_task(repo.path, "Later", "echo later > l.txt")
-    trusted.write_text("".join(f"{line}\n" for line in trusted.read_text().split()[:-2]))
-    line = digest("echo later > l.txt")
-    task = new_task(repo.path, "Mild", f"echo x > x.txt\necho {line} >> {trusted}")
-    gitmill(repo.path, "run", task, "--through", "approved")
+    word = repo.path.parent / "word"
+    word.mkdir()
+    wait = f"touch {word}/begun; until test -e {word}/go; do sleep 0.02; done"
+    task = new_task(repo.path, "Mild", f"echo x > x.txt\n{wait}")
+    with running(repo, task, word / "begun"):
+        new_task(repo.path, "Later", "echo later > l.txt")
+        (word / "go").touch()
     assert item(repo, task)["status"] == "approved"
-    assert line in trusted.read_text()
+    assert digest("echo later > l.txt") in trusted.read_text()
+
+
+def test_a_command_that_only_another_person_wrote_is_not_trusted(repo: Repo, trusted: Path):
+    """Its item is in the state, and no person of this machine has decided on it."""
+    new_task(repo.path, "Theirs", "echo theirs > l.txt")
+    trusted.write_text("".join(f"{line}\n" for line in trusted.read_text().split()[:-2]))
+    reason = hold(repo, f"echo {digest('echo theirs > l.txt')} >> {trusted}")
+    assert "the list of trusted commands" in reason
+    assert digest("echo theirs > l.txt") not in trusted.read_text()
 
 
 def test_a_list_of_trusted_commands_that_is_a_link_is_restored(repo: Repo, trusted: Path):
