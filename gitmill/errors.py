@@ -121,6 +121,12 @@ class DamagedRepositoryError(UnusableRepositoryError, blame=Blame.AGENT):
     slug = "damaged-repository"
 
 
+class PlantedFileError(GitmillError, blame=Blame.AGENT):
+    """A link or another special file is in the place of one of gitmill's own files."""
+
+    slug = "planted-file"
+
+
 class NotInitializedError(GitmillError, blame=Blame.USER):
     """The repository has no state branch."""
 

@@ -1,17 +1,25 @@
-"""The one way to replace a file: whole or not at all, whatever other people's code put there."""
+"""Replace a file, and open one, whatever other people's code put there.
+
+A file is replaced whole or not at all, and only a regular file is opened: a link would lead away,
+and a FIFO has no end.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
 import re
+import shlex
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
-from typing import BinaryIO
 
+from gitmill.errors import PlantedFileError
 from gitmill.failpoints import chokepoint
+from gitmill.hints import Hint, Shell
+
+_NOT_REGULAR = frozenset({errno.ELOOP, errno.EMLINK, errno.EISDIR, errno.ENXIO, errno.EOPNOTSUPP})
 
 
 def replace(path: Path, data: bytes, *, mode: int | None = None, durable: bool = False) -> None:
@@ -54,19 +62,6 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
         _flush(path.parent)
 
 
-def open_regular(path: Path | str, *, folder: int | None = None) -> BinaryIO:
-    """Open a file that other code can replace, to read it; raise `OSError` unless it is regular.
-
-    Another program could wait for ever at a FIFO. `folder` is the descriptor of its folder.
-    """
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(path, flags, dir_fd=folder)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
-    return os.fdopen(descriptor, "rb")
-
-
 def read_below(folder: Path, name: str, limit: int) -> bytes | None:
     """Return a regular file of at most `limit` bytes below a folder that other code can write.
 
@@ -81,7 +76,10 @@ def read_below(folder: Path, name: str, limit: int) -> bytes | None:
         descriptors.append(os.open(folder, flags | os.O_DIRECTORY))
         for part in parts[:-1]:
             descriptors.append(os.open(part, flags | os.O_DIRECTORY, dir_fd=descriptors[-1]))
-        with open_regular(parts[-1], folder=descriptors[-1]) as file:
+        descriptors.append(os.open(parts[-1], flags | os.O_NONBLOCK, dir_fd=descriptors[-1]))
+        if not stat.S_ISREG(os.fstat(descriptors[-1]).st_mode):
+            return None
+        with os.fdopen(descriptors.pop(), "rb") as file:
             data = file.read(limit + 1)
     except (OSError, ValueError):  # ValueError: a NUL in the name
         return None
@@ -89,6 +87,39 @@ def read_below(folder: Path, name: str, limit: int) -> bytes | None:
         for descriptor in descriptors:
             os.close(descriptor)
     return data if len(data) <= limit else None
+
+
+def open_regular(path: Path, flags: int, mode: int = 0o666) -> int:
+    """Open a file of gitmill's own as `os.open` does, and return its descriptor.
+
+    Raises `PlantedFileError` for a link, a FIFO or anything else that is no regular file.
+    """
+    try:
+        fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode)
+    except OSError as error:
+        if error.errno in _NOT_REGULAR:
+            raise _planted(path) from error
+        raise
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise _planted(path)
+    return fd
+
+
+def read_regular(path: Path) -> bytes:
+    """Return the content of a file of gitmill's own.
+
+    Raises `FileNotFoundError`, and `PlantedFileError` for anything else than a regular file.
+    """
+    with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
+        return file.read()
+
+
+def _planted(path: Path) -> PlantedFileError:
+    return PlantedFileError(
+        f"{path} is not a regular file, so gitmill does not use it",
+        hints=[Hint("look at it, then remove it with", Shell(f"rm -r {shlex.quote(str(path))}"))],
+    )
 
 
 def leftovers(folder: Path, *, of: str = "") -> list[Path]:

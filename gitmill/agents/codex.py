@@ -7,6 +7,7 @@ repository are not loaded.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +29,7 @@ from gitmill.agents.base import (
     Usage,
 )
 from gitmill.core.verdict_schema import json_schema
+from gitmill.errors import PlantedFileError
 from gitmill.process import Command, Outcome
 
 ROLES = ANY_ROLE
@@ -250,10 +252,11 @@ class _Record:
         if self._path is None:
             return
         try:
-            with files.open_regular(self._path) as file:  # the agent can put anything there
+            descriptor = files.open_regular(self._path, os.O_RDONLY)  # the agent's own folder
+            with os.fdopen(descriptor, "rb") as file:
                 file.seek(self._at)
                 added = file.read()
-        except OSError:
+        except (OSError, PlantedFileError):
             return
         whole = added[: added.rfind(b"\n") + 1]
         self._at += len(whole)

@@ -10,22 +10,25 @@ from dataclasses import dataclass
 from gitmill.agents import base as agents
 from gitmill.attempts import stage_types
 from gitmill.attempts.cooldown import note_outcome
+from gitmill.attempts.lease_watch import LeaseWatch
 from gitmill.attempts.monitor import AttemptMonitor
 from gitmill.attempts.record import AttemptResult, record, run_log, tampering
 from gitmill.attempts.state import AttemptState
 from gitmill.core import blame_rules, changes, pipeline
 from gitmill.core.item import frozen_hash
+from gitmill.core.lifecycle import Event
 from gitmill.core.plans.plan import Performer, PlannedStage
 from gitmill.core.product import Product
 from gitmill.core.runlog import StageResult
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
-from gitmill.errors import GitmillError
+from gitmill.errors import DamagedRepositoryError, GitmillError
 from gitmill.mill import Mill
 from gitmill.store import secret_search
 from gitmill.store.events import Step, timestamp
 from gitmill.workspace.blame import judged
-from gitmill.workspace.stop_token import StopToken
+from gitmill.workspace.leases import is_held
+from gitmill.workspace.stop_token import LeaseToken, StopToken
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +56,16 @@ def run_stages(
     """Run the stages of a claim and record the outcome.
 
     Raises `KeyboardInterrupt` and errors that are not the item's fault once it has released the
-    lease.
+    lease. If another process takes the lease away, what runs is ended and no outcome is recorded.
     """
+    token = LeaseToken(stop)
     try:
         monitor = AttemptMonitor(mill, state.item, state.claim, state.allowance)
     except BaseException:
         _release(mill, state, "released, its live log cannot be written")
         raise
-    with monitor:
-        state.monitor, state.stop = monitor, stop
+    with monitor, LeaseWatch(mill, state.item.id, state.claim, token):
+        state.monitor, state.stop = monitor, token
 
         def log_and_report(line: StageProgress) -> None:
             monitor.stage(line.stage, line.who, line.verdict)
@@ -88,6 +92,10 @@ def _run_and_record(
         raise
     except (GitmillError, OSError) as caught:  # whose fault it is decides what it costs
         error = judged(mill, caught)
+        if state.stop.is_requested:
+            if not is_held(mill, state.item.id, state.claim):
+                return _lapse(mill, state, progress, time.monotonic() - clock)
+            error = _false_loss()
         failed = _record_failure(mill, state, error, progress, started, clock)
         if failed is None:
             _release(mill, state, f"released, {_why(error)}")
@@ -99,6 +107,22 @@ def _run_and_record(
     if state.agent is not None and state.report is not None:
         note_outcome(mill, state.agent.name, state.report)
     return result
+
+
+def _lapse(mill: Mill, state: AttemptState, progress: Progress, seconds: float) -> AttemptResult:
+    """End an attempt without a record: a person or another process has taken its lease away."""
+    mill.tampered.pop(state.claim, None)
+    item = mill.snapshot().item(state.item.id)
+    note = f"the item is {item.status.value} now, so what ran was ended"
+    progress(StageProgress(item.id, state.at, "gitmill", Event.LAPSED.value, seconds, note))
+    return AttemptResult(item, Event.LAPSED)
+
+
+def _false_loss() -> GitmillError:
+    """Return the error of an attempt that made its own lease seem lost, to end free of charge."""
+    return DamagedRepositoryError(
+        "the lease of the attempt was removed while its code ran, and is restored"
+    )
 
 
 def _recorded(

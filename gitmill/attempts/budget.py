@@ -29,6 +29,7 @@ from gitmill.errors import (
     GitmillError,
     ItemBudgetError,
     MissingObjectError,
+    PlantedFileError,
 )
 from gitmill.git import trees
 from gitmill.git.objects import Backend, read_commit
@@ -139,10 +140,10 @@ def _midnight(now: datetime) -> datetime:
 def _stored_sum(mill: Mill, day: str) -> tuple[str, Spent]:
     """Return the state commit and the sum in the file; "" and nothing if it is of another day."""
     try:
-        record = json.loads((mill.repository.private / FILE).read_text())
+        record = json.loads(files.read_regular(mill.repository.private / FILE))
         if record["day"] == day:
             return str(record["tip"]), Spent(**record["spent"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, PlantedFileError, ValueError, KeyError, TypeError):
         pass
     return "", NOTHING
 

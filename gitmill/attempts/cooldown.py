@@ -15,7 +15,7 @@ from gitmill.agents import base as agents
 from gitmill.agents.base import ExitKind, Report
 from gitmill.core.cooldown_rules import Cooling, next_cooling, parse, render
 from gitmill.core.trailers import one_line
-from gitmill.errors import AgentMissingError
+from gitmill.errors import AgentMissingError, PlantedFileError
 from gitmill.git import locks
 from gitmill.mill import Mill
 from gitmill.store import secret_search
@@ -68,8 +68,8 @@ def _change(mill: Mill, change: Callable[[dict[str, Cooling]], object]) -> None:
 
 def _read(path: Path) -> dict[str, Cooling]:
     try:
-        return parse(path.read_text("utf-8", "replace"))
-    except FileNotFoundError:
+        return parse(files.read_regular(path).decode("utf-8", "replace"))
+    except (FileNotFoundError, PlantedFileError):
         return {}
 
 

@@ -21,6 +21,8 @@ from typing import Any
 from gitmill import process
 from gitmill.core.lifecycle import Status
 from gitmill.core.trailers import one_line
+from gitmill.errors import PlantedFileError
+from gitmill.files import open_regular
 from gitmill.mill import Mill
 from gitmill.store import secret_search
 from gitmill.workspace.signals import workers
@@ -105,8 +107,8 @@ def is_watched(mill: Mill, item_id: str) -> bool:
 def _is_written(path: Path) -> bool:
     """Whether a process still writes a file."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+        fd = open_regular(path, os.O_RDONLY)
+    except (FileNotFoundError, PlantedFileError):
         return False
     try:
         return _is_locked(fd)
@@ -201,8 +203,8 @@ def _open_new(
                 continue  # the old file is read to its end before the next attempt's
             if _identity(path) in past:
                 continue
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
+            fd = open_regular(path, os.O_RDONLY)
+        except (FileNotFoundError, PlantedFileError):
             continue
         if known is not None:
             os.close(known.fd)

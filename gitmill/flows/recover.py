@@ -12,6 +12,7 @@ from gitmill.core import changes
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import FINAL, Status
 from gitmill.errors import GitmillError, IllegalTransitionError, LeasedError, RefMovedError
+from gitmill.git import disk
 from gitmill.git.worktree_entries import remove
 from gitmill.git.worktrees import Slot
 from gitmill.landing.detect_reverts import detect_reverts
@@ -23,6 +24,7 @@ from gitmill.store import layout
 from gitmill.store.events import Step
 from gitmill.supervision import processes
 from gitmill.workspace import agent_homes
+from gitmill.workspace.blame import judged
 from gitmill.workspace.leases import has_lapsed
 from gitmill.workspace.rescue import keep_worktree
 from gitmill.workspace.signals import stop_on_signals, workers
@@ -48,24 +50,55 @@ def recover(
         done.append(sentence)
         report(sentence)
 
-    with nullcontext(stop) if stop else stop_on_signals(mill) as token:
-        for path in mill.store.clear_stale():
-            record(f"moved the stale lock {path} aside")
-        for sentence in reconcile(mill):
-            record(sentence)
-        lapsed = {item.id for item in _expired(mill) if _lapse(mill, item, record)}
-        recover_landings(mill, record, token)
-        _rescue(mill, lapsed, record)
-        for name in mill.pool.drop_leftover_entries():
-            record(f"removed git's entry for the incomplete worktree {name}")
-        for sentence in transcripts.collect(mill):
-            record(sentence)
-        _cancel(mill, record)
-        detect_reverts(mill, record)
-        for sentence in agent_homes.clean_up(mill):
-            record(sentence)
-        _sweep(mill)
+    try:
+        _make_room(mill, record)
+        with nullcontext(stop) if stop else stop_on_signals(mill) as token:
+            _recover(mill, record, token)
+    except (GitmillError, OSError) as error:  # the work of a dead attempt can fill the disk too
+        if (cause := judged(mill, error)) is not error:
+            raise cause from error
+        raise
     return done
+
+
+def _recover(mill: Mill, record: Callable[[str], None], token: StopToken) -> None:
+    for path in mill.store.clear_stale():
+        record(f"moved the stale lock {path} aside")
+    for sentence in reconcile(mill):
+        record(sentence)
+    lapsed = {item.id for item in _expired(mill) if _lapse(mill, item, record)}
+    recover_landings(mill, record, token)
+    _rescue(mill, lapsed, record)
+    for name in mill.pool.drop_leftover_entries():
+        record(f"removed git's entry for the incomplete worktree {name}")
+    for sentence in transcripts.collect(mill):
+        record(sentence)
+    _cancel(mill, record)
+    detect_reverts(mill, record)
+    for sentence in agent_homes.clean_up(mill):
+        record(sentence)
+    _sweep(mill)
+
+
+def _make_room(mill: Mill, record: Callable[[str], None]) -> None:
+    """Remove what dead attempts left and no one needs, before anything is written.
+
+    An attempt can have filled the disk: then not even its lapse could be recorded. Its work stays
+    until it is saved.
+    """
+    expired = _expired(mill)
+    for item in expired:
+        _end_processes(item, record)
+    is_full = any(map(disk.is_nearly_full, (mill.pool.folder, mill.repository.common)))
+    mill.pool.drop_scratch(dead={item.id for item in expired}, everywhere=is_full)
+    if is_full:
+        agent_homes.drop_caches(mill)
+
+
+def _end_processes(item: Item, record: Callable[[str], None]) -> None:
+    assert item.lease is not None
+    if ended := processes.end_claimed(item.lease.claim):
+        record(f"ended {ended} processes of {item.id}")
 
 
 def _expired(mill: Mill) -> list[Item]:
@@ -79,9 +112,7 @@ def _expired(mill: Mill) -> list[Item]:
 
 def _lapse(mill: Mill, item: Item, record: Callable[[str], None]) -> bool:
     assert item.lease is not None
-    ended = processes.end_claimed(item.lease.claim)
-    if ended:
-        record(f"ended {ended} processes of {item.id}")
+    _end_processes(item, record)
     step = Step(
         change=changes.lapsed(),
         subject=f"{item.stage} lapsed, {item.lease.who} is gone",

@@ -41,6 +41,15 @@ def require_room(folders: Iterable[Path]) -> None:
             ) from error
 
 
+def is_nearly_full(folder: Path) -> bool:
+    """Whether less than `ROOM` is free on the disk of a folder; it writes nothing to find out."""
+    try:
+        facts = os.statvfs(folder)
+    except OSError:
+        return False
+    return facts.f_bavail * facts.f_frsize < ROOM
+
+
 def _take(folder: Path) -> None:
     """Take the room in a file without a name, which a kill cannot leave behind."""
     import tempfile  # noqa: PLC0415  (only after a failure, and it costs 10 ms)

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from gitmill.files import open_regular
+
 PACKED = "packed-refs.lock"
 PACKING = 60.0  # seconds: no packing of refs takes longer, even with millions of them
 _own = threading.local()  # `paths`: the locks that this thread holds
@@ -19,13 +21,14 @@ _own = threading.local()  # `paths`: the locks that this thread holds
 def held(path: Path) -> Iterator[int]:
     """Wait for a lock and hold it; yield its file descriptor.
 
-    Raises `RuntimeError` if this thread holds it already: it would wait for itself.
+    Raises `RuntimeError` if this thread holds it already: it would wait for itself. Raises
+    `PlantedFileError` for a link.
     """
     own: set[Path] = _own.__dict__.setdefault("paths", set())
     if path in own:
         raise RuntimeError(f"this thread holds {path} already")
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = open_regular(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         own.add(path)
@@ -38,7 +41,7 @@ def held(path: Path) -> Iterator[int]:
 def try_lock(path: Path) -> int | None:
     """Take a lock without waiting; return its descriptor, for the caller to close, or None."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = open_regular(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

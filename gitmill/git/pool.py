@@ -104,6 +104,22 @@ class Pool:
             finally:
                 slot.release()
 
+    def drop_scratch(self, *, dead: Collection[str], everywhere: bool) -> None:
+        """Remove the scratch files of `dead` holders, or in all idle slots `everywhere`.
+
+        It takes no space on the disk. Slots of dead holders are waited for, as in `rescue_all`.
+        """
+        patience = time.monotonic() + PATIENCE
+        for side in sorted((*self.folder.glob("build-*.d"), *self.folder.glob("clean-*.d"))):
+            of_dead = holder_of(side)[0] in dead
+            slot = self._try(side.stem) if of_dead or everywhere else None
+            while slot is None and of_dead and time.monotonic() < patience:
+                time.sleep(0.01)
+                slot = self._try(side.stem)
+            if slot is not None:
+                slot.drop_scratch()
+                slot.release()
+
     def leftover_entries(self) -> list[Path]:
         """Return git's entries for worktrees of this pool that are missing or half made."""
         return [entry for entry, path in entries(self._common) if self._is_leftover(entry, path)]

@@ -77,8 +77,7 @@ class Slot:
 
         `holder` names the owner of the work to come, for a rescue after a kill.
         """
-        for name in ("tmp", "home"):
-            remove(self.side / name)
+        self.drop_scratch()
         for tries in range(_TRIES):
             # A `git worktree prune` by the user removes git's entry if `.git` is missing.
             with suppress(FileNotFoundError):
@@ -105,6 +104,11 @@ class Slot:
     def mark_used(self) -> None:
         """Note that other people's code could write here: git must not read it as it is."""
         self._used.touch()
+
+    def drop_scratch(self) -> None:
+        """Remove the temporary files and the home of the code that ran here; no work is there."""
+        for name in ("tmp", "home", "reading"):
+            remove(self.side / name)
 
     def _exists(self) -> bool:
         recorded = (self.side / "admin").exists() and (self.side / "index").exists()

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gitmill.errors import PlantedFileError
+from gitmill.files import open_regular, read_regular, replace
 from gitmill.git.objects import Move
 
 SIZE = 1 << 20  # bytes; then a new file begins, and the previous one is kept
@@ -24,19 +26,33 @@ class Position:
     offset: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class HeldJournal:
+    """The journal at one time: its position, its bytes, and how many this process wrote by then."""
+
+    position: Position
+    data: bytes
+    written: int
+
+
 class Journal:
-    """The journal of one repository. Writers must hold the store's lock."""
+    """The journal of one repository. Callers must hold the store's lock."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "journal"
         self._older = folder / "journal.1"
+        self._own = bytearray()  # the end of what this process wrote, which no file can change
+        self._written = 0
 
     def write(self, moves: Sequence[Move]) -> None:
         """Append the new value of each ref about to move; `-` means a removal."""
         data = "".join(f"{move.new or '-'} {move.ref}\n" for move in moves).encode()
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC)
+        descriptor = open_regular(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         try:
             os.write(descriptor, data)
+            self._own += data
+            self._written += len(data)
+            del self._own[:-SIZE]
             if os.fstat(descriptor).st_size > SIZE:
                 self._path.replace(self._older)
         finally:
@@ -45,17 +61,43 @@ class Journal:
     def position(self) -> Position:
         """Return the current end of the journal."""
         try:
-            now = self._path.stat()
+            now = self._path.lstat()
         except FileNotFoundError:
             return Position()
         return Position(now.st_ino, now.st_size)
+
+    def hold(self) -> HeldJournal:
+        """Return the journal to compare it with later, by `restore`."""
+        position = self.position()
+        return HeldJournal(position, self._read(position), self._written)
+
+    def restore(self, held: HeldJournal) -> Position | None:
+        """Restore the journal if what was `held` is no longer in it; return the position then.
+
+        Nothing that was written since is believed then, except what this process wrote.
+        """
+        if held.position == Position() or self._read(held.position) == held.data:
+            return None
+        own = bytes(self._own[len(self._own) - (self._written - held.written) :])
+        replace(self._path, held.data + own)
+        return Position(self._path.lstat().st_ino, len(held.data))
+
+    def _read(self, position: Position) -> bytes:
+        """Return the bytes up to a position; empty if they are gone."""
+        for path in (self._path, self._older):
+            try:
+                if path.lstat().st_ino == position.inode:
+                    return read_regular(path)[: position.offset]
+            except (FileNotFoundError, PlantedFileError):
+                continue
+        return b""
 
     def since(self, position: Position) -> dict[str, list[str | None]]:
         """Return the values that refs were set to since then, oldest first; None for a removal."""
         data = b""
         for path in (self._older, self._path):
             try:
-                with path.open("rb") as file:
+                with os.fdopen(open_regular(path, os.O_RDONLY), "rb") as file:
                     same = os.fstat(file.fileno()).st_ino == position.inode
                     data = file.read()[position.offset :] if same else data + file.read()
             except FileNotFoundError:

@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING
 
 from gitmill.caches import BoundedCache
 from gitmill.core.trailers import EventRecord, format_message
-from gitmill.errors import NotInitializedError, RefMovedError, StateMovedError
+from gitmill.errors import (
+    GitFailedError,
+    MissingObjectError,
+    NotInitializedError,
+    RefMovedError,
+    StateMovedError,
+)
 from gitmill.git import locks, trees
 from gitmill.git.objects import Backend, Commit, Entry, Move, read_commit, write_commit
 from gitmill.git.repo import Repository
@@ -276,10 +282,17 @@ class Store:
     ) -> list[Move]:
         """Restore gitmill's refs that another program has moved since they were `seen`.
 
-        A move to the present value stays if `accept` returns true for it. Return the moves made.
+        A move to the present value stays if `accept` returns true for it. The journal alone proves
+        nothing for the state branch, see `_follows`. Return the moves made.
         """
         lock.require()
         journalled, refs = self.journal.since(since), self.backend.refs("refs/")
+        states, before = journalled.get(layout.STATE, []), seen.get(layout.STATE)
+        believed = {before}
+        for oid in states:
+            if self._follows(oid, believed):
+                believed.add(oid)
+        journalled[layout.STATE] = [oid for oid in states if oid in believed]
         now = {ref: oid for ref, oid in refs.items() if layout.is_own(ref)}
         moves: list[Move] = []
         for ref in sorted({*seen, *now}):
@@ -290,6 +303,25 @@ class Store:
         for move in moves:
             self.backend.swap([move])
         return moves
+
+    def _follows(self, oid: str | None, believed: Collection[str | None]) -> bool:
+        """Whether a journalled value of the state branch is an event above a `believed` value.
+
+        Other code can write the journal too, but gitmill writes nothing else there.
+        """
+        at = oid
+        try:
+            if (
+                at is not None
+                and at not in believed
+                and foreign_commits.is_by_hand(self.backend, at)
+            ):
+                return False
+            while at is not None and at not in believed:
+                at = self.parent(at)
+        except (MissingObjectError, GitFailedError):
+            return False
+        return at in believed
 
     def clear_stale(self) -> list[str]:
         """Move aside the locks that killed processes left on gitmill's refs; return their names."""

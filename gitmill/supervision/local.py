@@ -14,6 +14,7 @@ import marshal
 import os
 import secrets
 import select
+import signal
 import sys
 import time
 import weakref
@@ -38,7 +39,7 @@ _SUPERVISOR = (sys.executable, "-I", "-S", "-c", _CODE, str(Path(__file__).paren
 # Identifies the processes of one command among those under the same claim.
 _COMMAND = "GITMILL_COMMAND"
 _TRANSCRIPT_LIMIT = 32 << 20
-# Seconds beyond a command's limits and grace after which its supervisor counts as stuck.
+# Seconds beyond a command's limits and grace after which gitmill ends its supervisor itself.
 _SLACK = 20.0
 
 
@@ -73,16 +74,25 @@ class LocalEngine:
             answer = supervisor.receive(command.wall, self._cancel_fd, watched)
             status = supervisor.wait()
         outcome = _outcome(answer)
-        enough = watched is not None and watched.why and not self._cancelled
-        if watched and outcome and enough and outcome.ended == "cancelled":
-            outcome = replace(outcome, ended="stopped", why=watched.why)
         if outcome is None or not procfs.LINUX:
             processes.end_with_variable(_COMMAND, supervisor.token)
         if outcome is None:
-            ended = "cancelled" if self._cancelled else "lost"
+            ended = "timed-out" if supervisor.is_overdue else "lost"
             stderr = f"the supervisor ended with status {status}\n".encode() + answer[-4096:]
-            outcome = process.Outcome(ended, status, b"", stderr, time.monotonic() - began)
-        return outcome
+            seconds = time.monotonic() - began
+            outcome = process.Outcome(ended, status, b"", stderr, seconds)
+            return replace(outcome, ended="cancelled") if self._cancelled else outcome
+        return self._explained(outcome, watched.why if watched else "")
+
+    def _explained(self, outcome: process.Outcome, why: str) -> process.Outcome:
+        """Return an outcome with who ended the command; `why` is the reason of its `watch`."""
+        if outcome.ended != "cancelled" or self._cancelled:
+            return outcome
+        if why:
+            return replace(outcome, ended="stopped", why=why)
+        # Without a sandbox the command can signal its supervisor, to end free of charge.
+        note = b"the supervisor received a signal that gitmill did not send\n"
+        return replace(outcome, ended="lost", stderr=outcome.stderr + note)
 
     def cancel(self) -> None:
         """End running commands and start no more: from now on `execute` returns `cancelled`.
@@ -115,11 +125,13 @@ class LocalEngine:
 class _Supervisor:
     """One supervisor process and the pipes to it; an exception inside `with` ends the command.
 
-    `ending` is the number of seconds it has for that; then it is killed with all its processes.
+    `ending` is the number of seconds it has for that; then it is killed with all its processes, and
+    `is_overdue` is set: it hangs, or the command has stopped it.
     """
 
     def __init__(self, lock_fds: Sequence[int], ending: float) -> None:
         self.token = secrets.token_hex(8)
+        self.is_overdue = False
         self._ending = ending
         self._process = process.start(_SUPERVISOR, pass_fds=lock_fds)
         assert self._process.stdin is not None
@@ -139,13 +151,23 @@ class _Supervisor:
             self._stdout.close()
 
     def send(self, specification: dict[str, object], stdin: bytes) -> None:
-        """Send the command to run and its input."""
+        """Send the command to run and its input, in the time that an end may take."""
         frame = marshal.dumps((specification, stdin))
         view = memoryview(len(frame).to_bytes(8, "big") + frame)
         # Not with the file object: at close it would still send data buffered at an interrupt.
+        fd = self._stdin.fileno()
+        os.set_blocking(fd, False)
+        poll = select.poll()
+        poll.register(fd, select.POLLOUT)
+        until = time.monotonic() + self._ending
         with suppress(BrokenPipeError):
             while view:
-                view = view[os.write(self._stdin.fileno(), view) :]
+                remaining = max(0.0, until - time.monotonic())
+                if not poll.poll(remaining * 1000):
+                    self.is_overdue = True
+                    return
+                with suppress(BlockingIOError):
+                    view = view[os.write(fd, view) :]
 
     def receive(self, wall: float, cancel_fd: int, watched: Watched | None = None) -> bytes:
         """Return the supervisor's output up to its end, without the stream passed to `watched`.
@@ -157,22 +179,32 @@ class _Supervisor:
         if cancel_fd >= 0:
             poll.register(cancel_fd, select.POLLIN)
         answer = bytearray()
-        until = time.monotonic() + wall + self._ending
+        until = time.monotonic() + (0.0 if self.is_overdue else wall + self._ending)
         while (remaining := until - time.monotonic()) > 0:
             for fd, _ in poll.poll(min(remaining, 3600.0) * 1000 + 1):
                 if fd == cancel_fd:
                     poll.unregister(fd)
-                    self._stdin.close()
-                    until = min(until, time.monotonic() + self._ending)
+                    until = min(until, self._request_end())
                 elif part := os.read(fd, 1 << 20):
                     answer += watched.take(part) if watched else part
                     if watched and watched.why and not self._stdin.closed:
-                        self._stdin.close()
-                        until = min(until, time.monotonic() + self._ending)
+                        until = min(until, self._request_end())
                 else:
                     return bytes(answer)
-        self._process.kill()
+        self.is_overdue = True
+        self._kill()
         return b""
+
+    def _request_end(self) -> float:
+        """Ask for the end of the command; return the (monotonic) time by which it is due."""
+        self._stdin.close()
+        self._process.send_signal(signal.SIGCONT)  # the command can have stopped it
+        return time.monotonic() + self._ending
+
+    def _kill(self) -> None:
+        """Kill the supervisor after all that it started: without it some could not be found."""
+        procfs.end_descendants(self._process.pid)
+        self._process.kill()
 
     def wait(self) -> int:
         """Return the supervisor's exit status; call this after `receive`."""
@@ -180,11 +212,11 @@ class _Supervisor:
 
     def _abandon(self) -> None:
         try:
-            self._stdin.close()
+            self._request_end()
             self.receive(0.0, cancel_fd=-1)
         finally:
             if self._process.poll() is None:
-                self._process.kill()
+                self._kill()
             self._process.wait()
             processes.end_with_variable(_COMMAND, self.token)
 

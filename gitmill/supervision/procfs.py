@@ -72,6 +72,25 @@ def end_children() -> None:
         _kill(-group if group > 1 and group != mine else pid)
 
 
+def end_descendants(root: int, *, limit: float = 5.0) -> None:
+    """SIGKILL all descendants of a process that adopts orphans, until a scan finds none alive.
+
+    Gives up after `limit` seconds. The process itself keeps running: those it adopted belong to it.
+    """
+    until = time.monotonic() + limit
+    while usable() and time.monotonic() < until:
+        facts = {pid: found for pid in _pids() if (found := stat(pid)) is not None}
+        below = {root}
+        while more := {pid for pid, found in facts.items() if found[1] in below} - below:
+            below |= more
+        living = [pid for pid in below - {root} if facts[pid][0] not in "ZX"]
+        if not living:
+            return
+        for pid in living:
+            _kill(pid)
+        time.sleep(0.003)
+
+
 def with_entry(entry: bytes, *, until: float) -> Iterator[int]:
     """Yield the other processes whose readable environment has `entry` (`NAME=value`).
 

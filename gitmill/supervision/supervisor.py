@@ -70,6 +70,9 @@ def _prepare() -> None:
     # A thread of the parent might have signals blocked, and child processes inherit that.
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     spawn.prctl(spawn.PR_SET_CHILD_SUBREAPER, 1)
+    # A command that has stopped its supervisor must not outlive gitmill: our end continues it, and
+    # it reads the end of file.
+    spawn.prctl(spawn.PR_SET_PDEATHSIG, signal.SIGCONT)
     # From now on only root can open our pipes through /proc: no command can forge its result.
     spawn.prctl(spawn.PR_SET_DUMPABLE, 0)
 

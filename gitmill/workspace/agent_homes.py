@@ -173,6 +173,23 @@ def clean_up(mill: Mill) -> list[str]:
     return messages
 
 
+def drop_caches(mill: Mill) -> None:
+    """Remove the caches in idle homes, and idle homes that no session needs: room on a full disk.
+
+    Credentials that cannot be returned now keep their home.
+    """
+    for path in sorted((mill.pool.folder / FOLDER).glob("*/*.lock")):
+        lock = try_lock(path)
+        if lock is None:
+            continue
+        home = path.with_suffix("")
+        with suppress(OSError):
+            remove(home / ".cache")
+            if ".fresh" in home.suffixes:
+                _removed(home)
+        os.close(lock)
+
+
 def return_credentials(mill: Mill) -> None:
     """Return all credentials, while no worker is running."""
     for record in (mill.pool.folder / FOLDER).glob(f"*/*{credentials.RECORD}"):

@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
+from gitmill import files
+from gitmill.errors import PlantedFileError
 from gitmill.mill import Mill
 from gitmill.supervision import processes
 from gitmill.supervision.processes import ProcessFacts
@@ -56,8 +58,8 @@ def workers(mill: Mill) -> set[ProcessFacts]:
     """Return the other processes of this machine that work in this repository now."""
     others = set()
     for path in _folder(mill).glob("*.json"):
-        with suppress(FileNotFoundError, ValueError, TypeError):
-            facts = ProcessFacts(**json.loads(path.read_text()))
+        with suppress(FileNotFoundError, PlantedFileError, ValueError, TypeError):
+            facts = ProcessFacts(**json.loads(files.read_regular(path)))
             alive = processes.is_same_and_alive(facts)
             if alive is False:
                 path.unlink(missing_ok=True)

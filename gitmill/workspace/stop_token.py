@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from gitmill.errors import LeasedError
+
 
 class StopToken:
     """Whether its holders were asked to stop; a token that nobody requests stops nothing.
@@ -58,3 +60,37 @@ class StopToken:
             if is_main:
                 self._raises = False
             self._cancels.remove(cancel)
+
+
+class LeaseToken(StopToken):
+    """The token of one attempt: requested when its lease is lost, and obeyed with the run's token.
+
+    The loss becomes `LeasedError` where a stop becomes `KeyboardInterrupt`.
+    """
+
+    def __init__(self, run: StopToken) -> None:
+        super().__init__()
+        self._run = run
+
+    @property
+    def is_requested(self) -> bool:
+        """Whether the lease is lost."""
+        return self._requested
+
+    def raise_if_requested(self) -> None:
+        """Raise `KeyboardInterrupt` after a stop, `LeasedError` once the lease is lost."""
+        self._run.raise_if_requested()
+        if self._requested:
+            raise LeasedError("another process took the lease of this attempt away")
+
+    @contextmanager
+    def interruptible(self, cancel: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Let a stop or the loss of the lease interrupt the body, as `StopToken` does."""
+        with self._run.interruptible(cancel):
+            self._cancels.append(cancel)
+            try:
+                self.raise_if_requested()
+                yield
+                self.raise_if_requested()
+            finally:
+                self._cancels.remove(cancel)

@@ -22,6 +22,7 @@ from gitmill.mill import Mill
 from gitmill.store import layout
 from gitmill.store.history import entries
 from gitmill.store.write_lock import WriteLock
+from gitmill.workspace import own_files
 from gitmill.workspace.rescue import keep_commit
 
 _LOGGED = ("refs/heads/", "refs/remotes/", "refs/notes/", "refs/stash")  # with reflogs
@@ -49,11 +50,14 @@ class Guard:
         self._common = mill.repository.common
         self._aside = mill.repository.private / "tampered"
         self._undone = self._aside / "undone"  # restored changes of all guards, one JSON a line
+        self._links: list[Path] = []
         self._take_baseline()
 
     def _take_baseline(self) -> None:
         with self._mill.store.refs_lock():
-            self._position = self._mill.store.journal.position()
+            self._journal = self._mill.store.journal.hold()
+            self._position = self._journal.position
+            self._own = own_files.hold(self._mill)
             self._read = self._undone.stat().st_size if self._undone.exists() else 0
             self._before = tamper.take_snapshot(self._common, self._mill.store.backend)
 
@@ -62,14 +66,35 @@ class Guard:
 
         Findings of high severity hold the item.
         """
+        self._require_private_folder()
         with self._mill.store.refs_lock() as lock:
             after = tamper.take_snapshot(self._common, self._mill.store.backend)
-            findings = self._restored_by_others()
+            findings = [*self._restored_by_others(), *self._own_journal()]
             if after != self._before:
                 findings += self._compare(after, lock)
+            # After the state: it lists the commands that a person typed meanwhile.
+            for text in own_files.restore(self._mill, self._own, self._is_alone):
+                findings.append(self._restored(text, ""))
         if findings or after != self._before:
             self._mill.tampered.setdefault(self._claim, []).extend(findings)
             self._take_baseline()
+
+    def _require_private_folder(self) -> None:
+        """Remove links in the place of the folder and the lock that the comparison itself uses."""
+        private = self._mill.repository.private
+        for path in (private, private / "write.lock"):
+            if path.is_symlink():
+                path.unlink()
+                self._links.append(path)
+
+    def _own_journal(self) -> Iterable[Finding]:
+        """Restore the journal from memory, before a comparison relies on it."""
+        links, self._links = self._links, []
+        for path in links:
+            yield self._restored(f"{path} was replaced by a link; it was removed", path.name)
+        if position := self._mill.store.journal.restore(self._journal):
+            self._position = position
+            yield self._restored("gitmill's journal was changed; it was restored", "journal")
 
     def _compare(self, after: GitDirSnapshot, lock: WriteLock) -> list[Finding]:
         before = self._before

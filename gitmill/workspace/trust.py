@@ -18,6 +18,7 @@ from gitmill.core.item import Item
 from gitmill.core.plans.plan import FrozenPlan
 from gitmill.errors import UntrustedError
 from gitmill.failpoints import chokepoint
+from gitmill.files import open_regular, read_regular
 from gitmill.hints import Gitmill, Hint
 from gitmill.mill import Mill
 
@@ -44,15 +45,20 @@ def item_commands(item: Item) -> dict[str, str]:
 
 
 def trust(mill: Mill, commands: Iterable[str]) -> list[str]:
-    """Trust commands from now on; return those that were not trusted before."""
+    """Trust commands from now on; return those that were not trusted before.
+
+    Raises `PlantedFileError` if the file that lists them is a link.
+    """
     known = _known(mill)
     new = [command for command in dict.fromkeys(commands) if _digest(command) not in known]
     if new:
-        path = _file(mill)
+        path = store_file(mill)
         path.parent.mkdir(parents=True, exist_ok=True)
         text = "".join(f"{_digest(command)}\n" for command in new)
-        with chokepoint(f"append {path.name}"), path.open("a", encoding="utf-8") as out:
-            out.write(text)  # one short append: another process may append at the same time
+        with chokepoint(f"append {path.name}"):
+            fd = open_regular(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            with os.fdopen(fd, "a", encoding="utf-8") as out:
+                out.write(text)  # one short append: another process may append at the same time
     return new
 
 
@@ -100,12 +106,18 @@ def _digest(command: str) -> str:
     return hashlib.sha256(command.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _file(mill: Mill) -> Path:
+def store_file(mill: Mill) -> Path:
+    """Return the file with the digests of the trusted commands, one a line."""
     return mill.pool.folder / "trusted"
+
+
+def digests(commands: Iterable[str]) -> frozenset[str]:
+    """Return the digests of commands, the lines of the file that lists the trusted ones."""
+    return frozenset(map(_digest, commands))
 
 
 def _known(mill: Mill) -> frozenset[str]:
     try:
-        return frozenset(_file(mill).read_text("utf-8").split())
+        return frozenset(read_regular(store_file(mill)).decode("utf-8", "replace").split())
     except FileNotFoundError:
         return frozenset()

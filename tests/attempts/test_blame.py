@@ -228,7 +228,7 @@ def test_a_criterion_that_spoils_its_folders_costs_its_item_an_attempt(repo: Rep
     assert "that gitmill cannot use" in shown["reason"]
 
 
-@pytest.mark.parametrize("script", ['rm -rf "$PWD"', "kill -9 $PPID"])
+@pytest.mark.parametrize("script", ['rm -rf "$PWD"', "kill -9 $PPID", "kill -TERM $PPID; sleep 60"])
 def test_what_a_script_does_to_its_worktree_or_its_supervisor_costs_an_attempt(
     repo: Repo, script: str
 ):

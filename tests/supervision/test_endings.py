@@ -171,7 +171,7 @@ def test_a_signal_to_the_supervisor_ends_everything(tmp_path, token, number):
     process = mill(tmp_path, daemon(tmp_path, token, then="stay"))
     assert eventually((tmp_path / "ready").exists)
     os.kill(child_of(process.pid), number)
-    assert process.stdout.readline() == b"cancelled\n"
+    assert process.stdout.readline() == b"lost\n", "nobody asked gitmill for a cancellation"
     assert running(token) == []
     process.communicate()
 
