@@ -6,7 +6,6 @@ aborts a landing whose process died.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
@@ -54,8 +53,6 @@ from gitmill.workspace.stop_token import StopToken
 from gitmill.workspace.trust import require_runnable
 from gitmill.workspace.work import conflict_finding, patch_of, replayed
 
-TRIES = 10  # landings of one item lost to a moving target, after which it stays queued
-
 
 @dataclass(frozen=True, slots=True)
 class LandingProgress:
@@ -75,15 +72,15 @@ def land_all(
 ) -> list[Item]:
     """Land the queued items one after the other, each checked on the tip that the last one left.
 
-    `only` restricts it to the named items. Returns each item as it is afterwards; an item that has
-    lost `TRIES` landings to a moving target is the last, and still queued. Raises `PausedError`,
+    `only` restricts it to the named items. Returns each item as it is afterwards, last those that
+    lost `MOVES` landings to a moving target and are still queued. Raises `PausedError`,
     `LandBusyError`, `CheckoutBlockedError` when the user's checkout blocks the fast-forward,
     `UntrustedError` before running commands that are not trusted in this clone, and any other error
     that is not an item's fault, with the landing aborted at no cost, and `KeyboardInterrupt` when
     `stop` is requested.
     """
     done: list[Item] = []
-    races, moved = Races(), Counter[str]()
+    races = Races()
     with land_lock(mill) as lock:
         recover_landings_locked(mill, lock, lambda _: None, stop)
         while True:
@@ -94,20 +91,17 @@ def land_all(
                 item.id: item
                 for item in snapshot.items.values()
                 if item.status is not Status.QUEUED or not only or item.id in only
+                if item.id not in races.outrun
             }
             item = next_to_land(queue)
             if item is None:
-                return done
+                return [*done, *(snapshot.item(item_id) for item_id in races.outrun)]
             try:
                 done.append(_land(mill, lock, item, listener, stop))
                 detect_reverts.record_queue_reverts(mill)
             except GitmillError as error:  # a race is tried again, unless its lease could not end
-                moved[item.id] += isinstance(error, TargetMovedError)
-                may_retry = isinstance(error, TargetMovedError) or races.may_retry(item.id, error)
-                if not may_retry or _is_landing(mill, item):
+                if not races.may_retry(item.id, error) or _is_landing(mill, item):
                     raise
-                if moved[item.id] >= TRIES:
-                    return [*done, mill.snapshot().item(item.id)]
 
 
 def refuse_paused(snapshot: Snapshot) -> None:

@@ -14,7 +14,7 @@ from gitmill.mill import Mill
 from gitmill.workspace.run_checks import landing_checks
 from gitmill.workspace.stop_token import StopToken
 
-POLL = 0.2  # seconds between two looks at the target
+POLL = 0.1  # seconds between two looks at the target
 
 
 class _LinkedToken(StopToken):
