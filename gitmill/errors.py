@@ -260,6 +260,13 @@ class RefMovedError(GitmillError, blame=Blame.RACE):
     code = Exit.BUSY
 
 
+class TargetMovedError(GitmillError, blame=Blame.RACE):
+    """The target moved while a candidate was checked; the landing begins again on its new tip."""
+
+    slug = "target-moved"
+    code = Exit.BUSY
+
+
 class PausedError(GitmillError, blame=Blame.USER):
     """Work or the queue is paused."""
 

@@ -22,13 +22,13 @@ from gitmill.core.product import Product
 from gitmill.core.runlog import StageResult
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
-from gitmill.errors import DamagedRepositoryError, GitmillError
+from gitmill.errors import DamagedRepositoryError, GitmillError, LeasedError
 from gitmill.mill import Mill
 from gitmill.store import secret_search
 from gitmill.store.events import Step, timestamp
 from gitmill.workspace.blame import judged
 from gitmill.workspace.leases import is_held
-from gitmill.workspace.stop_token import LeaseToken, StopToken
+from gitmill.workspace.stop_token import InnerToken, StopToken
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def run_stages(
     Raises `KeyboardInterrupt` and errors that are not the item's fault once it has released the
     lease. If another process takes the lease away, what runs is ended and no outcome is recorded.
     """
-    token = LeaseToken(stop)
+    token = InnerToken(stop, _lost)
     try:
         monitor = AttemptMonitor(mill, state.item, state.claim, state.allowance)
     except BaseException:
@@ -74,6 +74,10 @@ def run_stages(
         result = _run_and_record(mill, state, stages, log_and_report)
         monitor.ended = f"{result.event.value}, {_status_of(result)}"
     return result
+
+
+def _lost() -> GitmillError:
+    return LeasedError("another process took the lease of this attempt away")
 
 
 def _status_of(result: AttemptResult) -> str:

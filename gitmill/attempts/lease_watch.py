@@ -12,7 +12,7 @@ from gitmill.errors import GitmillError
 from gitmill.mill import Mill
 from gitmill.store import layout
 from gitmill.workspace.leases import is_held
-from gitmill.workspace.stop_token import LeaseToken
+from gitmill.workspace.stop_token import InnerToken
 
 INTERVAL = 0.5  # seconds between two looks at the state branch
 # One of these changes with each move of the state branch: its own file, or those of all refs.
@@ -27,7 +27,7 @@ class LeaseWatch:
     It costs three `stat` calls each time, and reads the state only after a ref has moved.
     """
 
-    def __init__(self, mill: Mill, item_id: str, claim: str, token: LeaseToken) -> None:
+    def __init__(self, mill: Mill, item_id: str, claim: str, token: InnerToken) -> None:
         self._mill, self._item, self._claim, self._token = mill, item_id, claim, token
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name=f"lease of {item_id}", daemon=True)

@@ -17,7 +17,7 @@ from gitmill.core.product import document_hash
 from gitmill.core.runlog import StageResult
 from gitmill.workspace import sandbox
 from gitmill.workspace.run_checks import CheckResult
-from gitmill.workspace.stop_token import LeaseToken
+from gitmill.workspace.stop_token import InnerToken
 from gitmill.workspace.workspace import Rights
 
 
@@ -37,7 +37,7 @@ class AttemptState:
     agent: PlannedAgent | None = None
     allowance: Allowance = field(default_factory=Allowance)
     monitor: AttemptMonitor = field(init=False)  # from the first stage on
-    stop: LeaseToken = field(init=False)  # from the first stage on
+    stop: InnerToken = field(init=False)  # from the first stage on
     at: str = ""  # the name of the stage at hand
     base: str = ""
     work: str = ""

@@ -78,6 +78,8 @@ def run(
 
 def _print_summary(summary: Summary) -> None:
     """Print the items of a run by status, why others did not run, and the next command."""
+    from gitmill.cli.show import MOVING
+
     items = list(summary.items.values())
     ids: dict[str, list[str]] = {}
     for item in items:
@@ -88,6 +90,8 @@ def _print_summary(summary: Summary) -> None:
     stopped = filter(None, (summary.held, summary.first_not_now))
     for problem in (*summary.untrusted.values(), *stopped) if not output.settings.json else ():
         output.error(problem)
+    if summary.moving:
+        output.print_line(f"{MOVING}: {summary.moving}")
     urgent = next((i for i in items if i.status.value in ("waiting", "blocked")), None)
     first = urgent or next((i for i in items if not i.is_final and not summary.not_now), None)
     output.next_step(*(session.after(first) if first else (Gitmill("status"),)))
@@ -99,6 +103,7 @@ def _run_json(summary: Summary) -> dict[str, Any]:
         "attempts": summary.attempts,
         "exit": int(summary.code),
         "held": summary.held.message if summary.held else None,
+        "moving": summary.moving or None,
         "resting": [_not_now_json(name, error) for name, error in summary.not_now.items()],
         "untrusted": list(summary.untrusted),
     }

@@ -83,6 +83,8 @@ def remove(item_id: Id) -> None:
 @queue.command()
 def land(ids: Ids = None) -> int:
     """Land what is approved or queued: replay, check exactly that commit, move the target."""
+    from gitmill.cli.show import MOVING
+    from gitmill.core.board import moving_target
     from gitmill.core.lifecycle import Status
     from gitmill.flows import show
     from gitmill.flows.land_queue import land_queue
@@ -96,11 +98,14 @@ def land(ids: Ids = None) -> int:
         )
     show.redraw(mill)
     not_landed = [item for item in items if item.status not in (Status.LANDED, Status.DONE)]
-    code = Exit.PERSON if not_landed else Exit.OK
+    moved = [item for item in not_landed if item.status is Status.QUEUED]
+    code = Exit.PERSON if len(not_landed) > len(moved) else Exit.BUSY if moved else Exit.OK
     output.answer([], {"items": [session.as_json(item) for item in items], "exit": int(code)})
     for item in items:
         result = f" as {item.landed[:10]}" if item.landed else f": {item.reason}"
         output.print_line(f"{item.id} {item.status.value}{result}")
+    if why := moving_target(moved):
+        output.print_line(f"{MOVING}: {why}")
     output.next_step(*(session.after(not_landed[0]) if not_landed else (Gitmill("status"),)))
     return int(code)
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from gitmill.core.item import Item
     from gitmill.store.history import Entry
 
+MOVING = "target keeps moving"  # before the reason why a queued item keeps losing its landings
+
 
 def item_lines(item: Item, logs: Sequence[Document]) -> list[str]:
     """Return a task as lines."""
@@ -75,8 +77,11 @@ def board_lines(board: Board, now: datetime, notes: Sequence[tuple[str, str]] = 
         if board.counts.get(s) or s is not Status.BLOCKED
     ]
     lines = ["   ".join([*counts, f"landed today {board.landed_today(now)}"])]
-    pauses = (("paused", board.paused), ("queue paused", board.queue_paused))
-    for label, reason in (*pauses, *notes):
+    stops = (
+        ("paused", board.paused), ("queue paused", board.queue_paused),
+        (MOVING, board.moving),
+    )  # fmt: skip
+    for label, reason in (*stops, *notes):
         if reason:
             lines.append(f"{style(label, 'warn')}: {reason}")
     if board.rows:
@@ -108,6 +113,7 @@ def board_json(board: Board, now: datetime) -> dict[str, Any]:
     return {
         "counts": counts, "landed_today": board.landed_today(now), "items": rows,
         "paused": board.paused, "queue_paused": board.queue_paused,
+        "moving": board.moving or None,
     }  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -43,6 +43,7 @@ class Board:
     landed: tuple[Row, ...]
     paused: str
     queue_paused: str
+    moving: str  # why a queued item keeps losing its landings to the target; empty if none does
 
     def landed_today(self, now: datetime) -> int:
         """Return the number of items that landed on the day of `now`."""
@@ -70,6 +71,22 @@ def build_board(items: Mapping[str, Item], *, paused: str = "", queue_paused: st
         landed=tuple(landed[:10]),
         paused=paused,
         queue_paused=queue_paused,
+        moving=moving_target(items.values()),
+    )
+
+
+def moving_target(items: Iterable[Item]) -> str:
+    """Return why a queued item keeps losing its landings to a moving target; empty if none does."""
+    from gitmill.core.changes import MOVED  # noqa: PLC0415  (a stored board needs no items)
+    from gitmill.core.queue import FIRST  # noqa: PLC0415
+
+    lost = [i for i in items if i.status is Status.QUEUED and i.count(MOVED) >= FIRST]
+    if not lost:
+        return ""
+    item = max(lost, key=lambda item: (item.count(MOVED), item.id))
+    return (
+        f"{item.id} lost {item.count(MOVED)} landings; at the last one {item.reason}; "
+        f"make its checks quicker, or let the target rest and `gitmill queue land {item.id}`"
     )
 
 
@@ -111,6 +128,7 @@ def from_json(values: Mapping[str, Any]) -> Board:
         landed=rows("landed"),
         paused=str(values["paused"]),
         queue_paused=str(values["queue_paused"]),
+        moving=str(values["moving"]),
     )
 
 

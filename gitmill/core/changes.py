@@ -326,9 +326,14 @@ def land_started(*, landing: Landing, lease: Lease) -> Change:
     return Change(Event.LAND_STARTED, {"landing": landing, "lease": _lease(lease), "reason": None})
 
 
-def land_aborted(item: Item, reason: str, *, counted: bool) -> Change:
-    """End a landing that blames nobody; `counted` aborts are bounded."""
-    more = {"counters": {**item.counters, "aborts": item.count("aborts") + 1}} if counted else {}
+ABORTS, MOVED = "aborts", "moved"  # counters: the item's fault, a target that moved meanwhile
+
+
+def land_aborted(item: Item, reason: str, *, counter: str = "") -> Change:
+    """End a landing without a result; `counter` names the counter that it adds one to, if any."""
+    if counter not in ("", ABORTS, MOVED):
+        raise InputError(f"an aborted landing is not counted as {counter}")
+    more = {"counters": {**item.counters, counter: item.count(counter) + 1}} if counter else {}
     return _idle(Event.LAND_ABORTED, landing=None, reason=_line(reason), **more)
 
 
@@ -352,9 +357,10 @@ def re_review(item: Item, outcome: Outcome) -> Change:
 def landed(item: Item, *, checked: Sequence[Mapping[str, Any]]) -> Change:
     """End a landing: the candidate is on the target. `checked` are the checks that it passed."""
     assert item.landing is not None
+    counters = {name: count for name, count in item.counters.items() if name != MOVED}
     return _idle(
         Event.LANDED, landing=None, landed=item.landing.candidate, checked=tuple(checked),
-        reason=None,
+        reason=None, counters=counters,
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from gitmill.errors import IllegalTransitionError, LeasedError
 # version, and the old one is kept for events that follow it; docs/formats.md lists the versions.
 RULES = 2
 DISPUTES_SINCE = 2  # a landing can be disputed and upheld
+MOVED_SINCE = 2  # landings lost to a target that moved are counted
 
 
 class Status(StrEnum):

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gitmill.core.changes import MOVED
 from gitmill.core.dependencies import unmet
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import MET, Status
 
+FIRST = 3  # landings lost to a target that moved, after which an item goes first
+
 
 def order(items: Mapping[str, Item]) -> list[Item]:
-    """Return the queue by priority, then age, with no item before a queued dependency."""
+    """Return the queue in its order, with no item before a queued dependency.
+
+    Items that have lost `FIRST` landings to a moving target go first; then by priority, then age.
+    """
     waiting = sorted(
         (item for item in items.values() if item.status is Status.QUEUED),
-        key=lambda item: (item.priority, item.created, item.id),
+        key=lambda item: (item.count(MOVED) < FIRST, item.priority, item.created, item.id),
     )
     done = {item.id for item in items.values() if item.status in MET}
     queue: list[Item] = []

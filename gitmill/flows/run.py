@@ -274,7 +274,8 @@ def _land(
         summary.items |= {n: i for n, i in mill.snapshot().items.items() if n in summary.items}
         return True
     summary.items |= {item.id: item for item in landed}
-    return bool(landed)
+    # An item that lost its landings to a moving target is tried again after the next attempt.
+    return any(item.status is not Status.QUEUED for item in landed)
 
 
 _RUNNABLE = (Status.READY, Status.APPROVED, Status.QUEUED)

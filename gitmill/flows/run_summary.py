@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from gitmill.core.blame_rules import Races
+from gitmill.core.board import moving_target
+from gitmill.core.changes import MOVED
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import Status
 from gitmill.errors import Exit, GitmillError, NotNowError
@@ -34,7 +36,13 @@ class Summary:
             return Exit.FAILED
         if Status.WAITING in statuses or Exit.PERSON in codes or self.untrusted:
             return Exit.PERSON
-        return self.held.code if self.held else Exit.BUSY if codes else Exit.OK
+        lost = any(i.status is Status.QUEUED and i.count(MOVED) for i in self.items.values())
+        return self.held.code if self.held else Exit.BUSY if codes or lost else Exit.OK
+
+    @property
+    def moving(self) -> str:
+        """Why an item of the run keeps losing its landings to the target; empty if none does."""
+        return moving_target(self.items.values())
 
     @property
     def first_not_now(self) -> NotNowError | None:

@@ -18,6 +18,8 @@ from gitmill.hints import Gitmill, Hint, Shell
 
 _STARTUP = 2.0  # seconds within which a fast-forward takes the index lock, and usually all locks
 _OLD = 5.0  # seconds
+_PATIENCE, _RETRY = 1.0, 0.02  # seconds to wait for a lock of the user's git, and between two tries
+_LOCKED = ".lock': File exists"
 
 
 def checkout_of(repository: Repository, ref: str, *, pool: Path) -> Checkout | None:
@@ -127,22 +129,43 @@ def fast_forward(
     """Move the checkout's branch, index and files to a descendant, or raise and move nothing.
 
     The git process inherits the file descriptor `lock`: if this process is killed, others that wait
-    for the lock still wait until the move has ended. `options` are git's, such as `FLUSH`. Raises
-    `CheckoutBlockedError` with git's own reason.
+    for the lock still wait until the move has ended. `options` are git's, such as `FLUSH`. It waits
+    a moment for the locks of the user's own git. Raises `CheckoutBlockedError` with git's own
+    reason.
     """
     # the user's merge options might include --squash, which moves the files and not the branch
     no_options = f"branch.{checkout.branch.removeprefix('refs/heads/')}.mergeOptions="
-    done = git_at(checkout, locks=(lock,), options=options).run(
-        "-c", "merge.stat=false", "-c", no_options,
-        "merge", "-q", "--ff-only", "--no-autostash", "--no-verify-signatures",
-        "--no-overwrite-ignore", commit, check=False,
-    )  # fmt: skip
-    if done.returncode != 0:
-        raise CheckoutBlockedError(
-            f"git could not fast-forward {checkout.path}",
-            evidence=done.error.splitlines()[:6],
-            hints=[Hint("see", Shell("git status"), "there, then", Gitmill("queue", "land"))],
-        )
+    git, give_up = git_at(checkout, locks=(lock,), options=options), time.monotonic() + _PATIENCE
+    while True:
+        done = git.run(
+            "-c", "merge.stat=false", "-c", no_options,
+            "merge", "-q", "--ff-only", "--no-autostash", "--no-verify-signatures",
+            "--no-overwrite-ignore", commit, check=False,
+        )  # fmt: skip
+        if done.returncode == 0:
+            return
+        if "update_ref failed" in done.error:
+            _take_back(git, commit, give_up)
+        if _LOCKED not in done.error or time.monotonic() > give_up:
+            raise CheckoutBlockedError(
+                f"git could not fast-forward {checkout.path}",
+                evidence=done.error.splitlines()[:6],
+                hints=[Hint("see", Shell("git status"), "there, then", Gitmill("queue", "land"))],
+            )
+        time.sleep(_RETRY)
+
+
+def _take_back(git: Git, commit: str, give_up: float) -> None:
+    """Bring index and files back to HEAD after a fast-forward to a commit that HEAD did not follow.
+
+    git moves HEAD last, and fails there when the user's own commit was faster or holds a lock.
+    Files that the user has changed since stay as they are.
+    """
+    while True:
+        done = git.run("read-tree", "-m", "-u", commit, "HEAD", check=False)
+        if _LOCKED not in done.error or time.monotonic() > give_up:
+            return
+        time.sleep(_RETRY)
 
 
 def resume(

@@ -17,10 +17,11 @@ from gitmill.core.lifecycle import Event, Status
 from gitmill.core.queue import next_to_land
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
-from gitmill.errors import GitmillError, NotReadyError, PausedError
+from gitmill.errors import GitmillError, NotReadyError, PausedError, TargetMovedError
 from gitmill.git.replay import Conflict, Replayed
 from gitmill.hints import Gitmill, Hint
 from gitmill.landing import detect_reverts
+from gitmill.landing.moved_target import lost_because, until_moved
 from gitmill.landing.publish import (
     LandLock,
     abort,
@@ -71,11 +72,12 @@ def land_all(
 ) -> list[Item]:
     """Land the queued items one after the other, each checked on the tip that the last one left.
 
-    `only` restricts it to the named items. Returns each item as it is afterwards. Raises
-    `PausedError`, `LandBusyError`, `CheckoutBlockedError` when the user's checkout blocks the
-    fast-forward, `UntrustedError` before running commands that are not trusted in this clone, and
-    any other error that is not an item's fault, with the landing aborted at no cost, and
-    `KeyboardInterrupt` when `stop` is requested.
+    `only` restricts it to the named items. Returns each item as it is afterwards, last those that
+    lost `MOVES` landings to a moving target and are still queued. Raises `PausedError`,
+    `LandBusyError`, `CheckoutBlockedError` when the user's checkout blocks the fast-forward,
+    `UntrustedError` before running commands that are not trusted in this clone, and any other error
+    that is not an item's fault, with the landing aborted at no cost, and `KeyboardInterrupt` when
+    `stop` is requested.
     """
     done: list[Item] = []
     races = Races()
@@ -89,10 +91,11 @@ def land_all(
                 item.id: item
                 for item in snapshot.items.values()
                 if item.status is not Status.QUEUED or not only or item.id in only
+                if item.id not in races.outrun
             }
             item = next_to_land(queue)
             if item is None:
-                return done
+                return [*done, *(snapshot.item(item_id) for item_id in races.outrun)]
             try:
                 done.append(_land(mill, lock, item, listener, stop))
                 detect_reverts.record_queue_reverts(mill)
@@ -179,10 +182,13 @@ def _aborted(mill: Mill, landing: StartedLanding, error: BaseException) -> Item 
     """
     why = error.message if isinstance(error, GitmillError) else f"stopped by {error!r}"
     limit = landing.policy.limits.aborts if counts(error) else None
+    counter = changes.ABORTS if counts(error) else ""
     try:
         if has_begun_to_move(mill, landing.ref, landing.candidate):
             return None
-        after = abort(mill, landing.item, why, claim=landing.claim, limit=limit)
+        if isinstance(error, TargetMovedError):
+            why, counter = lost_because(mill, landing), changes.MOVED
+        after = abort(mill, landing.item, why, claim=landing.claim, counter=counter, limit=limit)
     except (GitmillError, OSError):  # `recover` aborts it when this process has ended
         return None
     return after if limit is not None else None
@@ -205,7 +211,8 @@ def _check_and_publish(
     checks = landing_checks(policy, item)
     if not checks:
         raise NotReadyError("nothing can verify this task: it has no check and no `$` criterion")
-    results = run_checks(mill, policy, checks, candidate, claim=claim, stop=stop, again=True)
+    with until_moved(mill, landing, stop) as token:
+        results = run_checks(mill, policy, checks, candidate, claim=claim, stop=token, again=True)
     if why := tampering(mill.tampered.pop(claim, [])):
         return record_event(
             mill, abort(mill, item, why, claim=claim), changes.held(item, one_line(why))

@@ -17,8 +17,15 @@ from gitmill.config import Policy
 from gitmill.core import changes
 from gitmill.core.change import Change
 from gitmill.core.item import Item
+from gitmill.core.lifecycle import MOVED_SINCE
 from gitmill.core.trailers import EventRecord, one_line
-from gitmill.errors import GitKilledError, LandBusyError, RefMovedError
+from gitmill.errors import (
+    CheckoutBlockedError,
+    GitKilledError,
+    LandBusyError,
+    RefMovedError,
+    TargetMovedError,
+)
 from gitmill.git.checkout import checkout_of, fast_forward, refuse_busy, refuse_overlap
 from gitmill.git.locks import try_lock
 from gitmill.git.notes import write_notes
@@ -83,19 +90,25 @@ def move_target(
 ) -> None:
     """Fast-forward the checkout of the target if there is one; otherwise `finish` moves the ref.
 
-    Raises `CheckoutBlockedError`, with nothing changed, when the user's own changes overlap.
+    Raises `CheckoutBlockedError`, with nothing changed, when the user's own changes overlap, and
+    `TargetMovedError` when the target is not at `onto` any more.
     """
     refuse_busy(mill.repository, ref)
     checkout = checkout_of(mill.repository, ref, pool=mill.pool.folder)
     if checkout is None:
         return
     if mill.store.backend.ref(ref) != onto:
-        raise RefMovedError(f"{ref} moved while {item.id} was being checked")
+        raise TargetMovedError(f"{ref} moved while {item.id} was being checked")
     changed = [change.path for change in mill.changes(onto, candidate)]
     refuse_overlap(checkout, changed)
     options = mill.repository.writer.options
     with _move_marker(mill, candidate):
-        fast_forward(checkout, candidate, lock=lock.descriptor, options=options)
+        try:
+            fast_forward(checkout, candidate, lock=lock.descriptor, options=options)
+        except CheckoutBlockedError as error:
+            if mill.store.backend.ref(ref) == onto:
+                raise
+            raise TargetMovedError(f"{ref} moved while {item.id} was being landed") from error
 
 
 @contextmanager
@@ -146,8 +159,8 @@ def finish(
 ) -> Item:
     """Move notes and state in one swap, and the target if no checkout has moved it; then verify.
 
-    Raises `RefMovedError` when the target is neither at `onto` nor at or beyond the candidate, and
-    `LandingBrokenError` when the verification finds a problem.
+    Raises `TargetMovedError` when the target is neither at `onto` nor at or beyond the candidate,
+    and `LandingBrokenError` when the verification finds a problem.
     """
     ident = mill.repository.ident(mill.now())
     event_id, now = mill.new_token(), mill.now()
@@ -202,13 +215,24 @@ def _landed_step(
 CANCELLED = "cancelled as requested"  # the reason after a request during a landing
 
 
-def abort(mill: Mill, item: Item, why: str, *, claim: str, limit: int | None = None) -> Item:
+def abort(
+    mill: Mill,
+    item: Item,
+    why: str,
+    *,
+    claim: str,
+    counter: str = "",
+    limit: int | None = None,
+) -> Item:
     """Abort a landing: its item is queued again, or cancelled if that was requested.
 
-    With a `limit` the abort is counted, and one more than that many block the item.
+    It is counted by `counter`, if one is named; with a `limit` one more than that many block the
+    item.
     """
+    if counter == changes.MOVED and mill.snapshot().rules < MOVED_SINCE:
+        counter = ""
     step = Step(
-        change=changes.land_aborted(item, one_line(why), counted=limit is not None),
+        change=changes.land_aborted(item, one_line(why), counter=counter),
         subject=f"landing aborted, {why}",
         by=mill.user,
         claim=claim,
@@ -217,8 +241,8 @@ def abort(mill: Mill, item: Item, why: str, *, claim: str, limit: int | None = N
     after = mill.apply(item.id, step).item(item.id)
     if after.cancel_requested:
         return record_event(mill, after, changes.cancelled(CANCELLED))
-    if limit is not None and after.count("aborts") > limit:
-        why = f"its landing was aborted {after.count('aborts')} times: {why}"
+    if limit is not None and after.count(counter) > limit:
+        why = f"its landing was aborted {after.count(counter)} times: {why}"
         return record_event(mill, after, changes.blocked(after, one_line(why)))
     return after
 
@@ -240,4 +264,4 @@ def _target_move(mill: Mill, ref: str, onto: str, candidate: str) -> tuple[Move,
         return ()
     if _is_on(mill, ref, candidate):
         return ()
-    raise RefMovedError(f"{ref} moved to {(at or 'nothing')[:10]} while this was being checked")
+    raise TargetMovedError(f"{ref} moved to {(at or 'nothing')[:10]} while this was being checked")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 
 from gitmill.config import Policy
 from gitmill.core import changes
@@ -27,6 +28,7 @@ class StartedLanding:
     candidate: str
     claim: str
     started: str
+    began: float = field(default_factory=time.monotonic)
 
 
 def start(mill: Mill, landing: StartedLanding) -> None:

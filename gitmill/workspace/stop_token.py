@@ -11,8 +11,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from gitmill.errors import LeasedError
-
 
 class StopToken:
     """Whether its holders were asked to stop; a token that nobody requests stops nothing.
@@ -62,31 +60,32 @@ class StopToken:
             self._cancels.remove(cancel)
 
 
-class LeaseToken(StopToken):
-    """The token of one attempt: requested when its lease is lost, and obeyed with the run's token.
+class InnerToken(StopToken):
+    """A token for a part of what another one is handed down to, for a reason of its own.
 
-    The loss becomes `LeasedError` where a stop becomes `KeyboardInterrupt`.
+    Its request becomes the error that `error` returns; a request of the `outer` token is obeyed
+    too, and becomes `KeyboardInterrupt`.
     """
 
-    def __init__(self, run: StopToken) -> None:
+    def __init__(self, outer: StopToken, error: Callable[[], Exception]) -> None:
         super().__init__()
-        self._run = run
+        self._outer, self._error = outer, error
 
     @property
     def is_requested(self) -> bool:
-        """Whether the lease is lost."""
+        """Whether this token was requested, and not only the outer one."""
         return self._requested
 
     def raise_if_requested(self) -> None:
-        """Raise `KeyboardInterrupt` after a stop, `LeasedError` once the lease is lost."""
-        self._run.raise_if_requested()
+        """Raise the error of the token that was requested, the outer one's first."""
+        self._outer.raise_if_requested()
         if self._requested:
-            raise LeasedError("another process took the lease of this attempt away")
+            raise self._error()
 
     @contextmanager
     def interruptible(self, cancel: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Let a stop or the loss of the lease interrupt the body, as `StopToken` does."""
-        with self._run.interruptible(cancel):
+        """Let a request of either token interrupt the body, as `StopToken` does."""
+        with self._outer.interruptible(cancel):
             self._cancels.append(cancel)
             try:
                 self.raise_if_requested()

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gitmill.core.blame_rules import RACES, Races, blame_of, counts, is_refusal
-from gitmill.errors import Blame, Exit, GitFailedError, GitmillError
+from gitmill.core.blame_rules import MOVES, RACES, Races, blame_of, counts, is_refusal
+from gitmill.errors import Blame, Exit, GitFailedError, GitmillError, LeasedError, TargetMovedError
 from tests.support.faults import classes
 
 ERRORS = st.sampled_from([*classes()]).map(lambda kind: kind("it broke"))
@@ -33,13 +33,26 @@ def test_only_the_item_and_its_agent_cost_an_attempt(error: GitmillError):
     assert counts(error) == (error.blame in (Blame.ITEM, Blame.AGENT))
 
 
-@given(ERRORS)
+@given(ERRORS.filter(lambda error: not isinstance(error, TargetMovedError)))
 def test_only_a_race_is_tried_again_and_not_for_ever(error: GitmillError):
     races = Races()
     tries = [races.may_retry("t-k3f9x", error) for _ in range(RACES + 1)]
     is_race = error.blame is Blame.RACE
     assert tries == [is_race] * (RACES - 1) + [False, False]
     assert races.may_retry("t-00000", error) == is_race  # each item has its own
+    assert races.outrun == []
+
+
+def test_a_target_that_moves_stops_no_run_and_is_given_up_for_one_item_at_a_time():
+    races, error = Races(), TargetMovedError("main moved")
+    for _ in range(MOVES):
+        assert races.outrun == []
+        assert races.may_retry("t-k3f9x", error)
+    assert races.may_retry("t-00000", error)
+    assert races.outrun == ["t-k3f9x"]
+    assert [races.may_retry("t-k3f9x", LeasedError("taken")) for _ in range(3)] == [
+        True, True, False,
+    ]  # fmt: skip
 
 
 @given(ERRORS)

@@ -120,6 +120,18 @@ def test_no_text_breaks_out_of_its_cell(title, reason, stage):
     assert lines.count("| item | status | stage | title | |") == 1
 
 
+def test_a_target_that_keeps_moving_is_on_the_board_with_the_figures():
+    reason = "main moved 0.8 s after the landing began; its checks take at least 12 s"
+    lost = {"status": "queued", "counters": {"moved": 3}, "reason": reason}
+    board = build_board(by_id(item("t-aaaaa", **lost), item("t-bbbbb", status="queued")))
+    assert board.moving == (
+        f"t-aaaaa lost 3 landings; at the last one {reason}; make its checks quicker, "
+        "or let the target rest and `gitmill queue land t-aaaaa`"
+    )
+    for other in ({"counters": {"moved": 2}}, {"status": "approved"}):
+        assert build_board(by_id(item("t-aaaaa", **lost | other))).moving == ""
+
+
 def test_a_kept_board_is_the_same_board():
     board = build_board(ITEMS, paused="lunch")
     assert from_json(json.loads(json.dumps(to_json(board)))) == board

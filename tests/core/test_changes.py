@@ -21,6 +21,7 @@ from gitmill.core.item import KEYS, Item, Landing, Reviewed
 from gitmill.core.item_reader import read_item
 from gitmill.core.lease import Lease
 from gitmill.core.lifecycle import TRANSITIONS, Event, Status, advance
+from gitmill.core.pipeline import new_round
 from gitmill.core.trailers import EventRecord
 from tests.support.items import deliver, document
 from tests.support.seeds import times
@@ -90,12 +91,12 @@ ROWS: dict[Event, Row] = {
     E.QUEUED: row(lambda _, i: changes.queued(i), S.APPROVED, IDLE),
     E.DEQUEUED: row(lambda draw, _: changes.dequeued(draw(words)), S.QUEUED, SAID),
     E.LAND_STARTED: row(lambda _, __: changes.land_started(landing=LANDING, lease=LEASE), S.QUEUED, LANDS),
-    E.LAND_ABORTED: row(lambda draw, i: changes.land_aborted(i, draw(words), counted=True),
+    E.LAND_ABORTED: row(lambda draw, i: changes.land_aborted(i, draw(words), counter=changes.MOVED),
                         S.LANDING, LANDS, "counters"),
     E.EJECTED: row(lambda draw, i: changes.ejected(i, draw(outcomes), bare=True), S.LANDING, ENDED, "landing"),
     E.RE_REVIEW: row(lambda draw, i: changes.re_review(i, draw(outcomes)), S.LANDING, ENDED, "landing"),
     E.LANDED: row(lambda _, i: changes.landed(i, checked=[{"name": "test"}]),
-                  S.LANDING, LANDS, "landed", "checked"),
+                  S.LANDING, LANDS, "landed", "checked", "counters"),
     E.DISPUTED: row(lambda draw, i: changes.disputed(i, draw(words)), S.LANDED, SAID, "disputed"),
     E.UPHELD: row(lambda _, i: changes.upheld(replace(i, disputed="c" * 40)), S.WAITING, SAID, "disputed"),
     E.REVERTED: row(lambda draw, i: changes.reverted(i, by="f" * 40, reason=draw(words)), S.LANDED,
@@ -201,12 +202,35 @@ def test_each_input_has_its_rule():
             changes.cancelled(wrong)
     with pytest.raises(InputError, match="a lease names its claim and its holder"):
         changes.claimed(item, stage="build", plan="1" * 12, lease=replace(LEASE, claim=""))
+    with pytest.raises(InputError, match="an aborted landing is not counted as returns"):
+        changes.land_aborted(item, "why", counter="returns")
     with pytest.raises(InputError, match="only a disputed landing can be upheld"):
         changes.upheld(replace(item, disputed=""))
     with pytest.raises(InputError, match="only a landing can be reverted"):
         changes.reverted(replace(item, landed=""), by="f" * 40, reason="why")
     with pytest.raises(InputError, match="a new item cannot have work"):
         changes.created({"id": "t-k3f9x"}, {"title": "T", "work": "e" * 40}, event_id="e", now="n")
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda i: changes.landed(i, checked=[]),
+        lambda i: changes.ejected(i, back(i), bare=False),
+        lambda i: changes.re_review(i, back(i)),
+        changes.reopened,
+    ],
+)
+def test_landings_lost_to_a_moving_target_are_forgotten_once_they_are_over(build):
+    item = replace(full(S.LANDING), counters={"review": 1, "aborts": 2, "moved": 3})
+    assert "moved" not in build(item).value(item, "counters")
+    assert changes.land_aborted(item, "", counter=changes.MOVED).value(item, "counters") == {
+        "review": 1, "aborts": 2, "moved": 4,
+    }  # fmt: skip
+
+
+def back(item: Item) -> Outcome:
+    return Outcome(stage="build", counters=new_round(item.counters), run="runs/k3/t-k3f9x/3.md")
 
 
 def test_a_new_item_has_its_birth_and_its_text_and_nothing_earned():

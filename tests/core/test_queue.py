@@ -1,11 +1,11 @@
-"""The queue: priority, then age, dependencies first; the next item can land now."""
+"""The queue: what lost landings, priority, age, dependencies first; the next one can land now."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gitmill.core.dependencies import unmet
 from gitmill.core.lifecycle import Status
-from gitmill.core.queue import next_to_land, order
+from gitmill.core.queue import FIRST, next_to_land, order
 from tests.support.items import by_id, item
 
 IDS = [f"t-{letter * 5}" for letter in "abcdef"]
@@ -32,6 +32,24 @@ def test_priority_comes_before_age_and_only_what_is_queued_is_in_it():
     assert next_to_land({}) is None
 
 
+def test_what_lost_three_landings_to_a_moving_target_goes_first():
+    items = by_id(
+        item("t-aaaaa", status="queued", created=at(3), priority=4, counters={"moved": FIRST}),
+        item("t-bbbbb", status="queued", created=at(1), priority=0, counters={"moved": FIRST - 1}),
+        item("t-ccccc", status="queued", created=at(2), priority=0, counters={"aborts": 3}),
+    )
+    assert FIRST == 3
+    assert names(order(items)) == ["t-aaaaa", "t-bbbbb", "t-ccccc"]
+
+
+def test_a_dependency_comes_before_what_lost_three_landings():
+    items = by_id(
+        item("t-aaaaa", status="queued", priority=4),
+        item("t-bbbbb", status="queued", after=["t-aaaaa"], counters={"moved": FIRST}),
+    )
+    assert names(order(items)) == ["t-aaaaa", "t-bbbbb"]
+
+
 def test_a_dependency_lands_first_whatever_its_priority():
     items = by_id(
         item("t-aaaaa", status="queued", priority=4),
@@ -55,13 +73,15 @@ def test_items_waiting_for_an_item_outside_the_queue_are_last_and_skipped():
 
 
 some = st.builds(
-    lambda status, priority, minute, after: {
-        "status": status.value, "priority": priority, "created": at(minute), "after": after
+    lambda status, priority, minute, after, moved: {
+        "status": status.value, "priority": priority, "created": at(minute), "after": after,
+        "counters": {"moved": moved},
     },
     st.sampled_from([Status.QUEUED, Status.QUEUED, Status.LANDED, Status.READY]),
     st.integers(0, 4),
     st.integers(0, 3),
     st.lists(st.sampled_from(IDS), max_size=2),
+    st.sampled_from([0, 0, FIRST - 1, FIRST]),
 )  # fmt: skip
 
 
@@ -79,10 +99,12 @@ def test_the_order_is_one_of_the_queued_and_never_before_a_queued_dependency(fie
     first = next_to_land(items)
     free = [one for one in line if not unmet(items, one)]
     assert first == (free[0] if free else None)
-    assert all(
-        (first.priority, first.created, first.id) <= (o.priority, o.created, o.id) for o in free
-    )
+    assert all(place_of(first) <= place_of(other) for other in free)
     assert order(dict(reversed(items.items()))) == line
+
+
+def place_of(one):
+    return (one.count("moved") < FIRST, one.priority, one.created, one.id)
 
 
 def circles(items, queued):

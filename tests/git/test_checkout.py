@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 
 import pytest
 
@@ -238,6 +239,28 @@ def test_a_refused_fast_forward_changes_nothing(repo, candidate, lock, what, set
     error = refused(fast_forward, place_of(repo), candidate, lock=lock)
     assert error.message == f"git could not fast-forward {repo.path}"
     assert error.evidence
+    assert everything(repo) == before
+
+
+@pytest.mark.parametrize("name", ["index.lock", "HEAD.lock", "refs/heads/main.lock"])
+def test_a_fast_forward_waits_for_a_lock_of_the_users_git(repo, candidate, lock, name):
+    file = repo.git_dir / name
+    file.touch()
+    timer = threading.Timer(0.3, file.unlink)
+    timer.start()
+    fast_forward(place_of(repo), candidate, lock=lock)
+    timer.join()
+    assert repo.git("rev-parse", "main") == candidate
+    assert repo.git("status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize("name", ["HEAD.lock", "refs/heads/main.lock"])
+def test_a_fast_forward_whose_branch_cannot_move_takes_its_files_back(repo, candidate, lock, name):
+    run(repo, "echo mine > b.txt; echo mine > staged.txt; git add staged.txt")
+    before = everything(repo)
+    (repo.git_dir / name).touch()
+    refused(fast_forward, place_of(repo), candidate, lock=lock)
+    (repo.git_dir / name).unlink()
     assert everything(repo) == before
 
 

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from gitmill.core.lifecycle import RULES, Event
+from gitmill.core.lifecycle import RULES, Event, Status
 from gitmill.core.trailers import parse_message
+from gitmill.errors import TargetMovedError
+from gitmill.flows.land_queue import land_queue
 from gitmill.history.fsck import fsck
 from gitmill.mill import Mill
 from gitmill.people.intake import NewTask, new_task
 from tests.support.cli import gitmill
+from tests.support.faults import raising
 from tests.support.repos import Repo, Sandbox
 
 BUNDLES = sorted((Path(__file__).parents[1] / "histories").glob("*/*.bundle"))
@@ -72,6 +75,26 @@ def test_the_version_of_the_rules_stays_until_it_is_upgraded(sandbox: Sandbox):
     assert gitmill(repo.path, "task", "ready", task.id).code == 0
     assert gitmill(repo.path, "run", task.id).code == 0
     assert {rules for _, rules in events(repo)[:4]} == {str(RULES)}
+    assert fsck(Mill.open(repo.path)).holds
+
+
+def test_a_landing_lost_to_a_moving_target_is_not_counted_under_the_first_rules(sandbox: Sandbox):
+    repo = restored(sandbox, next(path for path in BUNDLES if path.stem.startswith("high-risk")))
+    mill = Mill.open(repo.path)
+    task = new_task(mill, NewTask(title="Go on", script="echo x > x.txt", criteria=["$ true"]))
+    assert gitmill(repo.path, "task", "ready", task.id).code == 0
+    assert gitmill(repo.path, "run", task.id, "--through", "approved").code == 0
+    counted = []
+
+    def lost(*_: object) -> bool:
+        counted.append(mill.snapshot().item(task.id).count("moved"))
+        return True
+
+    error = TargetMovedError("main moved")
+    with raising("gitmill.landing.land:move_target", error, lost, times=2):
+        land_queue(mill, lambda _: None, only=[task.id])
+    assert (counted, mill.snapshot().item(task.id).status) == ([0, 0], Status.LANDED)
+    assert mill.snapshot().rules == 1
     assert fsck(Mill.open(repo.path)).holds
 
 

@@ -13,7 +13,7 @@ from gitmill.core import changes, pipeline
 from gitmill.core.audit.event import AuditedEvent, is_revert_task
 from gitmill.core.change import TEXT, Change, Outcome, Work, Written
 from gitmill.core.item import Item, Reviewed
-from gitmill.core.lifecycle import Event, Status
+from gitmill.core.lifecycle import MOVED_SINCE, Event, Status
 from gitmill.core.pipeline import NextStep
 from gitmill.core.plans.plan import APPROVED, DONE, FrozenPlan, PlannedStage
 from gitmill.core.product import Product, document_hash
@@ -184,8 +184,9 @@ def _of_landing(turn: AuditedEvent, event: Event, before: Item) -> Iterator[Chan
     if event is E.LAND_STARTED and after.landing is not None and after.lease is not None:
         yield changes.land_started(landing=after.landing, lease=after.lease)
     elif event is E.LAND_ABORTED:
-        yield changes.land_aborted(before, _reason(turn), counted=False)
-        yield changes.land_aborted(before, _reason(turn), counted=True)
+        moved = (changes.MOVED,) if turn.record.version >= MOVED_SINCE else ()
+        for counter in ("", changes.ABORTS, *moved):
+            yield changes.land_aborted(before, _reason(turn), counter=counter)
     elif event is E.LANDED and before.landing is not None:
         yield changes.landed(before, checked=after.checked)
     elif event is E.REVERTED:

@@ -132,6 +132,28 @@ def test_an_aborted_landing_counts_once_or_not_at_all():
     assert event("land-aborted", before, one, claim="c1") == []
     two = queued | {"counters": counted | {"aborts": 2}}
     assert event("land-aborted", before, two, claim="c1") == ["counters"]
+    both = queued | {"counters": counted | {"aborts": 1, "moved": 1}}
+    assert event("land-aborted", before, both, claim="c1") == ["counters"]
+
+
+def test_a_target_that_moved_is_counted_once_and_only_since_the_rules_know_it():
+    before = REVIEWED | {"status": "landing", "landing": LANDING, "lease": LEASE}
+    counted = REVIEWED["counters"] | {"moved": 1}
+    one = REVIEWED | {"status": "queued", "counters": counted}
+    assert event("land-aborted", before, one, claim="c1") == []
+    assert event("land-aborted", before, one, claim="c1", rules="") == ["counters"]
+    again = before | {"counters": counted}
+    three = one | {"counters": counted | {"moved": 3}}
+    assert event("land-aborted", again, three, claim="c1") == ["counters"]
+    assert event("land-aborted", again, one, claim="c1") == []
+
+
+def test_no_other_event_of_a_queue_changes_the_count_of_a_moving_target():
+    counters = REVIEWED["counters"]
+    queued = REVIEWED | {"status": "queued", "counters": counters | {"moved": 2}}
+    for count in ({}, {"moved": 3}):
+        approved = REVIEWED | {"status": "approved", "counters": counters | count}
+        assert event("dequeued", queued, approved) == ["counters"]
 
 
 def ejected(name: str, **after: Any) -> list[str]:
