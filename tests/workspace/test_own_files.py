@@ -115,7 +115,7 @@ def test_a_link_is_refused_where_no_attempt_runs(repo: Repo, trusted: Path):
     refused = gitmill(repo.path, "config", "trust")
     assert refused.code == 1
     assert f"error[planted-file]: {trusted} is not a regular file" in refused.err
-    assert f"`rm -r {trusted}`" in refused.err
+    assert f"`ls -ld {trusted}`, then remove it" in refused.err
 
 
 FORGE = (
