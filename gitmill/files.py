@@ -118,7 +118,11 @@ def read_regular(path: Path) -> bytes:
 def _planted(path: Path) -> PlantedFileError:
     return PlantedFileError(
         f"{path} is not a regular file, so gitmill does not use it",
-        hints=[Hint("look at it, then remove it with", Shell(f"rm -r {shlex.quote(str(path))}"))],
+        hints=[
+            Hint(
+                "see what it is with", Shell(f"ls -ld {shlex.quote(str(path))}"), ", then remove it"
+            )
+        ],
     )
 
 

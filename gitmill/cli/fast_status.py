@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from gitmill import files, process
 from gitmill.cli import output
+from gitmill.errors import PlantedFileError
 from gitmill.hints import Blank, Gitmill
 
 if TYPE_CHECKING:
@@ -36,14 +37,14 @@ def status() -> bool:
         return False
     try:
         folder = Path(lines[0]) / "gitmill"
-        stored = json.loads((folder / BOARD).read_text("utf-8"))
+        stored = json.loads(files.read_regular(folder / BOARD))
         if stored["tip"] != lines[1]:
             return False
         from gitmill.core.board import from_json
 
         board = from_json(stored["board"])
         cooling = _cooling(folder)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, PlantedFileError, ValueError, KeyError, TypeError):
         return False
     if cooling is None:
         return False
@@ -54,7 +55,7 @@ def status() -> bool:
 def _cooling(folder: Path) -> list[Cooling] | None:
     """Return the agents that are cooling down; None if the file alone does not show that."""
     try:
-        text = (folder / COOLING).read_text("utf-8")
+        text = files.read_regular(folder / COOLING).decode("utf-8")
     except FileNotFoundError:
         return []
     from gitmill.core.cooldown_rules import parse
@@ -125,6 +126,6 @@ def _next_commands(board: Board) -> tuple[Gitmill, ...]:
 def _not_enforced(folder: Path) -> str:
     """Return why the last run had no sandbox; empty if it had one, or before the first run."""
     try:
-        return (folder / NOT_ENFORCED).read_text("utf-8", "replace").strip()
-    except OSError:
+        return files.read_regular(folder / NOT_ENFORCED).decode("utf-8", "replace").strip()
+    except (OSError, PlantedFileError):
         return ""

@@ -16,7 +16,7 @@ from gitmill.core import changes
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import MET, Status
 from gitmill.core.trailers import one_line
-from gitmill.errors import RefMovedError
+from gitmill.errors import PlantedFileError, RefMovedError
 from gitmill.git.objects import read_commit
 from gitmill.landing.revert import SOURCE
 from gitmill.mill import Mill
@@ -129,9 +129,9 @@ def _revert_commits(mill: Mill, tip: str, after: str) -> list[tuple[str, str, st
 
 def _read_mark(mill: Mill, ref: str) -> str:
     try:
-        mark = json.loads((mill.repository.private / SEEN).read_text("utf-8"))
+        mark = json.loads(files.read_regular(mill.repository.private / SEEN))
         return str(mark["tip"]) if mark["ref"] == ref else ""
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, PlantedFileError, ValueError, KeyError, TypeError):
         return ""
 
 

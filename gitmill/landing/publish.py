@@ -133,7 +133,7 @@ def interrupted_move(mill: Mill, candidate: str) -> float | None:
     """Return when the move of a checkout to a candidate began, None unless it was interrupted."""
     marker = mill.repository.private / MOVING
     try:
-        return marker.stat().st_mtime if marker.read_bytes() == candidate.encode() else None
+        return marker.stat().st_mtime if files.read_regular(marker) == candidate.encode() else None
     except FileNotFoundError:
         return None
 

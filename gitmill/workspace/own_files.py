@@ -24,18 +24,22 @@ from gitmill.workspace.trust import digests, item_commands, store_file
 
 _COOLING = "cooling.json"  # which agents cool down
 # What gitmill derives from the state and the target again once a file is missing.
-_DERIVED = ("spent.json", "seen.json")
+_DERIVED = ("board.json", "spent.json", "seen.json")
 _LARGEST = 8 << 20  # bytes of a file that is held; gitmill writes a few thousand
 
 
 @dataclass(frozen=True, slots=True)
 class OwnFiles:
-    """The files at one time, None for one that did not exist, and the state commit then."""
+    """The files at one time, None for one that did not exist, and the state commit then.
+
+    `special` are the paths that were no regular files already.
+    """
 
     state: str | None
     trusted: bytes | None
     cooling: bytes | None
     derived: tuple[bytes | None, ...]
+    special: frozenset[Path]
 
 
 def hold(mill: Mill) -> OwnFiles:
@@ -43,7 +47,8 @@ def hold(mill: Mill) -> OwnFiles:
     private = mill.repository.private
     derived = tuple(_read(private / name) for name in _DERIVED)
     state = mill.store.backend.ref(layout.STATE)
-    return OwnFiles(state, _read(store_file(mill)), _read(private / _COOLING), derived)
+    special = frozenset(_planted(private, mill.pool.folder))
+    return OwnFiles(state, _read(store_file(mill)), _read(private / _COOLING), derived, special)
 
 
 def restore(mill: Mill, held: OwnFiles, is_alone: Callable[[], bool]) -> Iterator[str]:
@@ -52,7 +57,7 @@ def restore(mill: Mill, held: OwnFiles, is_alone: Callable[[], bool]) -> Iterato
     Cool-downs are left as they are unless the attempt `is_alone`: others record theirs.
     """
     private = mill.repository.private
-    for path in _planted(private, mill.pool.folder):
+    for path in sorted({*_planted(private, mill.pool.folder)} - held.special):
         remove(path)
         yield f"{path} was replaced by a link or another special file; it was removed"
     yield from _restore_trusted(mill, held)
@@ -96,7 +101,7 @@ def _decided(mill: Mill, since: str | None) -> Iterator[str]:
     for item in (snapshot.items[name] for name in names if name in snapshot.items):
         yield from item_commands(item).values()
         if item.work:
-            with suppress(GitmillError):
+            with suppress(GitmillError):  # a policy that cannot be read has no commands to trust
                 yield from policy_at(mill, item.work).commands.values()
 
 

@@ -28,7 +28,7 @@ head -c 300000 /dev/zero > "$DISK/filler"
 "$PYTHON" -m gitmill run > "$WORD/run" 2>&1 &
 pid=$!
 i=0
-until test -e "$WORD/full"; do sleep 0.05; i=$((i+1)); test $i -lt 600; done
+until test -e "$WORD/full"; do sleep 0.05; i=$((i+1)); test $i -lt 1800; done
 kill -9 $pid
 wait $pid || true
 recover() { code=0; "$PYTHON" -m gitmill recover > "$WORD/$1" 2>&1 || code=$?; echo $code >> "$WORD/$1"; }
@@ -62,7 +62,7 @@ def killed(repo: Repo, fill: str) -> Path:
         "PYTHON": sys.executable,
     }  # fmt: skip
     argv = ["unshare", "-m", "sh", "-c", SCRIPT]
-    done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 0, done.stderr
     return word
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 import time
@@ -115,7 +116,7 @@ def test_a_link_is_refused_where_no_attempt_runs(repo: Repo, trusted: Path):
     refused = gitmill(repo.path, "config", "trust")
     assert refused.code == 1
     assert f"error[planted-file]: {trusted} is not a regular file" in refused.err
-    assert f"`rm -r {trusted}`" in refused.err
+    assert f"`ls -ld {trusted}`, then remove it" in refused.err
 
 
 FORGE = (
@@ -155,8 +156,21 @@ def test_links_among_gitmills_own_files_are_removed(repo: Repo, name: str):
 
 
 def test_a_fifo_in_the_place_of_a_file_does_not_hang_the_next_command(repo: Repo):
-    hold(repo, f"rm -f {PRIVATE}/spent.json; mkfifo {PRIVATE}/spent.json {PRIVATE}/cooling.json")
+    names = ("spent.json", "cooling.json", "seen.json", "moving", "board.json", "not-enforced")
+    paths = " ".join(f"{PRIVATE}/{name}" for name in names)
+    hold(repo, f"rm -f {paths}; mkfifo {paths}")
     assert gitmill(repo.path, "status").code in (0, 3)
+
+
+def test_a_fifo_that_no_attempt_removed_hangs_no_command(repo: Repo):
+    """Left by an attempt whose gitmill was killed: nothing was compared then."""
+    new_task(repo.path, "One", "echo 1 > b.txt")
+    for name in ("spent.json", "cooling.json", "seen.json", "board.json", "not-enforced"):
+        path = repo.git_dir / "gitmill" / name
+        path.unlink(missing_ok=True)
+        os.mkfifo(path)
+    assert gitmill(repo.path, "status").code == 0
+    assert gitmill(repo.path, "run").code == 0
 
 
 def test_a_cool_down_that_an_agent_ends_is_restored(repo: Repo):
