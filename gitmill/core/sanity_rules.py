@@ -94,15 +94,17 @@ def _in_content(
     file: ChangedFile, search: Search, before: Sequence[str], allow: frozenset[str]
 ) -> Iterator[Finding]:
     known: list[str] = []
+    reported = 0
     for text in file.texts():
         for secret in search(text):
-            value = secret.value
-            if secret.digest in allow or any(value in other for other in (*before, *known)):
+            if secret.digest in allow or any(secret.is_in(other) for other in (*before, *known)):
                 continue
-            if len(known) == _REPORTED:
+            if reported == _REPORTED:
                 return
-            known.append(value)
-            line = None if file.is_binary else text.count("\n", 0, max(0, text.find(value))) + 1
+            reported += 1
+            known += (secret.value, secret.written)
+            at = max(0, text.find(secret.written))
+            line = None if file.is_binary else text.count("\n", 0, at) + 1
             where = file.path if line is None else f"{file.path}:{line}"
             yield Finding(f"{where} {secret.described}", Severity.HIGH, file=file.path, line=line)
 

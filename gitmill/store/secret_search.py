@@ -11,7 +11,6 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from gitmill import process
@@ -32,19 +31,14 @@ _CONTROLS = dict.fromkeys([*range(9), 11, 12, *range(14, 32), 0x7F, 0xFEFF], " "
 _HELPER = 20  # shorter companions of a key are account names and the like
 
 
-def search(text: str) -> Iterator[Secret]:
-    """Yield every secret in a text once, the surest first."""
-    seen = set[str]()
-    for secret in chain(plain(text), detected(text)):
-        if secret.value not in seen:
-            seen.add(secret.value)
-            yield secret
+def search(text: str) -> list[Secret]:
+    """Return every secret in a text, the surest first."""
+    return redaction.find_secrets(text, process.secrets(), _detect)
 
 
-def plain(text: str) -> Iterator[Secret]:
-    """Yield the secrets in a text that are found without the detectors."""
-    yield from redaction.known_in(text, process.secrets())
-    yield from redaction.shapes_in(text)
+def plain(text: str) -> list[Secret]:
+    """Return the secrets in a text that are found without the detectors."""
+    return redaction.find_secrets(text, process.secrets())
 
 
 def clean(
@@ -56,9 +50,7 @@ def clean(
     `allowed` has the digests of values that are not secrets.
     """
     known = process.secrets() if known is None else known
-    found = [*(Secret(value, "") for value in known), *detected(text)]
-    values = [secret.value for secret in found if not allowed or secret.digest not in allowed]
-    return redaction.redact(text, values, allowed)
+    return redaction.redact(text, known, allowed, _detect)
 
 
 def clean_verdict(verdict: Verdict) -> Verdict:
@@ -70,7 +62,7 @@ def clean_verdict(verdict: Verdict) -> Verdict:
     return replace(verdict, summary=clean(verdict.summary), findings=findings)
 
 
-def detected(text: str) -> Iterator[Secret]:
+def _detect(text: str) -> Iterator[tuple[int, int, str]]:
     """Yield the secrets in a text that the detectors of the library find."""
     if not _WORTH.search(text):
         return
@@ -78,9 +70,13 @@ def detected(text: str) -> Iterator[Secret]:
     data = text.translate(_CONTROLS).encode("utf-8", "replace")
     for match in _scanner().scan(data):
         at = match.location
-        value = data[at["start_offset"] : at["end_offset"]].decode("utf-8", "replace")
-        if match.confidence != "low" and (match.visible or len(value) >= _HELPER):
-            yield Secret(value, _name(match.rule_id))
+        start, end = (at[f"{side}_offset"] for side in ("start", "end"))
+        if match.confidence != "low" and (match.visible or end - start >= _HELPER):
+            if len(data) > len(text):  # bytes, but for ASCII not characters
+                start, end = (
+                    len(data[:offset].decode("utf-8", "replace")) for offset in (start, end)
+                )
+            yield start, end, _name(match.rule_id)
 
 
 def _name(rule: str) -> str:
