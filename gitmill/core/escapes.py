@@ -44,7 +44,7 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{24,}={0,2}")
 _NEXT_LINE = re.compile(r"\r?\n[ \t]*([A-Za-z0-9+/_-]+={0,2})(?=\s|\Z)")
 _STANDARD = str.maketrans("-_", "+/")
 _SPACE = re.compile(r"[\t\n\r\x1b]")
-_PRINTED = bytes(range(0x20, 0x7F)) + b"\t\n\r\x1b"
+_NO_TEXT = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,41 +172,49 @@ def _decoded(text: str, known: set[str]) -> Iterator[_Change]:
     until = 0
     for match in _BASE64.finditer(text):
         start, end = match.span()
-        if start < until:
+        if start < until or match[0] in known or not _may_be_text(match[0][:16]):
             continue
-        token, end = _whole(text, match[0], end)
-        if token in known or (plain := _from_base64(token)) is None:
-            continue
-        known.add(token)
-        until = end
-        first = max(text.rfind("\n", 0, start) + 1, start - _AROUND)
-        last = text.find("\n", end)
-        last = min(len(text) if last < 0 else last, end + _AROUND)
-        yield _Change(start, end, plain, first, last)
-
-
-def _whole(text: str, token: str, end: int) -> tuple[str, int]:
-    """Return a line of base64 with the lines on which it goes on, and where the last one ends."""
-    lines = [token]
-    if len(token) >= _LINE:
-        while len(lines[-1]) == len(token) and (match := _NEXT_LINE.match(text, end)):
-            if len(match[1]) > len(token):
+        lines = [(match[0], end), *_next_lines(text, match[0], end)]
+        # The last line may be a word that follows.
+        for count in dict.fromkeys((len(lines), len(lines) - 1)):
+            until = lines[count - 1][1]
+            plain = _from_base64("".join(line for line, _ in lines[:count])) if count else None
+            if plain is not None:
+                known.add(match[0])
+                first = max(text.rfind("\n", 0, start) + 1, start - _AROUND)
+                last = text.find("\n", until)
+                last = min(len(text) if last < 0 else last, until + _AROUND)
+                yield _Change(start, until, plain, first, last)
                 break
-            lines.append(match[1])
-            end = match.end()
-    return "".join(lines), end
 
 
-def _from_base64(token: str) -> str | None:
-    """Return the text in a base64 value, None if it holds none."""
-    digits = token.rstrip("=").translate(_STANDARD)
-    if not _is_printed(digits[:16]) or len(digits) % 4 == 1:
+def _next_lines(text: str, first: str, end: int) -> Iterator[tuple[str, int]]:
+    """Yield the lines on which a line of base64 goes on, each with where it ends."""
+    line = first
+    while len(line) == len(first) >= _LINE and len(first) % 4 == 0:
+        match = _NEXT_LINE.match(text, end)
+        if match is None or len(match[1]) > len(first) or not _may_be_text(match[1]):
+            return
+        line, end = match[1], match.end()
+        yield line, end
+
+
+def _from_base64(value: str) -> str | None:
+    """Return the text that a base64 value holds, None if it holds none."""
+    data = _bytes(value)
+    return None if data is None else _text(data, printed=True)
+
+
+def _may_be_text(value: str) -> bool:
+    data = _bytes(value)
+    return data is not None and not _NO_TEXT.search(data)
+
+
+def _bytes(value: str) -> bytes | None:
+    digits = value.rstrip("=").translate(_STANDARD)
+    if len(digits) % 4 == 1:
         return None
-    return _text(binascii.a2b_base64(digits + "=" * (-len(digits) % 4)), printed=True)
-
-
-def _is_printed(digits: str) -> bool:
-    return not binascii.a2b_base64(digits).translate(None, _PRINTED)
+    return binascii.a2b_base64(digits + "=" * (-len(digits) % 4))
 
 
 def _text(data: bytes, *, printed: bool = False) -> str | None:
@@ -215,5 +223,4 @@ def _text(data: bytes, *, printed: bool = False) -> str | None:
         text = data.decode()
     except UnicodeDecodeError:
         return None
-    spoiled = printed and data.translate(None, _PRINTED) and not _SPACE.sub("", text).isprintable()
-    return None if spoiled else text
+    return text if not printed or _SPACE.sub("", text).isprintable() else None

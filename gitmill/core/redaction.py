@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import re
+import string
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote
@@ -43,12 +44,15 @@ _SHAPES = [
         ("hugging face token", ("hf_",), rf"{_EDGE}hf_[A-Za-z0-9]{{30,}}"),
         ("json web token", ("eyJ",),
          rf"{_EDGE}eyJ[A-Za-z0-9_-]{{10,1000}}\.[A-Za-z0-9_-]{{10,}}\.[A-Za-z0-9_-]{{5,}}"),
-        (_PRIVATE, ("-----BEGIN",),
+        (_PRIVATE, ("-----BEGIN", "-----END"),
          r"-----BEGIN[\s+][A-Z\s+]*PRIVATE[\s+]+KEY(?:[\s+]+BLOCK)?-----"),
     )
 ]  # fmt: skip
 # YAML may break a line at a space, and a form has `+` for it.
 _END = re.compile(r"-----END[\s+][A-Z\s+]*PRIVATE[\s+]+KEY(?:[\s+]+BLOCK)?-----")
+_BODY = string.ascii_letters + string.digits + "+/=\r\n\t "
+_BODY_LINE = re.compile(r"[A-Za-z0-9+/=]{40,}")
+_LONGEST = 1 << 14  # characters of a private key
 _SHORT = 8  # shorter values are searched for as they are: other spellings would match words
 _GUESSABLE = 16  # characters; a shorter value could be guessed from its digest
 
@@ -230,19 +234,30 @@ def _private_keys_in(text: str, begin: re.Pattern[str]) -> Iterator[_Match]:
     """Yield the private keys in a text, without its end as much as may be part of one."""
     at, endless = 0, -1  # the part of the text that ends there has no more ends of keys
     while match := begin.search(text, at):
-        start, at = match.span()
-        part = text.find(GAP, at) if at > endless else endless
+        start, header = match.span()
+        yield from _ends_in(text, at, start)
+        part = text.find(GAP, header) if header > endless else endless
         part = len(text) if part < 0 else part
-        end = None if part == endless else _END.search(text, at, part)
+        end = None if part == endless else _END.search(text, header, part)
         if end is not None:
             at = end.end()
             yield _Match(start, at, Secret(text[start:at], _PRIVATE))
         else:  # its length is unknown, and other keys may follow
-            endless = part
+            endless, at = part, header
             after = text.find("-----BEGIN", at, part)
-            yield _Match(
-                start, part if after < 0 else after, Secret(match[0], _PRIVATE), whole=False
-            )
+            last = part if after < 0 else after
+            yield _Match(start, last, Secret(match[0], _PRIVATE), whole=False)
+    yield from _ends_in(text, at, len(text))
+
+
+def _ends_in(text: str, start: int, end: int) -> Iterator[_Match]:
+    """Yield the ends of private keys whose beginnings are missing: long outputs are cut."""
+    for match in _END.finditer(text, start, end):
+        before = text[max(start, match.start() - _LONGEST) : match.start()]
+        body = before[len(before.rstrip(_BODY)) :]
+        if line := _BODY_LINE.search(body):
+            first = match.start() - len(body) + line.start()
+            yield _Match(first, match.end(), Secret(text[first : match.end()], _PRIVATE))
 
 
 def is_redacted(redacted: str, text: str) -> bool:

@@ -27,7 +27,7 @@ _WORTH = re.compile(
     r"[A-Za-z0-9_+=-]{20}|://[^\s/]{0,128}:[^\s/]{0,128}@"
     r"|(?i:secret|token|passw|api_?key|credential|private|auth(?!or)|authoriz|bearer|curl)"
 )
-_CONTROLS = dict.fromkeys([*range(9), 11, 12, *range(14, 32), 0x7F, 0xFEFF], " ")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufeff]")
 _HELPER = 20  # shorter companions of a key are account names and the like
 
 
@@ -67,7 +67,7 @@ def _detect(text: str) -> Iterator[tuple[int, int, str]]:
     if not _WORTH.search(text):
         return
     # To the detectors a key ends at a space or a quote, not at a NUL or a colour code.
-    data = text.translate(_CONTROLS).encode("utf-8", "replace")
+    data = _CONTROL.sub(" ", text).encode("utf-8", "replace")
     for match in _scanner().scan(data):
         at = match.location
         start, end = (at[f"{side}_offset"] for side in ("start", "end"))
