@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from gitmill.config.values import FORBIDDEN_LINES
 from gitmill.core.plans.plan import PlannedSanity
@@ -80,24 +81,35 @@ def secrets_in(
     """
     allow = frozenset(allowed)
     before = [text for file in files for text in file.texts(old=True)]
+
+    @cache
+    def values_before() -> frozenset[str]:
+        return frozenset(secret.value for text in before for secret in search(text))
+
+    def is_new(secret: Secret) -> bool:
+        literal = any(secret.is_in(text) for text in before)
+        return not literal and secret.value not in values_before()
+
     by_path: dict[str, list[Finding]] = {}
     for file in files:
         if file.new is None:
             continue
-        findings = [*_in_content(file, search, before, allow), *_in_name(file, search, allow)]
+        findings = [*_in_content(file, search, is_new, allow), *_in_name(file, search, allow)]
         if findings:
             by_path[file.path] = findings
     return by_path
 
 
 def _in_content(
-    file: ChangedFile, search: Search, before: Sequence[str], allow: frozenset[str]
+    file: ChangedFile, search: Search, is_new: Callable[[Secret], bool], allow: frozenset[str]
 ) -> Iterator[Finding]:
     known: list[str] = []
     reported = 0
     for text in file.texts():
         for secret in search(text):
-            if secret.digest in allow or any(secret.is_in(other) for other in (*before, *known)):
+            if secret.digest in allow or any(secret.is_in(other) for other in known):
+                continue
+            if not is_new(secret):
                 continue
             if reported == _REPORTED:
                 return

@@ -27,7 +27,9 @@ _WORTH = re.compile(
     r"[A-Za-z0-9_+=-]{20}|://[^\s/]{0,128}:[^\s/]{0,128}@"
     r"|(?i:secret|token|passw|api_?key|credential|private|auth(?!or)|authoriz|bearer|curl)"
 )
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufeff]")
+# To the detectors a key ends at a space or a quote, not at a NUL, a tag or an arrow.
+_NO_EDGE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\U0010ffff]")
+_TAG = re.compile(r"<(?<=[A-Za-z0-9_=/+-]<)(?=[/A-Za-z])")
 _HELPER = 20  # shorter companions of a key are account names and the like
 
 
@@ -66,16 +68,11 @@ def _detect(text: str) -> Iterator[tuple[int, int, str]]:
     """Yield the secrets in a text that the detectors of the library find."""
     if not _WORTH.search(text):
         return
-    # To the detectors a key ends at a space or a quote, not at a NUL or a colour code.
-    data = _CONTROL.sub(" ", text).encode("utf-8", "replace")
+    data = _TAG.sub(" ", _NO_EDGE.sub(" ", text)).encode()  # each character is one byte
     for match in _scanner().scan(data):
         at = match.location
         start, end = (at[f"{side}_offset"] for side in ("start", "end"))
         if match.confidence != "low" and (match.visible or end - start >= _HELPER):
-            if len(data) > len(text):  # bytes, but for ASCII not characters
-                start, end = (
-                    len(data[:offset].decode("utf-8", "replace")) for offset in (start, end)
-                )
             yield start, end, _name(match.rule_id)
 
 
