@@ -7,6 +7,7 @@ import difflib
 import html
 import json
 import re
+from functools import lru_cache
 from urllib.parse import quote
 
 import yaml
@@ -80,8 +81,13 @@ _CODES = re.compile(r"\x1b(?:\[[0-9;]*[A-Za-z]|\][^\x07\x1b]*(?:\x07|\x1b\\)|\([
 def parts_in(text: str, value: str) -> list[str]:
     """Return the long words of a value that a text has, in any of the escapes of this file."""
     words = _WORDS.findall(value.replace("\\n", "\n"))
-    read = _read(text)
+    read = _all_of(text)
     return [word for word in words if word in read]
+
+
+@lru_cache(maxsize=1)
+def _all_of(text: str) -> str:
+    return _read(text)
 
 
 def _read(text: str, depth: int = 0) -> str:
