@@ -50,7 +50,7 @@ _SHAPES = [
 ]  # fmt: skip
 # YAML may break a line at a space, and a form has `+` for it.
 _END = re.compile(r"-----END[\s+][A-Z\s+]*PRIVATE[\s+]+KEY(?:[\s+]+BLOCK)?-----")
-# Of a private key, with the quotes and colours between its lines.
+# What a private key consists of, with the quotes and colours between its lines.
 _BODY = string.ascii_letters + string.digits + "+/=\r\n\t \\\"',\x1b[;("
 _BODY_LINE = re.compile(r"[A-Za-z0-9+/=]{40,}")
 _LONGEST = 1 << 14  # characters of a private key

@@ -7,7 +7,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 from gitmill.config.values import FORBIDDEN_LINES
 from gitmill.core.plans.plan import PlannedSanity
@@ -82,13 +81,15 @@ def secrets_in(
     allow = frozenset(allowed)
     before = [text for file in files for text in file.texts(old=True)]
 
-    @cache
-    def values_before() -> frozenset[str]:
-        return frozenset(secret.value for text in before for secret in search(text))
+    values: set[str] | None = None  # of the secrets before, if needed: most changes have none
 
     def is_new(secret: Secret) -> bool:
-        literal = any(secret.is_in(text) for text in before)
-        return not literal and secret.value not in values_before()
+        nonlocal values
+        if any(secret.is_in(text) for text in before):
+            return False
+        if values is None:
+            values = {each.value for text in before for each in search(text)}
+        return secret.value not in values
 
     by_path: dict[str, list[Finding]] = {}
     for file in files:
