@@ -86,29 +86,44 @@ def secrets_in(
     """
     allow = frozenset(allowed)
     before = [text for file in files for text in file.texts(old=True)]
+
+    values: set[str] | None = None  # of the secrets before, if needed: most changes have none
+
+    def is_new(secret: Secret) -> bool:
+        nonlocal values
+        if any(secret.is_in(text) for text in before):
+            return False
+        if values is None:
+            values = {each.value for text in before for each in search(text)}
+        return secret.value not in values
+
     by_path: dict[str, list[Finding]] = {}
     for file in files:
         if file.new is None:
             continue
-        findings = [*_in_content(file, search, before, allow), *_in_name(file, search, allow)]
+        findings = [*_in_content(file, search, is_new, allow), *_in_name(file, search, allow)]
         if findings:
             by_path[file.path] = findings
     return by_path
 
 
 def _in_content(
-    file: ChangedFile, search: Search, before: Sequence[str], allow: frozenset[str]
+    file: ChangedFile, search: Search, is_new: Callable[[Secret], bool], allow: frozenset[str]
 ) -> Iterator[Finding]:
     known: list[str] = []
+    reported = 0
     for text in file.texts():
         for secret in search(text):
-            value = secret.value
-            if secret.digest in allow or any(value in other for other in (*before, *known)):
+            if secret.digest in allow or any(secret.is_in(other) for other in known):
                 continue
-            if len(known) == _REPORTED:
+            if not is_new(secret):
+                continue
+            if reported == _REPORTED:
                 return
-            known.append(value)
-            line = None if file.is_binary else text.count("\n", 0, max(0, text.find(value))) + 1
+            reported += 1
+            known += (secret.value, secret.written)
+            at = max(0, text.find(secret.written))
+            line = None if file.is_binary else text.count("\n", 0, at) + 1
             where = file.path if line is None else f"{file.path}:{line}"
             yield Finding(f"{where} {secret.described}", Severity.HIGH, file=file.path, line=line)
 

@@ -32,7 +32,7 @@ def secrets_added(mill: Mill, edit: HandEdit) -> list[Secret]:
 def _added(mill: Mill, path: str, old: Entry | None, new: Entry | None) -> Iterator[Secret]:
     text = f"{path if old is None else ''}\n{_text(mill, new)}"
     for secret in without_allowed(mill, secret_search.search(text)):
-        if secret.value not in _text(mill, old):
+        if not secret.is_in(_text(mill, old)):
             yield secret
 
 

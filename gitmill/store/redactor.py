@@ -64,7 +64,7 @@ class _Pieces:
     def found(self) -> Iterator[Secret]:
         """Yield the secrets in all pieces."""
         yield from secret_search.plain(self.all_of())
-        yield from secret_search.detected(self.all_of(detectable=True))
+        yield from secret_search.search(self.all_of(detectable=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from gitmill import process
@@ -28,23 +27,20 @@ _WORTH = re.compile(
     r"[A-Za-z0-9_+=-]{20}|://[^\s/]{0,128}:[^\s/]{0,128}@"
     r"|(?i:secret|token|passw|api_?key|credential|private|auth(?!or)|authoriz|bearer|curl)"
 )
-_CONTROLS = dict.fromkeys([*range(9), 11, 12, *range(14, 32), 0x7F, 0xFEFF], " ")
+# To the detectors a key ends at a space or a quote, not at a NUL, a tag or an arrow.
+_NO_EDGE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\U0010ffff]")
+_TAG = re.compile(r"<(?<=[A-Za-z0-9_=/+-]<)(?=[/A-Za-z])")
 _HELPER = 20  # shorter companions of a key are account names and the like
 
 
-def search(text: str) -> Iterator[Secret]:
-    """Yield every secret in a text once, the surest first."""
-    seen = set[str]()
-    for secret in chain(plain(text), detected(text)):
-        if secret.value not in seen:
-            seen.add(secret.value)
-            yield secret
+def search(text: str) -> list[Secret]:
+    """Return every secret in a text, the surest first."""
+    return redaction.find_secrets(text, process.secrets(), _detect)
 
 
-def plain(text: str) -> Iterator[Secret]:
-    """Yield the secrets in a text that are found without the detectors."""
-    yield from redaction.known_in(text, process.secrets())
-    yield from redaction.shapes_in(text)
+def plain(text: str) -> list[Secret]:
+    """Return the secrets in a text that are found without the detectors."""
+    return redaction.find_secrets(text, process.secrets())
 
 
 def clean(
@@ -56,9 +52,7 @@ def clean(
     `allowed` has the digests of values that are not secrets.
     """
     known = process.secrets() if known is None else known
-    found = [*(Secret(value, "") for value in known), *detected(text)]
-    values = [secret.value for secret in found if not allowed or secret.digest not in allowed]
-    return redaction.redact(text, values, allowed)
+    return redaction.redact(text, known, allowed, _detect)
 
 
 def clean_verdict(verdict: Verdict) -> Verdict:
@@ -70,17 +64,16 @@ def clean_verdict(verdict: Verdict) -> Verdict:
     return replace(verdict, summary=clean(verdict.summary), findings=findings)
 
 
-def detected(text: str) -> Iterator[Secret]:
+def _detect(text: str) -> Iterator[tuple[int, int, str]]:
     """Yield the secrets in a text that the detectors of the library find."""
     if not _WORTH.search(text):
         return
-    # To the detectors a key ends at a space or a quote, not at a NUL or a colour code.
-    data = text.translate(_CONTROLS).encode("utf-8", "replace")
+    data = _TAG.sub(" ", _NO_EDGE.sub(" ", text)).encode()  # each character is one byte
     for match in _scanner().scan(data):
         at = match.location
-        value = data[at["start_offset"] : at["end_offset"]].decode("utf-8", "replace")
-        if match.confidence != "low" and (match.visible or len(value) >= _HELPER):
-            yield Secret(value, _name(match.rule_id))
+        start, end = (at[f"{side}_offset"] for side in ("start", "end"))
+        if match.confidence != "low" and (match.visible or end - start >= _HELPER):
+            yield start, end, _name(match.rule_id)
 
 
 def _name(rule: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -36,6 +37,10 @@ from gitmill.workspace.rescue import keep_worktree
 from gitmill.workspace.stop_token import StopToken
 from gitmill.workspace.tamper_guard import Guard, identity
 from gitmill.workspace.trust import require_trusted
+
+_CUT = re.compile(rb"(\n\[\d+ bytes cut\]\n)")  # as `Kept` writes it
+_TORN = 4096  # bytes of a word that may be half a key
+_WORD = re.compile(rb"[^\s\"]{1,4096}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +130,21 @@ class Workspace:
 
 
 def _clean(output: bytes) -> bytes:
-    text = output.decode("utf-8", "surrogateescape")
-    redacted = secret_search.clean(text)
-    return output if redacted == text else redacted.encode("utf-8", "surrogateescape")
+    text = _without_torn(output).decode("utf-8", "surrogateescape")
+    return secret_search.clean(text).encode("utf-8", "surrogateescape")
+
+
+def _without_torn(output: bytes) -> bytes:
+    """Return output without the two words at each cut: half of a key is not found."""
+    first, *rest = _CUT.split(output)
+    pieces = [first]
+    for mark, part in zip(rest[::2], rest[1::2], strict=True):
+        end = pieces[-1][-_TORN:]
+        torn = len(end) - 1 - max(end.rfind(each) for each in (b" ", b"\n", b'"'))
+        pieces[-1] = pieces[-1][: len(pieces[-1]) - torn]
+        word = _WORD.match(part)
+        pieces += [mark, part[word.end() if word else 0 :]]
+    return b"".join(pieces)
 
 
 @dataclass(frozen=True, slots=True)

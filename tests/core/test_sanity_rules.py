@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gitmill.core.plans.plan import PlannedSanity
-from gitmill.core.redaction import known_in, shapes_in
+from gitmill.core.redaction import find_secrets
 from gitmill.core.sanity_rules import ChangedFile, inspect, secrets_in
 from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
 from tests.support.items import deliver
@@ -27,8 +27,7 @@ def changed(new, old=None, path="a.txt", **more):
 
 
 def search(text):
-    yield from known_in(text, [SECRET])
-    yield from shapes_in(text)
+    return find_secrets(text, [SECRET])
 
 
 def judged(*files, rules=RULES, protected=lambda path: path.startswith(".github/"), **more):
@@ -306,8 +305,8 @@ def test_a_long_line_is_judged_in_no_time():
         "from gitmill.core.sanity_rules import ChangedFile, inspect\n"
         "from tests.support.items import deliver\n"
         "file = ChangedFile('a', None, (b'rm -rf ' * 20_000 + b'sk-' + b'-' * 99_999) + b'\\n')\n"
-        "from gitmill.core.redaction import shapes_in\n"
-        "print(inspect([file], deliver().sanity, protected=bool, search=shapes_in).word.value)\n"
+        "from gitmill.core.redaction import find_secrets\n"
+        "print(inspect([file], deliver().sanity, protected=bool, search=find_secrets).word.value)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True
