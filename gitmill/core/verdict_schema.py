@@ -189,7 +189,7 @@ def is_garbled(text: str, *, nonce: str | None) -> bool:
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")
 _MEANT = re.compile(
     r"""(?imx)
-    ["'`\u201c\u201d\u2018\u2019] verdict \\{0,9} ["'`\u201c\u201d\u2018\u2019] \s{0,99} (?: [:=] | \Z )  # quoted
+    ["'`\u201c\u201d\u2018\u2019] verdict \\{0,9} ["'`\u201d\u2019] \s{0,99} (?: [:=] | \Z )
     | (?: ^ | [{,] ) [^\w\n]{0,20} verdict [^\w\n]{0,20} [:=]       # YAML, JSON5, Markdown
     | <verdict\b
     | [{,] \s{0,99} ["'`]? verd[a-z]* ["'`]? \s{0,99} `{0,9} \s* \Z  # cut off

@@ -105,7 +105,7 @@ def test_a_message_names_no_address_person_or_issue():
 
 def test_a_text_that_lands_as_it_is_shows_what_nobody_sees():
     assert spelled("if a\u202e: # \u2066\U000e0041") == "if a\\u202e: # \\u2066\\U000e0041"
-    assert spelled("\U0001f469\u200d\U0001f4bb\n\tمرحبا") == "\U0001f469\u200d\U0001f4bb\n\tمرحبا"
+    assert spelled("\U0001f469\u200d\U0001f4bb\n\t世界") == "\U0001f469\u200d\U0001f4bb\n\t世界"
 
 
 def test_a_terminal_shows_a_question_mark_for_what_nobody_sees_and_whole_emoji():
