@@ -131,10 +131,14 @@ def _ended(outcome: Outcome) -> str:
 def _read_verdict(attempt: Attempt, turn: CliTurn) -> tuple[Verdict | None, str]:
     """Return the verdict and why it cannot be used, empty if it can."""
     structured = "" if turn.structured is None else json.dumps(turn.structured)
-    for text in (structured, turn.text):
-        if text and (verdict := _verdict(attempt, text)) is not None:
-            return verdict, verdict_problem(verdict, attempt.earlier, attempt.produces)
-    return None, "it has no block that follows the schema and has the nonce"
+    verdicts = [_verdict(attempt, text) for text in (structured, turn.text) if text]
+    found = [verdict for verdict in verdicts if verdict is not None]
+    if not found or (structured and verdicts[0] is None):
+        return None, "it has no block that follows the schema and has the nonce"
+    verdict, words = found[0], {verdict.word for verdict in found}
+    if verdict.word is VerdictWord.PASS and len(words) > 1:
+        return None, "it passes, but its text has another verdict"
+    return verdict, verdict_problem(verdict, attempt.earlier, attempt.produces)
 
 
 def _verdict(attempt: Attempt, text: str) -> Verdict | None:

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from gitmill.landing.land import LandingProgress
 
 SCHEMA = 1
-_NO_TEXT = re.compile("[\ud800-\udfff]")
+# Bytes that are not UTF-8, and what would change how a terminal shows the rest.
+_NO_TEXT = re.compile(
+    "[\ud800-\udfff\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
+)
 _COLOR = re.compile("(\x1b\\[[0-9;]*m)")
 _ROLES = {"ok": "32", "warn": "33", "fail": "31", "accent": "1", "muted": "2"}
 _WORDS = {
@@ -124,18 +127,31 @@ def live_line(entry: Mapping[str, Any]) -> str:
 
 
 def _json(data: Mapping[str, Any]) -> str:
-    """Return one line of JSON; a byte that is not UTF-8, as in a file name, stays an escape."""
+    """Return one line of JSON; a byte that is not UTF-8, as in a file name, stays an escape.
+
+    So does a directional or invisible character: JSON loses nothing by it.
+    """
     text = json.dumps(data, ensure_ascii=False, default=str)
     return _NO_TEXT.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def safe(text: str) -> str:
-    """Return text that is safe on a terminal; control characters and bytes become `?`."""
+    """Return text that is safe on a terminal; what nobody sees and bytes become `?`."""
     parts = _COLOR.split(text)  # our own colours are the odd parts
-    texts = ("".join(c if c.isprintable() or c == "\t" else "?" for c in p) for p in parts[::2])
+    texts = [_plain(part) for part in parts[::2]]
     colors = [*parts[1::2], ""]
     joined = "".join(part + color for part, color in zip(texts, colors, strict=True))
     return joined.encode("utf-8", "replace").decode()
+
+
+def _plain(text: str) -> str:
+    kept = "\t\u200c\u200d"  # a joiner is not printable, and emoji need it
+    plain = "".join(c if c.isprintable() or c in kept else "?" for c in text)
+    if plain.isascii():
+        return plain
+    from gitmill.core.shown_text import marked
+
+    return marked(plain, lambda _: "?")
 
 
 def print_line(text: str) -> None:

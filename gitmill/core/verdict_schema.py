@@ -159,7 +159,8 @@ def parse_verdict(
 
     The whole text can be one JSON object, as from programs and structured output. Otherwise only
     the last fenced `json` block with the nonce counts: text that an agent quotes from a diff
-    cannot contain it. Without a nonce only the whole text counts.
+    cannot contain it. A pass after a block with another verdict is no verdict. Without a nonce
+    only the whole text counts.
     """
     if len(text) <= MAX_TEXT and text.lstrip()[:1] == "{":
         whole = _read(text, produces)
@@ -167,21 +168,33 @@ def parse_verdict(
             return _typed(whole)
     if not nonce:
         return None
-    block = next((b for b in reversed(list(_blocks(text[-MAX_TEXT:]))) if nonce in b), "")
-    document = _read(block, produces)
-    return _typed(document) if document is not None and document.nonce == nonce else None
+    blocks = [_read(block, produces) for block in _blocks(text[-MAX_TEXT:]) if nonce in block]
+    last = blocks[-1] if blocks else None
+    if last is None or last.nonce != nonce:
+        return None
+    words = {block.verdict for block in blocks if block is not None and block.nonce == nonce}
+    return None if last.verdict is _PASS and len(words) > 1 else _typed(last)
 
 
 def is_garbled(text: str, *, nonce: str | None) -> bool:
     """Whether a text without a readable verdict has something that was meant as one.
 
-    That is a key `verdict` in any notation, or a fenced block with the nonce.
+    That is a key `verdict` in any notation, also coloured, escaped or cut off, or the nonce, which
+    stands nowhere but in the prompt.
     """
-    end = text[-MAX_TEXT:]
-    return bool(_MEANT.search(end)) or bool(nonce and any(nonce in b for b in _blocks(end)))
+    plain = visible(_COLOR.sub("", text))
+    return bool(_MEANT.search(plain)) or bool(nonce and nonce in plain)
 
 
-_MEANT = re.compile(r"""(?im)(["'`])verdict\1[ \t]*[:=]|^[ \t{,]*verdict[ \t]*[:=]""")
+_COLOR = re.compile(r"\x1b\[[0-9;]*m")
+_MEANT = re.compile(
+    r"""(?imx)
+    ["'`\u201c\u201d\u2018\u2019] verdict \\{0,9} ["'`\u201d\u2019] \s{0,99} (?: [:=] | \Z )
+    | (?: ^ | [{,] ) [^\w\n]{0,20} verdict [^\w\n]{0,20} [:=]       # YAML, JSON5, Markdown
+    | <verdict\b
+    | [{,] \s{0,99} ["'`]? verd[a-z]* ["'`]? \s{0,99} `{0,9} \s* \Z  # cut off
+    """
+)
 
 
 def _read(text: str, produces: Product) -> VerdictDocument | None:
@@ -193,11 +206,10 @@ def _read(text: str, produces: Product) -> VerdictDocument | None:
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse a key that stands twice: readers disagree on which of the two counts."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    """Refuse a key that stands twice, in any case: readers disagree on which of the two counts."""
+    if len({key.casefold() for key, _ in pairs}) != len(pairs):
         raise ValueError("a key stands twice")
-    return found
+    return dict(pairs)
 
 
 def _typed(document: VerdictDocument) -> Verdict | None:

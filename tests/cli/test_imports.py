@@ -16,7 +16,7 @@ STATE = {
     "cli", "cli.command_line", "cli.main", "cli.dispatch", "cli.fast_status", "cli.output", "cli.session",
     "flows", "flows.open_mill", "flows.show",
     "core", "core.document", "core.ids", "core.item", "core.item_reader", "core.lease",
-    "core.lifecycle", "core.trailers",
+    "core.lifecycle", "core.shown_text", "core.trailers",
     "git", "git.differ", "git.executable", "git.executable_settings", "git.locks", "git.objects",
     "git.per_thread", "git.plumbing", "git.repo", "git.trees",
     "store", "store.events", "store.foreign_commits", "store.history", "store.journal",
@@ -29,7 +29,7 @@ START = {
 ALLOWED = {
     "--version": START | {"process", "files", "failpoints"},
     "status": START | {"process", "files", "failpoints", "cli.show", "core", "core.board",
-                       "core.lifecycle"},
+                       "core.lifecycle", "core.shown_text"},
     "task list": STATE | {"cli.task_list"},
     "task show ID": STATE | {"cli.task", "cli.task_list", "cli.show", "flows.attempts"},
     "log": STATE | {"cli.history", "cli.show"},

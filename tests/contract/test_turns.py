@@ -71,6 +71,8 @@ def test_structured_output_overrides_the_text(talk: Talk):
         {"text": '```json\n{"verdict": "pass", "nonce": "of another attempt"}\n```'},
         {"structured": {"verdict": "very good"}},
         {"verdict": {"verdict": "return"}},  # returns without a finding
+        {"verdict": PASS, "structured": {"verdict": "fails"}},
+        {"verdict": {"verdict": "fail"}, "structured": PASS | {"nonce": "n0nce"}},
     ],
 )
 def test_an_unreadable_verdict_gets_one_repair_question_in_the_same_session(talk: Talk, unreadable):

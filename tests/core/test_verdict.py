@@ -250,11 +250,38 @@ def test_a_payload_is_ignored_where_nothing_is_produced():
         "done\nverdict: fail\n",
         '{"Verdict" : "fail"',
         f'```json\n{{"nonce": "{NONCE}", "verdi\n```',
+        '{"verdict"\n: "fail",}',
+        '{"type": "result", "result": "{\\"verdict\\": \\"fail\\"}"}',
+        '{\x1b[34;1m"verdict"\x1b[0m\x1b[1;39m:\x1b[0m "fail",}',
+        '{"verdict"',
+        '```json\n{"verd',
+        '```json\n{"verd\n```',
+        "{“verdict”: “fail”}",
+        'the result is {verdict: "fail"}',
+        "done\n**Verdict:** fail",
+        "<verdict>fail</verdict>",
+        '{"ver\u200bdict": "fail",}',
+        f'{{"status": "fail", "nonce": "{NONCE}"}}',
+        '{"verdict": "pass", "Verdict": "fail"}',
+        '{"verdict": "fail",}\n' + "x" * MAX_TEXT,
     ],
+    ids=lambda text: text[:40].encode("unicode_escape").decode(),
 )
 def test_what_was_meant_as_a_verdict_and_cannot_be_read_is_garbled(text):
     assert parse_verdict(text, nonce=NONCE) is None
     assert is_garbled(text, nonce=NONCE)
+
+
+def test_a_pass_after_another_verdict_is_garbled():
+    text = block(verdict="fail") + block(verdict="pass")
+    assert parse_verdict(text, nonce=NONCE) is None
+    assert is_garbled(text, nonce=NONCE)
+    assert parse_verdict(block(verdict="pass") * 2, nonce=NONCE) == PASS
+
+
+def test_a_long_output_is_searched_for_a_verdict_in_linear_time():
+    for part in ("-", ",", "{", " ", '"verdict" ', "<", "\\"):
+        assert not is_garbled(part * 20_000 + "x", nonce=NONCE)
 
 
 @pytest.mark.parametrize(

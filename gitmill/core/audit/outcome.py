@@ -79,7 +79,7 @@ def _evidence(turn: AuditedEvent, event: Event, before: Item) -> Iterator[Fault]
         yield Fault("evidence", f"its run log is number {run.number} of {run.item}")
     if run.claim != turn.record.claim:
         yield Fault("evidence", f"its run log was written under {run.claim or 'no claim'}")
-    if one_line(run.by) != turn.record.by:
+    if one_line(run.by) != one_line(turn.record.by):
         yield Fault("evidence", f"its run log is by {run.by or 'no one'}")
 
 

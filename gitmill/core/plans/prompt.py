@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from gitmill.core.item import Item
 from gitmill.core.product import Product
-from gitmill.core.shown_text import visible
+from gitmill.core.shown_text import spelled, visible
 from gitmill.core.verdict import Finding
 from gitmill.core.verdict_schema import json_schema
 from gitmill.errors import AttemptError
@@ -163,8 +163,8 @@ def _context(values: PromptValues) -> dict[str, Any]:
         "attempt": {"number": values.attempt, "of": values.of},
         "findings": [_finding(n, finding) for n, finding in enumerate(values.findings, 1)],
         "checks": [_check(check) for check in values.checks],
-        "diff": quote(values.diff, "diff"),
-        "changed": [one_line(path) for path in values.changed],
+        "diff": quote(spelled(values.diff), "diff"),
+        "changed": [one_line(spelled(path)) for path in values.changed],
         "conventions": [
             {"path": one_line(convention.path), "text": quote(convention.text)}
             for convention in values.conventions

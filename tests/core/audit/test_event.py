@@ -262,6 +262,11 @@ def test_exit_and_cost_of_an_agent_must_be_possible():
         assert built(log(**good, spent=(None, cost))) == ["evidence"]
 
 
+def test_a_name_with_a_character_that_nobody_sees_is_the_same_in_run_log_and_trailer():
+    good = {"stage_results": (("build", "pass"), *GATES), "passed": PASSED}
+    assert built(log(**good, by="shell@\u200ehost")) == []
+
+
 def test_a_pass_with_a_high_finding_asks():
     good = {"stage_results": (("build", "pass"), *GATES), "passed": PASSED}
     assert built(log(**good, has_high=True)) == ["outcome"]

@@ -140,6 +140,13 @@ def test_nothing_in_a_quoted_text_closes_its_fence(text):
     assert "\n".join(inner) == text.removesuffix("\n")
 
 
+def test_a_reviewer_sees_the_characters_of_a_diff_that_nobody_sees():
+    text = render_prompt(
+        "{{ diff }}\n{{ changed[0] }}", values(diff="+ a\u202eb\n", changed=("a\u200b",))
+    )
+    assert text == "```diff\n+ a\\u202eb\n```\na\\u200b\n"
+
+
 def test_a_prompt_can_quote_with_the_filter():
     assert render_prompt("{{ '```' | quote }}", values()) == "````\n```\n````\n"
 
