@@ -7,8 +7,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -136,6 +137,14 @@ def test_five_tasks_land_within_two_minutes_beside_a_user_who_commits_every_seco
     assert took < 120
 
 
+def once(file: Path, act: Callable[[], object]) -> None:
+    """Act when a file appears."""
+    until = time.monotonic() + 60
+    while not file.exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    act()
+
+
 def quiet(_line: object) -> None:
     """Report nothing."""
 
@@ -198,27 +207,30 @@ def test_the_exit_code_is_busy_while_the_target_is_too_quick_and_ok_afterwards(s
 
 
 def test_checks_end_as_soon_as_the_target_moves(sandbox: Sandbox):
-    repo = begun_with(sandbox, "test ! -f slow.txt || test -f moved.txt || sleep 60")
+    begun_file = sandbox.root / "began"
+    slow = f"touch {begun_file}; sleep 60"
+    repo = begun_with(sandbox, f"test ! -f slow.txt || test -f moved.txt || {{ {slow}; }}")
     (task,) = approved(repo, 1)
     repo.commit({"slow.txt": ""})
-    timer = threading.Timer(1.0, repo.commit, [{"moved.txt": ""}])
-    timer.start()
+    mover = threading.Thread(target=once, args=[begun_file, lambda: repo.commit({"moved.txt": ""})])
+    mover.start()
     began = time.monotonic()
     said = gitmill(repo.path, "queue", "land")
-    assert (said.code, time.monotonic() - began < 30) == (0, True)
-    timer.join()
+    assert (said.code, time.monotonic() - began < 60) == (0, True)
+    mover.join()
     ends = ["land-started", "land-aborted", "land-started", "landed"]
     assert log_events(repo, task)[-4:] == ends
     assert repo.git("rev-parse", "main") == item(repo, task)["landed"]
 
 
 def test_a_stop_during_the_checks_is_not_taken_for_a_moving_target(sandbox: Sandbox):
-    repo = begun_with(sandbox, "test ! -f slow.txt || sleep 60")
+    begun_file = sandbox.root / "began"
+    repo = begun_with(sandbox, f"test ! -f slow.txt || {{ touch {begun_file}; sleep 60; }}")
     (task,) = approved(repo, 1)
     repo.commit({"slow.txt": ""})
     enqueue(Mill.open(repo.path), task)
     stop, mill = StopToken(), Mill.open(repo.path)
-    threading.Timer(1.0, stop.request).start()
+    threading.Thread(target=once, args=[begun_file, stop.request]).start()
     with pytest.raises(KeyboardInterrupt):
         land_all(mill, quiet, stop=stop)
     after = mill.snapshot().item(task)
