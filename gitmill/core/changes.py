@@ -23,7 +23,7 @@ from gitmill.core.change import (
     InputError,
     Outcome,
 )
-from gitmill.core.item import Item, Landing, Risk, as_json, frozen_hash
+from gitmill.core.item import ABORTS, MOVED, Item, Landing, Risk, as_json, frozen_hash
 from gitmill.core.lease import Lease
 from gitmill.core.lifecycle import MET, Event, Status
 from gitmill.core.product import document_hash
@@ -324,9 +324,6 @@ def dequeued(reason: str = "") -> Change:
 def land_started(*, landing: Landing, lease: Lease) -> Change:
     """Begin a landing."""
     return Change(Event.LAND_STARTED, {"landing": landing, "lease": _lease(lease), "reason": None})
-
-
-ABORTS, MOVED = "aborts", "moved"  # counters: the item's fault, a target that moved meanwhile
 
 
 def land_aborted(item: Item, reason: str, *, counter: str = "") -> Change:

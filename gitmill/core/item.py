@@ -136,6 +136,9 @@ def frozen_hash(criteria: Sequence[str], script: str, paths: Sequence[str]) -> s
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+# Counters of aborted landings: those that the item is to blame for, and those that it lost to a
+# target that moved meanwhile.
+ABORTS, MOVED = "aborts", "moved"
 # Patterns of a title and of an object id, which can be empty.
 LINE = r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,300}"
 OID = r"([0-9a-f]{40}([0-9a-f]{24})?)?"

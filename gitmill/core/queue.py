@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gitmill.core.changes import MOVED
 from gitmill.core.dependencies import unmet
-from gitmill.core.item import Item
+from gitmill.core.item import MOVED, Item
 from gitmill.core.lifecycle import MET, Status
 
 FIRST = 3  # landings lost to a target that moved, after which an item goes first

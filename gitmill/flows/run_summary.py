@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 
 from gitmill.core.blame_rules import Races
 from gitmill.core.board import moving_target
-from gitmill.core.changes import MOVED
-from gitmill.core.item import Item
+from gitmill.core.item import MOVED, Item
 from gitmill.core.lifecycle import Status
 from gitmill.errors import Exit, GitmillError, NotNowError
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from gitmill.attempts.record import tampering
 from gitmill.core import changes
 from gitmill.core.blame_rules import Races, counts
-from gitmill.core.item import Item, Reviewed
+from gitmill.core.item import ABORTS, MOVED, Item, Reviewed
 from gitmill.core.lifecycle import Event, Status
 from gitmill.core.queue import next_to_land
 from gitmill.core.trailers import one_line
@@ -182,12 +182,12 @@ def _aborted(mill: Mill, landing: StartedLanding, error: BaseException) -> Item 
     """
     why = error.message if isinstance(error, GitmillError) else f"stopped by {error!r}"
     limit = landing.policy.limits.aborts if counts(error) else None
-    counter = changes.ABORTS if counts(error) else ""
+    counter = ABORTS if counts(error) else ""
     try:
         if has_begun_to_move(mill, landing.ref, landing.candidate):
             return None
         if isinstance(error, TargetMovedError):
-            why, counter = lost_because(mill, landing), changes.MOVED
+            why, counter = lost_because(mill, landing), MOVED
         after = abort(mill, landing.item, why, claim=landing.claim, counter=counter, limit=limit)
     except (GitmillError, OSError):  # `recover` aborts it when this process has ended
         return None

@@ -16,7 +16,7 @@ from gitmill import files
 from gitmill.config import Policy
 from gitmill.core import changes
 from gitmill.core.change import Change
-from gitmill.core.item import Item
+from gitmill.core.item import MOVED, Item
 from gitmill.core.lifecycle import MOVED_SINCE
 from gitmill.core.trailers import EventRecord, one_line
 from gitmill.errors import (
@@ -229,7 +229,7 @@ def abort(
     It is counted by `counter`, if one is named; with a `limit` one more than that many block the
     item.
     """
-    if counter == changes.MOVED and mill.snapshot().rules < MOVED_SINCE:
+    if counter == MOVED and mill.snapshot().rules < MOVED_SINCE:
         counter = ""
     step = Step(
         change=changes.land_aborted(item, one_line(why), counter=counter),

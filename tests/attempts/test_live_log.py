@@ -87,13 +87,13 @@ def test_log_follows_an_agent_from_another_process(cast: Cast):
             process.stdout.close()
             process.stderr.close()
     lines = [line.removeprefix(f"{task}  ").rstrip() for line in [*before, *out.splitlines(True)]]
+    lines = [line for line in lines if "```" not in line and '"verdict"' not in line]
     assert lines == [
         "build       coder     begins",
         "build       coder     edits a.txt",
         "build       coder     my key is [redacted]",
         "build       coder     [redacted]",
         "build       coder     é done",
-        *[line for line in lines if '"verdict"' in line],
         "build       coder     passed",
         "sanity      gitmill   begins", "sanity      gitmill   passed",
         "checks      gitmill   begins", "checks      gitmill   passed",
@@ -102,6 +102,7 @@ def test_log_follows_an_agent_from_another_process(cast: Cast):
     assert (followed.returncode, err) == (0, "")
 
 
+@pytest.mark.slow
 def test_log_follows_everything_as_json_until_no_worker_is_left(cast: Cast):
     cast.plays("coder", script_of(cast, "at work"))
     tasks = [new_task(cast.repo.path, "One", "")]

@@ -110,6 +110,7 @@ def test_findings_go_back_to_the_session_that_built_and_the_reviewer_answers_for
     assert 'earlier: [{"number": 1, "resolved": true, "comment": "it is 2"}]' in shown
 
 
+@pytest.mark.slow
 def test_approvals_by_different_agents_none_of_them_the_author(sandbox: Sandbox, agents):
     agents("one", "two")
     repo = start(
@@ -145,6 +146,7 @@ def test_a_failed_build_is_examined_and_the_next_builder_gets_the_advice(sandbox
     assert cli(repo.path, "fsck").code == 0
 
 
+@pytest.mark.slow
 def test_an_impossible_task_ends_with_the_consultant(sandbox: Sandbox, agents):
     agents()
     repo = start(sandbox, EVERYBODY)

@@ -17,6 +17,7 @@ from tests.support.programs import folder_of, version
 GEMINI = base.load("gemini")
 
 
+@pytest.mark.slow
 def test_each_step_is_reported_and_the_cost_follows_the_models_price(ask, work):
     lines: list[str] = []
     did = [Write("a.txt", "grüße\n"), Read("a.txt"), Answer("pass", "Made a.txt: grüße, 日本.")]

@@ -17,7 +17,7 @@ from gitmill.core.audit.event import AuditedEvent, check_event
 from gitmill.core.audit.outcome import check_outcome
 from gitmill.core.change import BIRTH, PROGRESS, TEXT, WORK, Change, InputError, Outcome, Work
 from gitmill.core.document import Document
-from gitmill.core.item import KEYS, Item, Landing, Reviewed
+from gitmill.core.item import KEYS, MOVED, Item, Landing, Reviewed
 from gitmill.core.item_reader import read_item
 from gitmill.core.lease import Lease
 from gitmill.core.lifecycle import TRANSITIONS, Event, Status, advance
@@ -91,7 +91,7 @@ ROWS: dict[Event, Row] = {
     E.QUEUED: row(lambda _, i: changes.queued(i), S.APPROVED, IDLE),
     E.DEQUEUED: row(lambda draw, _: changes.dequeued(draw(words)), S.QUEUED, SAID),
     E.LAND_STARTED: row(lambda _, __: changes.land_started(landing=LANDING, lease=LEASE), S.QUEUED, LANDS),
-    E.LAND_ABORTED: row(lambda draw, i: changes.land_aborted(i, draw(words), counter=changes.MOVED),
+    E.LAND_ABORTED: row(lambda draw, i: changes.land_aborted(i, draw(words), counter=MOVED),
                         S.LANDING, LANDS, "counters"),
     E.EJECTED: row(lambda draw, i: changes.ejected(i, draw(outcomes), bare=True), S.LANDING, ENDED, "landing"),
     E.RE_REVIEW: row(lambda draw, i: changes.re_review(i, draw(outcomes)), S.LANDING, ENDED, "landing"),
@@ -224,7 +224,7 @@ def test_each_input_has_its_rule():
 def test_landings_lost_to_a_moving_target_are_forgotten_once_they_are_over(build):
     item = replace(full(S.LANDING), counters={"review": 1, "aborts": 2, "moved": 3})
     assert "moved" not in build(item).value(item, "counters")
-    assert changes.land_aborted(item, "", counter=changes.MOVED).value(item, "counters") == {
+    assert changes.land_aborted(item, "", counter=MOVED).value(item, "counters") == {
         "review": 1, "aborts": 2, "moved": 4,
     }  # fmt: skip
 

@@ -58,6 +58,7 @@ def test_taking_the_lease_away_ends_the_agent_at_once(live: Live, way: str):
     assert live.rescued(task, "half.txt") == "half"
 
 
+@pytest.mark.slow
 def test_the_run_continues_with_other_items(live: Live):
     task = building(live)
     other = live.new_task("Other", "echo two >> a.txt")
@@ -81,6 +82,7 @@ def test_a_check_is_ended_too(live: Live):
     assert live.rescued(task, "a.txt") == "one\ntwo"
 
 
+@pytest.mark.slow
 def test_other_events_do_not_disturb_a_running_agent(live: Live):
     task = building(live)
     process = live.start_until("build", "run", task, "--through", "approved")

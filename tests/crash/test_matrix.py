@@ -209,6 +209,7 @@ def later(live: Live) -> Mill:
     return Mill(Repository.open(live.repo.path), clock=lambda: tomorrow)
 
 
+@pytest.mark.slow
 def test_stopped_for_longer_than_its_lease_it_goes_on(live: Live):
     """As long as its process is there, nobody on this machine takes the item away."""
     task = live.new_task("Slow", f"{live.lasting('build')}\necho two >> a.txt")

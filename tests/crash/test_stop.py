@@ -161,6 +161,7 @@ def test_a_killed_build_is_saved_and_begins_again(live: Live, how: dict):
     finishes(live, task)
 
 
+@pytest.mark.slow
 def test_work_that_was_built_is_kept_when_its_checks_are_killed(live: Live):
     task = live.new_task("Slow", "echo two >> a.txt", "--criterion", f"$ {live.lasting('check')}")
     process = live.start_until("check", "run")
@@ -173,6 +174,7 @@ def test_work_that_was_built_is_kept_when_its_checks_are_killed(live: Live):
     finishes(live, task)
 
 
+@pytest.mark.slow
 def test_a_killed_landing_is_taken_up_by_the_next_run(live: Live):
     task = landing(live)
     process = live.start_until("check", "run")

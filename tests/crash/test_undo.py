@@ -95,6 +95,7 @@ def event_undone(case: Case, failpoint: str) -> bool:
     return code != 0
 
 
+@pytest.mark.slow
 def test_an_undo_dies(tmp_path, server):
     assert sweep(built(server), tmp_path, server, every(stride(9)), event_undone) > 1
 

@@ -559,6 +559,7 @@ roles = {builder = ['claude', 'codex'], reviewer = 'rules'}
         assert told[Level.OK] == "claude, rules found"
 
 
+@pytest.mark.slow
 def test_a_lease_whose_process_is_gone(repo: Repo):
     task = new_task(repo.path, "Sleep", "touch started; sleep 60")
     running = subprocess.Popen([sys.executable, "-m", "gitmill", "run"], cwd=repo.path,

@@ -152,6 +152,7 @@ def test_an_agent_that_is_missing_costs_no_attempt(cast: Cast):
 STAGE = "---\ntype: agent\nrole: {role}\npermission: {permission}\n{more}---\n{prompt}\n"
 
 
+@pytest.mark.slow
 def test_a_stage_is_added_and_verdicts_lead_where_its_file_says(sandbox: Sandbox):
     loop = {
         "10-build.md": STAGE.format(
@@ -184,6 +185,7 @@ def test_a_stage_is_added_and_verdicts_lead_where_its_file_says(sandbox: Sandbox
     assert cast.repo.git("show", "main:b.txt") == "help"
 
 
+@pytest.mark.slow
 def test_two_approvals_are_two_sessions_without_a_new_build(sandbox: Sandbox):
     loop = {
         "40-review.md": STAGE.format(

@@ -172,6 +172,7 @@ def test_twice_there_is_nothing(repo: Repo):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_not_while_something_runs(repo: Repo):
     begun(repo)
     script = "touch began; until test -e go; do sleep 0.05; done; echo y >> a.txt"

@@ -255,6 +255,7 @@ def test_a_lease_of_a_dead_process_is_recovered_first(repo: Repo):
     assert gitmill(repo.path, "undo", task).code == 1
 
 
+@pytest.mark.slow
 def test_a_landing_item_cannot_be_undone_but_a_cancel_request_can(repo: Repo):
     repo.unfence()
     file = repo.path.parent / "output"
@@ -481,6 +482,7 @@ def test_a_conflict_names_the_files_and_changes_nothing(repo: Repo):
     assert repo.git("for-each-ref") == refs
 
 
+@pytest.mark.slow
 def test_a_revert_that_fails_a_check_is_sent_back_and_can_be_tried_again(repo: Repo):
     task = landed(repo, "echo x >> b.txt")
     repo.commit({".gitmill/config.toml": "[checks]\ntest = 'grep -q x b.txt'\n"}, "b needs x")

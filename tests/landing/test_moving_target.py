@@ -124,6 +124,7 @@ def landed_beside_a_user(
     return took
 
 
+@pytest.mark.slow
 def test_a_task_lands_beside_a_user_who_commits_all_the_time(sandbox: Sandbox):
     assert landed_beside_a_user(sandbox, "here", tasks=1, check="true", pause=2.0) < 60
 
@@ -168,6 +169,7 @@ def test_losses_to_a_moving_target_are_counted_apart_and_forgotten_at_the_landin
     assert log_events(repo, task)[-10:] == [*lost, "land-started", "landed"]
 
 
+@pytest.mark.slow
 def test_a_target_that_never_rests_blocks_nothing_and_is_named_with_the_figures(sandbox: Sandbox):
     repo = begun_with(sandbox, "sleep 0.2")
     first, second = approved(repo, 2)

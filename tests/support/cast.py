@@ -11,7 +11,7 @@ from tests.support.repos import Repo, Sandbox
 
 # An agent that behaves: it does what the file of its name says for this call, and counts its calls.
 AGENT = """\
-import json, os, sys, time
+import json, os, re, sys, time
 from pathlib import Path
 folder, name = Path(sys.argv[1]), sys.argv[2]
 calls = folder / f"{name}.calls"
@@ -29,13 +29,18 @@ for path, target in step.pop("link", {}).items():
     os.symlink(target, path)
 for path in step.pop("fifo", []):
     os.mkfifo(path)
-for line in step.pop("news", []):
+news = step.pop("news", [])
+for line in news:
     print(line if isinstance(line, str) else json.dumps(line), flush=True)
 time.sleep(step.pop("sleep", 0))
 print(step.pop("error", ""), file=sys.stderr)
 if "exit" in step:
     sys.exit(step["exit"])
-print(json.dumps(step))
+nonce = re.search("`nonce` is `([^`]+)`", prompt)
+if nonce and any(isinstance(line, str) for line in news):
+    print("```json", json.dumps(step | {"nonce": nonce[1]}), "```", sep="\\n")
+else:
+    print(json.dumps(step))
 """
 
 

@@ -105,6 +105,7 @@ def repo(sandbox: Sandbox) -> Repo:
     return repo
 
 
+@pytest.mark.slow
 def test_what_an_agent_prints_in_any_carrier_is_in_no_object_and_no_file(repo: Repo):
     task = new_task(repo.path, "T", f"cat {repo.path.parent}/carried/*; echo b > a.txt")
     result = gitmill(repo.path, "run")

@@ -12,7 +12,7 @@ from dataclasses import replace
 from gitmill.core import changes, pipeline
 from gitmill.core.audit.event import AuditedEvent, is_revert_task
 from gitmill.core.change import TEXT, Change, Outcome, Work, Written
-from gitmill.core.item import Item, Reviewed
+from gitmill.core.item import ABORTS, MOVED, Item, Reviewed
 from gitmill.core.lifecycle import MOVED_SINCE, Event, Status
 from gitmill.core.pipeline import NextStep
 from gitmill.core.plans.plan import APPROVED, DONE, FrozenPlan, PlannedStage
@@ -184,8 +184,8 @@ def _of_landing(turn: AuditedEvent, event: Event, before: Item) -> Iterator[Chan
     if event is E.LAND_STARTED and after.landing is not None and after.lease is not None:
         yield changes.land_started(landing=after.landing, lease=after.lease)
     elif event is E.LAND_ABORTED:
-        moved = (changes.MOVED,) if turn.record.version >= MOVED_SINCE else ()
-        for counter in ("", changes.ABORTS, *moved):
+        moved = (MOVED,) if turn.record.version >= MOVED_SINCE else ()
+        for counter in ("", ABORTS, *moved):
             yield changes.land_aborted(before, _reason(turn), counter=counter)
     elif event is E.LANDED and before.landing is not None:
         yield changes.landed(before, checked=after.checked)

@@ -151,7 +151,7 @@ def _product_problems(loop: Loop, drafts: Sequence[StageDraft]) -> Iterator[Prob
         yield Problem(authors[0].stage.where("produces"), what, "add `produces: document`")
     for draft in drafts:
         if draft.is_authoring and draft.product is not product:
-            what = f"{draft.name} produces a {draft.product}, but the loop produces {product}"
+            what = f"{draft.name} produces {draft.product}, but the loop produces {product}"
             yield Problem(draft.stage.where("produces"), what, "a loop produces only one thing")
         if draft.type.inspects_work and product is not Product.WORK:
             what = f"a stage of type {draft.stage.type} inspects work, but the loop produces none"

@@ -24,6 +24,7 @@ from gitmill.core.plans.plan import (
     PlannedSanity,
     PlannedStage,
 )
+from gitmill.core.product import Product
 from gitmill.core.verdict import VerdictWord
 from gitmill.errors import BadDocumentError, CannotCompileError
 from tests.support.hints import shown
@@ -223,6 +224,60 @@ def test_the_loop_is_chosen_by_the_kind_that_it_serves():
     loops, mode = {"deliver": shipped(), "close": goal}, offline()
     assert compiled(loops=loops, mode=mode).loop == "deliver"
     assert compiled(loops=loops, mode=mode, kind=Kind.GOAL).loop == "close"
+
+
+def design(**files: str):
+    """Return the loops with one for designs beside the shipped one."""
+    texts = {"loop.md": "---\nserves: design\n---\n"} | {
+        name.replace("_", "-").removeprefix("s") + ".md": text for name, text in files.items()
+    }
+    return {"deliver": shipped(), "design": read_loop("design", texts, TYPES)}
+
+
+AUTHOR = BUILD.replace("type: agent", "type: agent\nproduces: document\npermission: workspace")
+
+
+def refusals(**files: str) -> list[str]:
+    with pytest.raises(CannotCompileError) as caught:
+        compiled(loops=design(**files), mode=offline(), kind=Kind.DESIGN)
+    return list(caught.value.evidence)
+
+
+def test_a_document_is_done_and_work_is_approved():
+    loops = design(s10_author=AUTHOR, s20_review=REVIEW)
+    plan = compiled(loops=loops, mode=offline(), kind=Kind.DESIGN)
+    assert ways(plan)["review"].startswith("pass:done return:author")
+    assert (plan.product, plan.first.is_authoring) == (Product.DOCUMENT, True)
+    assert FrozenPlan.parse(plan.render()) == plan
+    work = compiled(loops=loops, mode=offline())
+    assert (work.product, work.stage("review").product) == (Product.WORK, Product.VERDICT)
+
+
+def test_a_plan_without_products_is_read_by_its_permissions():
+    plan = small()
+    old = replace(plan, stages=tuple(replace(stage, produces=None) for stage in plan.stages))
+    assert "produces" not in old.render()
+    assert [stage.product for stage in old.stages] == [stage.product for stage in plan.stages]
+
+
+def test_a_loop_produces_one_thing_that_its_kind_can_have():
+    assert refusals(s10_build=BUILD) == [
+        "loops/design/10-build.md:1: build produces work, but the text of a design is a document"
+    ]
+    assert refusals(s10_author=AUTHOR, s20_sanity=SANITY) == [
+        "loops/design/20-sanity.md:2: a stage of type sanity inspects work, but the loop produces none"
+    ]
+    assert refusals(s10_author=AUTHOR, s20_build=BUILD) == [
+        "loops/design/20-build.md:1: build produces work, but the loop produces document"
+    ]
+    reads = BUILD.replace("type: agent", "type: agent\nproduces: work\npermission: read-only")
+    refused(
+        {"10-build.md": reads},
+        f"{D}/10-build.md:4: build produces work, but it may only read",
+        f"{D}/10-build.md:4: the agent shell cannot run with the permission read-only",
+        "hint: give it `permission: workspace`",
+        "hint: it can run with workspace",
+    )
 
 
 def test_agents_that_must_be_distinct_may_be():
