@@ -36,6 +36,7 @@ _ADMIN = frozenset({"HEAD", "commondir", "gitdir", "index", "logs", "modules"})
 # Also there, as git made them: if the user's checkout is sparse, slots are sparse too.
 _SPARSE = ("config.worktree", "info/sparse-checkout")
 _TRIES = 5
+_LOOSE = ("-c", "core.bigFileThreshold=2g")  # git would write larger files into a pack
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +173,7 @@ class Slot:
             shutil.copy2(self.side / "index", index)
         return Git(
             self.common, work_tree=self.path, index=index, objects=objects.objects,
-            locks=(self.lock,),
+            locks=(self.lock,), options=_LOOSE,
         )  # fmt: skip
 
     def take_tree(

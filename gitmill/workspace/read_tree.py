@@ -29,6 +29,8 @@ from gitmill.workspace.stop_token import StopToken
 NEW_FILES = 20_000  # files beside those of the start commit, not ignored
 NEW_BYTES = 1_000_000_000  # in files of more than `tree_walk.LARGE`
 SECONDS = 600.0  # for git to read the tree
+# The same for a rescue, which follows an interrupt and is not interruptible; `recover` tries again.
+RESCUE_SECONDS = 60.0
 _SHOWN = 20
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -59,7 +61,8 @@ def taken_tree(
     """
     if not slot.path.is_dir():
         raise SpoiledWorktreeError(f"the worktree {slot.path} is missing")
-    reader = _Reader(mill, slot, stop or StopToken())
+    seconds = RESCUE_SECONDS if lenient else SECONDS
+    reader = _Reader(mill, slot, stop or StopToken(), seconds)
     objects = Quarantine(slot.side / "reading", mill.store.backend)
     try:
         omitted = reader.inspect(objects, lenient=lenient)
@@ -94,6 +97,7 @@ class _Reader:
     mill: Mill
     slot: Slot
     stop: StopToken
+    seconds: float
 
     def inspect(self, objects: Quarantine, *, lenient: bool) -> Sequence[str] | None:
         """Inspect the files before git reads them; return the paths that git has to leave out.
@@ -167,14 +171,17 @@ class _Reader:
     def _execute(self, git: Git, argv: Sequence[str], stdin: bytes = b"") -> Outcome:
         environment = git.surroundings()["env"]
         command = Command(
-            tuple(argv), self.slot.path, environment, stdin, SECONDS, SECONDS, access="read-only"
-        )
+            tuple(argv), self.slot.path, environment, stdin, self.seconds, self.seconds,
+            access="read-only",
+        )  # fmt: skip
         around = sandbox.reading(self.mill, self.slot)
         engine = LocalEngine(claim=self.mill.new_token(), lock_fds=(self.slot.lock,))
         with self.stop.interruptible(engine.cancel):
             outcome = engine.execute(around.wrap(command) if around else command)
-        if outcome.ended == "timed-out":
-            raise _spoiled([f"git could not read the files of the worktree in {SECONDS:.0f} s"])
+        if outcome.ended in ("timed-out", "idle"):
+            raise _spoiled(
+                [f"git could not read the files of the worktree in {self.seconds:.0f} s"]
+            )
         return outcome
 
 

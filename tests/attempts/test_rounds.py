@@ -129,6 +129,7 @@ def test_approvals_by_different_agents_none_of_them_the_author(sandbox: Sandbox,
     assert not asked(agents, "talker-reviewer")
 
 
+@pytest.mark.slow
 def test_a_failed_build_is_examined_and_the_next_builder_gets_the_advice(sandbox: Sandbox, agents):
     agents()
     repo = start(sandbox, EVERYBODY)

@@ -368,7 +368,9 @@ def test_the_agent_shell_without_a_script_is_refused_before_it_asks_for_ever(
 # -- what agents and scripts do --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("megabytes", [1, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "megabytes", [pytest.param(megabytes, marks=pytest.mark.slow) for megabytes in (1, 100)]
+)
 def test_megabytes_of_output(repo: Repo, server: Server, megabytes: int):
     """Of what it prints the ends are kept: in one line, in many, with what is no text in them."""
     size = megabytes * 10**6  # each line costs more than each byte
@@ -389,6 +391,7 @@ def test_megabytes_of_output(repo: Repo, server: Server, megabytes: int):
     assert max(map(int, sizes)) < 200_000
 
 
+@pytest.mark.slow
 def test_a_script_that_never_ends(repo: Repo, server: Server):
     loop = Path(__file__).parents[2] / "gitmill/loops/deliver/10-build.md"
     text = loop.read_text().replace("permission: workspace", "permission: workspace\ntimeout: 1s")

@@ -246,6 +246,7 @@ def test_no_worktree_is_given_out_while_git_still_writes_there(live: Live):
     )
 
 
+@pytest.mark.slow
 def test_two_runs_share_the_work(live: Live):
     # The first two are built at the same time, each by one of the runs, or not at all.
     meet = f"touch {live.word}/%d; until test -e {live.word}/%d; do sleep 0.02; done; "

@@ -103,6 +103,7 @@ def test_a_short_document_comes_in_the_verdict_and_ends_with_the_review(cast: Ca
         (PASS | {"payload": {"file": "../../a"}}, "its document ../../a is not a readable file"),
         (FILE | {"write": {}, "link": {"x": "/etc"}, "payload": {"file": "x/passwd"}},
          "its document x/passwd is not a readable file"),
+        (PASS | {"fifo": ["pipe"], "payload": {"file": "pipe"}}, "pipe is not a readable file"),
         (PASS | {"payload": {"text": "x" * 200_001}}, "its document is longer than 200,000"),
         (PASS | {"write": {"d.md": f"token: {KEY}"}, "payload": {"file": "d.md"}},
          "the document holds a secret"),

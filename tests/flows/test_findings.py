@@ -102,6 +102,7 @@ def test_lists_can_be_emptied_so_that_a_cancelled_dependency_frees(repo: Repo):
     assert gitmill(repo.path, "run").code == 0
 
 
+@pytest.mark.slow
 def test_an_edited_script_does_not_build_on_what_the_old_one_did(repo: Repo):
     task = new_task(repo.path, "T", "echo x >> old.txt", "--criterion", "$ test -e new.txt")
     assert gitmill(repo.path, "run").code == 1

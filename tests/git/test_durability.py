@@ -60,6 +60,7 @@ def repo(sandbox: Sandbox, request: pytest.FixtureRequest) -> Repo:
     return repo
 
 
+@pytest.mark.slow
 def test_full_flushes_every_object_and_ref_of_a_task_to_landed(repo: Repo):
     """A task whose replay merges, so that every writer of gitmill's has something to write."""
     task = new_task(repo.path, "T", "echo 3 >> a.txt; mkdir d; echo 4 > d/new.txt")

@@ -173,6 +173,7 @@ def test_an_approval_by_a_review_can_be_undone_before_the_landing(repo: Repo):
     assert item(repo, task)["status"] == "landed"
 
 
+@pytest.mark.slow
 def test_an_undone_attempt_keeps_edits_by_a_person_while_it_ran(repo: Repo):
     repo.unfence()
     task = new_task(repo.path, "Edited", "true")

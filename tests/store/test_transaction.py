@@ -301,6 +301,7 @@ def _add(path: str, name: str, count: int) -> None:
         )
 
 
+@pytest.mark.slow
 def test_many_processes_lose_no_update(repo: Repo):
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=_add, args=(str(repo.path), name, 12)) for name in "abcd"]

@@ -19,6 +19,7 @@ from gitmill.git.worktrees import Slot
 from gitmill.mill import Mill
 from gitmill.workspace import read_tree
 from gitmill.workspace.read_tree import taken_tree
+from gitmill.workspace.rescue import keep_worktree
 from gitmill.workspace.stop_token import StopToken
 from tests.support.cli import begun, gitmill, new_task
 from tests.support.repos import Repo, Sandbox
@@ -136,7 +137,7 @@ ODD: dict[str, tuple[str, Callable[[Path], None], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("odd", rest_slow(ODD, 6))
+@pytest.mark.parametrize("odd", rest_slow(ODD, 4))
 def test_an_odd_tree_is_refused_and_the_slot_serves_again(
     mill: Mill, repo: Repo, slot: Slot, odd: str, monkeypatch: pytest.MonkeyPatch
 ):
@@ -186,6 +187,18 @@ def test_git_ends_at_a_limit(mill: Mill, repo: Repo, slot: Slot, monkeypatch: py
     with pytest.raises(SpoiledWorktreeError, match="git could not read the files"):
         read(mill, repo, slot)
     assert not sleeping()
+
+
+def test_a_rescue_ends_sooner_and_leaves_the_work_for_the_next_one(
+    mill: Mill, repo: Repo, slot: Slot, monkeypatch: pytest.MonkeyPatch
+):
+    hang(repo, slot)
+    monkeypatch.setattr(read_tree, "RESCUE_SECONDS", 1.0)
+    with pytest.raises(SpoiledWorktreeError, match="git could not read the files"):
+        keep_worktree(mill, slot, "t-k3f9x", repo.git("rev-parse", "HEAD"))
+    repo.git("config", "filter.slow.clean", "cat")
+    ref = keep_worktree(mill, slot, "t-k3f9x", repo.git("rev-parse", "HEAD"))
+    assert repo.git("show", f"{ref}:x.slow") == "x"
 
 
 def test_git_ends_when_a_stop_is_requested(mill: Mill, repo: Repo, slot: Slot):
