@@ -61,6 +61,10 @@ def after(item: Item) -> tuple[Gitmill, ...]:
     }
     if item.status.value == "waiting" and item.reverted:
         return (Gitmill("task", "reopen", item.id), Gitmill("task", "cancel", item.id))
+    if item.status.value == "waiting" and item.is_written:
+        return (Gitmill("task", "show", item.id), Gitmill("task", "approve", item.id))
+    if item.status.value == "approved" and not item.work:
+        return (Gitmill("run", item.id),)
     if item.status.value == "waiting" and not item.work:
         return (Gitmill("task", "answer", item.id, "-m", Blank('"…"')),)
     return by_status.get(item.status.value, (Gitmill("status"),))

@@ -67,11 +67,13 @@ def test_a_document_is_written_reviewed_approved_by_its_hash_and_done(cast: Cast
     before = cast.repo.git("rev-parse", "main")
     said = gitmill(cast.repo.path, "run")
     assert said.code == 3
+    assert f"next: `gitmill task show {DESIGN}`, then `gitmill task approve {DESIGN}`" in said.err
     assert (item(cast.repo)["status"], item(cast.repo)["stage"]) == ("waiting", "accept")
     assert "Make reads fast." in cast.prompt("writer", 0)
     assert '"payload"' in cast.prompt("writer", 0)
     assert "We take the first." in cast.prompt("judge", 0)
-    assert gitmill(cast.repo.path, "task", "approve", DESIGN).code == 0
+    approved = gitmill(cast.repo.path, "task", "approve", DESIGN)
+    assert (approved.code, f"next: `gitmill run {DESIGN}`" in approved.err) == (0, True)
     assert gitmill(cast.repo.path, "run").code == 0
     after = item(cast.repo)
     assert (after["status"], after["work"], stored(cast.repo)) == ("done", "", f"\n{TEXT}".rstrip())
