@@ -240,21 +240,37 @@ def test_code_that_git_runs_there_can_write_nothing(mill: Mill, repo: Repo, slot
     assert not (slot.path / "y").exists()
 
 
+DEEP = "import os\nfor _ in range(1500): os.mkdir('d'); os.chdir('d')"
+SCRIPTS = {
+    "FIFOs": "rm -f .gitattributes; mkfifo .gitattributes pipe",
+    "a FIFO for ignores": "rm -f .gitignore; mkfifo .gitignore",
+    "a folder for ignores": "rm -f .gitignore; mkdir .gitignore",
+    "a link for attributes": "ln -s /dev/zero .gitattributes",
+    "a socket": "python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"s\")'",
+    "a terabyte": "truncate -s 1T huge",
+    "many files": "mkdir m; cd m; seq 20001 | xargs touch",
+    "deep folders": f'python3 -c "{DEEP}"',
+    "a name with a colour": "echo x > \"$(printf 'a\\033[31mb')\"",
+    "a second .git for HFS": "d=.g$(printf '\\342\\200\\214')it; mkdir $d; echo x > $d/config",
+    "a second .git for NTFS": "mkdir git~1; echo x > git~1/config",
+}
+
+
+@pytest.mark.parametrize("odd", rest_slow(SCRIPTS, 1))
 @pytest.mark.parametrize("fenced", [True, pytest.param(False, marks=pytest.mark.slow)])
-def test_a_run_ends_by_itself_and_an_innocent_task_lands(sandbox: Sandbox, *, fenced: bool):
+def test_a_run_ends_by_itself_and_an_innocent_task_lands(
+    sandbox: Sandbox, odd: str, *, fenced: bool
+):
     repo = begun(sandbox)
     if not fenced:
         repo.unfence()
-    bad = new_task(repo.path, "Odd", "rm -f .gitattributes; mkfifo .gitattributes pipe")
+    bad = new_task(repo.path, "Odd", SCRIPTS[odd])
     good = new_task(repo.path, "Innocent", "echo new > new.txt")
     said = gitmill(repo.path, "run")
     assert said.code == 1
-    assert "the worktree cannot be read: .gitattributes is no regular file" in said.err
-    status = {
-        item["id"]: item["status"]
-        for item in gitmill(repo.path, "task", "list", "--all", "--json").json["items"]
-    }
-    assert status == {bad: "blocked", good: "landed"}
+    assert '"the worktree cannot be read: ' in said.err
+    items = gitmill(repo.path, "task", "list", "--all", "--json").json["items"]
+    assert {item["id"]: item["status"] for item in items} == {bad: "blocked", good: "landed"}
 
 
 def test_an_interrupt_ends_the_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
