@@ -8,6 +8,7 @@ from typing import Any
 
 from gitmill.core.document import Document
 from gitmill.core.item import Item
+from gitmill.core.shown_text import in_message
 from gitmill.git.notes import read_note
 from gitmill.git.objects import read_commit
 from gitmill.mill import Mill
@@ -43,7 +44,7 @@ def note_for(
     usage, cost = _spent(snapshot, item)
     fields = {
         "item": item.id,
-        "title": item.title,
+        "title": in_message(item.title),
         "base": onto,
         "work": item.work,
         "patch": patch,
