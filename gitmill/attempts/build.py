@@ -92,8 +92,10 @@ def _commit_tree(
 ) -> Built:
     """Commit the tree of a worktree whose builder passed, unless it adds secrets."""
     item, base = state.item, mill.tree_of(start.commit)
-    ignore = state.policy.worktree.ignore
-    with taken_tree(mill, workspace.slot, base, ignore=ignore, stop=state.stop) as taken:
+    with taken_tree(
+        mill, workspace.slot, base, ignore=state.policy.worktree.ignore, claim=state.claim,
+        stop=state.stop,
+    ) as taken:  # fmt: skip
         tree = _without_set_up(taken.objects, base, workspace.made, taken.tree)
         scrubbed = secret_scan.scrub(mill, mill.tree_of(start.onto), tree, taken.objects)
         if scrubbed.findings:

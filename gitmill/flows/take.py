@@ -160,7 +160,8 @@ def _commit(mill: Mill, item: Item, slot: Slot, summary: str) -> AttemptState:
     onto = (slot.side / "onto").read_text()
     policy = policy_at(mill, onto)
     base = mill.tree_of(onto)
-    with taken_tree(mill, slot, base, ignore=policy.worktree.ignore) as taken:
+    ignore, claim = policy.worktree.ignore, item.lease.claim
+    with taken_tree(mill, slot, base, ignore=ignore, claim=claim) as taken:
         _refuse_secrets(mill, item, taken, base)
         tree = taken.objects.admit(base, taken.tree)
     work = commit_work(mill, item, tree, onto, summary=summary)

@@ -50,19 +50,21 @@ def taken_tree(
     base: str,
     *,
     ignore: Sequence[str] = (),
+    claim: str = "",
     stop: StopToken | None = None,
     lenient: bool = False,
 ) -> Iterator[TakenTree]:
     """Read a worktree's files as a tree, to be compared with the tree `base`.
 
-    New files that match `ignore` are left out. Raises `SpoiledWorktreeError` for files that git
-    cannot or should not read, `GitFailedError` if git fails, and `KeyboardInterrupt` once `stop` is
-    requested. With `lenient`, as for a rescue, what would be an error is left out.
+    New files that match `ignore` are left out. All processes carry the `claim` of an attempt, by
+    which `recover` ends what a kill has left of them. Raises `SpoiledWorktreeError` for files that
+    git cannot or should not read, `GitFailedError` if git fails, and `KeyboardInterrupt` once
+    `stop` is requested. With `lenient`, as for a rescue, what would be an error is left out.
     """
     if not slot.path.is_dir():
         raise SpoiledWorktreeError(f"the worktree {slot.path} is missing")
     seconds = RESCUE_SECONDS if lenient else SECONDS
-    reader = _Reader(mill, slot, stop or StopToken(), seconds)
+    reader = _Reader(mill, slot, claim or mill.new_token(), stop or StopToken(), seconds)
     objects = Quarantine(slot.side / "reading", mill.store.backend)
     try:
         omitted = reader.inspect(objects, lenient=lenient)
@@ -96,6 +98,7 @@ def _named_well(objects: Quarantine, base: str, tree: str, *, lenient: bool) -> 
 class _Reader:
     mill: Mill
     slot: Slot
+    claim: str
     stop: StopToken
     seconds: float
 
@@ -175,7 +178,7 @@ class _Reader:
             access="read-only",
         )  # fmt: skip
         around = sandbox.reading(self.mill, self.slot)
-        engine = LocalEngine(claim=self.mill.new_token(), lock_fds=(self.slot.lock,))
+        engine = LocalEngine(claim=self.claim, lock_fds=(self.slot.lock,))
         with self.stop.interruptible(engine.cancel):
             outcome = engine.execute(around.wrap(command) if around else command)
         if outcome.ended in ("timed-out", "idle"):

@@ -194,7 +194,7 @@ def open_workspace(
             remove(slot.tmp)  # an agent must not see its leftovers
             (slot.tmp / workspace.findings.name).touch()
         if key and kind == "build":
-            with taken_tree(mill, slot, tree, stop=stop) as products:
+            with taken_tree(mill, slot, tree, claim=claim, stop=stop) as products:
                 made = products.objects.admit(tree, products.tree)
             workspace = replace(workspace, made=made)
         yield workspace

@@ -203,12 +203,18 @@ def test_a_rescue_ends_sooner_and_leaves_the_work_for_the_next_one(
 
 def test_git_ends_when_a_stop_is_requested(mill: Mill, repo: Repo, slot: Slot):
     hang(repo, slot)
-    stop = StopToken()
-    timer = threading.Timer(1.0, stop.request)
-    timer.start()
+    stop, claims = StopToken(), []
+
+    def look() -> None:
+        done = subprocess.run(["pgrep", "-f", "^sleep 1000"], capture_output=True, check=False)
+        claims.extend(Path(f"/proc/{int(pid)}/environ").read_bytes() for pid in done.stdout.split())
+        stop.request()
+
+    threading.Timer(1.0, look).start()
     with pytest.raises(KeyboardInterrupt):
-        read(mill, repo, slot, stop=stop)
+        read(mill, repo, slot, claim="c-1", stop=stop)
     assert not sleeping()
+    assert b"GITMILL_CLAIM=c-1" in claims[0].split(b"\0")  # by which `recover` finds it
 
 
 def sleeping() -> bool:
