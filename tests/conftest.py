@@ -39,7 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.register_profile(
         "gitmill",
         deadline=None,
-        max_examples=seeds.times(35),
+        max_examples=seeds.times(25),
         suppress_health_check=[HealthCheck.function_scoped_fixture],
     )
     settings.load_profile("gitmill")

@@ -74,6 +74,7 @@ def go(repo: Repo) -> Mill:
     return mill
 
 
+@pytest.mark.slow
 def test_findings_go_back_to_the_session_that_built_and_the_reviewer_answers_for_each(
     sandbox: Sandbox, agents
 ):

@@ -104,6 +104,7 @@ def test_each_part_of_a_reading_has_its_place(text: str, data: st.DataObject):
         assert find_secrets(text) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

@@ -84,6 +84,7 @@ def dies(case: Case, failpoint: str) -> bool:
     return True
 
 
+@pytest.mark.slow
 @MOSTLY_CHECKED_OUT
 def test_a_run_dies(tmp_path, server, checked_out):
     made = template(server, checked_out=checked_out)
@@ -217,7 +218,7 @@ RECOVERIES = pytest.mark.parametrize(
 
 def test_a_recovery_dies(tmp_path, server):
     made = template(server, checked_out=True, approved=True)
-    assert sweep(made, tmp_path, server, every(stride(11), 1), killed_landing) > 0
+    assert sweep(made, tmp_path, server, every(stride(21), 1), killed_landing) > 0
 
 
 @pytest.mark.slow

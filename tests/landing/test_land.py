@@ -313,6 +313,7 @@ def test_reading_back_finds_paths_that_were_not_reviewed(repo: Repo):
     assert verify_landed(mill, forged) == ["a.txt was not part of the review"]
 
 
+@pytest.mark.slow
 def test_a_cancel_during_a_landing_takes_effect_when_the_landing_fails(repo: Repo):
     """The check itself cancels the task, as a person would from another terminal."""
     repo.unfence()

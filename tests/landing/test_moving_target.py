@@ -241,6 +241,7 @@ def test_a_stop_during_the_checks_is_not_taken_for_a_moving_target(sandbox: Sand
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_lost_three_landings_goes_before_a_higher_priority(sandbox: Sandbox):
     repo = begun_with(sandbox, "true")
     first, second = approved(repo, 2)
