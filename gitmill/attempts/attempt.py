@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from gitmill.agents import base as agents
 from gitmill.attempts import stage_types
 from gitmill.attempts.cooldown import note_outcome
-from gitmill.attempts.lease_watch import LeaseWatch
+from gitmill.attempts.lease_watch import lease_watch
 from gitmill.attempts.monitor import AttemptMonitor
 from gitmill.attempts.record import AttemptResult, record, run_log, tampering
 from gitmill.attempts.state import AttemptState
@@ -64,7 +64,7 @@ def run_stages(
     except BaseException:
         _release(mill, state, "released, its live log cannot be written")
         raise
-    with monitor, LeaseWatch(mill, state.item.id, state.claim, token):
+    with monitor, lease_watch(mill, state.item.id, state.claim, token):
         state.monitor, state.stop = monitor, token
 
         def log_and_report(line: StageProgress) -> None:

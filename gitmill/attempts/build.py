@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from gitmill import files
 from gitmill.agents.base import Report
 from gitmill.attempts.ask_agent import ask
+from gitmill.attempts.prompts import feedback
 from gitmill.attempts.state import AttemptState
 from gitmill.core.item import Item
-from gitmill.core.runlog import findings_text, read_findings
+from gitmill.core.runlog import findings_text
 from gitmill.core.shown_text import in_message
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
@@ -55,9 +56,7 @@ def start_of(mill: Mill, item: Item) -> Start:
     """
     snapshot = mill.snapshot()
     tip = mill.target_tip(snapshot)
-    findings: tuple[Finding, ...] = ()
-    if (log := snapshot.run_log(item.feedback)) is not None:
-        findings = read_findings(log)
+    findings = feedback(snapshot, item)
     if not item.work or item.bare:
         return Start(tip, tip, findings)
     replay = replayed(mill, item, tip)
@@ -99,9 +98,7 @@ def _commit_tree(
         tree = _without_set_up(taken.objects, base, workspace.made, taken.tree)
         scrubbed = secret_scan.scrub(mill, mill.tree_of(start.onto), tree, taken.objects)
         if scrubbed.findings:
-            rest = secret_scan.scrub(mill, base, tree, taken.objects)
-            rest = replace(rest, tree=taken.objects.admit(base, rest.tree))
-            kept = keep_tree(mill, item.id, rest, start.commit)
+            kept = keep_tree(mill, item.id, replace(taken, tree=tree), start.commit)
             return Built(start.onto, "", replace(report, verdict=_refused(scrubbed.findings, kept)))
         tree = taken.objects.admit(base, tree)
     summary = report.verdict.summary if report.verdict else ""

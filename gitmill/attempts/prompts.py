@@ -69,6 +69,12 @@ def fill_prompt(
     return FilledPrompt(prompt, followup, session, earlier)
 
 
+def feedback(snapshot: Snapshot, item: Item) -> tuple[Finding, ...]:
+    """Return the findings that an author has to settle: those of the run log sent back to it."""
+    log = snapshot.run_log(item.feedback)
+    return read_findings(log) if log is not None else ()
+
+
 def _values(
     mill: Mill,
     snapshot: Snapshot,

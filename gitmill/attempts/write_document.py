@@ -11,10 +11,11 @@ from pathlib import PurePath
 from gitmill import files
 from gitmill.agents.base import Report
 from gitmill.attempts.ask_agent import ask
+from gitmill.attempts.prompts import feedback
 from gitmill.attempts.state import AttemptState
 from gitmill.core.change import Written
 from gitmill.core.product import DOCUMENT_LIMIT, DocumentPayload, document_text
-from gitmill.core.runlog import findings_text, read_findings
+from gitmill.core.runlog import findings_text
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
 from gitmill.mill import Mill
 from gitmill.store import secret_search
@@ -37,8 +38,7 @@ def write_document(mill: Mill, state: AttemptState) -> Draft:
     """
     snapshot = mill.snapshot()
     tip = mill.target_tip(snapshot)
-    log = snapshot.run_log(state.item.feedback)
-    findings = read_findings(log) if log is not None else ()
+    findings = feedback(snapshot, state.item)
     with open_workspace(
         mill, state.policy, tip, kind="clean", claim=state.claim,
         variables=state.variables, rights=state.rights, stop=state.stop,

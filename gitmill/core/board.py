@@ -78,7 +78,7 @@ def build_board(items: Mapping[str, Item], *, paused: str = "", queue_paused: st
 def moving_target(items: Iterable[Item]) -> str:
     """Return why a queued item keeps losing its landings to a moving target; empty if none does."""
     from gitmill.core.item import MOVED  # noqa: PLC0415  (a stored board needs no items)
-    from gitmill.core.queue import FIRST  # noqa: PLC0415
+    from gitmill.core.queue import FIRST  # noqa: PLC0415  (as above)
 
     lost = [i for i in items if i.status is Status.QUEUED and i.count(MOVED) >= FIRST]
     if not lost:

@@ -33,9 +33,6 @@ class DocumentPayload:
     file: str = ""
 
 
-Payload = DocumentPayload  # the payload of a verdict, by product: only documents have one
-
-
 def document_text(text: str) -> str:
     """Return a document as an item stores it: line feeds, nothing invisible, one line end."""
     unified = text.replace("\r\n", "\n").replace("\r", "\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from gitmill.core.product import Payload, Product
+from gitmill.core.product import DocumentPayload, Product
 
 
 class VerdictWord(StrEnum):
@@ -54,7 +54,7 @@ class Verdict:
     findings: tuple[Finding, ...] = ()
     evidence: tuple[str, ...] = ()
     earlier: tuple[Earlier, ...] = ()
-    payload: Payload | None = None
+    payload: DocumentPayload | None = None
 
 
 def verdict_problem(verdict: Verdict, earlier: int, produces: Product = Product.VERDICT) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from gitmill.core.product import DOCUMENT_LIMIT, DocumentPayload, Payload, Product
+from gitmill.core.product import DOCUMENT_LIMIT, DocumentPayload, Product
 from gitmill.core.shown_text import visible
 from gitmill.core.verdict import Earlier, Finding, Severity, Verdict, VerdictWord
 
@@ -226,7 +226,7 @@ def _typed(document: VerdictDocument) -> Verdict | None:
     )
 
 
-def _payload(document: VerdictDocument) -> Payload | None:
+def _payload(document: VerdictDocument) -> DocumentPayload | None:
     """Return the document of a pass, None if it names none."""
     if not isinstance(document, DocumentVerdictDocument) or document.verdict is not _PASS:
         return None

@@ -8,13 +8,12 @@ from gitmill.agents import base as agents
 from gitmill.attempts.agent_selection import choose
 from gitmill.attempts.build import start_of
 from gitmill.attempts.cooldown import cooling
-from gitmill.attempts.prompts import fill_prompt
+from gitmill.attempts.prompts import feedback, fill_prompt
 from gitmill.attempts.stage_types import all_types
 from gitmill.core import pipeline
 from gitmill.core.item import Item
 from gitmill.core.plans.plan import FrozenPlan, PlannedAgent, PlannedStage
 from gitmill.core.product import Product
-from gitmill.core.runlog import read_findings
 from gitmill.core.verdict import Finding
 from gitmill.errors import NothingToDoError, NotNowError
 from gitmill.flows.run import RunRequest
@@ -92,8 +91,7 @@ def _findings(mill: Mill, item: Item, stage: PlannedStage) -> tuple[Finding, ...
     """Return the findings that the author of work or of a document would get."""
     if stage.product is Product.WORK:
         return start_of(mill, item).findings
-    log = mill.snapshot().run_log(item.feedback) if stage.is_authoring else None
-    return read_findings(log) if log is not None else ()
+    return feedback(mill.snapshot(), item) if stage.is_authoring else ()
 
 
 def _input(mill: Mill, item: Item, stage: PlannedStage, agent: PlannedAgent) -> tuple[str, str]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from gitmill.core.item import Item
-from gitmill.errors import GitmillError, TargetMovedError
+from gitmill.errors import TargetMovedError
 from gitmill.landing.started import StartedLanding
 from gitmill.mill import Mill
 from gitmill.workspace.run_checks import landing_checks
-from gitmill.workspace.stop_token import InnerToken, StopToken
+from gitmill.workspace.stop_token import InnerToken, StopToken, requested_once
 
 POLL = 0.1  # seconds between two looks at the target
 
@@ -25,25 +24,13 @@ def until_moved(mill: Mill, landing: StartedLanding, stop: StopToken) -> Iterato
     stop, and `KeyboardInterrupt` after a request of `stop`.
     """
     moved = TargetMovedError(f"{landing.ref} moved while this was being checked")
-    token, ended = InnerToken(stop, lambda: moved), threading.Event()
+    token = InnerToken(stop, lambda: moved)
 
-    def watch() -> None:
-        while not ended.wait(POLL):
-            try:
-                at = mill.store.backend.ref(landing.ref)
-            except (GitmillError, OSError):  # not a move
-                continue  # the ref is read again before it moves
-            if at != landing.onto:
-                token.request()
-                return
+    def has_moved() -> bool:
+        return mill.store.backend.ref(landing.ref) != landing.onto
 
-    thread = threading.Thread(target=watch, name="target watch", daemon=True)
-    thread.start()
-    try:
+    with requested_once(token, has_moved, every=POLL):
         yield token
-    finally:
-        ended.set()
-        thread.join()
 
 
 def lost_because(mill: Mill, landing: StartedLanding) -> str:

@@ -5,15 +5,13 @@ Files with secrets are left out: in git they keep the content of the start commi
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from gitmill.git.objects import Commit, Move, write_commit
 from gitmill.git.worktrees import Slot
 from gitmill.mill import Mill
 from gitmill.store import layout
 from gitmill.store.write_lock import WriteLock
 from gitmill.workspace import secret_scan
-from gitmill.workspace.read_tree import taken_tree
+from gitmill.workspace.read_tree import TakenTree, taken_tree
 
 
 def keep_worktree(mill: Mill, slot: Slot, item_id: str, commit: str) -> str:
@@ -22,16 +20,15 @@ def keep_worktree(mill: Mill, slot: Slot, item_id: str, commit: str) -> str:
     `commit` is the one that was checked out. Returns "" when the tree equals that of `commit` or of
     the item's work. Files that cannot be read or are too many or too large are left out.
     """
-    base = mill.tree_of(commit)
-    with taken_tree(mill, slot, base, lenient=True) as taken:
-        scrubbed = secret_scan.scrub(mill, base, taken.tree, taken.objects)
-        tree = taken.objects.admit(base, scrubbed.tree)
-    return keep_tree(mill, item_id, replace(scrubbed, tree=tree), commit)
+    with taken_tree(mill, slot, mill.tree_of(commit), lenient=True) as taken:
+        return keep_tree(mill, item_id, taken, commit)
 
 
-def keep_tree(mill: Mill, item_id: str, scrubbed: secret_scan.ScrubbedTree, commit: str) -> str:
-    """Put a tree based on `commit` under a rescue ref, as `keep_worktree` does."""
-    backend, tree = mill.store.backend, scrubbed.tree
+def keep_tree(mill: Mill, item_id: str, taken: TakenTree, commit: str) -> str:
+    """Put a tree that was read and is based on `commit` under a rescue ref, as `keep_worktree`."""
+    backend, base = mill.store.backend, mill.tree_of(commit)
+    scrubbed = secret_scan.scrub(mill, base, taken.tree, taken.objects)
+    tree = taken.objects.admit(base, scrubbed.tree)
     work = backend.ref(f"{layout.WORK}{item_id}")
     if tree == mill.tree_of(commit) or (work is not None and mill.tree_of(work) == tree):
         return ""

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+from gitmill.errors import GitmillError
 
 
 class StopToken:
@@ -93,3 +95,27 @@ class InnerToken(StopToken):
                 self.raise_if_requested()
             finally:
                 self._cancels.remove(cancel)
+
+
+@contextmanager
+def requested_once(token: StopToken, is_due: Callable[[], bool], *, every: float) -> Iterator[None]:
+    """Request a token once `is_due`, which a thread asks `every` so many seconds in the body.
+
+    An error of gitmill or of the system is no answer; the thread asks again.
+    """
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(every):
+            with suppress(GitmillError, OSError):  # no answer: it is asked again
+                if is_due():
+                    token.request()
+                    return
+
+    thread = threading.Thread(target=watch, name="watch", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
