@@ -216,6 +216,7 @@ RECOVERIES = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 def test_a_recovery_dies(tmp_path, server):
     made = template(server, checked_out=True, approved=True)
     assert sweep(made, tmp_path, server, every(stride(21), 1), killed_landing) > 0

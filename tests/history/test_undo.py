@@ -414,6 +414,7 @@ def test_a_landing_is_undone_by_landing_its_reverse(repo: Repo):
     assert not current.get("landed")
 
 
+@pytest.mark.slow
 def test_reverted_work_cannot_be_approved_again(repo: Repo):
     task = landed(repo)
     assert gitmill(repo.path, "undo", task).code == 0
@@ -434,6 +435,7 @@ def test_reverted_work_cannot_be_approved_again(repo: Repo):
     assert repo.git("show", "main:b.txt") == "b"
 
 
+@pytest.mark.slow
 def test_a_revert_can_be_undone_too(repo: Repo):
     task = landed(repo)
     back = gitmill(repo.path, "undo", task).out.strip()
