@@ -115,6 +115,16 @@ class UnusableRepositoryError(GitmillError, blame=Blame.ENVIRONMENT):
     slug = "unusable-repository"
 
 
+class RepositoryGoneError(GitmillError, blame=Blame.USER):
+    """The repository was moved or deleted while gitmill worked in it; no work is lost.
+
+    Files that an attempt has written stay in its worktree, outside of the repository. In its new
+    place `gitmill run` saves them under a rescue ref and goes on.
+    """
+
+    slug = "repository-gone"
+
+
 class DamagedRepositoryError(UnusableRepositoryError, blame=Blame.AGENT):
     """The git directory was damaged while code ran that could reach it, without a sandbox."""
 
@@ -195,9 +205,21 @@ class RevertConflictError(GitmillError, blame=Blame.USER):
 
 
 class NotAStateCommitError(GitmillError, blame=Blame.USER):
-    """`--at` does not name a commit of the state branch."""
+    """`--at` or the range of `fsck` does not name a commit of the state branch."""
 
     slug = "not-a-state-commit"
+
+
+class NoSuchLandingError(GitmillError, blame=Blame.USER):
+    """`fsck --since` does not name a commit of the target that has the note of a landing."""
+
+    slug = "no-such-landing"
+
+
+class CannotSignError(GitmillError, blame=Blame.USER):
+    """git could not sign an anchor: no key, no program that signs, or no answer from it."""
+
+    slug = "cannot-sign"
 
 
 class NotReadyError(GitmillError, blame=Blame.ITEM):
@@ -267,6 +289,19 @@ class TargetMovedError(GitmillError, blame=Blame.RACE):
     code = Exit.BUSY
 
 
+class DependenciesChangedError(GitmillError, blame=Blame.RACE):
+    """Something was installed in the checkout while a tree that shares it was checked."""
+
+    slug = "dependencies-changed"
+    code = Exit.BUSY
+
+
+class LeadsOutError(GitmillError, blame=Blame.ENVIRONMENT):
+    """An installed package is the checkout or a copy: checks would test that, not the change."""
+
+    slug = "leads-out"
+
+
 class PausedError(GitmillError, blame=Blame.USER):
     """Work or the queue is paused."""
 
@@ -296,6 +331,17 @@ class NotNowError(GitmillError, blame=Blame.ENVIRONMENT):
     ) -> None:
         super().__init__(message, evidence=evidence, hints=hints)
         self.until = until
+
+
+class RedTargetError(NotNowError, blame=Blame.USER):
+    """A check is red on the target without any work: items that need it wait until it moves.
+
+    The work that was built is kept. Make a task that fixes the check, with `--fixes-check NAME`;
+    commit the fix yourself; or, if the machine was the cause, name an item to ask again for it.
+    """
+
+    slug = "red-target"
+    code = Exit.PERSON
 
 
 class AgentCoolsError(NotNowError, blame=Blame.ENVIRONMENT):
@@ -337,9 +383,43 @@ class AttemptError(GitmillError, blame=Blame.ITEM):
 
 
 class SetUpError(AttemptError, blame=Blame.ENVIRONMENT):
-    """Setting up the worktree failed; this costs no attempt."""
+    """Setting up the worktree failed, on the target as well; this costs no attempt.
+
+    `status` and `ended` are those of its `command`.
+    """
 
     slug = "set-up-failed"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        command: str = "",
+        status: int = 0,
+        ended: str = "",
+        evidence: Sequence[str] = (),
+        hints: Sequence[Hint] = (),
+    ) -> None:
+        super().__init__(message, evidence=evidence, hints=hints)
+        self.command = command
+        self.status = status
+        self.ended = ended
+
+
+class BrokenSetUpError(AttemptError, blame=Blame.ITEM):
+    """The set-up fails with the work of the item, and not without it."""
+
+    slug = "set-up-broken"
+
+
+class CannotStartError(AttemptError, blame=Blame.ENVIRONMENT):
+    """A check cannot start on this machine, with the work or without it; this costs no attempt.
+
+    Its command ends with status 126 or 127, or gitmill cannot start it at all: something that it
+    needs is not installed. The work is kept, and the next run continues at the checks.
+    """
+
+    slug = "cannot-start"
 
 
 class SandboxMissingError(SetUpError, blame=Blame.ENVIRONMENT):
@@ -378,6 +458,12 @@ class CheckoutBlockedError(GitmillError, blame=Blame.USER):
 
     slug = "checkout-blocked"
     code = Exit.PERSON
+
+
+class CheckoutTornError(GitmillError, blame=Blame.ENVIRONMENT):
+    """A fast-forward of the target's checkout ended half-way, and could not all be undone."""
+
+    slug = "checkout-torn"
 
 
 class LandingBrokenError(GitmillError, blame=Blame.ENVIRONMENT):

@@ -62,6 +62,19 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
         _flush(path.parent)
 
 
+def is_plain_below(folder: Path, name: str) -> bool:
+    """Whether a path below a folder leads through folders only, as far as it exists.
+
+    No link is in it: what is written there stays below the folder.
+    """
+    at = folder
+    for part in PurePath(name).parts:
+        if at.is_symlink() or (at.exists() and not at.is_dir()):
+            return False
+        at /= part
+    return not at.is_symlink()
+
+
 def read_below(folder: Path, name: str, limit: int) -> bytes | None:
     """Return a regular file of at most `limit` bytes below a folder that other code can write.
 

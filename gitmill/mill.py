@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +16,7 @@ from gitmill.errors import UnusableRepositoryError
 from gitmill.git.differ import Differ
 from gitmill.git.objects import read_commit
 from gitmill.git.repo import Repository
-from gitmill.hints import Blank, Gitmill, Hint
+from gitmill.hints import Blank, Gitmill, Hint, Shell
 from gitmill.store.events import Step, draft_step
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import Store
@@ -30,6 +32,11 @@ if TYPE_CHECKING:
 def utc_now() -> datetime:
     """Return the time in UTC."""
     return datetime.now(UTC)
+
+
+def state_folder() -> Path:
+    """Return the user's folder for the state of programs, as XDG defines it."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
 
 
 BeforeWrite = Callable[["Mill", WriteLock], None]
@@ -107,15 +114,40 @@ class Mill:
         return f"refs/heads/{snapshot.control.target}"
 
     def target_tip(self, snapshot: Snapshot) -> str:
-        """Return the commit at the tip of the target. Raises `UnusableRepositoryError`."""
-        ref = self.target_ref(snapshot)
-        tip = self.store.backend.ref(ref)
+        """Return the commit at the tip of the target, as the remote has it if it is not local.
+
+        Raises `UnusableRepositoryError`.
+        """
+        tip = self.store.backend.ref(self.target_ref(snapshot))
+        if tip is not None:
+            return tip
+        from gitmill.git.default_branch import tip_on_remote  # noqa: PLC0415  (rarely needed)
+
+        tip = tip_on_remote(self.repository, snapshot.control.target)
         if tip is None:
-            raise UnusableRepositoryError(
-                f"the target branch {snapshot.control.target} does not exist",
-                hints=[Hint("name another with", Gitmill("init", "--target", Blank("BRANCH")))],
-            )
+            raise self._no_target(snapshot.control.target)
         return tip
+
+    def local_target_tip(self, snapshot: Snapshot) -> str:
+        """Return the tip of the target; a branch that only the remote has is created here first.
+
+        The user's HEAD stays as it is. Raises `UnusableRepositoryError`.
+        """
+        ref = self.target_ref(snapshot)
+        if self.store.backend.ref(ref) is None:
+            from gitmill.git.default_branch import create_local  # noqa: PLC0415  (rarely needed)
+
+            create_local(self.repository, snapshot.control.target)
+        return self.target_tip(snapshot)
+
+    def _no_target(self, target: str) -> UnusableRepositoryError:
+        remote = next(iter(self.repository.remotes), "")
+        if remote:  # a checkout of CI has few branches, and the board's target is right
+            branch = shlex.quote(f"{target}:{target}")
+            hint = Hint("fetch it with", Shell(f"git fetch {shlex.quote(remote)} {branch}"))
+        else:
+            hint = Hint("if it was renamed, name it:", Gitmill("init", "--target", Blank("BRANCH")))
+        return UnusableRepositoryError(f"the target branch {target} does not exist", hints=[hint])
 
     def tree_of(self, commit: str) -> str:
         """Return the tree of a commit."""
@@ -124,6 +156,11 @@ class Mill:
     def changes(self, old: str, new: str) -> list[Change]:
         """Return the changes between two commits, by path."""
         return list(Differ(self.store.backend).changes(self.tree_of(old), self.tree_of(new)))
+
+    @cached_property
+    def work_trees(self) -> frozenset[Path]:
+        """The user's work trees when this was first asked for: later one can be gone."""
+        return frozenset(self.repository.work_trees())
 
     # -- people
 
@@ -150,8 +187,19 @@ class Mill:
     def pool(self) -> Pool:
         """The worktrees of this repository."""
         from gitmill.git.pool import Pool  # noqa: PLC0415  (reads need none)
+        from gitmill.git.pool_name import pool_name  # noqa: PLC0415  (reads need none)
 
-        home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-        root = Path(self.repository.preferences.get("worktreeroot") or f"{home}/gitmill")
-        folder = root.expanduser() / self.repository.name
+        folder = self._pools / pool_name(self.repository, self._pools)
         return Pool(folder, self.repository.common, options=self.repository.writer.options)
+
+    @property
+    def _pools(self) -> Path:
+        root = self.repository.preferences.get("worktreeroot") or state_folder() / "gitmill"
+        return Path(root).expanduser()
+
+    def keep_pool(self) -> None:
+        """Record which folder of worktrees is this repository's, for when it is moved."""
+        from gitmill.git.pool_name import keep_name  # noqa: PLC0415  (reads need none)
+
+        with suppress(OSError):  # a full disk must not keep a person from deciding
+            keep_name(self.repository, self._pools, self.new_token())

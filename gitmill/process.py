@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ SECRET_NAME = re.compile(
 
 
 TimeoutExpired = subprocess.TimeoutExpired
+_GRACE = 2.0  # seconds between SIGTERM and SIGKILL
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +63,44 @@ def run(
 
     It runs in its own session: Ctrl-C in the terminal reaches gitmill but not the process. With
     `check` an exit status other than 0 raises `ProcessFailedError`; so does a machine without a
-    process, memory or descriptor left. Raises `FileNotFoundError` if the program does not exist.
+    process, memory or descriptor left. Raises `FileNotFoundError` if the program does not exist,
+    and `TimeoutExpired` after `timeout` seconds, with the whole session ended.
     """
-    with _resources(argv), chokepoint(f"run {' '.join(argv)}"):
-        done = subprocess.run(
+    with (
+        _resources(argv),
+        chokepoint(f"run {' '.join(argv)}"),
+        subprocess.Popen(
             argv,
             cwd=cwd,
             env=env,
-            input=stdin,
-            capture_output=True,
-            check=False,
-            timeout=timeout,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             pass_fds=pass_fds,
             start_new_session=True,
-        )
-    finished = Finished(tuple(argv), done.returncode, done.stdout, done.stderr)
+        ) as child,
+    ):
+        try:
+            stdout, stderr = child.communicate(stdin, timeout=timeout)
+        except TimeoutExpired:
+            _end_session(child)
+            raise
+        except BaseException:
+            child.kill()
+            raise
+    finished = Finished(tuple(argv), child.returncode, stdout, stderr)
     if check:
         _require_success(finished)
     return finished
+
+
+def _end_session(leader: subprocess.Popen[bytes]) -> None:
+    """End a process and those that it has started: first politely, so that git drops its locks."""
+    with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+        os.killpg(leader.pid, signal.SIGTERM)
+        leader.wait(_GRACE)
+    with suppress(ProcessLookupError):
+        os.killpg(leader.pid, signal.SIGKILL)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from gitmill.supervision import bubblewrap
 from tests.support import hints, seeds
 from tests.support.repos import Sandbox
 
@@ -43,6 +44,9 @@ def pytest_configure(config: pytest.Config) -> None:
         suppress_health_check=[HealthCheck.function_scoped_fixture],
     )
     settings.load_profile("gitmill")
+
+
+os.environ["TESTS_BUBBLEWRAP"] = bubblewrap.find().program  # of the wrapper tests/support/bwrap
 
 
 def seal(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,8 +83,10 @@ def sealed(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
 
 
 @pytest.fixture
-def sandbox(tmp_path: Path, sealed: Path) -> Sandbox:
+def sandbox(tmp_path: Path, sealed: Path, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
     """Scripts leave word beside the repositories; these are as closed to them as anybody's."""
+    monkeypatch.setenv("TESTS_WRITABLE", str(tmp_path))
     with (sealed / ".gitconfig").open("a") as file:
-        file.write(f"\twritable = {tmp_path}\n\treadable = {tmp_path}\n\treadable = {ROOT}\n")
+        file.write(f"\tbubblewrap = {ROOT}/tests/support/bwrap\n")
+        file.write(f"\treadable = {ROOT}\n")
     return Sandbox(tmp_path)

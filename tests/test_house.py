@@ -22,9 +22,9 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Who may start a process: the one module for it, and the supervisor, which is one.
 STARTERS = {"process.py", "supervision/spawn.py"}
 # Who may move refs: the store, through the backends; repo.py lends git's swap to libgit2, and a slot
-# moves the HEAD of its own worktree.
+# moves the HEAD of its own worktree. A checkout locks its branch, lets go, and merges.
 MOVERS = {"store/transaction.py", "git/plumbing.py", "git/libgit2.py", "git/repo.py",
-          "git/worktrees.py"}  # fmt: skip
+          "git/worktrees.py", "git/checkout.py", "git/default_branch.py"}  # fmt: skip
 REPLACERS = {"files.py", "store/journal.py"}  # the journal begins a new file beside the full one
 # Who may change what all threads of a process share: the directory, the environment, signals.
 PROCESS_WIDE = {
@@ -36,6 +36,7 @@ PROCESS_WIDE = {
 # What may be remembered for as long as the process lives, and why it never changes meanwhile.
 CACHED = {
     "agents/_cli.py _declared": "what the files of the package declare",
+    "agents/base.py _modules": "the files of the package",
     "core/plans/plan.py _adapter": "made from the models",
     "core/plans/prompt.py environment": "the same settings for every template",
     "store/secret_search.py _scanner": "the library's detectors",

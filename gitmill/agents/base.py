@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from importlib import import_module
 from pathlib import Path, PurePath
 from pkgutil import iter_modules
@@ -245,8 +246,12 @@ class Agent(Protocol):
 
 def names() -> tuple[str, ...]:
     """Return the names of the built-in agents."""
-    package = import_module("gitmill.agents")
-    modules = (module.name for module in iter_modules(package.__path__))
+    return _modules(tuple(import_module("gitmill.agents").__path__))
+
+
+@cache
+def _modules(folders: tuple[str, ...]) -> tuple[str, ...]:
+    modules = (module.name for module in iter_modules(folders))
     return tuple(sorted(name for name in modules if name != "base" and not name.startswith("_")))
 
 

@@ -109,7 +109,7 @@ def run(attempt: Attempt, execute: Execute) -> Report:
             *(("-m", attempt.model) if attempt.model else ()),
             *_provider(attempt.env, signed_in=(home / "auth.json").exists()),
             # Not by `-s`: a resumed session lacks that option and would be read-only.
-            *_SANDBOXES[attempt.permission], *_QUIET, *_CLOSED,
+            *_SANDBOXES[attempt.permission], *_git_directory(attempt), *_QUIET, *_CLOSED,
             *_cli.options(attempt),
             *((session,) if session else ()), "-",
         )  # fmt: skip
@@ -120,6 +120,14 @@ def run(attempt: Attempt, execute: Execute) -> Report:
         return command, _Reader(attempt, session, home / "sessions")
 
     return converse(attempt, execute, begin)
+
+
+def _git_directory(attempt: Attempt) -> tuple[str, ...]:
+    """Return the setting that makes the worktree's own git directory writable."""
+    if attempt.permission != "workspace":
+        return ()
+    folder = json.dumps([str(attempt.workdir / ".git")])
+    return "-c", f"sandbox_workspace_write.writable_roots={folder}"
 
 
 def _provider(env: Mapping[str, str], *, signed_in: bool) -> tuple[str, ...]:

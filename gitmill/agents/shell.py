@@ -15,6 +15,7 @@ from gitmill.agents.base import (
     Report,
     failure_kind,
 )
+from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
 
 ROLES = frozenset({"builder"})
@@ -27,6 +28,7 @@ KEYS: tuple[str, ...] = ()
 PROGRAMS: tuple[str, ...] = ()
 PRICES: Mapping[str, Price] = {}
 EXAMPLE: tuple[object, ...] = ()
+_LONGEST = 150  # characters of the last line of output in a summary
 
 
 def run(attempt: Attempt, execute: Execute) -> Report:
@@ -41,8 +43,10 @@ def run(attempt: Attempt, execute: Execute) -> Report:
     if outcome.passed:
         verdict = Verdict(VerdictWord.PASS)
     else:
-        message = f"the script exited {outcome.status}"
-        finding = Finding(f"{message}\n{output}".rstrip(), Severity.HIGH)
+        exited, last = f"the script exited {outcome.status}", outcome.tail(1)
+        # A long line stays in the finding: cut, it could end in half a secret, which is not found.
+        message = one_line(f"{exited}: {last}") if 0 < len(last) <= _LONGEST else exited
+        finding = Finding(f"{exited}\n{output}".rstrip(), Severity.HIGH)
         verdict = Verdict(VerdictWord.FAIL, message, (finding,))
     return Report(exit=ExitKind.COMPLETED, verdict=verdict, output=output)
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from gitmill.agents import base as agents
+from gitmill.core import pipeline
 from gitmill.core.cooldown_rules import UNAUTHORISED, Cooling, clock
 from gitmill.core.item import Item
-from gitmill.core.plans.compile import AUTHOR
 from gitmill.core.plans.plan import FrozenPlan, PlannedAgent, PlannedStage
 from gitmill.errors import (
     AgentCoolsError,
@@ -35,7 +35,7 @@ def choose(
     """
     if not stage.agents:
         return None
-    excluded = _agents_of_distinct_stages(plan, item, stage)
+    excluded = pipeline.excluded_agents(plan, item, stage)
     allowed = [agent for agent in stage.agents if agent.name not in excluded]
     if not allowed:
         raise AgentMissingError(
@@ -48,14 +48,6 @@ def choose(
         if agent.name not in cooling and _can_run(_probe(agent)):
             return agent
     raise _none_available(stage, allowed, cooling, now)
-
-
-def _agents_of_distinct_stages(plan: FrozenPlan, item: Item, stage: PlannedStage) -> set[str]:
-    """Return the agents that did, for the current work, a stage of `distinct_from`."""
-    authors = {AUTHOR, *(other.name for other in plan.stages if other.is_authoring)}
-    done = {item.builder} if item.builder and authors & {*stage.distinct_from} else set()
-    approved = (entry for entry in item.reviewed if entry.stage in stage.distinct_from)
-    return done | {entry.by.partition("@")[0] for entry in approved}
 
 
 def _probe(agent: PlannedAgent) -> agents.Probe:

@@ -16,7 +16,7 @@ from gitmill.core.verdict import Finding
 from gitmill.mill import Mill
 from gitmill.store import secret_search
 from gitmill.workspace import agent_homes
-from gitmill.workspace.run_checks import outside_paths
+from gitmill.workspace.inspect_change import outside_paths
 from gitmill.workspace.trust import item_commands, require_trusted
 from gitmill.workspace.workspace import Workspace
 
@@ -77,7 +77,7 @@ def _attempt(
         earlier=sent.earlier,
         produces=stage.product,
         nonce=nonce,
-        workdir=workspace.slot.path,
+        workdir=workspace.path,
         scratch=workspace.slot.tmp,
         findings=workspace.findings,
         home=workspace.home,

@@ -22,13 +22,20 @@ from gitmill.core.product import Product
 from gitmill.core.runlog import StageResult
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
-from gitmill.errors import DamagedRepositoryError, GitmillError, LeasedError
+from gitmill.errors import (
+    BrokenSetUpError,
+    DamagedRepositoryError,
+    GitmillError,
+    LeasedError,
+    SetUpError,
+)
 from gitmill.mill import Mill
 from gitmill.store import secret_search
 from gitmill.store.events import Step, timestamp
 from gitmill.workspace.blame import judged
 from gitmill.workspace.leases import is_held
 from gitmill.workspace.stop_token import InnerToken, StopToken
+from gitmill.workspace.without_work import is_of_work, judge_set_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +102,7 @@ def _run_and_record(
         _release(mill, state, "stopped")
         raise
     except (GitmillError, OSError) as caught:  # whose fault it is decides what it costs
-        error = judged(mill, caught)
+        error = _of_set_up(mill, state, judged(mill, caught))
         if state.stop.is_requested:
             if not is_held(mill, state.item.id, state.claim):
                 return _lapse(mill, state, progress, time.monotonic() - clock)
@@ -110,7 +117,25 @@ def _run_and_record(
         raise
     if state.agent is not None and state.report is not None:
         note_outcome(mill, state.agent.name, state.report)
+    if state.fault is not None and result.event is Event.RELEASED:
+        raise state.fault
     return result
+
+
+def _of_set_up(
+    mill: Mill, state: AttemptState, error: GitmillError | OSError
+) -> GitmillError | OSError:
+    """Return the error to act on: a set-up that fails with the work only is the item's fault."""
+    if not isinstance(error, SetUpError) or not is_of_work(error):
+        return error
+    if not state.work or state.stage.is_authoring:  # `build` has asked already
+        return error
+    try:
+        if judge_set_up(state.without_work(mill, state.base), error) is not None:
+            return error
+    except (GitmillError, OSError) as unanswered:  # it is not known, so nobody pays
+        return unanswered
+    return BrokenSetUpError(f"{error.message}, and not without the work", evidence=error.evidence)
 
 
 def _lapse(mill: Mill, state: AttemptState, progress: Progress, seconds: float) -> AttemptResult:
@@ -196,7 +221,7 @@ def _perform(
         state.stages.append(StageResult(stage.name, who, word, seconds))
         note = "" if verdict.word is VerdictWord.PASS else verdict.summary
         progress(StageProgress(state.item.id, stage.name, who, word, seconds, note))
-        if verdict.word is not VerdictWord.PASS or blameless:
+        if verdict.word is not VerdictWord.PASS or blameless or state.done is not None:
             break
     return verdict
 

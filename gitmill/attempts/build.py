@@ -13,17 +13,20 @@ from gitmill.core.item import Item
 from gitmill.core.runlog import findings_text
 from gitmill.core.shown_text import in_message
 from gitmill.core.trailers import one_line
-from gitmill.core.verdict import Finding, Verdict, VerdictWord
+from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
+from gitmill.errors import SetUpError
 from gitmill.git import trees
 from gitmill.git.differ import Differ
 from gitmill.git.objects import Commit, Entry, Objects, write_commit
 from gitmill.git.replay import Conflict
 from gitmill.mill import Mill
 from gitmill.workspace import secret_scan
+from gitmill.workspace.open_workspace import open_workspace
 from gitmill.workspace.read_tree import taken_tree
 from gitmill.workspace.rescue import keep_commit, keep_tree, keep_worktree
+from gitmill.workspace.without_work import is_of_work, judge_set_up, set_up_result
 from gitmill.workspace.work import conflict_finding, replayed
-from gitmill.workspace.workspace import Workspace, open_workspace
+from gitmill.workspace.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +72,23 @@ def build(mill: Mill, state: AttemptState) -> Built:
     """Run the builder in a worktree and commit the tree that it leaves, not its own commits.
 
     Without a pass the tree goes under a rescue ref. A tree with secrets never becomes a commit:
-    only the rest of it is rescued.
+    only the rest of it is rescued. If the set-up fails with the item's earlier work and not without
+    it, the build starts from the target's bare tip, with that as a finding.
     """
+    start = start_of(mill, state.item)
+    try:
+        return _build_from(mill, state, start)
+    except SetUpError as error:
+        if start.commit == start.onto or not is_of_work(error):
+            raise
+        if judge_set_up(state.without_work(mill, start.onto), error) is not None:
+            raise
+        broken = set_up_result(error).finding
+        return _build_from(mill, state, Start(start.onto, start.onto, (*start.findings, broken)))
+
+
+def _build_from(mill: Mill, state: AttemptState, start: Start) -> Built:
     item = state.item
-    start = start_of(mill, item)
     with open_workspace(
         mill, state.policy, start.commit, kind="build", claim=state.claim, holder=item.id,
         variables=state.variables, rights=state.rights, stop=state.stop,
@@ -101,6 +117,10 @@ def _commit_tree(
             kept = keep_tree(mill, item.id, replace(taken, tree=tree), start.commit)
             return Built(start.onto, "", replace(report, verdict=_refused(scrubbed.findings, kept)))
         tree = taken.objects.admit(base, tree)
+        mill.tampered.setdefault(state.claim, []).extend(
+            Finding(f"{path} is ignored by git, and was added with `git add -f`", Severity.LOW)
+            for path in taken.forced
+        )
     summary = report.verdict.summary if report.verdict else ""
     commit = commit_work(mill, item, tree, start.onto, agent=state.performer.name, summary=summary)
     return Built(start.onto, commit, report, keep_commit(mill, item.id, commit))

@@ -12,6 +12,7 @@ from gitmill.attempts.state import AttemptState
 from gitmill.core import changes, pipeline
 from gitmill.core.budget_rules import Allowance
 from gitmill.core.item import Item
+from gitmill.core.lease import GRACE
 from gitmill.errors import BadDocumentError
 from gitmill.mill import Mill
 from gitmill.plans.frozen import plan_for
@@ -22,8 +23,6 @@ from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import StateCommit
 from gitmill.workspace import sandbox
 from gitmill.workspace.leases import new_lease
-
-GRACE = 120.0  # seconds that a lease outlives its stages' limits
 
 
 def claim(mill: Mill, item_id: str, *, after: str | None = None) -> AttemptState:
@@ -36,7 +35,7 @@ def claim(mill: Mill, item_id: str, *, after: str | None = None) -> AttemptState
     drafted: list[AttemptState] = []
 
     def draft(snapshot: Snapshot) -> StateCommit:
-        tip = mill.target_tip(snapshot)
+        tip = mill.local_target_tip(snapshot)
         state, head = _prepare(mill, snapshot, snapshot.item(item_id), tip, token, now)
         step = _step(mill, state, head, tip, after)
         sandbox.require_sandbox(mill, state.policy)  # an error here leaves the item unclaimed
@@ -62,14 +61,17 @@ def _prepare(
     agent = choose(plan, item, plan.stage(head), cooling=cooling(mill), now=now)
     policy = policy_at(mill, tip)
     budget = allowance(mill, snapshot, policy, item) if agent else Allowance()
-    return AttemptState(item, plan, policy, token, agent, allowance=budget), head
+    stood_red = item.red_target is not None
+    return AttemptState(
+        item, plan, policy, token, agent, allowance=budget, stood_red=stood_red
+    ), head
 
 
 def _step(mill: Mill, state: AttemptState, head: str, tip: str, after: str | None) -> Step:
     """Return the step that claims an item for the stages from `head` on."""
     item, plan = state.item, state.plan
     agent = state.agent.name if state.agent else "gitmill"
-    limits = sum(stage.timeout for stage in pipeline.group(plan, head))
+    limits = pipeline.time_limit(plan, head)
     lease = new_lease(mill, f"{agent}@{mill.host}", limits + GRACE, claim=state.claim)
     return Step(
         change=changes.claimed(item, stage=head, plan=plan.hash12, lease=lease),

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from gitmill.attempts.stage_types import all_types
 from gitmill.core.document import Document
 from gitmill.core.excerpt import cut, excerpt
 from gitmill.core.item import Item
 from gitmill.core.plans.plan import PlannedAgent, PlannedStage
-from gitmill.core.plans.prompt import Convention, FailedCheck, LastRun, PromptValues, render_prompt
+from gitmill.core.plans.prompt import (
+    Convention,
+    FailedCheck,
+    JudgingCheck,
+    LastRun,
+    PromptValues,
+    render_prompt,
+)
+from gitmill.core.product import Product
+from gitmill.core.red_target import red_checks
 from gitmill.core.runlog import read_findings
 from gitmill.core.verdict import Finding, VerdictWord
 from gitmill.git import trees
 from gitmill.git.objects import Backend
 from gitmill.mill import Mill
+from gitmill.plans.frozen import plan_for
 from gitmill.store import layout
 from gitmill.store.snapshot import Snapshot
 
@@ -87,6 +98,7 @@ def _values(
     last: LastRun | None = None
     if (log := snapshot.run_log(item.feedback)) is not None:
         failed, last = _failed(log), _last(log)
+    tip = mill.target_tip(snapshot)
     diff = _diff(mill, item) if not stage.is_authoring else ""
     changes = mill.changes(item.base, item.work) if diff else []
     return PromptValues(
@@ -97,13 +109,21 @@ def _values(
         target=snapshot.control.target,
         nonce=nonce,
         findings=findings,
+        commands=_commands(mill, snapshot, item, tip) if stage.product is Product.WORK else (),
         checks=failed,
         diff=diff,
         changed=tuple(change.path for change in changes),
         answer=item.answer,
-        conventions=_conventions(mill.store.backend, mill.tree_of(mill.target_tip(snapshot))),
+        conventions=_conventions(mill.store.backend, mill.tree_of(tip)),
         last=last,
     )
+
+
+def _commands(mill: Mill, snapshot: Snapshot, item: Item, tip: str) -> tuple[JudgingCheck, ...]:
+    """Return the checks that judge the work of an item, as its frozen plan has them."""
+    red = red_checks(snapshot.items.values(), tip)
+    plan = plan_for(mill, snapshot, item, tip, all_types())
+    return tuple(JudgingCheck(c.name, c.command, c.name in red) for c in plan.checks)
 
 
 def _fitting(template: str, values: PromptValues, limit: int) -> str:

@@ -12,10 +12,11 @@ from gitmill.attempts.stage_types import load
 from gitmill.attempts.state import AttemptState
 from gitmill.core import changes, pipeline
 from gitmill.core.change import Change, Outcome, Work
-from gitmill.core.item import Item, Reviewed
+from gitmill.core.item import Item, RedTarget, Reviewed
 from gitmill.core.lifecycle import Event
 from gitmill.core.pipeline import NextStep
 from gitmill.core.plans.plan import PlannedAgent
+from gitmill.core.red_target import RED, sentence
 from gitmill.core.runlog import RunLog
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
@@ -24,6 +25,7 @@ from gitmill.mill import Mill
 from gitmill.store import layout, secret_search
 from gitmill.store.events import Step
 from gitmill.workspace import sandbox
+from gitmill.workspace.mount_point import covered
 from gitmill.workspace.rescue import keep_commit
 from gitmill.workspace.run_checks import passed_files
 from gitmill.workspace.work import patch_of
@@ -79,7 +81,9 @@ def run_log(
 
 def _facts(mill: Mill, state: AttemptState) -> Mapping[str, Any]:
     facts: dict[str, Any] = {}
-    if state.work:
+    if state.done is not None:
+        facts = {"base": state.base, "tree": mill.tree_of(state.base)}
+    elif state.work:
         facts = {"base": state.base, "work": state.work, "tree": mill.tree_of(state.work)}
         facts["patch"] = patch_of(mill, state.base, state.work)
     elif state.document:
@@ -98,7 +102,13 @@ def _facts(mill: Mill, state: AttemptState) -> Mapping[str, Any]:
         facts["denied"] = [
             one_line(secret_search.clean(action)) for action in state.report.denied
         ] or None
-    return facts | {"sandbox": sandbox.enforcement(mill, state.policy)}
+    if state.on_target is not None:
+        facts["on_target"] = state.on_target.as_json()
+    place = covered(mill, confined=sandbox.is_confined(mill, state.policy))
+    return facts | {
+        "sandbox": sandbox.enforcement(mill, state.policy),
+        "mounted": None if place is None else str(place),
+    }
 
 
 def _program(agent: PlannedAgent) -> agents.Agent:
@@ -115,7 +125,7 @@ def record(
     item = state.item
     tree = mill.tree_of(state.work) if state.work else state.document
     _forget_insane(state, verdict)
-    next_ = _next_step(state, verdict, tampered, tree)
+    next_ = _next_step(mill, state, verdict, tampered, tree)
     files = passed_files(mill, state.policy, state.checked, state.results) if state.checked else {}
     step = Step(
         change=_change(state, next_, _outcome(state, verdict, log, next_, tree)),
@@ -136,7 +146,9 @@ def record(
         return AttemptResult(mill.snapshot().item(item.id), Event.LAPSED)
 
 
-def _next_step(state: AttemptState, verdict: Verdict, tampered: str, tree: str) -> NextStep:
+def _next_step(
+    mill: Mill, state: AttemptState, verdict: Verdict, tampered: str, tree: str
+) -> NextStep:
     """Return the event that follows; returning the same tree or document twice blocks the item."""
     item = state.item
     if tampered:
@@ -144,11 +156,23 @@ def _next_step(state: AttemptState, verdict: Verdict, tampered: str, tree: str) 
     if state.report is not None and state.report.exit in agents.BLAMELESS:
         reason = f"{item.stage}: {state.report.exit.value}"
         return NextStep(Event.RELEASED, item.stage, item.counters, reason)
+    if state.done is not None:
+        return state.done
+    if state.on_target is not None:
+        return pipeline.waits_for_target(item, state.at, _waits(mill, state))
     next_ = pipeline.next_step(state.plan, item, item.stage, state.at, verdict)
     if next_.event is Event.RETURNED and tree and tree == item.returned:
         why = f"no progress, the same work was returned twice: {next_.reason}"
         return replace(next_, event=Event.BLOCKED, reason=why)
     return next_
+
+
+def _waits(mill: Mill, state: AttemptState) -> str:
+    """Return why an item waits at its checks, although no check is its fault."""
+    assert state.on_target is not None
+    if state.fault is not None:
+        return state.fault.message
+    return f"{RED}: {sentence(state.on_target.check, mill.snapshot().control.target)}"
 
 
 def _held(state: AttemptState, verdict: Verdict, why: str) -> NextStep:
@@ -186,6 +210,7 @@ def _outcome(
     item, number, work, approval = state.item, state.item.attempt + 1, None, None
     if state.built:
         builder = state.builder or (state.agent.name if state.agent else "")
+        builder = item.builder if state.replayed else builder
         work = Work(base=state.base, commit=state.work, builder=builder)
     if _approves(state, verdict, next_):
         patch, document = log.facts.get("patch", ""), log.facts.get("document", "")
@@ -200,7 +225,14 @@ def _outcome(
         written=state.written,
         approval=approval,
         tree=tree if next_.event is Event.RETURNED or no_progress else "",
+        red_target=_red_target(state) if next_.event is Event.RELEASED else None,
     )
+
+
+def _red_target(state: AttemptState) -> RedTarget | None:
+    if state.on_target is None:
+        return None
+    return state.on_target.red_target(state.results[-1].status)
 
 
 def _change(state: AttemptState, next_: NextStep, outcome: Outcome) -> Change:
@@ -234,4 +266,6 @@ def _subject(next_: NextStep, at: str, verdict: Verdict, who: str) -> str:
         if verdict.word is VerdictWord.PASS
         else "asks a person",
     }[next_.event]
+    if next_.event is Event.RELEASED and next_.reason.startswith(RED):
+        word += ", red on the target"
     return f"{at} {word} ({who})"

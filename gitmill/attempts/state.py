@@ -12,13 +12,18 @@ from gitmill.config.values import Permission
 from gitmill.core.budget_rules import Allowance
 from gitmill.core.change import Written
 from gitmill.core.item import Item
+from gitmill.core.pipeline import NextStep
 from gitmill.core.plans.plan import FrozenPlan, PlannedAgent, PlannedStage
 from gitmill.core.product import document_hash
+from gitmill.core.red_target import OnTarget
 from gitmill.core.runlog import StageResult
+from gitmill.errors import GitmillError
+from gitmill.mill import Mill
 from gitmill.workspace import sandbox
+from gitmill.workspace.open_workspace import Rights
 from gitmill.workspace.run_checks import CheckResult
 from gitmill.workspace.stop_token import InnerToken
-from gitmill.workspace.workspace import Rights
+from gitmill.workspace.without_work import Ask
 
 
 @dataclass
@@ -27,7 +32,9 @@ class AttemptState:
 
     `agent` is None when all stages are mechanical; `builder` is the person who built the work,
     empty when the agent did; `kept` is the ref that holds the work until it is recorded; `written`
-    is the document that the attempt wrote.
+    is the document that the attempt wrote. `stood_red` if the item waited for the target to move,
+    `replayed` if its work was therefore replayed; `on_target` is how a red check ends without the
+    work, if the item is not to blame for it, and `fault` the error that then stops the run.
     """
 
     item: Item
@@ -48,6 +55,11 @@ class AttemptState:
     stages: list[StageResult] = field(default_factory=list)
     results: list[CheckResult] = field(default_factory=list)
     checked: str = ""  # the commit that `results` are about
+    done: NextStep | None = None  # the end of the item, if it needs no further stage
+    stood_red: bool = False
+    replayed: bool = False
+    on_target: OnTarget | None = None
+    fault: GitmillError | None = None
     report: Report | None = None
 
     @property
@@ -86,6 +98,11 @@ class AttemptState:
             network=sandbox.network(self.policy, self.stage, model=self.reads_prompt),
             signed=self.stage.is_authoring or self.reads_prompt,
         )
+
+    def without_work(self, mill: Mill, commit: str) -> Ask:
+        """Return where to run a command without the work: on a commit of the target."""
+        target = mill.snapshot().control.target
+        return Ask(mill, self.policy, commit, target, self.claim, self.stop, self.stage)
 
     @property
     def number(self) -> int:

@@ -1,28 +1,33 @@
-"""Transcripts: the output of agents, redacted and size-capped, a file per attempt under a ref.
+"""Transcripts: the output of agents, redacted and size-capped, a file per attempt.
 
-While an agent runs, its output goes to a file below `.git/gitmill` that only the user can read.
-A transcript is never part of a branch, and gitmill never pushes it.
+They are below `.git/gitmill`, which no sandbox shows and only the user can read, and not among
+git's objects: git in a sandbox can list all of them. Raw output is there while an agent runs.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from gitmill import files
 from gitmill.attempts.live_log import is_watched
+from gitmill.core.ids import PATTERN
 from gitmill.core.lifecycle import FINAL
 from gitmill.errors import GitmillError
 from gitmill.git import trees
-from gitmill.git.objects import Commit, Entry, Move, read_commit, write_commit
+from gitmill.git.objects import Move, read_commit
+from gitmill.git.worktree_entries import remove
 from gitmill.mill import Mill
 from gitmill.store import layout, secret_search
 
 LIMIT = 1 << 20  # bytes of one attempt: its beginning and its end
 KEPT = 20  # transcripts per item; older ones are dropped
 _NAME = re.compile(r"(?P<item>[a-z]-[0-9a-z]+)\.(?P<run>\d+-[^.]+)\.(?P<claim>[0-9a-f]+)\.raw")
+_STORED = re.compile(r"\d+-[^/]+\.txt")
+_LARGEST = 4 * LIMIT  # bytes of a file: replacements can be longer than what they replace
 _KEY_END = re.compile(rb"-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----")
 _KEY_BEGIN = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY")
 _FULL = b"\n[transcript is full]\n"
@@ -30,13 +35,17 @@ _FULL = b"\n[transcript is full]\n"
 
 def raw_path(mill: Mill, item_id: str, run: str, claim: str) -> Path:
     """Return the file for the output of a running attempt; `run` is its run log's name."""
-    folder = mill.repository.private / "transcripts"
+    return _folder(mill) / f"{item_id}.{run}.{claim}.raw"
+
+
+def _folder(mill: Mill) -> Path:
+    folder = path_of(mill, "", "")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder / f"{item_id}.{run}.{claim}.raw"
+    return folder
 
 
 def store(mill: Mill, path: Path, *, lost: bool = False) -> str:
-    """Store the output of an ended attempt under its item's ref; return its name there.
+    """Store the output of an ended attempt in its item's folder; return its name there.
 
     `lost` marks the attempt of a killed process, which has no run log. Returns "" without output.
     """
@@ -76,37 +85,32 @@ def _parts(path: Path, limit: int = LIMIT) -> list[bytes]:
 
 
 def _add(mill: Mill, item_id: str, name: str, data: bytes) -> None:
-    backend, ref = mill.store.backend, f"{layout.TRANSCRIPT}{item_id}"
-    with mill.store.refs_lock() as lock:
-        at = backend.ref(ref)
-        tree = read_commit(backend, at).tree if at else backend.write("tree", b"")
-        names = sorted({*trees.entries(backend, tree), name})
-        files: dict[str, Entry | bytes | None] = dict.fromkeys(names[:-KEPT])
-        tree = trees.edit(backend, tree, files | {name: data})
-        ident = mill.repository.ident(mill.now())
-        # Without a parent: what is dropped can be collected.
-        message = f"transcripts of {item_id}\n\nGitmill-Item: {item_id}\n"
-        commit = write_commit(backend, Commit(tree, (), ident, ident, message))
-        mill.store.move(Move(ref, commit, at), lock=lock)
+    folder = _folder(mill) / item_id
+    if folder.is_symlink():  # made by an agent without a sandbox
+        folder.unlink()
+    folder.mkdir(mode=0o700, exist_ok=True)
+    files.replace(folder / name, data, mode=0o600)
+    for path in sorted(folder.glob("*.txt"))[:-KEPT]:
+        path.unlink(missing_ok=True)
+
+
+def path_of(mill: Mill, item_id: str, name: str) -> Path:
+    """Return the file of a transcript as `read` names it."""
+    return mill.repository.private / "transcripts" / item_id / name
 
 
 def read(mill: Mill, item_id: str) -> dict[str, str]:
     """Return the transcripts of an item by name."""
-    backend = mill.repository.reader
-    at = backend.ref(f"{layout.TRANSCRIPT}{item_id}")
-    if at is None:
-        return {}
-    tree = read_commit(backend, at).tree
-    return {
-        name: backend.read(entry.oid)[1].decode("utf-8", "replace")
-        for name, entry in trees.entries(backend, tree).items()
-    }
+    folder = path_of(mill, item_id, "")
+    names = [path.name for path in folder.glob("*.txt")] if not folder.is_symlink() else []
+    found = {name: files.read_below(folder, name, _LARGEST) for name in sorted(names)}
+    return {name: data.decode("utf-8", "replace") for name, data in found.items() if data}
 
 
 def collect(mill: Mill) -> Iterator[str]:
     """Store the output of attempts whose process was killed; yield a sentence for each."""
     held = {item.lease.claim for item in mill.snapshot().items.values() if item.lease}
-    for path in sorted((mill.repository.private / "transcripts").glob("*.raw")):
+    for path in sorted(path_of(mill, "", "").glob("*.raw")):
         match = _NAME.fullmatch(path.name)
         if match is None or match["claim"] in held or is_watched(mill, match["item"]):
             continue
@@ -115,24 +119,46 @@ def collect(mill: Mill) -> Iterator[str]:
                 yield f"kept the output of an attempt at {match['item']}"
 
 
-def old(mill: Mill, *, older: float = 0.0) -> dict[str, str]:
-    """Return the transcripts of items that are unknown or ended `older` seconds ago, by item.
+def move_old(mill: Mill) -> Iterator[str]:
+    """Make files of what an older version stored under refs; yield a sentence for each item.
+
+    The ref goes last, so a kill loses nothing.
+    """
+    backend = mill.store.backend
+    for item, at in _old_refs(mill).items():
+        with suppress(GitmillError):  # the next recovery tries it again
+            for name, entry in trees.entries(backend, read_commit(backend, at).tree).items():
+                if _STORED.fullmatch(name) and not path_of(mill, item, name).exists():
+                    _add(mill, item, name, backend.read(entry.oid)[1])
+            mill.store.move(Move(f"{layout.TRANSCRIPT}{item}", None, at))
+            yield f"moved the transcripts of {item} out of git"
+
+
+def _old_refs(mill: Mill) -> dict[str, str]:
+    refs = mill.store.backend.refs(layout.TRANSCRIPT.rstrip("/"))
+    by_name = {ref.removeprefix(layout.TRANSCRIPT): at for ref, at in sorted(refs.items())}
+    return {name: at for name, at in by_name.items() if PATTERN.fullmatch(name)}
+
+
+def old(mill: Mill, *, older: float = 0.0) -> list[str]:
+    """Return the items with transcripts that are unknown or ended `older` seconds ago.
 
     Raises `BadDocumentError` while an item cannot be read: it may still be open.
     """
     snapshot, now = mill.snapshot(), mill.now()
     for error in snapshot.broken.values():
         raise error
-    transcripts: dict[str, str] = {}
-    for ref, at in sorted(mill.store.backend.refs(layout.TRANSCRIPT.rstrip("/")).items()):
-        item = snapshot.items.get(name := ref.removeprefix(layout.TRANSCRIPT))
+    names = {path.name for path in path_of(mill, "", "").glob("*/")} | _old_refs(mill).keys()
+    old = []
+    for name in sorted(names):
+        item = snapshot.items.get(name)
         ended = item is None or item.status in FINAL
         if ended and (item is None or (now - item.since).total_seconds() >= older):
-            transcripts[name] = at
-    return transcripts
+            old.append(name)
+    return old
 
 
-def prune(mill: Mill, transcripts: Mapping[str, str]) -> None:
-    """Drop transcripts as `old` returns them."""
-    for item, at in transcripts.items():
-        mill.store.move(Move(f"{layout.TRANSCRIPT}{item}", None, at))
+def prune(mill: Mill, items: Iterable[str]) -> None:
+    """Drop the transcripts of items as `old` returns them."""
+    for item in items:
+        remove(path_of(mill, item, ""))

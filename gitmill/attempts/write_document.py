@@ -20,7 +20,8 @@ from gitmill.core.verdict import Finding, Verdict, VerdictWord
 from gitmill.mill import Mill
 from gitmill.store import secret_search
 from gitmill.workspace import secret_scan
-from gitmill.workspace.workspace import Workspace, open_workspace
+from gitmill.workspace.open_workspace import open_workspace
+from gitmill.workspace.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +68,8 @@ def _read(workspace: Workspace, payload: DocumentPayload | None) -> tuple[str, s
     text = payload.text
     if not text.strip():
         name = PurePath(payload.file)
-        if name.is_relative_to(workspace.slot.path):
-            name = name.relative_to(workspace.slot.path)
+        if name.is_relative_to(workspace.path):
+            name = name.relative_to(workspace.path)
         data = files.read_below(workspace.slot.path, str(name), 4 * DOCUMENT_LIMIT)
         if data is None:
             return "", f"its document {payload.file} is not a readable file of the workspace"

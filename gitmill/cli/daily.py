@@ -28,6 +28,7 @@ def _verbs() -> None:
 def status() -> None:
     """Show what is running, what waits for you, what is next."""
     from gitmill.cli import fast_status
+    from gitmill.core.red_target import sentence
     from gitmill.flows.status import status as status_flow
 
     mill = session.mill()
@@ -35,10 +36,12 @@ def status() -> None:
     for problem in now.broken.values():
         output.print_line(f"warning: {problem.message}; skipped until it is fixed")
     private = mill.repository.private
-    if not output.past and not now.broken and not now.budget:
-        # The board is stored by state commit; the day's budget also depends on the day.
+    if not output.past and not now.broken and not now.budget and not now.red:
+        # The board is stored by state commit; the day's budget also depends on the day, a red check
+        # on the target.
         fast_status.store_board(private, now.commit, now.board)
-    fast_status.show(now.board, private, now.cooling, now.budget)
+    red = {check: sentence(check, now.target) for check in now.red}
+    fast_status.show(now.board, private, now.cooling, now.budget, red)
 
 
 @verbs.command()
@@ -61,6 +64,7 @@ def run(
     """Carry ready tasks through their loop and land the approved ones."""
     from gitmill.flows import run as flow
     from gitmill.flows import show
+    from gitmill.flows.anchor import anchor_landings
 
     if through not in ("approved", "landed"):
         raise UsageError(f"--through is approved or landed, not {through}")
@@ -71,6 +75,7 @@ def run(
         return _dry_run(mill, request)
     summary = flow.run(mill, request, progress.stage, progress.landing)
     show.redraw(mill)
+    anchor_landings(mill, summary.items.values(), output.print_line)
     output.answer([], _run_json(summary))
     _print_summary(summary)
     return int(summary.code)
@@ -162,6 +167,7 @@ def undo(
 ) -> int:
     """Undo an item's last event; a landing is reverted through the queue."""
     from gitmill.flows import undo as flow
+    from gitmill.flows.anchor import anchor_landings
 
     if through not in ("approved", "landed"):
         raise UsageError(f"--through is approved or landed, not {through}")
@@ -170,10 +176,12 @@ def undo(
     output.print_line(f"undoing {target.last.subject}")
     if not target.landed:
         return _show_undone(mill, flow.undo(mill, target))
-    return _show_revert(flow.undo_landing(
+    undone = flow.undo_landing(
         mill, target, output.Progress().landing, through=through, criteria=criterion or (),
         report=lambda task: output.print_line(f"{task.id} reverts {target.record.item}; landing"),
-    ))  # fmt: skip
+    )  # fmt: skip
+    anchor_landings(mill, [undone.revert] if undone.revert else [], output.print_line)
+    return _show_revert(undone)
 
 
 def _show_undone(mill: Mill, undone: Undone) -> int:

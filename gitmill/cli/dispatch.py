@@ -26,7 +26,7 @@ VERBS = {
     "init": "setup", "demo": "setup", "explain": "setup",
     "status": "daily", "run": "daily", "log": "history", "stop": "daily", "recover": "daily",
     "pause": "daily", "resume": "daily", "undo": "daily",
-    "stats": "history", "compile": "loop", "fsck": "verify",
+    "stats": "history", "compile": "loop", "fsck": "verify", "anchor": "verify",
     "doctor": "maintenance", "gc": "maintenance", "uninit": "maintenance",
     "upgrade": "maintenance",
 }  # fmt: skip
@@ -63,8 +63,9 @@ more
   pause, resume     stop starting attempts in every clone, and start again
   recover           clean up after killed processes; `run` does it first
   fsck              verify the whole history offline: state, landings, notes, refs
+  anchor            sign a tag of the state branch, which fsck verifies
   doctor            find problems and the commands that help; --fix applies the safe fixes
-  gc                drop transcripts of tasks that ended long ago
+  gc                drop old transcripts, and worktrees and caches above a limit
   upgrade           let the state branch follow the newest version of the rules
 
 start

@@ -81,10 +81,12 @@ def show(
     folder: Path,
     cooling: Sequence[Cooling] = (),
     budget: Mapping[str, Any] = NOTHING,
+    red: Mapping[str, str] = NOTHING,
 ) -> None:
     """Print the board, agents that are cooling down, the day's cost, and the next command.
 
-    `folder` is gitmill's own in the git directory.
+    `folder` is gitmill's own in the git directory; `red` has a sentence for each check that is red
+    on the target.
     """
     from gitmill.cli.show import board_json, board_lines
 
@@ -92,15 +94,24 @@ def show(
     notes = [(f"{agent.agent} cools down", agent.describe(now)) for agent in cooling]
     if budget:
         notes.append(("budget today", str(budget["told"])))
+    notes += [("red target", f"{text}: what needs it waits") for text in red.values()]
     reason = "" if output.past else _not_enforced(folder)
     if reason:
         notes.append(("sandbox not enforced", reason))
     data = board_json(board, now) | {
         "cooling": [_cooling_json(agent) for agent in cooling],
-        "budget": dict(budget) or None, "not_enforced": reason or None,
+        "budget": dict(budget) or None, "not_enforced": reason or None, "red": list(red),
     }  # fmt: skip
     output.answer(board_lines(board, now, notes), data)
-    output.next_step(*_next_commands(board))
+    output.next_step(*_fix_commands(red), *_next_commands(board))
+
+
+def _fix_commands(red: Mapping[str, str]) -> tuple[Gitmill, ...]:
+    """Return the commands that let checks be fixed which are red on the target."""
+    return tuple(
+        Gitmill("task", "new", Blank('"Fix it"'), "--fixes-check", check, "--ready")
+        for check in red
+    )
 
 
 def _cooling_json(agent: Cooling) -> dict[str, Any]:

@@ -170,8 +170,8 @@ def show_attempt(
             f"{item.id} has no attempt {wanted}; there are {known}",
             hints=[Hint(Gitmill("attempt", "list", item.id))],
         )
-    text, revision = transcript(mill, item.id, logs[wanted])
+    text, path = transcript(mill, item.id, logs[wanted])
     lines = logs[wanted].text.splitlines()
     if text:
-        lines += ["", f"output of the agent ({revision})", "", *text.splitlines()]
+        lines += ["", f"output of the agent ({path})", "", *text.splitlines()]
     output.answer(lines, {"attempt": run_json(logs[wanted]), "transcript": text or None})

@@ -15,6 +15,7 @@ from gitmill.hints import Gitmill, Hint, Shell
 
 if TYPE_CHECKING:
     from gitmill.flows.doctor import DoctorLine
+    from gitmill.flows.gc import Dropped
     from gitmill.flows.uninit import Removed, Traces
 
 verbs = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -84,19 +85,36 @@ def gc(
         bool, typer.Option("--dry-run", help="Change nothing: print what would be dropped.")
     ] = False,
 ) -> int:
-    """Drop the transcripts of tasks that ended long ago or no longer exist.
+    """Drop the transcripts of tasks that ended long ago, and worktrees and caches above the limit.
 
-    The history itself stays whole.
+    The history itself stays whole. The limit is `[worktree] max_disk` of the policy.
     """
     from gitmill.flows.gc import gc as gc_flow
 
-    ids = gc_flow(session.mill(), days=days, dry_run=dry_run)
-    output.answer(ids, {"transcripts": ids, "dropped": not dry_run})
-    count = f"{len(ids)} {'task' if len(ids) == 1 else 'tasks'}"
+    dropped = gc_flow(session.mill(), days=days, dry_run=dry_run, report=output.print_line)
+    output.answer(dropped.items, _dropped_json(dropped, dry_run=dry_run))
+    count = f"{len(dropped.items)} {'task' if len(dropped.items) == 1 else 'tasks'}"
     output.print_line(f"{'would drop' if dry_run else 'dropped'} the transcripts of {count}")
-    if ids:
-        output.next_step(Gitmill("gc", "--days", str(days)) if dry_run else Shell("git gc"))
+    for line in dropped.lines:
+        output.print_line(line)
+    if dry_run and (dropped.items or dropped.removed):
+        output.next_step(Gitmill("gc", "--days", str(days)))
     return Exit.OK
+
+
+def _dropped_json(dropped: Dropped, *, dry_run: bool) -> dict[str, Any]:
+    removed = {(one.kind, one.name) for one in dropped.removed}
+    return {
+        "transcripts": dropped.items, "dropped": not dry_run,
+        "disk": {
+            "limit": dropped.limit,
+            "kept": [
+                {"kind": one.kind, "name": one.name, "item": one.item, "bytes": one.size,
+                 "used": int(one.used), "removed": (one.kind, one.name) in removed}
+                for one in dropped.kept
+            ],
+        },
+    }  # fmt: skip
 
 
 @verbs.command()
@@ -123,7 +141,7 @@ def uninit(
     *,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> int:
-    """Remove gitmill from this repository, after everything it stored is saved in a bundle."""
+    """Remove gitmill from this repository, after its refs are saved in a bundle."""
     from gitmill.flows import uninit as flow
 
     mill = session.mill()
@@ -147,12 +165,15 @@ def _print_removed(removed: Removed) -> None:
             "the committed folder .gitmill is yours; remove it with a commit if you like"
         )
     if path:
-        output.print_line("the bundle holds everything; fetch from it to restore gitmill")
+        held = "everything else" if traces.transcripts else "everything"
+        output.print_line(f"the bundle holds {held}; fetch from it to restore gitmill")
         output.next_step(Shell(f"git fetch {shlex.quote(path)} 'refs/*:refs/*'"), Gitmill("init"))
 
 
 def _trace_lines(traces: Traces) -> list[str]:
     lines = [f"{len(traces.refs)} refs", *traces.settings]
+    if traces.transcripts:
+        lines.append(f"the agents' output in {traces.transcripts}, which the bundle does not hold")
     return lines + [str(p) for p in (traces.worktrees, traces.private, traces.proposal) if p]
 
 

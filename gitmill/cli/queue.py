@@ -87,6 +87,7 @@ def land(ids: Ids = None) -> int:
     from gitmill.core.board import moving_target
     from gitmill.core.lifecycle import Status
     from gitmill.flows import show
+    from gitmill.flows.anchor import anchor_landings
     from gitmill.flows.land_queue import land_queue
 
     mill, progress = session.mill(), output.Progress()
@@ -97,8 +98,10 @@ def land(ids: Ids = None) -> int:
             "nothing is approved or queued", hints=[Hint("see all items with", Gitmill("status"))]
         )
     show.redraw(mill)
+    anchor_landings(mill, items, output.print_line)
     not_landed = [item for item in items if item.status not in (Status.LANDED, Status.DONE)]
-    moved = [item for item in not_landed if item.status is Status.QUEUED]
+    queued = [item for item in not_landed if item.status is Status.QUEUED]
+    moved = [item for item in queued if item.red_target is None]
     code = Exit.PERSON if len(not_landed) > len(moved) else Exit.BUSY if moved else Exit.OK
     output.answer([], {"items": [session.as_json(item) for item in items], "exit": int(code)})
     for item in items:

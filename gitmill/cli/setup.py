@@ -32,11 +32,12 @@ def init(
 
     result = init_flow(session.mill(), target=target)
     output.answer([], {
-        "target": result.target, "fresh": result.fresh, "checks": result.checks,
+        "target": result.target, "why": result.why, "fresh": result.fresh, "checks": result.checks,
         "policy": str(result.policy) if result.policy else None,
     })  # fmt: skip
     state = "state is on the branch gitmill/state" if result.fresh else "already initialized"
-    output.print_line(f"{state}; work lands on {result.target}")
+    why = f", {result.why}" if result.why else ""
+    output.print_line(f"{state}; work lands on {result.target}{why}")
     if result.policy is not None:
         checks = ", ".join(result.checks.values()) or "no checks found"
         output.print_line(f"proposed {result.policy} ({checks}); it takes effect once committed")

@@ -32,6 +32,7 @@ def item_lines(item: Item, logs: Sequence[Document]) -> list[str]:
     for label, values in (
         ("after", item.after), ("paths", item.paths), ("labels", item.labels),
         ("criteria", item.criteria), ("script", tuple(item.script.splitlines())),
+        ("fixes", (item.fixes_check,) if item.fixes_check else ()),
     ):  # fmt: skip
         lines += [f"{label:>9}  {value}" if n == 0 else f"{'':>9}  {value}"
                   for n, value in enumerate(values)]  # fmt: skip

@@ -32,6 +32,14 @@ Label = Annotated[list[str] | None, typer.Option("--label", help="A free word. R
 Script = Annotated[
     str | None, typer.Option("--script", help="Shell script for the agent shell; `@FILE` reads it.")
 ]
+Fixes = Annotated[
+    str | None,
+    typer.Option(
+        "--fixes-check",
+        help="The check of the policy that it turns green: built also while that is red.",
+        metavar="NAME",
+    ),
+]
 Priority = Annotated[int | None, typer.Option("--priority", min=0, max=4, help="0 is first.")]
 RiskOption = Annotated[str | None, typer.Option("--risk", help="low, medium or high.")]
 Body = Annotated[str | None, typer.Option("-m", "--body", help="What and why; `-` reads it.")]
@@ -45,6 +53,7 @@ def new(
     path: Paths = None,
     after: After = None,
     label: Label = None,
+    fixes: Fixes = None,
     priority: Priority = None,
     risk: RiskOption = None,
     body: Body = None,
@@ -64,6 +73,7 @@ def new(
         paths=path or (),
         after=after or (),
         labels=label or (),
+        fixes_check=fixes or "",
         priority=2 if priority is None else priority,
         risk=_risk(risk or "medium"),
     )
@@ -81,6 +91,7 @@ def edit(
     path: Paths = None,
     after: After = None,
     label: Label = None,
+    fixes: Fixes = None,
     priority: Priority = None,
     risk: RiskOption = None,
     body: Body = None,
@@ -96,6 +107,7 @@ def edit(
         paths=path,
         after=after,
         labels=label,
+        fixes_check=fixes,
         risk=_risk(risk).value if risk else None,
     )
     if priority is not None:

@@ -1,15 +1,16 @@
-"""`gitmill fsck`."""
+"""`gitmill fsck`, `gitmill anchor`."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gitmill.cli import output
-from gitmill.errors import Exit
-from gitmill.hints import Gitmill, Shell
+from gitmill.cli import output, session
+from gitmill.errors import Exit, UsageError
+from gitmill.hints import Gitmill, Hint, Shell
 
 if TYPE_CHECKING:
     from gitmill.history.fsck import Verified
@@ -24,21 +25,66 @@ def _verbs() -> None:
 
 
 @verbs.command()
-def fsck() -> int:
+def fsck(
+    commits: Annotated[
+        str,
+        typer.Argument(
+            help="Report on these state commits only: what comes after A, up to B.",
+            metavar="[A..B]",
+        ),
+    ] = "",
+    since: Annotated[
+        str,
+        typer.Option(
+            "--since",
+            help="Only what came after the landing whose note is on this commit of the target.",
+            metavar="NOTE",
+        ),
+    ] = "",
+) -> int:
     """Verify the whole history offline: every event, landing, note and ref. Writes nothing."""
     from gitmill.flows.fsck import fsck as fsck_flow
 
-    result = fsck_flow(Path(output.settings.directory))
+    if commits and since:
+        raise UsageError(
+            "a range and --since exclude each other",
+            hints=[Hint("give one of them:", Gitmill("fsck", "--since", since))],
+        )
+    result = fsck_flow(Path(output.settings.directory), commits=commits, since=since)
     output.answer(_lines(result), result.as_json())
     bad = [*result.report.faults, *result.report.unknown]
     if result.report.faults:
         commit, item = bad[0].commit[:10], bad[0].item
         output.next_step(Gitmill("log", item) if item in result.report.items else Gitmill("log"),
                          Shell(f"git show {commit}"))  # fmt: skip
+    elif bad and all(one.what.startswith("anchor ") for one in bad):
+        output.next_step(*_KEYRING)
     elif bad:
         refs = "'refs/gitmill/work/*:refs/gitmill/work/*' 'refs/notes/gitmill:refs/notes/gitmill'"
         output.next_step(Shell(f"git fetch origin {refs}"), Gitmill("fsck"))
     return int(Exit.OK if result.holds else Exit.FAILED)
+
+
+@verbs.command()
+def anchor(
+    message: Annotated[str, typer.Option("-m", "--message", help="Why.")] = "",
+) -> None:
+    """Sign a tag of the state branch, so that no rewritten history can pass for it."""
+    from gitmill.flows.anchor import anchor as anchor_flow
+
+    mill = session.mill()
+    made = anchor_flow(mill, message)
+    entry = {"ref": made.ref, "tag": made.tag, "commit": made.commit}
+    output.answer([made.ref], entry | {"verified": not made.problem})
+    output.print_line(f"signed {made.commit[:10]}, the newest state commit")
+    if made.problem:
+        output.print_line(f"warning: this clone cannot verify it: {made.problem}")
+        output.next_step(*_KEYRING)
+    elif remote := next(iter(mill.repository.remotes), ""):
+        output.next_step(Shell(f"git push {shlex.quote(remote)} {made.ref}"))
+
+
+_KEYRING = (Shell("git config gpg.ssh.allowedSignersFile FILE"), Gitmill("fsck"))
 
 
 def _lines(result: Verified) -> list[str]:
@@ -46,10 +92,13 @@ def _lines(result: Verified) -> list[str]:
     lines = [_line("error", "fail", one) for one in report.faults]
     lines += [_line("unknown", "warn", one) for one in report.unknown]
     lines += [_line("notice", "muted", one) for one in report.notices]
-    counts = [
-        _counted(report.commits, "commit"), _counted(len(report.items), "item"),
-        f"{_counted(len(report.landings), 'landing', result.landings)} verified",
-    ]  # fmt: skip
+    counts = [_counted(report.commits, "commit", result.commits)]
+    if not result.is_partial:
+        counts.append(_counted(len(report.items), "item"))
+    counts.append(f"{_counted(len(report.landings), 'landing', result.landings)} verified")
+    if result.is_partial:
+        after, upto = result.range.after[:10], result.range.upto[:10]
+        counts.append(" ".join([*([f"after {after}"] if after else []), f"up to {upto}"]))
     if report.faults:
         counts.append(output.style(_counted(len(report.faults), "error"), "fail"))
     if report.unknown:

@@ -21,6 +21,8 @@ from gitmill.config.problems import explain, keys, not_toml, to_toml
 from gitmill.config.values import (
     FORBIDDEN_LINES,
     Agents,
+    Anchor,
+    Below,
     Bytes,
     Digest,
     Dollars,
@@ -48,6 +50,7 @@ from gitmill.hints import Blank, Gitmill, Hint, Shell
 
 POLICY_FILE = ".gitmill/config.toml"
 OWN_FOLDER = ".gitmill/"
+INCLUDE = ".worktreeinclude"
 MAX_ATTEMPTS = 20
 MAX_RETURNS = 100
 MAX_APPROVALS = 10
@@ -102,14 +105,23 @@ class Worktree(_Model):
     lock: tuple[Text, ...] = _key(
         (), "files whose content decides whether the set-up runs again", ["requirements*.txt"]
     )
-    keep: tuple[Text, ...] = _key(
-        (), "untracked paths to keep when a worktree is used again", [".venv"]
+    share: tuple[Below, ...] = _key(
+        (),
+        "further folders of the checkout with dependencies, lent to trees that ask for the same; "
+        "`.venv`, `venv`, `node_modules` and `vendor/bundle` are always considered",
+        ["third_party/cache"],
     )
     ignore: tuple[Text, ...] = _key((), "files that never become part of a change", ["*.log"])
+    max_disk: Bytes = _key(
+        20 * 10**9,
+        "what worktrees, agents' homes and download caches of this repository may take on one "
+        "machine; above it, those that are not in use are removed, the oldest first",
+        "50GB",
+    )
     env: Mapping[Variable, Value] = _key(
         {},
-        "variables for agents and checks; `{worktree}` becomes the worktree's path",
-        {"PYTHONPATH": "{worktree}/src"},
+        "variables for agents and checks; `{worktree}` becomes the path of the tree under test",
+        {"APP_CONFIG": "{worktree}/config/test.ini"},
     )
 
     def environment(self, worktree: str) -> dict[str, str]:
@@ -273,6 +285,17 @@ class Sandbox(_Model):
     )
 
 
+class Audit(_Model):
+    """What makes the history of the state branch hard to rewrite."""
+
+    anchor: Anchor = _key(
+        Anchor.OFF,
+        "when a signed tag of the state branch is made after landings: `landing` each time, `day` "
+        "once a day (UTC), `off` never",
+        "day",
+    )
+
+
 class Policy(_Model):
     """The whole policy. `checks` is None if the file has no such table."""
 
@@ -288,15 +311,16 @@ class Policy(_Model):
     prices: Mapping[Model, Price] = {}
     environment: Environment = Environment()
     sandbox: Sandbox = Sandbox()
+    audit: Audit = Audit()
 
     @property
     def protected_paths(self) -> tuple[str, ...]:
         """Patterns of paths whose change needs a person's approval, as in `.gitignore`.
 
-        gitmill's own folder is last, so that no `!pattern` can exclude it.
+        gitmill's own folder and what lends files are last, so that no `!pattern` can exclude them.
         """
         inputs = [path for check in (self.checks or {}).values() for path in check.inputs]
-        return (*dict.fromkeys([*self.sanity.protected, *inputs]), OWN_FOLDER)
+        return (*dict.fromkeys([*self.sanity.protected, *inputs]), f"/{INCLUDE}", OWN_FOLDER)
 
     @property
     def commands(self) -> dict[str, str]:
@@ -315,12 +339,37 @@ def parse_policy(text: str, *, source: str = POLICY_FILE) -> Policy:
     Raises `BadConfigError` with file, line, key and expected value of every problem.
     """
     try:
-        return Policy.model_validate(tomllib.loads(text))
+        data = tomllib.loads(text)
+        if isinstance(worktree := data.get("worktree"), dict):
+            worktree.pop("keep", None)  # `obsolete` tells
+        return Policy.model_validate(data)
     except tomllib.TOMLDecodeError as error:
         raise not_toml(text, source, str(error)) from None
     except ValidationError as error:
         problems = error.errors(include_url=False)
         raise explain(text, source, Policy, problems, elsewhere=_ELSEWHERE) from None
+
+
+def obsolete(text: str) -> list[tuple[str, str]]:
+    """Return the lines of a policy that have lost their purpose, and what to write instead.
+
+    The text is one that `parse_policy` has accepted.
+    """
+    worktree = tomllib.loads(text).get("worktree", {})
+    found = []
+    if "keep" in worktree:
+        found.append((
+            "`[worktree] keep` does nothing: what a set-up makes stays for all checks of a tree",
+            "remove the line; to lend a tree a folder of your checkout, write "
+            f"`share = {to_toml(worktree['keep'])}`",
+        ))  # fmt: skip
+    if "PYTHONPATH" in worktree.get("env", {}):
+        found.append((
+            "`PYTHONPATH` in `[worktree] env` is not needed: the tree under test stands in the "
+            "place of your checkout, where an editable install leads",
+            "remove it, and install the project with `pip install -e .` in the checkout's `.venv`",
+        ))  # fmt: skip
+    return found
 
 
 def settings_table() -> str:

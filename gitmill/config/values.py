@@ -47,6 +47,14 @@ class Enforce(StrEnum):
     OFF = "off"
 
 
+class Anchor(StrEnum):
+    """When gitmill signs a tag of the state branch by itself."""
+
+    OFF = "off"
+    DAY = "day"
+    LANDING = "landing"
+
+
 class Network(StrEnum):
     """Whether a run has a network; it always has its own loopback."""
 
@@ -150,6 +158,12 @@ Bytes = Annotated[int, BeforeValidator(parse_size)]
 Text = Annotated[str, _matches(r"(?s)(?=.*\S)[^\x00]+", "a text that is not empty")]
 Path = Annotated[
     str, _matches(r"(?s)(?=.*\S)[^!\x00][^\x00]*", "a path as in `.gitignore`, without `!`")
+]
+Below = Annotated[
+    str,
+    _matches(
+        r"(?s)(?!.*(^|/)\.{0,2}(/|$))[^\x00]+", "a path below the checkout, without `.` and `..`"
+    ),
 ]
 Name = Annotated[
     str, _matches(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,49}", "a name of letters, digits, . - and _")

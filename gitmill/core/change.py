@@ -10,16 +10,18 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 from gitmill.core.document import Document
-from gitmill.core.item import KEYS, Item, Reviewed, as_json
+from gitmill.core.item import KEYS, Item, RedTarget, Reviewed, as_json
 from gitmill.core.lifecycle import Event, Status
 
 # The fields of an item, by who may change them.
 CLAIMED_TEXT = frozenset({"criteria", "script", "paths"})  # a claim freezes them
-TEXT = CLAIMED_TEXT | {"title", "risk", "priority", "after", "labels"}  # a person's
+TEXT = CLAIMED_TEXT | {  # a person's
+    "title", "risk", "priority", "after", "labels", "fixes_check",
+}  # fmt: skip
 # Work on an item begins without these; an edit of `CLAIMED_TEXT` empties them again.
 WORK = frozenset({
     "stage", "plan", "frozen", "counters", "builder", "base", "work", "reviewed", "feedback",
-    "returned", "bare",
+    "returned", "bare", "red_target",
 })  # fmt: skip
 WORDS = frozenset({"reason", "answer"})
 PROGRESS = WORK | WORDS | {
@@ -118,7 +120,7 @@ class Outcome:
 
     `run` is the path of that run log. `work` is set if the attempt made work, `written` if it wrote
     a document, `approval` if it approves the item's work or document. `tree` is set if it returns
-    that tree, or the document of that hash.
+    that tree, or the document of that hash, `red_target` if a check is red on the target as well.
     """
 
     stage: str
@@ -129,3 +131,4 @@ class Outcome:
     written: Written | None = None
     approval: Reviewed | None = None
     tree: str = ""
+    red_target: RedTarget | None = None

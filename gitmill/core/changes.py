@@ -23,7 +23,16 @@ from gitmill.core.change import (
     InputError,
     Outcome,
 )
-from gitmill.core.item import ABORTS, MOVED, Item, Landing, Risk, as_json, frozen_hash
+from gitmill.core.item import (
+    ABORTS,
+    MOVED,
+    Item,
+    Landing,
+    RedTarget,
+    Risk,
+    as_json,
+    frozen_hash,
+)
 from gitmill.core.lease import Lease
 from gitmill.core.lifecycle import MET, Event, Status
 from gitmill.core.product import document_hash
@@ -54,6 +63,10 @@ def _idle(event: Event, **changed: Any) -> Change:
 # -- a person describes the item -------------------------------------------------------------------
 
 
+# The order of the first lines of a new item; the others follow as they are given.
+FIRST = ("id", "kind", "title", "status", "event", "created", "since", "by")
+
+
 def created(
     birth: Mapping[str, Any], text: Mapping[str, Any], *, event_id: str, now: str
 ) -> dict[str, Any]:
@@ -65,8 +78,7 @@ def created(
         raise InputError(f"a new item cannot have {', '.join(sorted(unknown))}")
     start = {"status": Status.DRAFT, "event": event_id, "since": now}
     values = {**text, **birth, **start}
-    order = ["id", "kind", "title", "status", "event", "created", "since", "by"]
-    names = [*order, *(name for name in values if name not in order)]
+    names = [*FIRST, *(name for name in values if name not in FIRST)]
     return {name: _as_born(values[name]) for name in names if name in values}
 
 
@@ -120,15 +132,18 @@ def claimed(item: Item, *, stage: str, plan: str, lease: Lease) -> Change:
     frozen = item.frozen or frozen_hash(item.criteria, item.script, item.paths)
     return Change(
         Event.CLAIMED,
-        {"plan": plan, "frozen": frozen, "lease": _lease(lease), "reason": None, "stage": stage},
-    )
+        {
+            "plan": plan, "frozen": frozen, "lease": _lease(lease), "reason": None, "stage": stage,
+            "red_target": None,
+        },
+    )  # fmt: skip
 
 
 def claimed_to_revert(
     item: Item, *, criteria: tuple[str, ...], stage: str, plan: str, lease: Lease
 ) -> Change:
     """Begin the one attempt of a task that reverts a landing, whatever came of an earlier one."""
-    changed = dict.fromkeys(PROGRESS) | {
+    changed = dict.fromkeys(sorted(PROGRESS)) | {
         "plan": plan, "criteria": criteria, "lease": _lease(lease), "stage": stage,
         "frozen": frozen_hash(criteria, item.script, item.paths),
     }  # fmt: skip
@@ -158,6 +173,8 @@ def _ended(event: Event, item: Item, outcome: Outcome, **more: Any) -> Change:
         "stage": outcome.stage, "counters": dict(outcome.counters),
         "reason": _line(outcome.reason), "attempt": item.attempt + 1,
     }  # fmt: skip
+    if outcome.red_target is not None:
+        changed["red_target"] = outcome.red_target
     body = outcome.written.body if outcome.written is not None else None
     return Change(event, {**changed, **more, "lease": None}, body)
 
@@ -202,7 +219,10 @@ def lapsed() -> Change:
 
 
 def released(item: Item, outcome: Outcome | str = "") -> Change:
-    """End a lease at no cost; with an outcome the agent could not be reached."""
+    """End a lease at no cost.
+
+    With an outcome the agent could not be reached, or a check ends red without the work, too.
+    """
     return _ends_or_reason(Event.RELEASED, item, outcome)
 
 
@@ -263,7 +283,7 @@ def answered(text: str) -> Change:
 def unblocked(item: Item, *, reset: bool) -> Change:
     """Unblock the item; `reset` gives it all its attempts and its budget again."""
     again = {"counters": None, "returned": None, "budget_after": item.attempt} if reset else {}
-    return _idle(Event.UNBLOCKED, reason=None, **again)
+    return _idle(Event.UNBLOCKED, reason=None, red_target=None, **again)
 
 
 def cancelled(reason: str) -> Change:
@@ -273,7 +293,7 @@ def cancelled(reason: str) -> Change:
 
 def reopened(item: Item) -> Change:
     """Begin the item again at its first stage, with its whole budget."""
-    return _idle(Event.REOPENED, **dict.fromkeys(PROGRESS), budget_after=item.attempt)
+    return _idle(Event.REOPENED, **dict.fromkeys(sorted(PROGRESS)), budget_after=item.attempt)
 
 
 def undone(before: Item, after: Item, *, event: Event, attempt: bool) -> Change:
@@ -283,7 +303,9 @@ def undone(before: Item, after: Item, *, event: Event, attempt: bool) -> Change:
     edits by a person while it ran are kept.
     """
     names = WORK | WORDS if attempt else CHANGEABLE - BOOKS - {"lease"}
-    changed = {n: getattr(before, n) for n in names if getattr(before, n) != getattr(after, n)}
+    changed = {
+        n: getattr(before, n) for n in sorted(names) if getattr(before, n) != getattr(after, n)
+    }
     if before.status in MET:
         changed["since"] = before.since  # the time of the landing, not of the undo
     extra: Mapping[str, Any] = {} if attempt else _unknown_keys(before, after)
@@ -323,15 +345,26 @@ def dequeued(reason: str = "") -> Change:
 
 def land_started(*, landing: Landing, lease: Lease) -> Change:
     """Begin a landing."""
-    return Change(Event.LAND_STARTED, {"landing": landing, "lease": _lease(lease), "reason": None})
+    changed = {"landing": landing, "lease": _lease(lease), "reason": None, "red_target": None}
+    return Change(Event.LAND_STARTED, changed)
 
 
-def land_aborted(item: Item, reason: str, *, counter: str = "") -> Change:
-    """End a landing without a result; `counter` names the counter that it adds one to, if any."""
+def land_aborted(
+    item: Item, reason: str, *, counter: str = "", red_target: RedTarget | None = None
+) -> Change:
+    """End a landing without a result; `counter` names the counter that it adds one to, if any.
+
+    With a `red_target` the item stays in the queue until the target has moved.
+    """
     if counter not in ("", ABORTS, MOVED):
         raise InputError(f"an aborted landing is not counted as {counter}")
     more = {"counters": {**item.counters, counter: item.count(counter) + 1}} if counter else {}
-    return _idle(Event.LAND_ABORTED, landing=None, reason=_line(reason), **more)
+    changed: dict[str, Any] = dict(more)
+    if red_target is not None:
+        if item.landing is None or red_target.commit != item.landing.onto:
+            raise InputError("a landing waits only for the target that it began from to move")
+        changed["red_target"] = red_target
+    return _idle(Event.LAND_ABORTED, landing=None, reason=_line(reason), **changed)
 
 
 def ejected(item: Item, outcome: Outcome, *, bare: bool) -> Change:

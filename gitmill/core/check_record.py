@@ -18,11 +18,14 @@ class CheckRecord:
     inputs: tuple[str, ...]
     tree: str
     definition: str
+    lent: bool = False  # it could use folders outside of the tree, so it proves nothing again
 
 
-def definition_of(command: str, inputs: Sequence[str], setup: str, platform: str) -> str:
+def definition_of(
+    command: str, inputs: Sequence[str], setup: str, platform: str, shared: str = ""
+) -> str:
     """Return the definition of a passed check as 12 hexadecimal digits, see docs/formats.md."""
-    text = "\n".join((command, *inputs, setup, platform))
+    text = "\n".join((command, *inputs, setup, platform, *([shared] if shared else [])))
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
 
@@ -33,12 +36,19 @@ def read_check_record(document: Document) -> CheckRecord:
     """
     names = {key: document.value(key) for key in ("name", "command", "tree", "definition")}
     inputs, setup = document.value("inputs", []), document.value("setup", "")
-    platform = document.value("platform")
-    texts = [*names.values(), setup, platform, *(inputs if isinstance(inputs, list) else [None])]
+    platform, shared = document.value("platform"), document.value("shared", "")
+    texts = [
+        *names.values(),
+        setup,
+        platform,
+        shared,
+        *(inputs if isinstance(inputs, list) else [None]),
+    ]
     if not all(isinstance(value, str) for value in texts):
         raise document.error(0, "this is not the record of a passed check")
-    record = CheckRecord(**names, inputs=tuple(inputs))
-    if record.definition != definition_of(record.command, record.inputs, setup, platform):
+    lent = document.value("lent", False) is not False
+    record = CheckRecord(**names, inputs=tuple(inputs), lent=lent)
+    if record.definition != definition_of(record.command, record.inputs, setup, platform, shared):
         what = f"definition {record.definition} does not match its command, inputs and platform"
         raise document.error(document.line_of("definition"), what)
     if document.path.rpartition("/")[2] != f"{record.tree}-{record.definition}.md":

@@ -30,6 +30,7 @@ _COMMENT = re.compile(
     r"((?:\A|(?<![ \t])[ \t]+)#.*)"
 )
 _EXPONENT = re.compile(rf"{_STRING}|(?<![.\d])(-?\d+)(e[+-]\d+)")
+_FLOAT = re.compile(r"-?\d+\.\d+(?:[eE][-+]\d+)?")
 _NULL = ("", "~", "null", "Null", "NULL")
 _UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
 
@@ -38,8 +39,14 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(name)
 
 
-# Python's JSON decoder reads NaN and Infinity as numbers; in YAML both are text.
-_JSON = json.JSONDecoder(parse_constant=_refuse_constant)
+def _float(digits: str) -> float:
+    if not _FLOAT.fullmatch(digits):
+        raise ValueError(digits)
+    return float(digits)
+
+
+# Python's JSON decoder reads NaN, Infinity and 1E5 as numbers; in YAML 1.1 all are text.
+_JSON = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_float)
 
 
 def to_json(value: Any) -> str:
@@ -201,25 +208,29 @@ class Document:
 
         Raises `BadDocumentError` if the document has no front matter.
         """
+        return self.update({key: value})
+
+    def update(self, fields: Mapping[str, Any]) -> Document:
+        """Return the document with several fields set or removed; new ones come last, in order.
+
+        Raises `BadDocumentError` if the document has no front matter.
+        """
+        if not fields:
+            return self
         if not self.has_front_matter:
             raise self.error(0, "there is no front matter; the first line must be `---`")
         newline = "\r\n" if self._all[0].endswith("\r\n") else "\n"
-        lines, field = list(self._all), self.fields.get(key)
-        new = [] if value is None else [_line(key, value)]
-        if field is None:
-            lines[self._close : self._close] = [line + newline for line in new]
-        else:
-            if field.end == field.start + 1:
-                new = [line + _split(field.rest)[1] for line in new]
-            lines[field.start : field.end] = [line + newline for line in new]
+        lines, known = list(self._all), self.fields
+        added = [(k, v) for k, v in fields.items() if k not in known and v is not None]
+        lines[self._close : self._close] = [_line(key, value) + newline for key, value in added]
+        there = (known[key] for key in fields if key in known)
+        for field in sorted(there, key=lambda field: field.start, reverse=True):
+            value, new = fields[field.key], list[str]()
+            if value is not None:
+                comment = _split(field.rest)[1] if field.end == field.start + 1 else ""
+                new = [_line(field.key, value) + comment + newline]
+            lines[field.start : field.end] = new
         return Document("".join(lines), self.path)
-
-    def update(self, fields: Mapping[str, Any]) -> Document:
-        """Return the document with several fields set or removed."""
-        document = self
-        for key, value in fields.items():
-            document = document.set(key, value)
-        return document
 
     def with_body(self, body: str) -> Document:
         """Return the document with another body."""

@@ -10,7 +10,7 @@ from enum import Enum, StrEnum
 from typing import Any
 
 from gitmill.core.document import Document
-from gitmill.core.ids import Kind
+from gitmill.core.ids import Kind, derived_id
 from gitmill.core.lease import Lease
 from gitmill.core.lifecycle import FINAL, Status
 
@@ -50,6 +50,15 @@ class Landing:
 
 
 @dataclass(frozen=True)
+class RedTarget:
+    """A check that is red on the target without any work, and the commit of the target."""
+
+    check: str
+    commit: str
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Item:
     """One item, read from its document. A change makes a new document and a new item.
 
@@ -72,6 +81,7 @@ class Item:
     labels: tuple[str, ...] = ()
     criteria: tuple[str, ...] = ()
     script: str = ""
+    fixes_check: str = ""
     parent: str = ""
     source: str = ""
     plan: str = ""
@@ -87,6 +97,7 @@ class Item:
     feedback: str = ""
     returned: str = ""
     bare: bool = False
+    red_target: RedTarget | None = None
     landing: Landing | None = None
     landed: str = ""
     reverted: str = ""
@@ -118,6 +129,10 @@ class Item:
         """Whether its status is final."""
         return self.status in FINAL
 
+    def stands_red(self, tip: str) -> bool:
+        """Whether it waits for the target to move: a check that it needs is red at this tip."""
+        return self.red_target is not None and self.red_target.commit == tip
+
     def count(self, counter: str) -> int:
         """Return a counter, 0 if it is not set."""
         return self.counters.get(counter, 0)
@@ -128,6 +143,11 @@ def is_command(criterion: str) -> bool:
     return criterion.startswith("$") and bool(criterion[1:].strip())
 
 
+def is_revert_task(item: Item) -> bool:
+    """Whether an item is the one task that reverts a certain landing."""
+    return item.source.startswith(f"{REVERT}:") and item.id == derived_id(Kind.TASK, item.source)
+
+
 def frozen_hash(criteria: Sequence[str], script: str, paths: Sequence[str]) -> str:
     """Return the hash stored at a claim, so that the task cannot change under its builder."""
     import hashlib  # noqa: PLC0415  (reads hash nothing, and it costs 3 ms)
@@ -136,6 +156,7 @@ def frozen_hash(criteria: Sequence[str], script: str, paths: Sequence[str]) -> s
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+REVERT = "revert"  # begins the source of a task that reverts a landing, and names its run log
 # Counters of aborted landings: those that the item is to blame for, and those that it lost to a
 # target that moved meanwhile.
 ABORTS, MOVED = "aborts", "moved"
@@ -156,7 +177,7 @@ def as_json(value: Any) -> Any:
         return {key: as_json(inner) for key, inner in value.items()}
     if isinstance(value, tuple | list):
         return [as_json(inner) for inner in value]
-    if isinstance(value, Item | Lease | Reviewed | Landing):
+    if isinstance(value, Item | Lease | Reviewed | Landing | RedTarget):
         hidden = {"extra"} | ({"document"} if isinstance(value, Item) else set())
         if isinstance(value, Reviewed) and not value.document:
             hidden.add("document")

@@ -14,16 +14,16 @@ from typing import Any
 
 from gitmill.core.document import Document
 from gitmill.core.ids import PATTERN, Kind, kind_of
-from gitmill.core.item import LINE, OID, Item, Landing, Reviewed, Risk
+from gitmill.core.item import LINE, OID, Item, Landing, RedTarget, Reviewed, Risk
 from gitmill.core.lease import Lease
 from gitmill.core.lifecycle import Status
 
 # Fields whose scalars are text whatever they look like: 1.10, on, 007.
 _TEXT = frozenset({
-    "id", "title", "by", "stage", "after", "paths", "labels", "criteria", "script", "parent",
-    "source", "plan", "frozen", "builder", "base", "work", "feedback", "returned", "landed",
-    "reverted", "disputed", "reason", "answer", "event", "status", "kind", "risk", "created",
-    "since",
+    "id", "title", "by", "stage", "after", "paths", "labels", "criteria", "script", "fixes_check",
+    "parent", "source", "plan", "frozen", "builder", "base", "work", "feedback", "returned",
+    "landed", "reverted", "disputed", "reason", "answer", "event", "status", "kind", "risk",
+    "created", "since",
 })  # fmt: skip
 _LISTS = frozenset({"after", "paths", "labels", "criteria"})
 
@@ -198,4 +198,5 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
          "pidns": _text, "pid": _of(int), "started": _text},
     ),
     "landing": _part(Landing, {"candidate": _oid, "onto": _oid, "target": _text}),
+    "red_target": _part(RedTarget, {"check": _text, "commit": _oid}),
 }  # fmt: skip

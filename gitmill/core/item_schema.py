@@ -19,7 +19,7 @@ from pydantic import (
 
 from gitmill.core.document import Document, to_json
 from gitmill.core.ids import PATTERN, Kind
-from gitmill.core.item import LINE, OID, Item, Landing, Reviewed
+from gitmill.core.item import LINE, OID, Item, Landing, RedTarget, Reviewed
 from gitmill.core.lease import Lease
 from gitmill.core.lifecycle import Status
 from gitmill.errors import BadDocumentError
@@ -52,6 +52,7 @@ def _schema(kind: type[Any], **types: Any) -> type[BaseModel]:
 ReviewedSchema = _schema(Reviewed, commit=Oid)
 LandingSchema = _schema(Landing, candidate=Oid, onto=Oid)
 LeaseSchema = _schema(Lease)
+RedTargetSchema = _schema(RedTarget, commit=Oid)
 ItemSchema = _schema(
     Item,
     id=Id,
@@ -66,6 +67,7 @@ ItemSchema = _schema(
     work=Oid,
     reviewed=tuple[ReviewedSchema, ...],  # type: ignore[valid-type]  # this model is made at run time
     returned=Oid,
+    red_target=RedTargetSchema | None,
     landing=LandingSchema | None,
     landed=Oid,
     reverted=Oid,
@@ -97,7 +99,7 @@ def validated(document: Document, values: Mapping[str, Any]) -> Item:
     except ValidationError as error:
         raise _explain(document, error) from None
     known = _values(model)
-    for key, kind in (("lease", Lease), ("landing", Landing)):
+    for key, kind in (("lease", Lease), ("landing", Landing), ("red_target", RedTarget)):
         part = known[key]
         known[key] = kind(**_values(part)) if part is not None else None
     known["reviewed"] = tuple(Reviewed(**_values(approval)) for approval in known["reviewed"])

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+GRACE = 120.0  # seconds that a worker's lease outlives the limits of its stages
+BY_HAND = 7 * 24 * 3600.0  # seconds; without a process only time can end a person's lease
+
 
 @dataclass(frozen=True)
 class Lease:

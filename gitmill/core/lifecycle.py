@@ -12,6 +12,8 @@ from gitmill.errors import IllegalTransitionError, LeasedError
 RULES = 2
 DISPUTES_SINCE = 2  # a landing can be disputed and upheld
 MOVED_SINCE = 2  # landings lost to a target that moved are counted
+RED_TARGETS_SINCE = 2  # a check can be red without the work: the item waits for the target
+NOTHING_TO_DO_SINCE = 2  # a build that changes nothing can end its item
 
 
 class Status(StrEnum):
@@ -141,6 +143,8 @@ WORKERS = frozenset({
     E.APPROVAL_COUNTED, E.FAILED, E.RELEASED, E.ASKED,
     E.LAND_ABORTED, E.EJECTED, E.RE_REVIEW, E.LANDED,
 })  # fmt: skip
+# Events that take a lease.
+STARTS = frozenset({E.CLAIMED, E.LAND_STARTED})
 # Events that a person can record while work runs: the worker loses its lease.
 OVERRULES = frozenset({E.BLOCKED, E.CANCELLED, E.HELD, E.LAPSED, E.EDITED})
 
@@ -191,7 +195,7 @@ def check_claim(status: Status, event: Event, *, holder: str | None, claim: str 
 
     Raises `LeasedError`. `holder` is the claim in the item's lease, `claim` the one of the event.
     """
-    if event in (E.CLAIMED, E.LAND_STARTED):
+    if event in STARTS:
         return
     if claim is not None and claim != holder:
         raise LeasedError("this claim is no longer current; the result was not recorded")

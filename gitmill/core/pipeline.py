@@ -11,6 +11,7 @@ from gitmill.core.item import Item
 from gitmill.core.lifecycle import Event, Status
 from gitmill.core.plans.plan import (
     APPROVED,
+    AUTHOR,
     BLOCKED,
     DONE,
     WAITING,
@@ -33,12 +34,18 @@ class NextStep:
 
 
 def eligible(
-    items: Mapping[str, Item], wanted: Collection[str] = (), *, kinds: Collection[Kind]
+    items: Mapping[str, Item],
+    wanted: Collection[str] = (),
+    *,
+    kinds: Collection[Kind],
+    tip: str = "",
+    asked: Collection[str] = (),
 ) -> list[Item]:
     """Return the items that can be claimed now, in the order to take them.
 
-    `kinds` are those that a loop serves. An item waits for unmet dependencies, and for a running
-    item with overlapping paths. `wanted` restricts the choice to these ids.
+    `kinds` are those that a loop serves. An item waits for unmet dependencies, for a running item
+    with overlapping paths, and, unless it is one of those `asked` for by name, while a check that
+    it needs is red at the target's `tip`. `wanted` restricts the choice to these ids.
     """
     running = [item for item in items.values() if item.status is Status.RUNNING]
     ready = [
@@ -48,6 +55,7 @@ def eligible(
         and item.kind in kinds
         and (not wanted or item.id in wanted)
         and not unmet(items, item)
+        and (item.id in asked or not item.stands_red(tip))
         and not any(paths_overlap(item.paths, other.paths) for other in running)
     ]
     return sorted(ready, key=lambda item: (item.priority, item.created, item.id))
@@ -76,6 +84,11 @@ def group(plan: FrozenPlan, first: str) -> list[PlannedStage]:
         if any(stage.name == after for stage in stages):
             return stages
         stages.append(plan.stage(after))
+
+
+def time_limit(plan: FrozenPlan, first: str) -> int:
+    """Return the seconds that an attempt may take: the limits of its stages together."""
+    return sum(stage.timeout for stage in group(plan, first))
 
 
 def is_stage(plan: FrozenPlan, name: str) -> bool:
@@ -118,6 +131,22 @@ def next_step(plan: FrozenPlan, item: Item, head: str, at: str, verdict: Verdict
         return NextStep(Event.BLOCKED, target, counters, f"{why}: {reason}" if reason else why)
     event = Event.RETURNED if word is VerdictWord.RETURN else Event.FAILED
     return NextStep(event, target, counters, reason)
+
+
+def waits_for_target(item: Item, at: str, reason: str) -> NextStep:
+    """Return the step of an attempt at whose checks no item is to blame: it stays at the checks."""
+    return NextStep(Event.RELEASED, at, item.counters, reason)
+
+
+def nothing_to_do(item: Item, at: str) -> NextStep:
+    """Return the step of a build that changed nothing, on a tree that meets every criterion."""
+    counters = dict(item.counters) | {at: item.count(at) + 1}
+    return NextStep(Event.FINISHED, at, counters, "nothing to do: its criteria hold already")
+
+
+def already_there(item: Item, at: str) -> NextStep:
+    """Return the step of an attempt whose work, replayed, is on the target already."""
+    return NextStep(Event.FINISHED, at, item.counters, "already on the target")
 
 
 def _pass(plan: FrozenPlan, item: Item, at: str, counters: Mapping[str, int]) -> NextStep:
@@ -173,6 +202,14 @@ def is_review(plan: FrozenPlan, name: str) -> bool:
     stage = plan.stage(name)
     judges = stage.performer is Performer.AGENT and not stage.is_authoring
     return judges and plan.product is not Product.VERDICT and not is_side(plan, name)
+
+
+def excluded_agents(plan: FrozenPlan, item: Item, stage: PlannedStage) -> set[str]:
+    """Return the agents that did, for the current work, a stage of `distinct_from`."""
+    authors = {AUTHOR, *(other.name for other in plan.stages if other.is_authoring)}
+    done = {item.builder} if item.builder and authors & {*stage.distinct_from} else set()
+    approved = (entry for entry in item.reviewed if entry.stage in stage.distinct_from)
+    return done | {entry.by.partition("@")[0] for entry in approved}
 
 
 def new_round(counters: Mapping[str, int]) -> dict[str, int]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from gitmill.core.document import Document
+from gitmill.core.red_target import OnTarget, read_on_target
 from gitmill.core.shown_text import in_markdown
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
@@ -163,6 +164,9 @@ class Log:
     number: int
     stage: str
     stage_results: tuple[tuple[str, str], ...]  # stage and verdict
+    performers: tuple[str, ...]  # of each of these stages: its agent, or gitmill
+    agent: str
+    plan: str
     verdict: VerdictWord
     exit: str
     by: str
@@ -175,6 +179,8 @@ class Log:
     passed: tuple[tuple[str, str], ...]  # command and definition of each check that passed
     spent: tuple[object, ...]  # the cost and the counts of the usage, unvalidated
     has_high: bool = False  # whether one of its findings has the severity high
+    failed: tuple[tuple[str, str, int], ...] = ()  # name, command, status of each red check
+    on_target: OnTarget | None = None  # how the red check ends without the work
 
 
 def read_log(document: Document) -> Log:
@@ -187,6 +193,7 @@ def read_log(document: Document) -> Log:
             stage_results=tuple(
                 (str(p["stage"]), str(p["verdict"])) for p in value("stages") or ()
             ),
+            performers=tuple(str(p.get("agent") or "") for p in value("stages") or ()),
             verdict=VerdictWord(value("verdict")),
             passed=tuple(
                 (str(check["command"]), str(check["definition"]))
@@ -194,10 +201,19 @@ def read_log(document: Document) -> Log:
                 if check["passed"] is True
             ),
             spent=(value("cost"), *dict(value("usage") or {}).values()),
+            failed=tuple(
+                (str(check["name"]), str(check["command"]), int(check["status"]))
+                for check in value("checks") or ()
+                if check["passed"] is not True
+            ),
+            on_target=read_on_target(value("on_target")),
             has_high=any(f.severity is Severity.HIGH for f in read_findings(document)),
         )
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         raise document.error(0, "this is not a run log in gitmill's format") from None
 
 
-_TEXTS = ("item", "stage", "exit", "by", "claim", "base", "work", "document", "tree", "patch")
+_TEXTS = (
+    "item", "stage", "exit", "by", "agent", "claim", "plan", "base", "work", "document", "tree",
+    "patch",
+)  # fmt: skip

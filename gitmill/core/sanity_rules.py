@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import posixpath
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from gitmill.config.values import FORBIDDEN_LINES
@@ -21,6 +22,12 @@ _MARKERS = re.compile(r"^(<{7}|>{7}|\|{7})( |$)")
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]+")
 _GITLINK = "160000"
 _SYMLINK = "120000"
+# Names that Windows cannot hold: devices, some characters, a dot or space at the end.
+_NOT_ON_WINDOWS = re.compile(
+    r"(con|prn|aux|nul|conin\$|conout\$|com[1-9¹²³]|lpt[1-9¹²³])( *[.:].*)?"
+    r"|.*[<>:\"\\|?*].*|.*[. ]",
+    re.IGNORECASE | re.DOTALL,
+)
 _REPORTED = 20  # secrets reported per file; the file is refused as a whole
 _LABELS = {pattern: label for label, pattern in FORBIDDEN_LINES.items()}
 _UNITS = (("GB", 10**9), ("MB", 10**6), ("KB", 10**3))
@@ -139,22 +146,37 @@ def _in_name(file: ChangedFile, search: Search, allow: frozenset[str]) -> Iterat
                 yield Finding(f"the name of a file {secret.described}", Severity.HIGH)
 
 
+@dataclass(frozen=True, slots=True)
+class TreeNames:
+    """The names in the trees before and after a change: `old` and `new` list those of a folder.
+
+    The root is the folder ''. `paths` has all paths before the change; it is asked for rarely.
+    """
+
+    old: Callable[[str], Collection[str]]
+    new: Callable[[str], Collection[str]]
+    paths: Callable[[], Iterable[str]]
+
+
 def inspect(
     files: Sequence[ChangedFile],
     rules: PlannedSanity,
     *,
     protected: Callable[[str], bool],
     search: Search,
+    names: TreeNames,
+    item_id: str,
     allowed: Iterable[str] = (),
 ) -> Verdict:
     """Return pass, `return` with findings, or `ask` if only a person may allow the change.
 
-    `search` finds the secrets in a text; `allowed` is as in `secrets_in`.
+    `search` finds the secrets in a text; `allowed` is as in `secrets_in`; `names` are those that
+    stand beside the changed files, and `item_id` is the one to approve.
     """
     if not files:
         finding = Finding("nothing was changed")
         return Verdict(VerdictWord.RETURN, "nothing was changed", (finding,))
-    findings = [*_sizes(files, rules)]
+    findings = [*_sizes(files, rules), *_names(files, names)]
     secrets = secrets_in(files, search, allowed)
     for file in files:
         findings += [*secrets.get(file.path, ()), *_content(file, rules)]
@@ -164,7 +186,7 @@ def inspect(
     links = [file.path for file in files if _GITLINK in file.modes]
     if guarded or links:
         what = f"protected path {guarded[0]}" if guarded else f"submodule {links[0]}"
-        approval = "needs your approval: `gitmill task approve ID`"
+        approval = f"needs your approval: `gitmill task approve {item_id}`"
         asked = tuple(Finding(approval, file=path) for path in guarded + links)
         return Verdict(VerdictWord.ASK, f"{what} needs your approval", asked)
     return Verdict(VerdictWord.PASS, f"{len(files)} files")
@@ -193,6 +215,53 @@ def _content(file: ChangedFile, rules: PlannedSanity) -> Iterable[Finding]:
     for number, line in file.added():
         for what in _line(line, rules):
             yield Finding(f"{file.path}:{number} {what}", file=file.path, line=number)
+
+
+def _names(files: Iterable[ChangedFile], names: TreeNames) -> Iterator[Finding]:
+    """Yield a finding for each new name that other systems cannot hold."""
+    added = [file.path for file in files if file.old is None and file.new is not None]
+    seen: set[str] = set()
+    refused: list[str] = []
+    alike: dict[str, dict[str, list[str]]] = {}  # names by folder and folded name
+    for path in added:
+        parts = path.split("/")
+        for n, name in enumerate(parts):
+            folder, upto = "/".join(parts[:n]), "/".join(parts[: n + 1])
+            if upto in seen or name in names.old(folder):
+                continue
+            seen.add(upto)
+            if folder not in alike:
+                alike[folder] = _by_folded(names.new(folder))
+            twin = next((o for o in alike[folder].get(_folded(name), ()) if o != name), None)
+            if twin is not None:
+                text = f"{_shown(upto)} and {_shown(twin)} are the same name on macOS and Windows"
+                yield Finding(text, file=path)
+            if _NOT_ON_WINDOWS.fullmatch(name):
+                refused.append(path)
+    # A repository that has such names already is not for Windows.
+    if refused and not any(_is_refused(path) for path in names.paths()):
+        for path in refused:
+            yield Finding(f"{_shown(path)} is a name that Windows cannot hold", file=path)
+
+
+def _by_folded(names: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(_folded(name), []).append(name)
+    return found
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def _shown(path: str) -> str:
+    """Return a path in which a decomposed accent does not look like a composed one."""
+    return path if unicodedata.is_normalized("NFC", path) else ascii(path)
+
+
+def _is_refused(path: str) -> bool:
+    return any(_NOT_ON_WINDOWS.fullmatch(name) for name in path.split("/"))
 
 
 def _too_large(size: int, limit: int) -> str:

@@ -9,7 +9,6 @@ from gitmill.core.document import Document
 from gitmill.core.item import Item
 from gitmill.flows import show
 from gitmill.mill import Mill
-from gitmill.store import layout
 
 
 def attempts(mill: Mill, typed: str = "", *, limit: int = 0) -> list[Document]:
@@ -29,12 +28,12 @@ def logs_of(mill: Mill, typed: str) -> tuple[Item, list[Document]]:
 
 
 def transcript(mill: Mill, item_id: str, log: Document) -> tuple[str, str]:
-    """Return the transcript of an attempt, empty if none is stored, and its git revision."""
+    """Return the transcript of an attempt, empty if none is stored, and its file."""
     from gitmill.attempts import transcripts  # noqa: PLC0415  (lists read no transcript)
 
     name = log.path.rpartition("/")[2].removesuffix(".md") + ".txt"
     text = transcripts.read(mill, item_id).get(name, "")
-    return text, f"{layout.TRANSCRIPT}{item_id}:{name}"
+    return text, str(transcripts.path_of(mill, item_id, name))
 
 
 def follow(mill: Mill, item_id: str) -> Iterator[dict[str, Any]]:

@@ -17,6 +17,7 @@ from gitmill.core.product import Product
 from gitmill.core.verdict import Finding
 from gitmill.errors import NothingToDoError, NotNowError
 from gitmill.flows.run import RunRequest
+from gitmill.flows.run_candidates import waiting
 from gitmill.hints import Gitmill, Hint
 from gitmill.mill import Mill
 from gitmill.plans.frozen import plan_for
@@ -52,8 +53,11 @@ def preview(mill: Mill, request: RunRequest) -> list[Preview]:
     snapshot = mill.snapshot()
     tip = mill.target_tip(snapshot)
     ready = pipeline.eligible(
-        snapshot.items, request.wanted, kinds=served_kinds(mill, snapshot, all_types())
-    )[: request.limit or None]
+        snapshot.items, request.wanted, kinds=served_kinds(mill, snapshot, all_types()), tip=tip,
+        asked=request.wanted,
+    )  # fmt: skip
+    waits = {item.id for item, _ in waiting(mill, snapshot, asked=request.wanted)}
+    ready = [item for item in ready if item.id not in waits][: request.limit or None]
     if not ready:
         hint = Hint("see what each item waits for:", Gitmill("status"))
         raise NothingToDoError("nothing is ready", hints=[hint])
@@ -68,7 +72,7 @@ def _preview(mill: Mill, item: Item, plan: FrozenPlan, request: RunRequest) -> P
     except NotNowError:  # preview the first agent, even if it cannot start now
         agent = stages[0].agents[0]
     session, prompt = _input(mill, item, stages[0], agent) if agent else ("", "")
-    refs = [layout.STATE, f"{layout.TRANSCRIPT}{item.id}"]
+    refs = [layout.STATE]
     if any(stage.product is Product.WORK for stage in stages):
         refs += [f"{layout.WORK}{item.id}", f"{layout.RESCUE}{item.id}/"]
     landing: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Verify the whole history of the repository that a folder is in."""
+"""Verify the history of the repository that a folder is in."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from gitmill.history.fsck import Verified
 from gitmill.mill import Mill
 
 
-def fsck(folder: Path) -> Verified:
-    """Verify state, landings, notes and refs offline. Writes nothing.
+def fsck(folder: Path, *, commits: str = "", since: str = "") -> Verified:
+    """Verify state, landings, notes and refs offline, all or a range. Writes nothing.
 
     Hand edits are verified as they are: the mill is opened without applying them.
     """
-    return verification.fsck(Mill.open(folder))
+    return verification.fsck(Mill.open(folder), commits=commits, since=since)

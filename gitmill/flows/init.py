@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +14,8 @@ from gitmill.core.board import build_board, markdown
 from gitmill.core.document import Document
 from gitmill.core.lifecycle import RULES
 from gitmill.core.trailers import EventRecord
-from gitmill.errors import UnusableRepositoryError
-from gitmill.git.checkout import current_branch
+from gitmill.errors import GitmillError, UnusableRepositoryError
+from gitmill.git.default_branch import DefaultBranch, create_local, default_branch
 from gitmill.hints import Blank, Gitmill, Hint
 from gitmill.mill import Mill
 from gitmill.plans.policy import POLICY
@@ -28,6 +30,7 @@ class Initialized:
     """The result of `init`: the target branch, whether the state is new, the proposed policy."""
 
     target: str
+    why: str  # of this target; empty if it was named or known
     fresh: bool
     policy: Path | None
     checks: dict[str, str]
@@ -36,24 +39,22 @@ class Initialized:
 def init(mill: Mill, *, target: str = "") -> Initialized:
     """Create the state branch and propose a policy; existing ones are left unchanged.
 
-    Raises `UnusableRepositoryError` for a repository that is bare, without a commit, or detached
-    without a named target.
+    Without a named target it is the one that the state has, else the default branch; if only the
+    remote has that branch, it is created here. Raises `UnusableRepositoryError` for a repository
+    that is bare, without a commit, or without an obvious default branch.
     """
     repository = mill.repository
     repository.require_usable()
-    branch = target or _current(mill)
-    if mill.store.backend.ref(f"refs/heads/{branch}") is None:
-        raise UnusableRepositoryError(
-            f"there is no branch {branch} with a commit on it",
-            hints=[
-                Hint("make a first commit, then", Gitmill("init")),
-                Hint("or", Gitmill("init", "--target", Blank("BRANCH"))),
-            ],
-        )
+    chosen = _target(mill, target)
+    branch = chosen.name
+    if not create_local(repository, branch):
+        raise _no_branch(mill, branch)
     _ = mill.person  # raises if git has no identity, before anything is committed
     fresh = mill.store.begin()
     changed = _first_commit(mill, branch, explicit=bool(target))
     carry_notes(mill)
+    _remember_work_tree(mill)
+    mill.keep_pool()
     checks = detect_checks(repository.top) if repository.top else {}
     policy = _propose(repository.top, checks) if repository.top else None
     if policy:
@@ -61,16 +62,38 @@ def init(mill: Mill, *, target: str = "") -> Initialized:
     snapshot = mill.snapshot()
     control = snapshot.control
     mill.target_tip(snapshot)
-    return Initialized(control.target, fresh or changed, policy, checks)
+    why = chosen.why if control.target == branch else ""
+    return Initialized(control.target, why, fresh or changed, policy, checks)
 
 
-def _current(mill: Mill) -> str:
-    branch = current_branch(mill.repository)
-    if branch:
-        return branch
-    raise UnusableRepositoryError(
-        "HEAD is detached, so no branch to land on is known",
-        hints=[Hint("name the branch:", Gitmill("init", "--target", "main"))],
+def _target(mill: Mill, named: str) -> DefaultBranch:
+    """Return the branch that work lands on, which might exist only on the remote."""
+    if named:
+        return DefaultBranch(named, "")
+    if mill.store.is_begun():
+        # A killed init leaves a state without a format; any other fault is raised below.
+        with suppress(GitmillError):
+            snapshot = mill.snapshot()
+            if snapshot.read(layout.CONTROL) is not None:
+                return DefaultBranch(snapshot.control.target, "")
+    found = default_branch(mill.repository)
+    if found is None:
+        raise UnusableRepositoryError(
+            "HEAD is detached, so no branch to land on is known",
+            hints=[Hint("name the branch:", Gitmill("init", "--target", Blank("BRANCH")))],
+        )
+    return found
+
+
+def _no_branch(mill: Mill, branch: str) -> GitmillError:
+    """Return the error for a branch that neither the repository nor its remote has."""
+    if mill.store.is_begun() and mill.snapshot().control.target == branch:
+        mill.target_tip(mill.snapshot())  # raises
+    other = Hint("name another with", Gitmill("init", "--target", Blank("BRANCH")))
+    first = Hint("make a first commit, then", Gitmill("init"))
+    empty = mill.repository.git.run("rev-parse", "-q", "--verify", "HEAD", check=False).returncode
+    return UnusableRepositoryError(
+        f"there is no branch {branch} with a commit on it", hints=[first if empty else other]
     )
 
 
@@ -101,6 +124,15 @@ def _first_commit(mill: Mill, branch: str, *, explicit: bool) -> bool:
 
     before = mill.store.backend.ref(layout.STATE)
     return mill.store.commit(build, new=True).commit != before
+
+
+def _remember_work_tree(mill: Mill) -> None:
+    """Configure the work tree that only the environment names, so that landings update it."""
+    repository = mill.repository
+    if repository.own_git_dir is None or "checkout" in repository.preferences:
+        return
+    if repository.git.run("config", "core.worktree", check=False).returncode != 0:
+        repository.git.run("config", "--local", "gitmill.checkout", os.fspath(repository.top or ""))
 
 
 # A pattern that matches only this ref: for a plain ref git warns until the first note exists.

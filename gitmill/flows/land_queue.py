@@ -15,6 +15,7 @@ from gitmill.landing.land import LandingListener, land_all, refuse_paused
 from gitmill.mill import Mill
 from gitmill.people.intake import refuse_landing
 from gitmill.store.events import Step
+from gitmill.workspace.moved import unless_moved
 from gitmill.workspace.signals import stop_on_signals
 
 
@@ -40,10 +41,10 @@ def land_queue(mill: Mill, listener: LandingListener, *, only: Collection[str] =
     """Queue approved items and land the queue; `only` these items when any are named.
 
     Raises `IllegalTransitionError` for a named item that is neither approved nor queued, and the
-    errors of `land_all`.
+    errors of `land_all`. A named item whose check is red on the target is tried again.
     """
     mill.repository.require_usable()
-    with stop_on_signals(mill) as stop:
+    with unless_moved(mill), stop_on_signals(mill) as stop:
         recover(mill, stop=stop)
         snapshot = mill.snapshot()
         refuse_paused(snapshot)
@@ -58,4 +59,4 @@ def land_queue(mill: Mill, listener: LandingListener, *, only: Collection[str] =
                     f"{item.id} is {item.status.value}, so it cannot be landed",
                     hints=[Hint("see", Gitmill("task", "show", item.id))],
                 )
-        return land_all(mill, listener, only=only, stop=stop)
+        return land_all(mill, listener, only=only, asked=only, stop=stop)

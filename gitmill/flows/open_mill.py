@@ -33,6 +33,7 @@ def open_mill(folder: Path, *, report: Callable[[str], None], writes: bool = Tru
 
     mill = Mill.open(folder, before_write=apply_hand_edits, allowed_secrets=allowed_secrets)
     if writes and mill.store.is_begun():
+        mill.keep_pool()
         apply_hand_edits(mill)
     return mill
 

@@ -71,7 +71,7 @@ def _recover(mill: Mill, record: Callable[[str], None], token: StopToken) -> Non
     _rescue(mill, lapsed, record)
     for name in mill.pool.drop_leftover_entries():
         record(f"removed git's entry for the incomplete worktree {name}")
-    for sentence in transcripts.collect(mill):
+    for sentence in (*transcripts.move_old(mill), *transcripts.collect(mill)):
         record(sentence)
     _cancel(mill, record)
     detect_reverts(mill, record)
@@ -153,7 +153,9 @@ def _sweep(mill: Mill) -> None:
     """Remove files that killed processes left in gitmill's private folder."""
     workers(mill)  # it removes the records of dead workers
     private = mill.repository.private
-    for path in (*(private / "scratch").glob("*"), *files.leftovers(private)):
+    folders = (private, *(private / "transcripts").glob("*/"))
+    left = (path for folder in folders for path in files.leftovers(folder))
+    for path in (*(private / "scratch").glob("*"), *left):
         with suppress(FileNotFoundError):  # removed by a process that has just ended
             if time.time() - path.stat().st_mtime > SCRATCH_AGE:
                 remove(path)

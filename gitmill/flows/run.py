@@ -14,7 +14,7 @@ from gitmill.core import changes
 from gitmill.core.dependencies import never_met
 from gitmill.core.item import Item
 from gitmill.core.lifecycle import Event, Status
-from gitmill.core.pipeline import eligible, group
+from gitmill.core.pipeline import group
 from gitmill.core.trailers import one_line
 from gitmill.errors import (
     AgentMissingError,
@@ -33,6 +33,7 @@ from gitmill.errors import (
 )
 from gitmill.flows.land_queue import enqueue
 from gitmill.flows.recover import recover
+from gitmill.flows.run_candidates import candidates, note_red
 from gitmill.flows.run_summary import Summary
 from gitmill.hints import Gitmill, Hint
 from gitmill.landing.land import LandingListener, land_all
@@ -44,9 +45,11 @@ from gitmill.plans.policy import policy_at, policy_now
 from gitmill.store.events import Step
 from gitmill.store.snapshot import Snapshot
 from gitmill.workspace.leases import is_held
+from gitmill.workspace.moved import unless_moved
 from gitmill.workspace.signals import stop_on_signals
 from gitmill.workspace.stop_token import StopToken
 from gitmill.workspace.trust import require_runnable
+from gitmill.workspace.without_work import forget
 
 POLL = 0.5  # seconds between two checks for changes by other processes
 
@@ -69,13 +72,14 @@ def run(mill: Mill, request: RunRequest, progress: Progress, listener: LandingLi
     """
     mill.repository.require_usable()
     summary = Summary()
-    with stop_on_signals(mill) as stop:
+    with unless_moved(mill), stop_on_signals(mill) as stop:
         summary.items |= _recovered(mill, stop)
         _refuse_wanted(mill, mill.snapshot(), request)
         while _next_action(mill, request, summary, progress, listener, stop):
             stop.raise_if_requested()
         # Other processes can have advanced them in the meantime.
         snapshot = mill.snapshot()
+        note_red(mill, snapshot, request.wanted, summary)
         summary.items = {n: snapshot.items.get(n, item) for n, item in summary.items.items()}
     if not summary.items and summary.held is None:
         raise _no_item(summary)
@@ -120,7 +124,9 @@ def _next_action(
             hints=[Hint("resume with", Gitmill("resume"))],
         )
     known: dict[tuple[object, ...], NotNowError] = {}  # thousands can wait for the same agent
-    for item in _candidates(mill, snapshot, request, summary):
+    for item in candidates(mill, snapshot, request.wanted, summary):
+        if not _is_within_limit(item, request, summary):
+            continue
         key = (item.plan, item.stage, item.builder, tuple(r.by for r in item.reviewed))
         try:
             if key not in known:
@@ -129,21 +135,6 @@ def _next_action(
             known[key] = error
         summary.not_now[item.id] = known[key]
     return _wait(mill, summary, stop)
-
-
-def _candidates(
-    mill: Mill, snapshot: Snapshot, request: RunRequest, summary: Summary
-) -> list[Item]:
-    """Return the eligible items that this run has not given up on, in their order."""
-    kinds = served_kinds(mill, snapshot, all_types())
-    return [
-        item
-        for item in eligible(snapshot.items, request.wanted, kinds=kinds)
-        if _is_within_limit(item, request, summary)
-        if item.id not in summary.released
-        if item.id not in summary.not_now
-        if item.id not in summary.untrusted
-    ]
 
 
 def _is_within_limit(item: Item, request: RunRequest, summary: Summary) -> bool:
@@ -171,6 +162,8 @@ def _attempt(mill: Mill, item: Item, summary: Summary, progress: Progress, stop:
         )
         return True
     summary.attempts += 1
+    if state.stood_red and item.stands_red(state.base):
+        forget(mill, state.base)  # a person has named it, to ask again
     try:
         result = run_stages(mill, state, group(state.plan, state.item.stage), progress, stop)
     except GitmillError as error:  # a race is tried again, unless its lease could not be released
@@ -179,7 +172,10 @@ def _attempt(mill: Mill, item: Item, summary: Summary, progress: Progress, stop:
         return True
     summary.items[result.item.id] = result.item
     if result.event is Event.RELEASED and not result.outage:
-        summary.released.add(result.item.id)
+        if result.item.red_target is None:
+            summary.released.add(result.item.id)
+        else:  # the next move of the target makes it eligible again
+            summary.asked.add(result.item.id)
     return True
 
 
@@ -264,14 +260,18 @@ def _land(
     summary.busy = False
     if not any(item.status in (Status.APPROVED, Status.QUEUED) for item in scope):
         return False
+    only = [item.id for item in scope]
     try:
-        landed = land_all(mill, listener, only=[item.id for item in scope], stop=stop)
+        again = set(only) & set(request.wanted) - summary.asked
+        landed = land_all(mill, listener, only=only, asked=again, stop=stop)
+        summary.asked |= {item.id for item in landed if item.red_target is not None}
     except LandBusyError:
         summary.busy = True
         return False
     except (CheckoutBlockedError, PausedError, UntrustedError) as error:
         summary.held = error
-        summary.items |= {n: i for n, i in mill.snapshot().items.items() if n in summary.items}
+        wanted = {*summary.items, *only}
+        summary.items |= {n: i for n, i in mill.snapshot().items.items() if n in wanted}
         return True
     summary.items |= {item.id: item for item in landed}
     # An item that lost its landings to a moving target is tried again after the next attempt.

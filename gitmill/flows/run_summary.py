@@ -8,7 +8,7 @@ from gitmill.core.blame_rules import Races
 from gitmill.core.board import moving_target
 from gitmill.core.item import MOVED, Item
 from gitmill.core.lifecycle import Status
-from gitmill.errors import Exit, GitmillError, NotNowError
+from gitmill.errors import Exit, GitmillError, NotNowError, RedTargetError
 
 
 @dataclass
@@ -24,6 +24,7 @@ class Summary:
     held: GitmillError | None = None  # why nothing can land in this run
     busy: bool = False  # another process is landing, and items remain to land
     races: Races = field(default_factory=Races)  # lost after a claim
+    asked: set[str] = field(default_factory=set)  # named, and tried although a check is red
 
     @property
     def code(self) -> Exit:
@@ -42,6 +43,12 @@ class Summary:
     def moving(self) -> str:
         """Why an item of the run keeps losing its landings to the target; empty if none does."""
         return moving_target(self.items.values())
+
+    def clear_red(self) -> None:
+        """Forget which items wait for the target: it may have moved."""
+        waits = [name for name, error in self.not_now.items() if isinstance(error, RedTargetError)]
+        for name in waits:
+            del self.not_now[name]
 
     @property
     def first_not_now(self) -> NotNowError | None:

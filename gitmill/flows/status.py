@@ -9,9 +9,11 @@ from gitmill.attempts.budget import day_budget
 from gitmill.attempts.cooldown import cooling
 from gitmill.core.board import Board
 from gitmill.core.cooldown_rules import Cooling
+from gitmill.core.red_target import red_checks
 from gitmill.errors import BadDocumentError
 from gitmill.flows import show
 from gitmill.mill import Mill
+from gitmill.store.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,8 @@ class Overview:
     broken: dict[str, BadDocumentError]
     cooling: list[Cooling]
     budget: dict[str, Any]  # of the day; empty without one
+    red: tuple[str, ...] = ()  # the checks that are red on the target
+    target: str = ""
 
 
 def status(mill: Mill, *, past: bool = False) -> Overview:
@@ -32,4 +36,14 @@ def status(mill: Mill, *, past: bool = False) -> Overview:
     if past:
         return Overview(board, snapshot.commit, broken, [], {})
     agents = list(cooling(mill).values())
-    return Overview(board, snapshot.commit, broken, agents, day_budget(mill, snapshot))
+    budget = day_budget(mill, snapshot)
+    red = _red(mill, snapshot)
+    return Overview(board, snapshot.commit, broken, agents, budget, red, snapshot.control.target)
+
+
+def _red(mill: Mill, snapshot: Snapshot) -> tuple[str, ...]:
+    """Return the checks that items found red on the target as it is now."""
+    if all(item.red_target is None for item in snapshot.items.values()):
+        return ()
+    tip = mill.store.backend.ref(mill.target_ref(snapshot))
+    return tuple(red_checks(snapshot.items.values(), tip)) if tip else ()

@@ -13,10 +13,12 @@ from gitmill.attempts.state import AttemptState
 from gitmill.core import changes, pipeline
 from gitmill.core.dependencies import unmet
 from gitmill.core.item import Item
+from gitmill.core.lease import BY_HAND
 from gitmill.core.lifecycle import Event, Status
 from gitmill.core.product import Product
 from gitmill.errors import (
     BadDependencyError,
+    GitmillError,
     HoldsSecretError,
     IllegalTransitionError,
     LeasedError,
@@ -39,8 +41,6 @@ from gitmill.workspace.leases import new_lease
 from gitmill.workspace.read_tree import TakenTree, taken_tree
 from gitmill.workspace.stop_token import StopToken
 from gitmill.workspace.trust import require_runnable
-
-LEASE = 7 * 24 * 3600.0  # seconds; without a process only time can end a person's lease
 
 
 def take(mill: Mill, item_id: str) -> tuple[Item, Path]:
@@ -67,7 +67,7 @@ def _claim(mill: Mill, item_id: str) -> Item:
 
     def build(snapshot: Snapshot) -> StateCommit:
         item = snapshot.item(item_id)
-        tip = mill.target_tip(snapshot)
+        tip = mill.local_target_tip(snapshot)
         plan = plan_for(mill, snapshot, item, tip, all_types())
         stage = plan.stage(item.stage or plan.first.name)
         if item.status is Status.READY and stage.product is not Product.WORK:
@@ -75,7 +75,7 @@ def _claim(mill: Mill, item_id: str) -> Item:
                 f"{item.id} is at {stage.name}, which is not a building stage",
                 hints=[Hint("see", Gitmill("task", "show", item.id))],
             )
-        lease = new_lease(mill, mill.person, LEASE, claim=claim, process=False)
+        lease = new_lease(mill, mill.person, BY_HAND, claim=claim, process=False)
         step = Step(
             change=changes.claimed(item, stage=stage.name, plan=plan.hash12, lease=lease),
             subject=f"{stage.name} taken ({mill.person.partition(' <')[0]})",
@@ -145,13 +145,22 @@ def submit(mill: Mill, item_id: str, summary: str, progress: Progress) -> Attemp
     try:
         state = _commit(mill, item, slot, summary)
         stages = pipeline.group(state.plan, item.stage)[1:]
-        result = run_stages(mill, state, stages, progress, StopToken())
-        if result.event not in (Event.RELEASED, Event.LAPSED):
-            slot.discard()
-            shutil.rmtree(slot.side, ignore_errors=True)
+        try:
+            result = run_stages(mill, state, stages, progress, StopToken())
+        except GitmillError:  # it stays, unless the work was recorded before the run stops
+            if mill.snapshot().item(item_id).work == state.work:
+                _discard(slot)
+            raise
+        if result.event not in (Event.RELEASED, Event.LAPSED) or result.item.work == state.work:
+            _discard(slot)
     finally:
         slot.release()
     return result
+
+
+def _discard(slot: Slot) -> None:
+    slot.discard()
+    shutil.rmtree(slot.side, ignore_errors=True)
 
 
 def _commit(mill: Mill, item: Item, slot: Slot, summary: str) -> AttemptState:

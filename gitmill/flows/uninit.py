@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gitmill import files
+from gitmill.attempts import transcripts
 from gitmill.core.lifecycle import WORKING
 from gitmill.errors import (
     CheckoutBlockedError,
@@ -44,12 +45,16 @@ _RECORD = "uninit.json"
 
 @dataclass(frozen=True, slots=True)
 class Traces:
-    """The traces of gitmill in a repository; `proposal` is a policy as written by `init`."""
+    """The traces of gitmill in a repository; `proposal` is a policy as written by `init`.
+
+    The bundle has the refs only: `transcripts` are removed with the folder `private`.
+    """
 
     refs: dict[str, str]
     settings: dict[str, list[str]]
     worktrees: Path | None
     private: Path | None
+    transcripts: Path | None
     proposal: Path | None
     committed: bool
 
@@ -70,6 +75,7 @@ def survey(mill: Mill) -> Traces:
     """Return the traces of gitmill in a repository. Raises `NothingToDoError` without any."""
     private, pool, top = mill.repository.private, mill.pool.folder, mill.repository.top
     policy = top / POLICY if top else None
+    stored = transcripts.path_of(mill, "", "")
     committed = bool(policy and mill.repository.git.run(
         "rev-parse", "-q", "--verify", f"HEAD:{POLICY}", check=False).returncode == 0)  # fmt: skip
     proposed = top and policy and not committed and _text(policy) == proposal(detect_checks(top))
@@ -78,6 +84,7 @@ def survey(mill: Mill) -> Traces:
         _settings(mill),
         pool if pool.is_dir() else None,
         private if private.is_dir() else None,
+        stored if any(stored.glob("*/*.txt")) else None,
         policy if proposed else None,
         committed,
     )

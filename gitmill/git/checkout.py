@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from gitmill.errors import CheckoutBlockedError, MissingObjectError
+from gitmill.errors import CheckoutBlockedError
 from gitmill.git.executable import Git
-from gitmill.git.objects import Backend
+from gitmill.git.locks import lock_hint, named_lock
 from gitmill.git.repo import Checkout, Repository
-from gitmill.git.trees import Change
-from gitmill.git.worktree_entries import remove
 from gitmill.hints import Gitmill, Hint, Shell
+from gitmill.process import Finished, TimeoutExpired
 
 _STARTUP = 2.0  # seconds within which a fast-forward takes the index lock, and usually all locks
 _OLD = 5.0  # seconds
-_PATIENCE, _RETRY = 1.0, 0.02  # seconds to wait for a lock of the user's git, and between two tries
-_LOCKED = ".lock': File exists"
+_PATIENCE, RETRY = 1.0, 0.02  # seconds to wait for a lock of the user's git, and between two tries
+LOCKED = ".lock': File exists"
+FILTERS = 1800.0  # seconds for a fast-forward: a filter may have to fetch large files
+_NARROWED = 500  # paths that git is asked about one by one; for more it reads the whole work tree
 
 
 def checkout_of(repository: Repository, ref: str, *, pool: Path) -> Checkout | None:
@@ -37,7 +37,7 @@ def current_branch(repository: Repository) -> str:
     """Return the branch checked out in the user's work tree, empty if HEAD is detached."""
     if repository.top is None:
         return ""
-    git = git_at(Checkout(repository.top, ""))
+    git = git_at(Checkout(repository.top, "", repository.own_git_dir))
     done = git.run("symbolic-ref", "-q", "HEAD", check=False)
     return done.text.strip().removeprefix("refs/heads/") if done.returncode == 0 else ""
 
@@ -62,9 +62,42 @@ def refuse_busy(repository: Repository, ref: str) -> None:
                 )
 
 
+_UNFINISHED = {
+    "MERGE_HEAD": "merge",
+    "CHERRY_PICK_HEAD": "cherry-pick",
+    "REVERT_HEAD": "revert",
+    "rebase-apply/applying": "am",
+}
+
+
+def refuse_unfinished(checkout: Checkout) -> None:
+    """Raise `CheckoutBlockedError` if the user has not concluded a merge or its like there."""
+    git_dir = git_at(checkout).git_dir
+    for name, operation in _UNFINISHED.items():
+        if (git_dir / name).exists():
+            raise CheckoutBlockedError(
+                f"{checkout.path} is in the middle of a git {operation}; nothing was changed",
+                hints=[Hint(f"finish the {operation}, then", Gitmill("queue", "land"))],
+            )
+
+
+def refuse_second(repository: Repository, ref: str, checkout: Checkout, *, pool: Path) -> None:
+    """Raise `CheckoutBlockedError` if another work tree has the branch checked out, too.
+
+    Moved under it, the branch would leave it behind, as if the landed change had been reverted.
+    """
+    for other in repository.checkouts():
+        if other.branch == ref and other != checkout and pool.resolve() not in other.path.parents:
+            raise CheckoutBlockedError(
+                f"{ref.removeprefix('refs/heads/')} is checked out twice; nothing was changed",
+                evidence=[str(checkout.path), str(other.path)],
+                hints=[Hint("switch one to another branch, then", Gitmill("queue", "land"))],
+            )
+
+
 def git_at(checkout: Checkout, *, locks: Sequence[int] = (), options: Sequence[str] = ()) -> Git:
     """Return git for one of the user's work trees, with that work tree's own index."""
-    git_dir = checkout.path / ".git"
+    git_dir = checkout.git_dir or checkout.path / ".git"
     if not git_dir.is_dir():
         link = git_dir.read_text("utf-8", "surrogateescape")
         git_dir = Path(link.removeprefix("gitdir: ").strip())
@@ -81,7 +114,7 @@ def refuse_overlap(checkout: Checkout, changed: Iterable[str]) -> None:
     folders = {
         "/".join(path.split("/")[:n]) for path in paths for n in range(1, path.count("/") + 1)
     }
-    own = set(_own_changes(git, checkout.path, paths))
+    own = set(own_changes(git, checkout.path, paths))
     blocked = sorted(
         path for path in own if path in paths or path in folders or _is_below(path, paths)
     )
@@ -99,10 +132,14 @@ def _is_below(path: str, paths: set[str]) -> bool:
     return any("/".join(parts[:n]) in paths for n in range(1, len(parts)))
 
 
-def _own_changes(git: Git, top: Path, paths: set[str]) -> Iterable[str]:
+def own_changes(git: Git, top: Path, paths: set[str]) -> Iterable[str]:
+    """Yield the paths that differ from HEAD, and the ignored ones in the way of `paths`."""
+    # Only below these paths is a folder walked: the checkout can be a home.
+    literal = [f":(top,literal){path}" for path in sorted({*paths, *_not_folders(top, paths)})]
     out = git.run(
         "status", "--porcelain=v1", "-z", "--no-renames",
-        "--untracked-files=all", "--ignored=matching", "--ignore-submodules=none",
+        "--untracked-files=all", "--ignored=matching", "--ignore-submodules=none", "--",
+        *(literal if len(literal) <= _NARROWED else ()),
     ).text  # fmt: skip
     for line in out.split("\0"):
         kind, name = line[:2], line[3:]
@@ -111,6 +148,16 @@ def _own_changes(git: Git, top: Path, paths: set[str]) -> Iterable[str]:
             yield from (_obstacle(top, path) for path in paths if f"{path}/".startswith(name))
         else:
             yield name.rstrip("/")
+
+
+def _not_folders(top: Path, paths: Iterable[str]) -> Iterable[str]:
+    """Yield the parents of paths that are no folders here: a file, a link, or removed."""
+    for path in paths:
+        for n in range(1, path.count("/") + 1):
+            parent = "/".join(path.split("/")[:n])
+            if (top / parent).is_symlink() or not (top / parent).is_dir():
+                yield parent
+                break
 
 
 def _obstacle(top: Path, path: str) -> str:
@@ -124,48 +171,74 @@ def _obstacle(top: Path, path: str) -> str:
 
 
 def fast_forward(
-    checkout: Checkout, commit: str, *, lock: int, options: Sequence[str] = ()
+    checkout: Checkout,
+    commit: str,
+    *,
+    lock: int,
+    options: Sequence[str] = (),
+    limit: float = FILTERS,
 ) -> None:
-    """Move the checkout's branch, index and files to a descendant, or raise and move nothing.
+    """Move the checkout's branch, index and files to a descendant, or raise.
 
     The git process inherits the file descriptor `lock`: if this process is killed, others that wait
     for the lock still wait until the move has ended. `options` are git's, such as `FLUSH`. It waits
-    a moment for the locks of the user's own git. Raises `CheckoutBlockedError` with git's own
-    reason.
+    a moment for the locks of the user's own git, and writes no file while the branch is locked.
+    Raises `CheckoutBlockedError` with git's own reason, after `limit` seconds too; git can then
+    have written files, and also the index if the user's commit was faster. `undo_fast_forward`
+    undoes that.
     """
     # the user's merge options might include --squash, which moves the files and not the branch
     no_options = f"branch.{checkout.branch.removeprefix('refs/heads/')}.mergeOptions="
     git, give_up = git_at(checkout, locks=(lock,), options=options), time.monotonic() + _PATIENCE
+    argv = (
+        "-c", "merge.stat=false", "-c", no_options,
+        "merge", "-q", "--ff-only", "--no-autostash", "--no-verify-signatures",
+        "--no-overwrite-ignore", commit,
+    )  # fmt: skip
     while True:
-        done = git.run(
-            "-c", "merge.stat=false", "-c", no_options,
-            "merge", "-q", "--ff-only", "--no-autostash", "--no-verify-signatures",
-            "--no-overwrite-ignore", commit, check=False,
-        )  # fmt: skip
+        try:
+            done = _try_branch(git, commit)
+            if done.returncode == 0:
+                done = git.run(*argv, check=False, timeout=limit)
+        except TimeoutExpired as error:
+            raise CheckoutBlockedError(
+                f"git had not updated {checkout.path} after {limit:.0f} seconds, so it was ended; "
+                "the checkout is as it was",
+                hints=[
+                    Hint("a filter may hang, see", Shell("git config --get-regexp ^filter")),
+                    Hint("then", Gitmill("queue", "land")),
+                ],
+            ) from error
         if done.returncode == 0:
             return
-        if "update_ref failed" in done.error:
-            _take_back(git, commit, give_up)
-        if _LOCKED not in done.error or time.monotonic() > give_up:
-            raise CheckoutBlockedError(
-                f"git could not fast-forward {checkout.path}",
-                evidence=done.error.splitlines()[:6],
-                hints=[Hint("see", Shell("git status"), "there, then", Gitmill("queue", "land"))],
-            )
-        time.sleep(_RETRY)
+        if LOCKED not in done.error or time.monotonic() > give_up:
+            raise _refusal(checkout, done.error)
+        time.sleep(RETRY)
 
 
-def _take_back(git: Git, commit: str, give_up: float) -> None:
-    """Bring index and files back to HEAD after a fast-forward to a commit that HEAD did not follow.
+def _try_branch(git: Git, commit: str) -> Finished:
+    """Lock the branch and HEAD for the move, and let them go.
 
-    git moves HEAD last, and fails there when the user's own commit was faster or holds a lock.
-    Files that the user has changed since stay as they are.
+    git itself would find out that it cannot move them after it has written files and index.
     """
-    while True:
-        done = git.run("read-tree", "-m", "-u", commit, "HEAD", check=False)
-        if _LOCKED not in done.error or time.monotonic() > give_up:
-            return
-        time.sleep(_RETRY)
+    head = git.run("rev-parse", "--verify", "-q", "HEAD", check=False).text.strip()
+    lines = f"start\nupdate HEAD {commit} {head}\nprepare\nabort\n"
+    return git.run("update-ref", "--stdin", stdin=lines.encode(), check=False)
+
+
+def _refusal(checkout: Checkout, said: str) -> CheckoutBlockedError:
+    """Return the error for a move that git refused or could not finish."""
+    if lock := named_lock(said):
+        return CheckoutBlockedError(
+            f"a lock keeps git from updating {checkout.path}, which is as it was",
+            evidence=[lock],
+            hints=[lock_hint(Gitmill("queue", "land"))],
+        )
+    return CheckoutBlockedError(
+        f"git could not fast-forward {checkout.path}, which is as it was",
+        evidence=said.splitlines()[:6],
+        hints=[Hint("put right what git names, then", Gitmill("queue", "land"))],
+    )
 
 
 def resume(
@@ -203,66 +276,3 @@ def clear_locks(checkout: Checkout, common: Path, began: float, aside: Path) -> 
             if old or taken < began + _STARTUP:
                 aside.mkdir(parents=True, exist_ok=True)
                 (folder / name).rename(aside / f"{name.replace('/', '-')}-{time.time_ns()}")
-
-
-def restore_files(
-    checkout: Checkout, backend: Backend, old: str, changed: Iterable[Change]
-) -> tuple[str, ...]:
-    """Undo a fast-forward from `old` that was killed before it wrote the index; return the paths.
-
-    It can leave a file as in the new commit, half written, or missing. Such files are restored from
-    `old`; any other content was written by someone else since, and stays. Call this only for a
-    fast-forward that had begun: then the user had changed none of these paths.
-    """
-    git, top = git_at(checkout), checkout.path
-    staged = set(git.run("diff-index", "--cached", "--name-only", "-z", old, "--").text.split("\0"))
-    dirty = set(_own_changes(git, top, {change.path for change in changed}))
-    unfinished = [change for change in changed if change.path in dirty]
-    torn = [
-        change
-        for change in unfinished
-        if change.path not in staged and _is_torn(git, top / change.path, backend, change)
-    ]
-    for change in torn:
-        if os.path.lexists(top / change.path):  # false below a file that replaced a folder
-            remove(top / change.path)
-    torn += [
-        change
-        for change in unfinished
-        if change.new is None and _remove_empty_folders(top / change.path)
-    ]
-    known = "".join(f"{change.path}\0" for change in torn if change.old is not None)
-    if known:
-        names = known.encode(errors="surrogateescape")
-        git.run("checkout-index", "-f", "-z", "--stdin", stdin=names, check=False)
-    return tuple(change.path for change in torn)
-
-
-def _remove_empty_folders(path: Path) -> bool:
-    """Remove a folder that replaced a file, if it holds only folders; return whether it is gone."""
-    if path.is_symlink() or not path.is_dir():
-        return False
-    for parent, _, files in os.walk(path, topdown=False):
-        if files:
-            return False
-        with suppress(OSError):  # holds a link to a folder, or a file just created
-            Path(parent).rmdir()
-    return not path.exists()
-
-
-def _is_torn(git: Git, path: Path, backend: Backend, change: Change) -> bool:
-    """Whether a killed fast-forward can have left a path in its present condition."""
-    if not os.path.lexists(path):
-        return True
-    if change.new is None or not (path.is_symlink() or path.is_file()):
-        return False
-    try:
-        new = backend.read(change.new.oid)[1]
-    except MissingObjectError:  # a submodule
-        return False
-    if path.is_symlink():
-        return os.fsencode(os.readlink(path)) == new  # noqa: PTH115  (as bytes)
-    # Compare as git would store it: filters and line endings can change it in the work tree.
-    argv = ("hash-object", f"--path={change.path}", "--stdin")
-    data = path.read_bytes()
-    return new.startswith(data) or git.out(*argv, stdin=data) == change.new.oid

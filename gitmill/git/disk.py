@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import shlex
+import stat
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from gitmill.errors import StorageError
@@ -39,6 +41,47 @@ def require_room(folders: Iterable[Path]) -> None:
                     Hint("then continue with", Gitmill("run")),
                 ],
             ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The bytes that a folder takes on the disk, and when a file in it was last used.
+
+    Holes in a file take none. The time is in seconds since 1970, 0 without a file.
+    """
+
+    size: int = 0
+    used: float = 0.0
+
+
+def measure(folder: Path) -> Measured:
+    """Measure a folder; what vanishes meanwhile or cannot be read is left out."""
+    size, used, folders = 0, 0.0, [os.fspath(folder)]
+    while folders:
+        try:
+            entries = list(os.scandir(folders.pop()))
+        except OSError:
+            continue
+        for entry in entries:
+            try:
+                facts = entry.stat(follow_symlinks=False)
+            except OSError:
+                continue
+            size += facts.st_blocks * 512
+            if stat.S_ISDIR(facts.st_mode):
+                folders.append(entry.path)
+            else:
+                used = max(used, facts.st_mtime, facts.st_atime)
+    return Measured(size, used)
+
+
+def readable(size: int) -> str:
+    """Return a number of bytes as people read it: 12 KB, 1.2 GB."""
+    for unit, divisor in (("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
+        if size >= divisor:
+            number = size / divisor
+            return f"{number:.1f} {unit}" if number < 10 else f"{number:.0f} {unit}"
+    return f"{size} bytes"
 
 
 def is_nearly_full(folder: Path) -> bool:

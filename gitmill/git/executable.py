@@ -72,10 +72,14 @@ class Git:
         stdin: bytes = b"",
         check: bool = True,
         env: Mapping[str, str] | None = None,
+        timeout: float | None = None,
     ) -> process.Finished:
         """Run `git ARGS`; raise `GitFailedError` on a non-zero exit unless `check` is off.
 
-        Raises `GitKilledError` in any case when git was killed: its status is no answer then.
+        Raises `TimeoutExpired` after `timeout` seconds, with git and its filters ended.
+
+        Raises `GitKilledError` in any case when git, or a git that it started, was killed: its
+        status is no answer then.
         """
         try:
             done = process.run(
@@ -85,13 +89,14 @@ class Git:
                 stdin=stdin,
                 check=False,
                 pass_fds=self._locks,
+                timeout=timeout,
             )
         except FileNotFoundError as error:
             raise GitMissingError(
                 "there is no git on PATH", hints=[Hint("install git 2.38 or newer")]
             ) from error
-        if done.returncode < 0:
-            raise killed(args, -done.returncode)
+        if number := ended_by(done.returncode):
+            raise killed(args, number)
         if check and done.returncode != 0:
             raise GitFailedError(
                 f"`git {' '.join(args[:3])}` exited {done.returncode}",
@@ -137,6 +142,15 @@ def _quoted(path: Path) -> str:
     """Return a path as one entry of a list that git separates by colons, as in git(1)."""
     escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"' if escaped != str(path) or ":" in escaped else escaped
+
+
+def ended_by(status: int) -> int:
+    """Return the signal that ended a git or one that it started; 0 if there was none.
+
+    A git whose child was killed exits with 128 and the signal, and so does bubblewrap; git's own
+    statuses are at most 129.
+    """
+    return -status if status < 0 else status - 128 if status > 129 else 0
 
 
 def killed(args: Sequence[str], number: int) -> GitKilledError:

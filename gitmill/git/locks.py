@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gitmill.files import open_regular
+from gitmill.hints import Gitmill, Hint, Shell
 
 PACKED = "packed-refs.lock"
 PACKING = 60.0  # seconds: no packing of refs takes longer, even with millions of them
@@ -35,6 +37,21 @@ def held(path: Path) -> Iterator[int]:
         yield descriptor
     finally:
         own.discard(path)
+        os.close(descriptor)
+
+
+@contextmanager
+def shared(path: Path) -> Iterator[int]:
+    """Wait for a lock and hold it together with others; yield its file descriptor.
+
+    Meanwhile no process gets it with `try_lock`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = open_regular(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield descriptor
+    finally:
         os.close(descriptor)
 
 
@@ -79,6 +96,27 @@ def clear_stale(common: Path, refs: Sequence[str], aside: Path, *, age: float = 
             (common / lock).rename(aside / f"{name.replace('/', '-')}-{time.time_ns()}")
             moved.append(name)
     return moved
+
+
+def named_lock(said: str) -> str:
+    """Return the lock that git names as the reason of a failure, with its age; empty if none."""
+    found = re.search(r"Unable to create '(.+\.lock)': File exists", said)
+    if not found:
+        return ""
+    path, age = Path(found[1]), ""
+    with suppress(FileNotFoundError):  # its owner has let go of it just now
+        age = f", {max(0, time.time() - path.stat().st_mtime):.0f} seconds old"
+    return f"{path}{age}"
+
+
+def lock_hint(then: Gitmill) -> Hint:
+    """Return what to do about such a lock before the command `then`."""
+    return Hint(
+        "check whether git is still running:",
+        Shell("ps -C git -f"),
+        "; if not, move the lock away, then",
+        then,
+    )
 
 
 def _locks_below(folder: Path) -> Iterator[Path]:

@@ -10,8 +10,10 @@ from contextlib import suppress
 from gitmill import process
 from gitmill.errors import GitFailedError, GitmillError, RefMovedError
 from gitmill.git.executable import Git, killed
+from gitmill.git.locks import lock_hint, named_lock
 from gitmill.git.objects import Move, missing_object, raw, text, unreadable_ref
 from gitmill.git.per_thread import PerThread
+from gitmill.hints import Gitmill
 
 Reader = subprocess.Popen[bytes]
 
@@ -95,7 +97,17 @@ class Plumbing:
             "update-ref", "--stdin", "-m", "gitmill", stdin=raw("\n".join(lines)), check=False
         )
         if done.returncode != 0:
-            raise RefMovedError(f"could not move {moves[0].ref}: {done.error}")
+            raise _not_moved(moves[0].ref, done.error)
+
+
+def _not_moved(ref: str, said: str) -> RefMovedError:
+    if lock := named_lock(said):
+        return RefMovedError(
+            f"a lock keeps git from moving {ref}",
+            evidence=[lock],
+            hints=[lock_hint(Gitmill("recover"))],
+        )
+    return RefMovedError(f"could not move {ref}", evidence=said.splitlines()[:3])
 
 
 def _start(git: Git) -> Reader:

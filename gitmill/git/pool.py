@@ -12,6 +12,7 @@ from gitmill.git.worktree_entries import entries
 from gitmill.git.worktrees import Rescue, Slot, holder_of
 from gitmill.hints import Gitmill, Hint
 
+TAKEN = "take-"  # begins the name of a person's worktree, which the item's id ends
 PATIENCE = 10.0  # seconds for the last processes of a killed attempt to end
 
 
@@ -53,7 +54,7 @@ class Pool:
         return Slot(self.folder / name, side, lock, self._common, self._options)
 
     def acquire_named(self, name: str) -> Slot:
-        """Take a slot by its name, one that `acquire` never returns.
+        """Take a slot by its name: one that `acquire` never returns, or one to be removed.
 
         Raises `SlotBusyError` if another process holds it now.
         """

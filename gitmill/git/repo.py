@@ -4,34 +4,45 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
 from gitmill import process
+from gitmill.caches import BoundedCache
 from gitmill.errors import (
     BadConfigError,
-    GitmillError,
     GitMissingError,
-    NotARepositoryError,
     UnusableRepositoryError,
 )
-from gitmill.git.executable import FLUSH, Git, killed, redirects_git
+from gitmill.git.executable import FLUSH, Git
+from gitmill.git.find_repository import ask_git, top_of
 from gitmill.git.objects import Backend
 from gitmill.git.plumbing import Plumbing
-from gitmill.hints import Blank, Gitmill, Hint, Shell
+from gitmill.hints import Gitmill, Hint, Shell
 
 MINIMUM_GIT = (2, 38)  # merge-tree --write-tree
+_FORMATS = (
+    r"^(core\.(autocrlf|eol|safecrlf|filemode|symlinks|ignorecase|precomposeunicode|protect.*"
+    r"|attributesfile|excludesfile|bigfilethreshold|checkroundtripencoding)|filter\..*|lfs\..*)$"
+)
+# Files that git reads even if no setting names them, below the user's configuration.
+_PATHS = {"core.attributesfile": "git/attributes", "core.excludesfile": "git/ignore"}
 _KNOWN = ("noop", "objectformat", "preciousobjects", "worktreeconfig")  # extensions in libgit2
 
 
 @dataclass(frozen=True, slots=True)
 class Checkout:
-    """A work tree of the repository and the branch checked out there ('' if detached)."""
+    """A work tree of the repository and the branch checked out there ('' if detached).
+
+    `git_dir` is set where the work tree has no `.git`, such as a home with dotfiles.
+    """
 
     path: Path
     branch: str
+    git_dir: Path | None = None
 
 
 class Repository:
@@ -45,6 +56,7 @@ class Repository:
         self.bare = bare
         self.top = top
         self.git = Git(common, offline=offline)
+        self._tags: BoundedCache[str, str] = BoundedCache(64)
 
     @classmethod
     def open(cls, path: Path) -> Repository:
@@ -52,31 +64,39 @@ class Repository:
 
         Raises `NotARepositoryError`, `GitMissingError`, `UnusableRepositoryError`.
         """
-        queries = ("--path-format=absolute", "--git-common-dir", "--show-object-format")
-        env = {name: value for name, value in os.environ.items() if not redirects_git(name)}
-        env["LC_ALL"] = "C.UTF-8"  # _refusal recognizes git's messages by their English wording
-        argv = ("git", "-C", str(path), "rev-parse", *queries, "--is-bare-repository")
-        try:
-            done = process.run(argv, env=env, check=False)
-        except FileNotFoundError as error:
-            raise GitMissingError(
-                "there is no git on PATH", hints=[Hint("install git 2.38 or newer")]
-            ) from error
-        if done.returncode < 0:
-            raise killed(["rev-parse"], -done.returncode)
-        if done.returncode != 0:
-            raise _refusal(path, done.error)
+        answer, tree = ask_git(path)
         # from the right: the name of a folder can hold line breaks
-        common, object_format, bare = done.text.removesuffix("\n").rsplit("\n", 2)
+        common, object_format, bare = answer.rsplit("\n", 2)
         digits = 64 if object_format == "sha256" else 40
-        top = None if bare == "true" else _top(path)
-        return cls(Path(common), digits=digits, bare=bare == "true", top=top)
+        found = cls(Path(common), digits=digits, bare=bare == "true", top=None)
+        if tree is not None:
+            found.separate_tree = tree
+        top = None if found.bare else top_of(path)
+        if top is None or not (top / ".git").is_file():
+            top = found.separate_tree or top  # git's own search ignores where `.git` is
+        found.top, found.bare = top, found.bare and top is None
+        return found
 
     def offline(self) -> Repository:
         """Return the same repository, set to never fetch missing objects."""
         return Repository(
             self.common, digits=self.digits, bare=self.bare, top=self.top, offline=True
         )
+
+    @cached_property
+    def separate_tree(self) -> Path | None:
+        """The main work tree if it is not the folder of `.git`: named by `core.worktree`.
+
+        For a bare repository `gitmill.checkout` can name it, a folder without `.git`.
+        """
+        text = (self.common / "config").read_text("utf-8", "replace").lower()
+        if "worktree" not in text and "checkout" not in text:
+            return None
+        if tree := self.git.run("config", "core.worktree", check=False).text.removesuffix("\n"):
+            return (self.common / tree).resolve()
+        tree = self.preferences.get("checkout", "")
+        folder = Path(tree).expanduser().resolve() if self.bare and tree else None
+        return folder if folder and not (folder / ".git").exists() else None
 
     @cached_property
     def objects(self) -> Backend:
@@ -121,6 +141,57 @@ class Repository:
             name, _, value = entry.partition("\n")
             values.setdefault(name, []).append(value)
         return values
+
+    @cached_property
+    def formats(self) -> dict[str, tuple[str, ...]]:
+        """The settings of git that decide the bytes of files: line endings, modes, filters, names.
+
+        Paths in them are absolute.
+        """
+        values: dict[str, tuple[str, ...]] = {}
+        for entry in filter(None, self.git.run("config", "--get-regexp", "-z", _FORMATS,
+                                               check=False).text.split("\0")):  # fmt: skip
+            name, equals, value = entry.partition("\n")
+            value = value if equals else "true"  # as git reads a name alone
+            if name in _PATHS:
+                value = str(Path(value).expanduser())
+            values[name] = (*values.get(name, ()), value) if "filter." in name else (value,)
+        for name, default in _PATHS.items():
+            file = Path(os.environ.get("XDG_CONFIG_HOME") or process.home() / ".config", default)
+            if file.is_file():
+                values.setdefault(name, (str(file),))
+        return values
+
+    def tags_below(self, commit: str) -> str:
+        """Return the tags that a commit reaches, a line each: name, object, and what that tags."""
+        known = self._tags.get(commit)
+        if known is None:
+            form = "--format=%(refname) %(objectname) %(*objectname)"
+            argv = ("for-each-ref", f"--merged={commit}", form, "refs/tags")
+            known = self.git.run(*argv, check=False).text
+            self._tags.put(commit, known)
+        return known
+
+    def work_trees(self) -> list[Path]:
+        """Return the folders of all work trees, the main one first, without a call of git."""
+        trees = [self._main_tree] if self._main_tree else []
+        for entry in sorted((self.common / "worktrees").glob("*/gitdir")):
+            with suppress(OSError):  # removed just now
+                link = Path(os.fsdecode(entry.read_bytes().strip()))
+                trees.append((entry.parent / link).parent)
+        return [tree for tree in trees if tree.is_dir()]
+
+    @cached_property
+    def _main_tree(self) -> Path | None:
+        if self.separate_tree is not None:
+            return self.separate_tree
+        return self.common.parent if self.common.name == ".git" and not self.bare else self._main
+
+    @cached_property
+    def remotes(self) -> tuple[str, ...]:
+        """The names of the remotes, `origin` first."""
+        names = self.git.run("remote", check=False).text.splitlines()
+        return tuple(sorted(names, key=lambda name: name != "origin"))
 
     @cached_property
     def reader(self) -> Backend:
@@ -208,60 +279,34 @@ class Repository:
         checkouts: list[Checkout] = []
         for block in self.git.out("worktree", "list", "--porcelain", "-z").split("\0\0"):
             fields = dict(line.partition(" ")[::2] for line in block.split("\0") if line)
-            if "worktree" not in fields or "bare" in fields or "prunable" in fields:
+            if "worktree" not in fields or "prunable" in fields:
                 continue
-            listed = Path(fields["worktree"])
-            path = listed if (listed / ".git").exists() else self._main
-            if path is not None and path.is_dir():
-                checkouts.append(Checkout(path, fields.get("branch", "")))
+            listed, branch = Path(fields["worktree"]), fields.get("branch", "")
+            if not checkouts and self.separate_tree and self._is_main(listed):
+                done = self.git.run("symbolic-ref", "-q", "HEAD", check=False)
+                has_link = (self.separate_tree / ".git").exists()
+                git_dir = None if has_link else self.common
+                checkouts.append(Checkout(self.separate_tree, done.text.strip(), git_dir))
+            elif "bare" not in fields:
+                path = listed if (listed / ".git").exists() else self._main
+                if path is not None and path.is_dir():
+                    checkouts.append(Checkout(path, branch))
         return checkouts
+
+    def _is_main(self, listed: Path) -> bool:
+        """Whether git lists the main work tree at this path, which is wrong if it is separate."""
+        return listed in (self.common, self.common.parent, self.separate_tree)
 
     @property
     def _main(self) -> Path | None:
-        """The main work tree where git lists the git directory instead, as in a submodule."""
-        configured = self.git.run("config", "core.worktree", check=False).text.strip()
-        if configured:
-            return (self.common / configured).resolve()
+        """The main work tree where git lists the git directory instead."""
         link = self.top / ".git" if self.top else self.common
         target = link.read_bytes().removeprefix(b"gitdir: ").strip() if link.is_file() else b""
         return self.top if os.fsencode(self.common) == target else None
 
-
-def _refusal(path: Path, message: str) -> GitmillError:
-    """Return the error for a folder that git refuses, which might still be a repository."""
-    evidence = message.splitlines()[:3]
-    if "dubious ownership" in message:
-        command = re.search(r"git config --global --add safe\.directory .*", message)
-        return UnusableRepositoryError(
-            f"git refuses the repository of {path}: another user owns it",
-            evidence=evidence[:1],
-            hints=[Hint("if you trust it:", Shell(command[0].strip()))] if command else [],
-        )
-    if "unknown repository extension" in message or "git repo version" in message:
-        return GitMissingError(
-            f"the repository of {path} has a format that this git does not know",
-            evidence=[line.strip() for line in evidence],
-            hints=[Hint("check", Shell("git version"), ", and install a newer git")],
-        )
-    if "cannot change to" in message:
-        return NotARepositoryError(f"there is no folder {path}", evidence=evidence)
-    return NotARepositoryError(
-        f"{path} is not in a git repository",
-        evidence=evidence,
-        hints=[
-            Hint(
-                "make one with",
-                Shell("git init"),
-                ", or name one with",
-                Gitmill("-C", Blank("DIR"), Blank("…")),
-            )
-        ],
-    )
-
-
-def _top(path: Path) -> Path | None:
-    """Return the work tree that contains a folder, None if the folder is in the git directory."""
-    for folder in (path.resolve(), *path.resolve().parents):
-        if (folder / ".git").exists():
-            return folder
-    return None
+    @property
+    def own_git_dir(self) -> Path | None:
+        """The git directory of the user's work tree if that has no `.git`."""
+        if self.top is None or self.top != self.separate_tree or (self.top / ".git").exists():
+            return None
+        return self.common

@@ -8,6 +8,7 @@ exactly one commit for checks and reviews.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -32,10 +33,15 @@ BUILD_PRODUCTS = (
     ".coverage", ".tox/", ".nox/", ".venv/", "node_modules/", ".DS_Store", "*.egg-info/",
 )  # fmt: skip
 # The content of git's entry for a worktree between two uses.
-_ADMIN = frozenset({"HEAD", "commondir", "gitdir", "index", "logs", "modules"})
-# Also there, as git made them: if the user's checkout is sparse, slots are sparse too.
-_SPARSE = ("config.worktree", "info/sparse-checkout")
+_KEYS = "git-crypt"  # the program of this name looks for its keys beside HEAD
+_ADMIN = frozenset({"HEAD", "commondir", "gitdir", "index", "logs", "modules", _KEYS})
+# A slot is whole although the user's checkout is sparse, and its index is one file: it is copied.
+_WHOLE = (
+    "-c", "core.sparseCheckout=false", "-c", "index.sparse=false", "-c", "core.splitIndex=false",
+)  # fmt: skip
+_SPARSE = ("config.worktree", "info/sparse-checkout")  # what git copies from a sparse checkout
 _TRIES = 5
+LAYERS = "layers"  # beside a worktree: what its commands wrote to folders that others share
 _LOOSE = ("-c", "core.bigFileThreshold=2g")  # git would write larger files into a pack
 
 
@@ -55,16 +61,21 @@ class Slot:
 
     @property
     def admin(self) -> Path:
-        """The worktree's git directory as created: its `.git` file might be missing or forged."""
-        return Path(os.fsdecode((self.side / "admin").read_bytes()))
+        """The worktree's git directory as created: its `.git` file might be missing or forged.
+
+        Only the name of the recorded path counts: the repository can have been moved.
+        """
+        recorded = Path(os.fsdecode((self.side / "admin").read_bytes()))
+        return self.common / "worktrees" / recorded.name
 
     @property
     def git(self) -> Git:
         """Git on this worktree with the slot's index; it does not need git's entry."""
         index = self.side / "index"
         return Git(
-            self.common, work_tree=self.path, index=index, locks=(self.lock,), options=self.options
-        )
+            self.common, work_tree=self.path, index=index, locks=(self.lock,),
+            options=(*_WHOLE, *self.options),
+        )  # fmt: skip
 
     @property
     def tmp(self) -> Path:
@@ -74,11 +85,12 @@ class Slot:
         return folder
 
     def prepare(self, commit: str, *, holder: str = "", keep: Sequence[str] = ()) -> None:
-        """Check out exactly one commit; of other files, only paths that match `keep` stay.
+        """Check out exactly one commit; of other files, only the paths `keep` stay, and the home.
 
         `holder` names the owner of the work to come, for a rescue after a kill.
         """
-        self.drop_scratch()
+        for name in ("tmp", "reading", *(() if keep else ("home", LAYERS))):
+            remove(self.side / name)
         for tries in range(_TRIES):
             # A `git worktree prune` by the user removes git's entry if `.git` is missing.
             with suppress(FileNotFoundError):
@@ -108,7 +120,7 @@ class Slot:
 
     def drop_scratch(self) -> None:
         """Remove the temporary files and the home of the code that ran here; no work is there."""
-        for name in ("tmp", "home", "reading"):
+        for name in ("tmp", "home", "reading", LAYERS):
             remove(self.side / name)
 
     def _exists(self) -> bool:
@@ -122,30 +134,34 @@ class Slot:
         for leftover in self.admin.iterdir():  # stale locks, a merge or rebase under way …
             if leftover.name not in _ADMIN:
                 remove(leftover)
-        for name in _SPARSE:
-            _copy(self.side / Path(name).name, self.admin / name)
         shutil.copy2(self.side / "index", self.admin / "index")
-        if (self.path / ".git").is_dir():
-            return False  # replaced by a repository
-        files.replace(self.path / ".git", b"gitdir: " + os.fsencode(self.admin) + b"\n")
-        git = Git(self.admin, work_tree=self.path, locks=(self.lock,))
+        self._link()
+        git = Git(self.admin, work_tree=self.path, locks=(self.lock,), options=_WHOLE)
         moved = git.run("checkout", "-q", "-f", "--detach", commit, "--", check=False)
         if moved.returncode != 0:
             return False
-        exceptions = [part for pattern in keep for part in ("-e", pattern)]
+        exceptions = [part for path in keep for part in ("-e", _pattern(path))]
         if git.run("clean", "-q", "-ffdx", *exceptions, check=False).returncode != 0:
             return False
         self._used.unlink(missing_ok=True)
         return True
 
+    def _link(self) -> None:
+        """Make `.git` the file that leads to git's entry, as in any worktree of the user."""
+        if (self.path / ".git").is_dir():
+            remove(self.path / ".git")
+        files.replace(self.path / ".git", b"gitdir: " + os.fsencode(self.admin) + b"\n")
+
     def _make(self, commit: str) -> None:
         self.discard()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        repository = Git(self.common, locks=(self.lock,))
+        repository = Git(self.common, locks=(self.lock,), options=_WHOLE)
+        has_keys = (self.common / _KEYS).is_dir()
         for last in (False, False, True):  # a prune can remove the folder of entries meanwhile
             done = repository.run(
                 "-c", "checkout.workers=2", "-c", "worktree.useRelativePaths=false",
                 "worktree", "add", "-q", "-f", "--detach",
+                *(("--no-checkout",) if has_keys else ()),
                 "--", str(self.path), commit, check=last,
             )  # fmt: skip
             if done.returncode == 0:
@@ -154,7 +170,11 @@ class Slot:
         link = (self.path / ".git").read_bytes().removeprefix(b"gitdir: ").rstrip(b"\n")
         files.replace(self.side / "admin", link)
         for name in _SPARSE:
-            _copy(self.admin / name, self.side / Path(name).name)
+            remove(self.admin / name)
+        if has_keys:
+            (self.admin / _KEYS).symlink_to(self.common / _KEYS)
+            git = Git(self.admin, work_tree=self.path, locks=(self.lock,), options=_WHOLE)
+            git.run("checkout", "-q", "-f", "--detach", commit, "--")
 
     def discard(self) -> None:
         """Remove the worktree and git's entry for it, even half made ones."""
@@ -166,14 +186,17 @@ class Slot:
             remove(self.side)
             self.side.mkdir(parents=True, exist_ok=True)
 
-    def reading(self, objects: Quarantine) -> Git:
-        """Git on this worktree that leaves its index and writes objects to a quarantine."""
-        index = objects.folder / "index"
+    def reading(self, objects: Quarantine, index: Path | None = None) -> Git:
+        """Git on this worktree that leaves its index and writes objects to a quarantine.
+
+        It works on the index in the quarantine, a copy of the slot's if there is none yet.
+        """
+        index = index or objects.folder / "index"
         if not index.exists():
             shutil.copy2(self.side / "index", index)
         return Git(
             self.common, work_tree=self.path, index=index, objects=objects.objects,
-            locks=(self.lock,), options=_LOOSE,
+            locks=(self.lock,), options=(*_WHOLE, *_LOOSE),
         )  # fmt: skip
 
     def take_tree(
@@ -184,11 +207,13 @@ class Slot:
         *,
         run: Callable[[Git, Sequence[str]], object] = lambda git, args: git.run(*args),
         omitted: Sequence[str] | None = (),
+        forced: Sequence[str] = (),
     ) -> str:
         """Return the worktree's files as a tree, whatever was done to its git files.
 
         Its objects are in the quarantine. New files that match `ignore` or are build products are
-        left out, and `omitted` paths, where None is all new files. `run` runs git on the worktree.
+        left out, and `omitted` paths, where None is all new files; `forced` ones are taken although
+        git ignores them. `run` runs git on the worktree.
         Raises `GitFailedError` if the worktree is missing or a file in it cannot be read.
         """
         if not self.path.is_dir():
@@ -201,6 +226,9 @@ class Slot:
         except GitFailedError:
             self._absorb_empty_repositories()
             run(git, add)
+        if forced:
+            literal = [f":(top,literal){path}" for path in forced]
+            run(git, ("add", "-f", "--sparse", "--", *literal))
         out = git.run("diff-index", "--cached", "--raw", "-z", "--no-renames", commit_tree)
         patterns = Patterns([*BUILD_PRODUCTS, *ignore])
         changes: dict[str, Entry | bytes | None] = {}
@@ -216,7 +244,9 @@ class Slot:
         """Turn nested repositories without a commit, made by scaffolding tools, into folders."""
         for folder, subfolders, _ in os.walk(self.path):
             repository = Path(folder, ".git")
-            if ".git" in subfolders and repository.parent != self.path:
+            if ".git" in subfolders and repository.parent == self.path:
+                subfolders.remove(".git")
+            elif ".git" in subfolders:
                 packed = (repository / "packed-refs").exists()
                 if not packed and not any(p.is_file() for p in (repository / "refs").rglob("*")):
                     remove(repository)
@@ -236,6 +266,8 @@ class Slot:
 
     def reset_entry(self, commit: str) -> None:
         """Reset git's entry to `commit`, so that it keeps no objects made in the worktree alive."""
+        if self.path.is_dir() and not self.path.is_symlink():
+            self._link()
         (self.admin / "index").unlink(missing_ok=True)  # the next use copies the slot's own index
         try:
             head = (self.admin / "HEAD").read_bytes()
@@ -264,8 +296,6 @@ def holder_of(side: Path) -> tuple[str, str]:
     return holder, commit
 
 
-def _copy(old: Path, new: Path) -> None:
-    """Copy a file if it exists."""
-    if old.exists():
-        new.parent.mkdir(exist_ok=True)
-        shutil.copy2(old, new)
+def _pattern(path: str) -> str:
+    """Return the pattern of gitignore(5) that matches one path."""
+    return "/" + re.sub(r"([\\*?\[\]!# ])", r"\\\1", path)

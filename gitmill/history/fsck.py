@@ -1,8 +1,8 @@
-"""Verify the whole history offline: state, landings, notes and refs. It never writes."""
+"""Verify a history, or a range of it, offline: state, landings, notes and refs. It never writes."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,14 @@ from gitmill.core.document import Document
 from gitmill.core.lifecycle import FINAL
 from gitmill.errors import BadConfigError, BadDocumentError, GitFailedError, MissingObjectError
 from gitmill.git.notes import noted_commits
-from gitmill.history.verify_landing import landing_faults, not_on_target
+from gitmill.history.anchors import verify_anchors
+from gitmill.history.state_range import StateRange, named_range, range_since
+from gitmill.history.verify_ends import verify_ends
+from gitmill.history.verify_landing import landing_faults
+from gitmill.history.verify_targets import verify_targets
 from gitmill.mill import Mill
 from gitmill.store import layout
-from gitmill.store.audit.replay_history import audit
+from gitmill.store.audit.replay_history import Line, audit, line_of
 from gitmill.store.audit.report import AuditReport, Landed, Violation
 
 _ABSENT = (MissingObjectError, GitFailedError)
@@ -22,23 +26,34 @@ _ABSENT = (MissingObjectError, GitFailedError)
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """The result of fsck: the report on the history, and the number of landings verified whole."""
+    """The result of fsck: the report, the number of landings verified whole, what was verified.
+
+    `commits` counts the state commits of the range.
+    """
 
     report: AuditReport
     landings: int
+    range: StateRange
+    commits: int
 
     @property
     def holds(self) -> bool:
         """Whether everything was checked without a fault."""
         return not self.report.faults and not self.report.unknown
 
+    @property
+    def is_partial(self) -> bool:
+        """Whether only a range of the history was verified."""
+        return self.commits != self.report.commits
+
     def as_json(self) -> dict[str, Any]:
         """Return the form for `--json`."""
         report = self.report
         parts = {"faults": report.faults, "unknown": report.unknown, "notices": report.notices}
         return {
-            "holds": self.holds, "tip": report.tip, "commits": report.commits,
-            "items": len(report.items), "landings": self.landings,
+            "holds": self.holds, "tip": report.tip,
+            "range": {"after": self.range.after or None, "upto": self.range.upto},
+            "commits": self.commits, "items": len(report.items), "landings": self.landings,
         } | {
             name: [_as_json(violation) for violation in violations]
             for name, violations in parts.items()
@@ -52,35 +67,59 @@ def _as_json(violation: Violation) -> dict[str, str]:
     }  # fmt: skip
 
 
-def fsck(mill: Mill) -> Verified:
+def fsck(mill: Mill, *, commits: str = "", since: str = "") -> Verified:
     """Replay every commit of the state and verify landings, notes and refs against it.
 
-    Raises `NotInitializedError`, and `BadFormatError` for a format of another version.
+    With `commits`, a range `A..B`, or `since`, the target's commit of a landing, only events and
+    landings in there are reported and only those landings verified; notes and refs that belong to
+    no landing are verified if the range ends at the tip. Raises `NotInitializedError`,
+    `BadFormatError` for a format of another version, and the errors of `named_range` and
+    `range_since`.
     """
     offline = Mill(mill.repository.offline(), clock=mill.now)
     work_refs = offline.store.backend.refs(layout.WORK)
-    report = _replay(offline)
+    line = line_of(offline.store.backend, _tip(offline))
+    chosen = StateRange("", line.tip)
+    if commits or since:
+        chosen = (
+            named_range(offline, line, commits) if commits else range_since(offline, line, since)
+        )
+    report = audit(offline.store.backend, line, all_types())
+    every_landing = report.landings
+    others = _outside(line, chosen)
+    report.leave_out(others)
     good = {landing.commit for landing in report.landings if _landing(offline, report, landing)}
-    _on_target(offline, report)
-    _other_notes(offline, report)
-    _work_refs(offline, report, work_refs)
+    verify_targets(offline, report, every_landing)
+    verify_ends(offline, report, every_landing)
+    at_tip = chosen.upto == line.tip
+    verify_anchors(offline, line, report, others=others, at_tip=at_tip)
+    if at_tip:
+        _other_notes(offline, report, every_landing)
+        _work_refs(offline, report, work_refs)
     off = {fault.commit for fault in report.faults if fault.rule == "not-on-target"}
-    return Verified(report, len(good - off))
+    return Verified(report, len(good - off), chosen, report.commits - len(others))
 
 
-def _replay(mill: Mill) -> AuditReport:
-    backend = mill.store.backend
+def _tip(mill: Mill) -> str:
     try:
-        tip = mill.snapshot().commit
+        return mill.snapshot().commit
     except _ABSENT:  # the replay reports what is missing
-        tip = backend.ref(layout.STATE) or ""
-    return audit(backend, tip, all_types())
+        return mill.store.backend.ref(layout.STATE) or ""
+
+
+def _outside(line: Line, chosen: StateRange) -> frozenset[str]:
+    """Return the commits of a line that are not in a range."""
+    if not line.commits:
+        return frozenset()
+    first = line.commits.index(chosen.after) + 1 if chosen.after else 0
+    last = line.commits.index(chosen.upto) + 1
+    return frozenset(line.commits[:first] + line.commits[last:])
 
 
 def _landing(mill: Mill, report: AuditReport, landing: Landed) -> bool:
     """Verify one landing; return whether it was verified whole and without a fault."""
     try:
-        faults = list(landing_faults(mill, landing))
+        faults = list(landing_faults(mill, landing, report.titles[landing.item.id]))
     except _ABSENT as error:
         report.add_unknown(landing.commit, error.message, landing.item.id)
         return False
@@ -92,39 +131,16 @@ def _landing(mill: Mill, report: AuditReport, landing: Landed) -> bool:
     return not faults
 
 
-def _on_target(mill: Mill, report: AuditReport) -> None:
-    """Report landed commits that are missing from their target, except reverted ones."""
-    targets: dict[str, list[Landed]] = defaultdict(list)
-    for landing in report.landings:
-        if landing.candidate not in report.reverted:
-            targets[landing.target].append(landing)
-    for target, landings in targets.items():
-        if not target or mill.store.backend.ref(target) is None:
-            report.add_unknown(
-                landings[0].commit, f"there is no {target or 'target'} in this clone"
-            )
-            continue
-        try:
-            off = not_on_target(mill, target, [landing.candidate for landing in landings])
-        except GitFailedError as error:
-            report.add_unknown(landings[0].commit, error.message)
-            continue
-        for landing in landings:
-            if landing.candidate in off:
-                what = f"{landing.candidate[:10]} is not on {target}"
-                report.fault("not-on-target", landing.commit, what, landing.item.id)
-
-
-def _other_notes(mill: Mill, report: AuditReport) -> None:
-    """Report notes on commits that never landed.
+def _other_notes(mill: Mill, report: AuditReport, landings: Sequence[Landed]) -> None:
+    """Report notes on commits that are none of all `landings`.
 
     A note about an item that did land is fine: a rebase by the user copies notes.
     """
     if report.unknown:
         return  # a commit that this clone lacks may have landed them
-    landed = {landing.candidate for landing in report.landings}
+    landed = {landing.candidate for landing in landings}
     landed |= {item.landing.candidate for item in report.items.values() if item.landing}
-    landed_ids = {landing.item.id for landing in report.landings}
+    landed_ids = {landing.item.id for landing in landings}
     for commit, oid in noted_commits(mill.store.backend, layout.NOTES).items():
         if commit in landed:
             continue

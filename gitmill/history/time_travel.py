@@ -22,7 +22,7 @@ def at_commit(mill: Mill, typed: str) -> history.Entry:
     Raises `NotAStateCommitError`.
     """
     tip = mill.store.snapshot(writing=False).commit
-    commit = _commit(mill, typed, tip)
+    commit = state_commit(mill, typed, tip)
     git = mill.repository.git
     if git.run("merge-base", "--is-ancestor", commit, tip, check=False).returncode != 0:
         raise NotAStateCommitError(
@@ -37,7 +37,11 @@ def at_commit(mill: Mill, typed: str) -> history.Entry:
     return entry
 
 
-def _commit(mill: Mill, typed: str, tip: str) -> str:
+def state_commit(mill: Mill, typed: str, tip: str) -> str:
+    """Return the commit that a revision names, or that alone begins with it below a state `tip`.
+
+    It can be a commit of another branch. Raises `NotAStateCommitError` if there is none.
+    """
     git = mill.repository.git
     argv = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{typed}^{{commit}}")
     parsed = git.run(*argv, check=False)

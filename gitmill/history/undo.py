@@ -6,11 +6,12 @@ afterwards: the next undo of the item goes one event further back.
 
 from __future__ import annotations
 
-from gitmill.core import changes
+from gitmill.core import undo_rules
 from gitmill.core.change import Change
 from gitmill.core.dependencies import check_after
 from gitmill.core.item import Item
-from gitmill.core.lifecycle import Event, Status, opposite
+from gitmill.core.lifecycle import Event, Status
+from gitmill.core.trailers import EventRecord
 from gitmill.errors import CannotUndoError
 from gitmill.hints import Gitmill, Hint, Shell
 from gitmill.history.undo_target import UndoTarget, cannot_undo
@@ -32,15 +33,14 @@ def undo_event(mill: Mill, target: UndoTarget) -> Item:
     record, item_id = target.record, target.record.item
     event_id, now = mill.new_token(), mill.now()
     current = mill.snapshot().item(item_id)
-    at = _status_before(target)
-    event = _opposite(target, at)
+    event = undo_rules.undoing_event(_first(target), record)
     if event is None:
         raise cannot_undo(current, record, target.last.subject)
-    change = _change(mill, target, event, at)
+    change = _change(mill, target, event)
     work = change.fields.get("work")
     if "work" in change.fields and current.work:
         keep_commit(mill, item_id, current.work)
-    _require_objects(mill, change, at)
+    _require_objects(mill, change)
     step = Step(
         change=change,
         subject=f"undone, {target.last.subject.removeprefix(f'{item_id}: ')}",
@@ -64,16 +64,9 @@ def undo_event(mill: Mill, target: UndoTarget) -> Item:
 # -- whether it can be undone ----------------------------------------------------------------------
 
 
-def _status_before(target: UndoTarget) -> Status | None:
-    record = target.first.record
-    return Status(record.status_before) if record and record.status_before else None
-
-
-def _opposite(target: UndoTarget, at: Status | None) -> Event | None:
-    record = target.record
-    if record.extra.get("Reverts"):
-        return Event.CANCELLED
-    return opposite(Event(record.event), at, Status(record.to))
+def _first(target: UndoTarget) -> EventRecord:
+    assert target.first.record is not None
+    return target.first.record
 
 
 def _moved_on(mill: Mill, snapshot: Snapshot, item: Item) -> CannotUndoError:
@@ -85,7 +78,7 @@ def _moved_on(mill: Mill, snapshot: Snapshot, item: Item) -> CannotUndoError:
     )
 
 
-def _require_objects(mill: Mill, change: Change, at: Status | None) -> None:
+def _require_objects(mill: Mill, change: Change) -> None:
     """Raise `CannotUndoError` when the restored work was pruned, or its landing left the target."""
     git, fields = mill.repository.git, change.fields
     work, landed = fields.get("work"), fields.get("landed")
@@ -95,7 +88,7 @@ def _require_objects(mill: Mill, change: Change, at: Status | None) -> None:
             evidence=[work],
             hints=[Hint("see", Gitmill("log"))],
         )
-    if at is not Status.LANDED or not landed:
+    if change.back is not Status.LANDED or not landed:
         return
     ref = mill.target_ref(mill.snapshot())
     if git.run("merge-base", "--is-ancestor", landed, ref, check=False).returncode != 0:
@@ -105,20 +98,14 @@ def _require_objects(mill: Mill, change: Change, at: Status | None) -> None:
         )
 
 
-def _change(mill: Mill, target: UndoTarget, event: Event, at: Status | None) -> Change:
+def _change(mill: Mill, target: UndoTarget, event: Event) -> Change:
     """Return the change that restores the item as it was after its previous event.
 
     The parent commit is not enough: it can be a hand edit that the event has applied.
     """
     item_id = target.record.item
     parent = mill.store.parent(target.first.commit)
-    before = next(entries(mill.store.backend, parent, item_id), None) if parent else None
-    created = target.record.event == Event.CREATED.value or target.record.extra.get("Reverts")
-    if created or before is None:
-        return changes.undone_creation(event, at)
-    return changes.undone(
-        mill.store.at(before.commit).item(item_id),
-        mill.store.at(target.last.commit).item(item_id),
-        event=event,
-        attempt=target.first is not target.last,
-    )
+    entry = next(entries(mill.store.backend, parent, item_id), None) if parent else None
+    before = mill.store.at(entry.commit).item(item_id) if entry is not None else None
+    after = mill.store.at(target.last.commit).item(item_id)
+    return undo_rules.undoing((target.record, _first(target)), before, after, event=event)

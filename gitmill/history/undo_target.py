@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from gitmill.core import undo_rules
 from gitmill.core.item import Item
-from gitmill.core.lifecycle import Event, Status, opposite
+from gitmill.core.lifecycle import Event
 from gitmill.core.trailers import EventRecord
 from gitmill.errors import CannotUndoError, LeasedError
 from gitmill.git import trees
@@ -17,11 +18,6 @@ from gitmill.store import layout
 from gitmill.store.history import Entry, entries, in_effect
 from gitmill.store.snapshot import Snapshot
 from gitmill.workspace.leases import has_lapsed
-
-# The events that precede the claim when a revert is made in one move of the branch.
-_BEGINNINGS = frozenset({Event.CREATED.value, Event.READIED.value, Event.REOPENED.value})
-# Landings, also those that are disputed or were upheld.
-_LANDINGS = frozenset({Event.LANDED.value, Event.DISPUTED.value, Event.UPHELD.value})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +40,7 @@ class UndoTarget:
     @property
     def landed(self) -> bool:
         """Whether it is a landing, which only the landing of a revert can undo."""
-        return self.record.event in _LANDINGS
+        return self.record.event in undo_rules.LANDINGS
 
 
 def target_for_item(mill: Mill, item_id: str) -> UndoTarget:
@@ -117,23 +113,16 @@ def _own_events(mill: Mill) -> Iterator[Entry]:
 
 
 def _together(last: EventRecord, earlier: Iterator[Entry]) -> Iterator[Entry]:
-    """Yield the earlier events that are undone along with the last one, newest first."""
-    is_revert = bool(last.extra.get("Reverts"))
-    if not is_revert and (
-        last.status_before != Status.RUNNING.value or last.event == Event.EDITED.value
-    ):
-        return
-    claimed = False
-    for entry in earlier:
-        assert entry.record is not None
-        event = entry.record.event
-        if claimed and event not in _BEGINNINGS:
-            return
-        if event != Event.EDITED.value:
-            yield entry
-        claimed = claimed or event == Event.CLAIMED.value
-        if claimed and not is_revert:
-            return
+    """Yield the earlier entries that are undone along with the last one, newest first."""
+    entry_of: dict[str, Entry] = {}
+
+    def records() -> Iterator[EventRecord]:
+        for entry in earlier:
+            assert entry.record is not None
+            entry_of[entry.record.id] = entry
+            yield entry.record
+
+    return (entry_of[record.id] for record in undo_rules.together(last, records()))
 
 
 def _refuse(mill: Mill, item: Item, last: EventRecord, subject: str) -> None:
@@ -158,18 +147,8 @@ def _refuse(mill: Mill, item: Item, last: EventRecord, subject: str) -> None:
                 f"{item.id} is taken by someone else", evidence=_holder(item),
                 hints=[Hint("see", Gitmill("task", "show", item.id))],
             )  # fmt: skip
-    if not _leads_back(last):
+    if event not in undo_rules.LANDINGS and undo_rules.undoing_event(last, last) is None:
         raise cannot_undo(item, last, subject)
-
-
-def _leads_back(last: EventRecord) -> bool:
-    if last.event in _LANDINGS:
-        return True
-    try:
-        at = Status(last.status_before) if last.status_before else None
-        return opposite(Event(last.event), at, Status(last.to)) is not None
-    except ValueError:  # a commit by hand can hold any text
-        return False
 
 
 def _holder(item: Item) -> list[str]:

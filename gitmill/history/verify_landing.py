@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
-from gitmill.core.audit.event import Fault, is_revert_task
+from gitmill.attempts.stage_types import all_types
+from gitmill.core.audit.actors import has_person
+from gitmill.core.audit.event import Fault
 from gitmill.core.document import Document
+from gitmill.core.item import is_revert_task
 from gitmill.core.plans.plan import FrozenPlan, Performer, PlannedStage
 from gitmill.core.redaction import is_redacted
 from gitmill.core.runlog import Log, read_log
@@ -20,42 +23,63 @@ from gitmill.plans.policy import policy_at
 from gitmill.store import layout
 from gitmill.store.audit.report import Landed
 from gitmill.store.snapshot import Snapshot
+from gitmill.workspace.inspect_change import inspect_change
 from gitmill.workspace.run_checks import landing_checks
 from gitmill.workspace.work import patch_of
 
+_ITEM = "Gitmill-Item: "
 
-def landing_faults(mill: Mill, landing: Landed) -> Iterator[Fault]:
-    """Yield the faults of a landing.
+
+def landing_faults(mill: Mill, landing: Landed, titles: Collection[str]) -> Iterator[Fault]:
+    """Yield the faults of a landing; `titles` are all that its item ever had.
 
     Raises `MissingObjectError` or `GitFailedError` when this clone lacks an object to check it.
     """
     snapshot = mill.store.at(landing.commit)
-    yield from _candidate(mill, landing)
+    plan = _plan(snapshot, landing.item.plan)
+    yield from _candidate(mill, landing, titles)
     for problem in review_mismatches(mill, landing.item, landing.onto):
         yield Fault("wrong-patch", problem)
-    yield from _reviews(mill, landing, snapshot)
+    yield from _reviews(mill, landing, snapshot, plan)
+    if plan is not None and not is_revert_task(landing.item):
+        yield from _sanity(mill, landing, plan)
     yield from _checks(mill, landing)
     yield from _note(mill, landing, snapshot)
 
 
-def not_on_target(mill: Mill, target: str, commits: Iterable[str]) -> set[str]:
-    """Return the commits that are not reachable from a ref, with one call of git for all."""
-    wanted = set(commits)
-    lines = "\n".join([*sorted(wanted), f"^{target}", ""]).encode()
-    unreachable = mill.repository.git.out("rev-list", "--stdin", stdin=lines)
-    return wanted & set(unreachable.split())
-
-
-def _candidate(mill: Mill, landing: Landed) -> Iterator[Fault]:
+def _candidate(mill: Mill, landing: Landed, titles: Collection[str]) -> Iterator[Fault]:
+    """Require one commit on the target's tip, with the title of its item and its trailer."""
     name, commit = landing.candidate[:10], read_commit(mill.store.backend, landing.candidate)
-    if commit.parents[:1] != (landing.onto,):
-        yield Fault("wrong-candidate", f"{name} is not based on {landing.onto[:10]}")
-    if f"Gitmill-Item: {landing.item.id}" not in commit.message.splitlines():
+    if commit.parents != (landing.onto,):
+        yield Fault("wrong-candidate", f"{name} is not based on {landing.onto[:10]} alone")
+    named = [line for line in commit.message.splitlines() if line.startswith(_ITEM)]
+    if named != [f"{_ITEM}{landing.item.id}"]:
         yield Fault("wrong-candidate", f"{name} does not name {landing.item.id}")
+    subject = commit.message.partition("\n")[0]
+    if not any(_is_title(subject, title) or subject == in_message(title) for title in titles):
+        yield Fault("wrong-candidate", f"the title of {name} is not that of {landing.item.id}")
 
 
-def _reviews(mill: Mill, landing: Landed, snapshot: Snapshot) -> Iterator[Fault]:
-    item, plan = landing.item, _plan(snapshot, landing.item.plan)
+def _sanity(mill: Mill, landing: Landed, plan: FrozenPlan) -> Iterator[Fault]:
+    """Ask the rules of the plan about the landed change again; what they ask a person, one passed.
+
+    A plan without such a stage has none of them. Secrets are not searched for again: a newer
+    gitmill may know more kinds of them.
+    """
+    types, item = all_types(), landing.item
+    stages = [stage.type for stage in plan.stages if stage.type in types]
+    if not any(types[kind].drops_work for kind in stages):
+        return
+    verdict = inspect_change(mill, plan, item, landing.onto, landing.candidate, search=lambda _: ())
+    asked = verdict.word is VerdictWord.ASK and has_person(item)
+    if verdict.word is not VerdictWord.PASS and not asked:
+        yield Fault("not-sane", f"sanity does not pass what landed: {verdict.summary}")
+
+
+def _reviews(
+    mill: Mill, landing: Landed, snapshot: Snapshot, plan: FrozenPlan | None
+) -> Iterator[Fault]:
+    item = landing.item
     logs = dict(_readable_logs(snapshot.run_logs(item.id)))
     for entry in item.reviewed:
         log = logs.get(entry.run)

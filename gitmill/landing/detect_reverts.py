@@ -13,12 +13,11 @@ from contextlib import suppress
 
 from gitmill import files
 from gitmill.core import changes
-from gitmill.core.item import Item
+from gitmill.core.item import REVERT, Item
 from gitmill.core.lifecycle import MET, Status
 from gitmill.core.trailers import one_line
 from gitmill.errors import PlantedFileError, RefMovedError
 from gitmill.git.objects import read_commit
-from gitmill.landing.revert import SOURCE
 from gitmill.mill import Mill
 from gitmill.store.events import Step
 
@@ -51,7 +50,7 @@ def record_queue_reverts(mill: Mill, report: Callable[[str], None] = lambda _: N
     items = mill.snapshot().items
     for task in items.values():
         kind, _, rest = task.source.partition(":")
-        if kind != SOURCE or task.status not in MET:
+        if kind != REVERT or task.status not in MET:
             continue
         item_id, _, landed = rest.partition(":")
         item = items.get(item_id)

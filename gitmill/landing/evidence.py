@@ -86,7 +86,9 @@ def verify_landed(mill: Mill, item: Item) -> list[str]:
     The landed commit must be the tested candidate, on the target that it was tested on; its patch
     must be the reviewed one, change no other paths, and match its note.
     """
-    fresh = Mill.open(mill.repository.top or mill.repository.common)
+    repository = mill.repository
+    top = repository.top if repository.top and repository.top.is_dir() else None  # removed since
+    fresh = Mill.open(repository.own_git_dir or top or repository.common)
     repository, backend = fresh.repository, fresh.repository.reader
     ref, name = mill.target_ref(mill.snapshot()), item.landed[:10]
     on_target = repository.git.run("merge-base", "--is-ancestor", item.landed, ref, check=False)

@@ -15,13 +15,20 @@ from gitmill.core.blame_rules import Races, counts
 from gitmill.core.item import ABORTS, MOVED, Item, Reviewed
 from gitmill.core.lifecycle import Event, Status
 from gitmill.core.queue import next_to_land
+from gitmill.core.red_target import RED, sentence
 from gitmill.core.trailers import one_line
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
-from gitmill.errors import GitmillError, NotReadyError, PausedError, TargetMovedError
+from gitmill.errors import (
+    GitmillError,
+    NotReadyError,
+    PausedError,
+    TargetMovedError,
+)
 from gitmill.git.replay import Conflict, Replayed
 from gitmill.hints import Gitmill, Hint
 from gitmill.landing import detect_reverts
-from gitmill.landing.moved_target import lost_because, until_moved
+from gitmill.landing.candidate_checks import check_candidate, red_on_target
+from gitmill.landing.moved_target import lost_because
 from gitmill.landing.publish import (
     LandLock,
     abort,
@@ -36,21 +43,20 @@ from gitmill.landing.recovery import recover_landings_locked
 from gitmill.landing.send_back import send_back
 from gitmill.landing.started import StartedLanding, start
 from gitmill.mill import Mill
-from gitmill.people import control
 from gitmill.plans.policy import policy_at
 from gitmill.store.events import timestamp
 from gitmill.store.snapshot import Snapshot
 from gitmill.workspace import sandbox
 from gitmill.workspace.blame import judged
 from gitmill.workspace.run_checks import (
-    CheckResult,
     checks_verdict,
     landing_checks,
-    policy_checks,
-    run_checks,
 )
 from gitmill.workspace.stop_token import StopToken
 from gitmill.workspace.trust import require_runnable
+from gitmill.workspace.without_work import (
+    forget,
+)
 from gitmill.workspace.work import conflict_finding, patch_of, replayed
 
 
@@ -68,12 +74,19 @@ LandingListener = Callable[[LandingProgress], None]
 
 
 def land_all(
-    mill: Mill, listener: LandingListener, *, only: Collection[str] = (), stop: StopToken
+    mill: Mill,
+    listener: LandingListener,
+    *,
+    only: Collection[str] = (),
+    asked: Collection[str] = (),
+    stop: StopToken,
 ) -> list[Item]:
     """Land the queued items one after the other, each checked on the tip that the last one left.
 
-    `only` restricts it to the named items. Returns each item as it is afterwards, last those that
-    lost `MOVES` landings to a moving target and are still queued. Raises `PausedError`,
+    `only` restricts it to the named items. One whose check is red on the target waits for it to
+    move, unless it is one of those `asked` for by name, whose check is run again. Returns each item
+    as it is afterwards, last those that are still queued: they wait so, or lost `MOVES` landings to
+    a moving target. Raises `PausedError`,
     `LandBusyError`, `CheckoutBlockedError` when the user's checkout blocks the fast-forward,
     `UntrustedError` before running commands that are not trusted in this clone, and any other error
     that is not an item's fault, with the landing aborted at no cost, and `KeyboardInterrupt` when
@@ -81,23 +94,38 @@ def land_all(
     """
     done: list[Item] = []
     races = Races()
+    red: dict[str, str] = {}  # by item, the target's commit on which its check was red in this run
     with land_lock(mill) as lock:
         recover_landings_locked(mill, lock, lambda _: None, stop)
         while True:
             stop.raise_if_requested()
             snapshot = mill.snapshot()
             refuse_paused(snapshot)
+            tip = mill.target_tip(snapshot)
+            waiting = {
+                item.id
+                for item in snapshot.items.values()
+                if item.status is Status.QUEUED and (not only or item.id in only)
+                if red.get(item.id) == tip or (item.id not in asked and item.stands_red(tip))
+            }
             queue = {
                 item.id: item
                 for item in snapshot.items.values()
                 if item.status is not Status.QUEUED or not only or item.id in only
-                if item.id not in races.outrun
+                if item.id not in races.outrun and item.id not in waiting
             }
             item = next_to_land(queue)
             if item is None:
-                return [*done, *(snapshot.item(item_id) for item_id in races.outrun)]
+                left = dict.fromkeys([*races.outrun, *sorted(waiting)])
+                return [*done, *(snapshot.item(item_id) for item_id in left)]
+            if item.stands_red(tip):
+                forget(mill, tip)
             try:
-                done.append(_land(mill, lock, item, listener, stop))
+                landed = _land(mill, lock, item, listener, stop)
+                if landed.status is Status.QUEUED and landed.reason.startswith(RED):
+                    red[item.id] = tip
+                else:
+                    done.append(landed)
                 detect_reverts.record_queue_reverts(mill)
             except GitmillError as error:  # a race is tried again, unless its lease could not end
                 if not races.may_retry(item.id, error) or _is_landing(mill, item):
@@ -119,7 +147,7 @@ def _land(
 ) -> Item:
     listener(LandingProgress(item.id, item.title))
     snapshot = mill.snapshot()
-    onto = mill.target_tip(snapshot)
+    onto = mill.local_target_tip(snapshot)
     replay = _replay(mill, item, onto)
     landing = StartedLanding(
         item, mill.target_ref(snapshot), onto, policy_at(mill, onto),
@@ -211,15 +239,16 @@ def _check_and_publish(
     checks = landing_checks(policy, item)
     if not checks:
         raise NotReadyError("nothing can verify this task: it has no check and no `$` criterion")
-    with until_moved(mill, landing, stop) as token:
-        results = run_checks(mill, policy, checks, candidate, claim=claim, stop=token, again=True)
+    results = check_candidate(mill, landing, checks, stop)
     if why := tampering(mill.tampered.pop(claim, [])):
         return record_event(
             mill, abort(mill, item, why, claim=claim), changes.held(item, one_line(why))
         )
     verdict = checks_verdict(results)
     if verdict.word is not VerdictWord.PASS:
-        _refuse_red_target(mill, landing, results, stop)
+        if (red := red_on_target(mill, landing, results[-1], stop)) is not None:
+            reason = f"{RED}: {sentence(red.check, mill.snapshot().control.target)}"
+            return abort(mill, item, reason, claim=claim, red_target=red)
         return send_back(mill, landing, Event.EJECTED, verdict, results)
     record_passes(mill, item, policy, candidate, results)
     move_target(mill, lock, item, ref=landing.ref, onto=landing.onto, candidate=candidate)
@@ -238,31 +267,6 @@ def _review_mismatch(mill: Mill, landing: StartedLanding) -> str:
     after = {change.path for change in mill.changes(landing.onto, landing.candidate)}
     added = sorted(after - before)
     return f"replayed onto the target, the change also touches {added[0]}" if added else ""
-
-
-def _refuse_red_target(
-    mill: Mill, landing: StartedLanding, results: list[CheckResult], stop: StopToken
-) -> None:
-    """Pause the queue when the failed check also fails on the target without the candidate.
-
-    Raises `PausedError` then: no queued item is to blame.
-    """
-    red = next(result for result in results if not result.passed)
-    if red.check not in policy_checks(landing.policy):
-        return  # an item's own criterion need not hold before the item has landed
-    on_target = run_checks(
-        mill, landing.policy, [red.check], landing.onto,
-        claim=landing.claim, stop=stop, again=True,
-    )  # fmt: skip
-    if all(result.passed for result in on_target):
-        return
-    reason = f"check {red.check.name} fails on {landing.ref.removeprefix('refs/heads/')} itself"
-    control.pause_queue(mill, reason)
-    raise PausedError(
-        f"{reason}; nothing lands until it passes",
-        evidence=red.output.splitlines()[-4:],
-        hints=[Hint("fix it, then", Gitmill("queue", "resume"), "and", Gitmill("queue", "land"))],
-    )
 
 
 def _finish_unchanged(mill: Mill, item: Item) -> Item:

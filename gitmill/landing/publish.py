@@ -12,35 +12,40 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from gitmill import files
 from gitmill.config import Policy
 from gitmill.core import changes
 from gitmill.core.change import Change
-from gitmill.core.item import MOVED, Item
-from gitmill.core.lifecycle import MOVED_SINCE
+from gitmill.core.item import MOVED, Item, RedTarget
+from gitmill.core.lifecycle import MOVED_SINCE, RED_TARGETS_SINCE
 from gitmill.core.trailers import EventRecord, one_line
 from gitmill.errors import (
     CheckoutBlockedError,
-    GitKilledError,
+    GitmillError,
     LandBusyError,
     RefMovedError,
     TargetMovedError,
 )
-from gitmill.git.checkout import checkout_of, fast_forward, refuse_busy, refuse_overlap
+from gitmill.git.checkout import (
+    checkout_of,
+    refuse_busy,
+    refuse_overlap,
+    refuse_second,
+    refuse_unfinished,
+)
 from gitmill.git.locks import try_lock
+from gitmill.git.missing_checkout import is_removed, refuse_missing
 from gitmill.git.notes import write_notes
 from gitmill.git.objects import Move
 from gitmill.hints import Gitmill, Hint
 from gitmill.landing.dispute import dispute
 from gitmill.landing.evidence import check_entries, note_for, verify_landed
+from gitmill.landing.move_checkout import interrupted_move, move_checkout
 from gitmill.mill import Mill
 from gitmill.store import layout
 from gitmill.store.events import Step, draft_step
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import StateCommit
 from gitmill.workspace.run_checks import CheckResult, passed_files
-
-MOVING = "moving"  # below .git/gitmill: the candidate that a checkout is being moved to
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,56 +99,33 @@ def move_target(
     `TargetMovedError` when the target is not at `onto` any more.
     """
     refuse_busy(mill.repository, ref)
+    refuse_missing(mill.repository, ref, pool=mill.pool.folder, before=mill.work_trees)
     checkout = checkout_of(mill.repository, ref, pool=mill.pool.folder)
     if checkout is None:
         return
     if mill.store.backend.ref(ref) != onto:
         raise TargetMovedError(f"{ref} moved while {item.id} was being checked")
-    changed = [change.path for change in mill.changes(onto, candidate)]
-    refuse_overlap(checkout, changed)
-    options = mill.repository.writer.options
-    with _move_marker(mill, candidate):
-        try:
-            fast_forward(checkout, candidate, lock=lock.descriptor, options=options)
-        except CheckoutBlockedError as error:
-            if mill.store.backend.ref(ref) == onto:
-                raise
-            raise TargetMovedError(f"{ref} moved while {item.id} was being landed") from error
-
-
-@contextmanager
-def _move_marker(mill: Mill, candidate: str) -> Iterator[None]:
-    """Mark on disk that a checkout is being moved, so that recovery can finish it after a kill.
-
-    The mark stays if the git was killed that moves it.
-    """
-    marker = mill.repository.private / MOVING
-    files.replace(marker, candidate.encode(), durable=mill.repository.durable)
     try:
-        yield
-    except GitKilledError:
-        raise
-    except BaseException:
-        marker.unlink(missing_ok=True)
-        raise
-    marker.unlink(missing_ok=True)
-
-
-def interrupted_move(mill: Mill, candidate: str) -> float | None:
-    """Return when the move of a checkout to a candidate began, None unless it was interrupted."""
-    marker = mill.repository.private / MOVING
-    try:
-        return marker.stat().st_mtime if files.read_regular(marker) == candidate.encode() else None
-    except FileNotFoundError:
-        return None
+        refuse_second(mill.repository, ref, checkout, pool=mill.pool.folder)
+        refuse_unfinished(checkout)
+        changed = mill.changes(onto, candidate)
+        refuse_overlap(checkout, [change.path for change in changed])
+        move_checkout(mill, checkout, onto=onto, candidate=candidate, lock=lock.descriptor)
+    except (GitmillError, OSError) as error:  # whatever fails in a work tree that is gone
+        if is_removed(mill.repository, checkout):
+            raise TargetMovedError(f"{checkout.path} was removed during the landing") from error
+        if not isinstance(error, CheckoutBlockedError) or mill.store.backend.ref(ref) == onto:
+            raise
+        raise TargetMovedError(f"{ref} moved while {item.id} was being landed") from error
 
 
 def has_begun_to_move(mill: Mill, ref: str, candidate: str) -> bool:
     """Whether a candidate is on the target, or the move of a checkout to it was interrupted."""
-    return interrupted_move(mill, candidate) is not None or _is_on(mill, ref, candidate)
+    return interrupted_move(mill, candidate) is not None or is_on(mill, ref, candidate)
 
 
-def _is_on(mill: Mill, ref: str, commit: str) -> bool:
+def is_on(mill: Mill, ref: str, commit: str) -> bool:
+    """Whether a ref is at or beyond a commit."""
     done = mill.repository.git.run("merge-base", "--is-ancestor", commit, ref, check=False)
     return done.returncode == 0
 
@@ -223,16 +205,19 @@ def abort(
     claim: str,
     counter: str = "",
     limit: int | None = None,
+    red_target: RedTarget | None = None,
 ) -> Item:
     """Abort a landing: its item is queued again, or cancelled if that was requested.
 
     It is counted by `counter`, if one is named; with a `limit` one more than that many block the
-    item.
+    item. With a `red_target` it does not land before the target has moved.
     """
-    if counter == MOVED and mill.snapshot().rules < MOVED_SINCE:
+    rules = mill.snapshot().rules
+    if counter == MOVED and rules < MOVED_SINCE:
         counter = ""
+    known = red_target if rules >= RED_TARGETS_SINCE else None
     step = Step(
-        change=changes.land_aborted(item, one_line(why), counter=counter),
+        change=changes.land_aborted(item, one_line(why), counter=counter, red_target=known),
         subject=f"landing aborted, {why}",
         by=mill.user,
         claim=claim,
@@ -262,6 +247,6 @@ def _target_move(mill: Mill, ref: str, onto: str, candidate: str) -> tuple[Move,
         return (Move(ref, candidate, onto),)
     if at == candidate:
         return ()
-    if _is_on(mill, ref, candidate):
+    if is_on(mill, ref, candidate):
         return ()
     raise TargetMovedError(f"{ref} moved to {(at or 'nothing')[:10]} while this was being checked")

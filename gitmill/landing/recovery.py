@@ -9,16 +9,23 @@ from gitmill.attempts.record import tampering
 from gitmill.core.item import Item, Landing
 from gitmill.core.lifecycle import Status
 from gitmill.core.verdict import VerdictWord
-from gitmill.errors import GitmillError, IllegalTransitionError, LandBusyError, LeasedError
-from gitmill.git.checkout import checkout_of, clear_locks, restore_files, resume
+from gitmill.errors import (
+    CheckoutBlockedError,
+    GitmillError,
+    IllegalTransitionError,
+    LandBusyError,
+    LeasedError,
+)
+from gitmill.git.checkout import checkout_of, clear_locks, resume
 from gitmill.git.objects import Move
 from gitmill.git.repo import Checkout
+from gitmill.landing.left_staged import may_be_staged, undo_staged
+from gitmill.landing.move_checkout import forget_move, interrupted_move, undo_move
 from gitmill.landing.publish import (
-    MOVING,
     LandLock,
     abort,
     finish,
-    interrupted_move,
+    is_on,
     land_lock,
 )
 from gitmill.mill import Mill
@@ -28,7 +35,7 @@ from gitmill.store.snapshot import Snapshot
 from gitmill.supervision import processes
 from gitmill.workspace.leases import has_lapsed
 from gitmill.workspace.run_checks import (
-    check_definition,
+    Passes,
     checks_verdict,
     landing_checks,
     run_checks,
@@ -45,7 +52,8 @@ def recover_landings(mill: Mill, report: Report, stop: StopToken) -> None:
     """Recover killed landings. Does nothing while another process lands: it recovers them first."""
     snapshot = mill.snapshot()
     lapsed = _lapsed(mill, snapshot)
-    if not lapsed and not _leftover_candidates(mill, snapshot):
+    leftovers = _leftover_candidates(mill, snapshot)
+    if not lapsed and not leftovers and not may_be_staged(mill, snapshot):
         return
     deadline = time.monotonic() + (PATIENCE if lapsed else 0.0)
     while True:
@@ -69,6 +77,8 @@ def recover_landings_locked(mill: Mill, lock: LandLock, report: Report, stop: St
             continue  # its last process had moved the state after all
         except GitmillError as error:  # the others can still be recovered
             report(f"could not recover the landing of {item.id}: {error.message}")
+    for sentence in undo_staged(mill, mill.snapshot()):
+        report(sentence)
     for ref, commit in _leftover_candidates(mill, mill.snapshot()).items():
         mill.store.move(Move(ref, None, commit))
         report(f"removed the leftover {ref}")
@@ -141,20 +151,20 @@ def _finish_move(
     began = interrupted_move(mill, new)
     if began is not None:
         clear_locks(checkout, mill.repository.common, began, mill.repository.private / "scratch")
-    moved = tested and resume(checkout, old, new, lock=lock.descriptor, options=options)
-    if began is not None and not moved and mill.store.backend.ref(landing.target) == old:
-        restore_files(checkout, mill.store.backend, old, mill.changes(old, new))
-    (mill.repository.private / MOVING).unlink(missing_ok=True)
+    try:
+        moved = tested and resume(checkout, old, new, lock=lock.descriptor, options=options)
+    except CheckoutBlockedError:  # the index is moved and the branch cannot be
+        moved = False
+    if began is not None and not moved and not is_on(mill, landing.target, new):
+        undo_move(mill, checkout, old, new)
+    forget_move(mill)
 
 
 def _tested(mill: Mill, item: Item) -> bool:
     """Whether every check of the target has a recorded pass on the candidate's tree."""
     assert item.landing is not None
     candidate = item.landing.candidate
-    policy, tree = policy_at(mill, item.landing.onto), mill.tree_of(candidate)
-    snapshot = mill.snapshot()
+    policy = policy_at(mill, item.landing.onto)
+    passes = Passes(mill, policy, candidate, lent=True)
     checks = landing_checks(policy, item)
-    definitions = [check_definition(mill, policy, check, candidate) for check in checks]
-    return bool(definitions) and all(
-        snapshot.read(layout.check_path(tree, definition)) for definition in definitions
-    )
+    return bool(checks) and all(passes.of(check) for check in checks)

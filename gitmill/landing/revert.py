@@ -16,7 +16,7 @@ from gitmill.core import changes, pipeline
 from gitmill.core.change import Change, Outcome, Work
 from gitmill.core.document import Document
 from gitmill.core.ids import Kind, derived_id
-from gitmill.core.item import Item, Reviewed, is_command
+from gitmill.core.item import REVERT, Item, Reviewed, is_command
 from gitmill.core.lifecycle import WORKING, Event, Status
 from gitmill.core.plans.plan import APPROVED, FrozenPlan
 from gitmill.core.runlog import RunLog
@@ -36,7 +36,6 @@ from gitmill.store.transaction import StateCommit
 from gitmill.workspace.leases import new_lease
 from gitmill.workspace.work import patch_of
 
-SOURCE = "revert"
 LEASE = 60.0  # seconds; the next commit releases it
 _DONE = frozenset({Status.APPROVED, Status.QUEUED})
 
@@ -67,7 +66,7 @@ def revert(mill: Mill, item_id: str, onto: str, *, criteria: Sequence[str] = ())
     """
     snapshot = mill.snapshot()
     item = snapshot.item(item_id)
-    task_id = derived_id(Kind.TASK, f"{SOURCE}:{item.id}:{item.landed}")
+    task_id = derived_id(Kind.TASK, f"{REVERT}:{item.id}:{item.landed}")
     known = snapshot.items.get(task_id)
     if known is not None and known.status in _DONE:
         return known
@@ -182,7 +181,7 @@ def _begin(revert: _Revert, at: Snapshot, event_id: str) -> StateCommit | None:
     birth = {
         "id": revert.id, "kind": Kind.TASK, "created": creation_time(mill.now()),
         "by": mill.person, "parent": revert.item.id,
-        "source": f"{SOURCE}:{revert.item.id}:{revert.item.landed}",
+        "source": f"{REVERT}:{revert.item.id}:{revert.item.landed}",
     }  # fmt: skip
     text = {
         "title": revert.title, "priority": revert.item.priority, "risk": revert.item.risk,
@@ -234,13 +233,13 @@ def _approve(revert: _Revert, at: Snapshot, event_id: str) -> StateCommit | None
     )  # fmt: skip
     number = item.attempt + 1
     outcome = Outcome(
-        stage=stage, counters=item.counters, run=layout.run_path(revert.id, number, SOURCE),
+        stage=stage, counters=item.counters, run=layout.run_path(revert.id, number, REVERT),
         work=Work(base=revert.onto, commit=revert.work, builder=mill.person),
         approval=Reviewed(revert.work, patch, mill.person, number, stage),
     )  # fmt: skip
     return _step(
         revert, at, event_id, changes.approved(item, outcome),
-        f"reverts {revert.item.id}, approved", run=(SOURCE, log.document(number)),
+        f"reverts {revert.item.id}, approved", run=(REVERT, log.document(number)),
         refs={f"{layout.WORK}{revert.id}": revert.work}, extra={"Reverts": revert.item.landed},
     )  # fmt: skip
 

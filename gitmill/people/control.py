@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from gitmill.core import control_rules
+from gitmill.core.control_rules import Fields
 from gitmill.core.trailers import EventRecord
 from gitmill.errors import CannotUndoError
 from gitmill.hints import Gitmill, Hint
@@ -14,18 +14,18 @@ from gitmill.store.history import UNDOES, Entry
 from gitmill.store.snapshot import Snapshot
 from gitmill.store.transaction import Build, StateCommit
 
-CONTROL_EVENTS = ("paused", "resumed")  # the events that change control.md
+CONTROL_EVENTS = (control_rules.PAUSED, control_rules.RESUMED)
 
 
 def pause(mill: Mill, reason: str) -> None:
     """Pause work: no new attempt begins."""
     refuse_secrets(mill, {"message": reason})
-    _set_control(mill, "paused", {"paused": True, "reason": reason}, f"paused: {reason}")
+    _set_control(mill, control_rules.PAUSED, control_rules.paused(reason), f"paused: {reason}")
 
 
 def resume(mill: Mill) -> None:
     """Resume work: attempts may begin again."""
-    _set_control(mill, "resumed", {"paused": False, "reason": None}, "resumed")
+    _set_control(mill, control_rules.RESUMED, control_rules.resumed(), "resumed")
 
 
 def pause_queue(mill: Mill, reason: str) -> None:
@@ -36,13 +36,13 @@ def pause_queue(mill: Mill, reason: str) -> None:
 
 def pausing_queue(mill: Mill, reason: str) -> Build:
     """Return what builds the commit that pauses the queue."""
-    fields = {"queue_paused": True, "queue_reason": reason}
-    return _setting_control(mill, "paused", fields, f"queue paused: {reason}")
+    fields = control_rules.queue_paused(reason)
+    return _setting_control(mill, control_rules.PAUSED, fields, f"queue paused: {reason}")
 
 
 def resume_queue(mill: Mill) -> None:
     """Resume the queue: approved work may land again."""
-    _set_control(mill, "resumed", {"queue_paused": None, "queue_reason": None}, "queue resumed")
+    _set_control(mill, control_rules.RESUMED, control_rules.queue_resumed(), "queue resumed")
 
 
 def undo_control_event(mill: Mill, last: Entry) -> None:
@@ -55,8 +55,7 @@ def undo_control_event(mill: Mill, last: Entry) -> None:
     parent = mill.store.parent(last.commit)
     assert parent is not None, "the root commit has no control event"
     old, new = mill.store.at(parent).control, mill.store.at(last.commit).control
-    keys = old.fields.keys() | new.fields.keys()
-    fields = {key: old.value(key) for key in sorted(keys) if old.value(key) != new.value(key)}
+    fields = control_rules.undone(old, new)
 
     def build(snapshot: Snapshot) -> StateCommit:
         control = snapshot.control
@@ -74,7 +73,7 @@ def undo_control_event(mill: Mill, last: Entry) -> None:
                     )
                 ],
             )
-        data = control.update(fields | {"by": person}).to_bytes()
+        data = control_rules.written(control, fields, person).to_bytes()
         undo = EventRecord(
             event=next(name for name in CONTROL_EVENTS if name != record.event),
             id=event_id, by=person, extra={UNDOES: record.id},
@@ -84,11 +83,11 @@ def undo_control_event(mill: Mill, last: Entry) -> None:
     mill.store.commit(build)
 
 
-def _set_control(mill: Mill, event: str, fields: dict[str, Any], subject: str) -> None:
+def _set_control(mill: Mill, event: str, fields: Fields, subject: str) -> None:
     mill.store.commit(_setting_control(mill, event, fields, subject))
 
 
-def _setting_control(mill: Mill, event: str, fields: dict[str, Any], subject: str) -> Build:
+def _setting_control(mill: Mill, event: str, fields: Fields, subject: str) -> Build:
     """Return what sets fields of control.md; it writes nothing when all have these values."""
     event_id, person = mill.new_token(), mill.person
 
@@ -96,7 +95,7 @@ def _setting_control(mill: Mill, event: str, fields: dict[str, Any], subject: st
         control = snapshot.control
         if all(control.value(key) == value for key, value in fields.items()):
             return None
-        data = control.update(fields | {"by": person}).to_bytes()
+        data = control_rules.written(control, fields, person).to_bytes()
         record = EventRecord(event=event, id=event_id, by=person)
         return StateCommit(subject, record, {layout.CONTROL: data})
 

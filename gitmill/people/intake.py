@@ -39,6 +39,7 @@ class NewTask:
     paths: Sequence[str] = ()
     after: Sequence[str] = ()
     labels: Sequence[str] = ()
+    fixes_check: str = ""
     priority: int = 2
     risk: Risk = Risk.MEDIUM
 
@@ -46,7 +47,8 @@ class NewTask:
 def new_task(mill: Mill, task: NewTask, *, ready: bool = False, builder: str = "") -> Item:
     """Create a task as a draft, or make it ready immediately, for an agent `builder` if known.
 
-    Raises `BadDependencyError`, `BadDocumentError` and `NotReadyError`; nothing is created then.
+    Raises `BadDependencyError`, `BadDocumentError`, `NotReadyError`, and `UsageError` for a check
+    that the policy does not have; nothing is created then.
     """
     refuse_fields({"title": task.title, "paths": task.paths, "labels": task.labels})
     refuse_secrets(mill, asdict(task))
@@ -58,6 +60,7 @@ def new_task(mill: Mill, task: NewTask, *, ready: bool = False, builder: str = "
         item_id = new_id(Kind.TASK, random, snapshot.items)
         after = [snapshot.resolve(typed).id for typed in task.after]
         check_after(snapshot.items, item_id, after)
+        refuse_unknown_check(mill, snapshot, task.fixes_check)
         if ready:
             require_ready(mill, snapshot, Kind.TASK, task.criteria)
             require_script(task.script, builder, "ID")
@@ -73,6 +76,18 @@ def new_task(mill: Mill, task: NewTask, *, ready: bool = False, builder: str = "
     return ready_task(mill, item.id, builder=builder) if ready else item
 
 
+def refuse_unknown_check(mill: Mill, snapshot: Snapshot, name: str) -> None:
+    """Raise `UsageError` for the name of a check that the policy does not have; empty is none."""
+    known = policy_at(mill, mill.target_tip(snapshot)).checks or {}
+    if name and name not in known:
+        names = ", ".join(known) or "none"
+        raise UsageError(
+            f"the policy has no check {name}",
+            evidence=[f"its checks: {names}"],
+            hints=[Hint("see them with", Gitmill("config", "list"))],
+        )
+
+
 def _text(task: NewTask, after: Sequence[str]) -> dict[str, Any]:
     return {
         "title": task.title.strip(),
@@ -83,6 +98,7 @@ def _text(task: NewTask, after: Sequence[str]) -> dict[str, Any]:
         "labels": tuple(task.labels),
         "criteria": tuple(task.criteria),
         "script": task.script,
+        "fixes_check": task.fixes_check,
     }
 
 
@@ -191,6 +207,7 @@ def edit_task(mill: Mill, item_id: str, fields: Mapping[str, Any], *, body: str 
         if "after" in text:
             text["after"] = [snapshot.resolve(typed).id for typed in text["after"] or []]
             check_after(snapshot.items, item_id, text["after"])
+        refuse_unknown_check(mill, snapshot, text.get("fixes_check") or "")
         again = bool(CLAIMED_TEXT & text.keys() and item.frozen)
         if again or (body is not None and is_text_frozen(mill, item)):
             refuse_frozen(item)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gitmill.core.document import Document
 from gitmill.core.item import Item
 from gitmill.core.item_reader import read_item
-from gitmill.core.lifecycle import Event, Status, advance, check_claim
+from gitmill.core.lifecycle import STARTS, Event, Status, advance, check_claim
 from gitmill.core.trailers import EventRecord
 from gitmill.errors import IllegalTransitionError, LeasedError, RefMovedError
 from gitmill.git.objects import Backend, Move
@@ -73,9 +73,11 @@ def draft_step(
 ) -> StateCommit:
     """Return the commit for a step on an item: `item` if given, else the one in the snapshot.
 
-    Raises `IllegalTransitionError`, `LeasedError`, or `RefMovedError` if `after` is outdated.
+    Raises `IllegalTransitionError`, `LeasedError`, or `RefMovedError` if `after` is outdated or
+    work was paused.
     """
     item = item or snapshot.item(item_id)
+    _refuse_early(snapshot, item, step.event)
     status = _next_status(item, step)
     assert (step.run is not None) == ("attempt" in step.change.fields), "a run log is an attempt"
     files = dict(step.files)
@@ -98,6 +100,19 @@ def draft_step(
         extra=step.extra,
     )
     return StateCommit(f"{item_id}: {step.subject}", record, files, _moves(backend, step), evidence)
+
+
+def _refuse_early(snapshot: Snapshot, item: Item, event: Event) -> None:
+    """Raise `RefMovedError` if a pause or a dependency has come since the caller looked."""
+    if event not in STARTS:
+        return
+    from gitmill.core.start_rules import held_back  # noqa: PLC0415  (reads start nothing)
+
+    control = snapshot.control
+    paused, queue_paused = control.paused, control.queue_paused
+    why = held_back(snapshot.items, item, event, paused=paused, queue_paused=queue_paused)
+    if why:
+        raise RefMovedError(f"{item.id} cannot start now: {why}")
 
 
 def _add_run_log(item_id: str, number: int, step: Step, files: dict[str, bytes | None]) -> str:

@@ -9,7 +9,8 @@ NOTES = "refs/notes/gitmill"
 WORK = "refs/gitmill/work/"
 CANDIDATE = "refs/gitmill/candidate/"
 RESCUE = "refs/gitmill/rescue/"
-TRANSCRIPT = "refs/gitmill/transcript/"
+ANCHOR = "refs/gitmill/anchor/"
+TRANSCRIPT = "refs/gitmill/transcript/"  # of an older version
 # Only gitmill writes these refs and the refs below them.
 OWN = ("refs/heads/gitmill", NOTES, "refs/gitmill")
 FORMAT = "1"

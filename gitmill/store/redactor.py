@@ -27,14 +27,15 @@ FIXED = frozenset({
     "id", "kind", "status", "event", "created", "since", "by", "stage", "parent", "source", "plan",
     "frozen", "lease", "counters", "attempt", "budget_after", "builder", "base", "work", "tree",
     "patch", "reviewed", "feedback", "returned", "bare", "landing", "landed", "reverted",
-    "disputed", "checked", "cancel_requested", "priority", "risk", "after", "item", "number",
+    "disputed", "red_target", "on_target", "checked", "cancel_requested", "priority", "risk",
+    "after", "item", "number",
     "stages", "verdict", "exit", "agent", "claim", "started", "seconds", "usage", "cost",
     "sandbox", "target", "paused", "queue_paused", "built_by", "reviews", "attempts",
 })  # fmt: skip
 # Text that the detectors do not search: models and sessions look like keys to them.
 _NAMES = frozenset({"model", "session"})
 # Commands and patterns with another meaning once they are redacted.
-TERMS = frozenset({"criteria", "script", "paths"})
+TERMS = frozenset({"criteria", "script", "paths", "fixes_check"})
 # Commands and inputs of checks. Passes and `fsck` repeat them from the frozen plan and the item,
 # which were searched when they came in.
 _CHECKS = "checks"

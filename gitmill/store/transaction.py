@@ -348,7 +348,7 @@ def _jitter(most: float) -> float:
 def _state_moved(error: RefMovedError) -> StateMovedError:
     return StateMovedError(
         "refs moved each time this was being saved; nothing was changed",
-        evidence=[error.message],
+        evidence=[error.message, *error.evidence],
         hints=[Hint("run the same command again"), Hint("clear stale locks:", Gitmill("recover"))],
     )
 

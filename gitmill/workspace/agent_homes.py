@@ -17,6 +17,7 @@ from gitmill.agents.base import Login
 from gitmill.core.lifecycle import FINAL
 from gitmill.errors import GitmillError, NoSlotError
 from gitmill.git.locks import try_lock
+from gitmill.git.private_git import quoted
 from gitmill.git.worktree_entries import remove
 from gitmill.hints import Gitmill, Hint
 from gitmill.mill import Mill
@@ -73,16 +74,11 @@ def _gitconfig(mill: Mill) -> str:
     lines = []
     with suppress(GitmillError):  # without an identity git itself says what is missing
         name, _, mail = mill.repository.person.rpartition(" <")
-        lines += ["[user]", f"\tname = {_quoted(name)}", f"\temail = {_quoted(mail[:-1])}"]
+        lines += ["[user]", f"\tname = {quoted(name)}", f"\temail = {quoted(mail[:-1])}"]
     for section, key in (("safe", "directory"), ("init", "defaultBranch")):
         for value in mill.repository.configured(f"{section}.{key}".lower()):
-            lines += [f"[{section}]", f"\t{key} = {_quoted(value)}"]
+            lines += [f"[{section}]", f"\t{key} = {quoted(value)}"]
     return "\n".join([*lines, ""])
-
-
-def _quoted(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{escaped}"'
 
 
 @contextmanager
@@ -115,6 +111,7 @@ def agent_home(
     finally:
         if not keeps:
             _removed(folder / name)
+        os.utime(lock)  # the home's last use
         os.close(lock)
 
 
@@ -131,7 +128,7 @@ def _removed(home: Path) -> bool:
 def leftovers(mill: Mill, snapshot: Snapshot) -> tuple[list[str], list[str]]:
     """Return the ended items that still have homes, and the homes that hold credentials."""
     folders = sorted((mill.pool.folder / FOLDER).glob("*"))
-    ended = [folder.name for folder in folders if _has_ended(snapshot, folder.name)]
+    ended = [folder.name for folder in folders if has_ended(snapshot, folder.name)]
     records = [record for folder in folders for record in folder.glob(f"*{credentials.RECORD}")]
     return ended, [
         record.name.removesuffix(credentials.RECORD) for record in records if _is_free(record)
@@ -145,7 +142,8 @@ def _is_free(record: Path) -> bool:
     return lock is not None
 
 
-def _has_ended(snapshot: Snapshot, name: str) -> bool:
+def has_ended(snapshot: Snapshot, name: str) -> bool:
+    """Whether no work on an item can continue; False while the state has unreadable documents."""
     item = snapshot.items.get(name)
     return not snapshot.broken and (item is None or item.status in FINAL)
 
@@ -155,21 +153,34 @@ def clean_up(mill: Mill) -> list[str]:
 
     Returns one sentence for each token that was restored. Homes in use are left alone.
     """
-    messages: list[str] = []
     snapshot = mill.snapshot()
-    for folder in sorted((mill.pool.folder / FOLDER).glob("*")):
-        locks = [try_lock(path) for path in sorted(folder.glob("*.lock"))]
-        try:
-            if None in locks:
-                continue
-            for record in sorted(folder.glob(f"*{credentials.RECORD}")):
-                messages += credentials.return_tokens(record)
-            if _has_ended(snapshot, folder.name) and not any(folder.glob(f"*{credentials.RECORD}")):
-                remove(folder)
-        finally:
-            for lock in locks:
-                if lock is not None:
-                    os.close(lock)
+    return [
+        message
+        for folder in sorted((mill.pool.folder / FOLDER).glob("*"))
+        for message in _clean_up(folder, ended=has_ended(snapshot, folder.name))
+    ]
+
+
+def remove_home(folder: Path) -> bool:
+    """Remove the home of an ended item; False if it is in use or keeps credentials."""
+    _clean_up(folder, ended=True)
+    return not folder.exists()
+
+
+def _clean_up(folder: Path, *, ended: bool) -> list[str]:
+    messages: list[str] = []
+    locks = [try_lock(path) for path in sorted(folder.glob("*.lock"))]
+    try:
+        if None in locks:
+            return []
+        for record in sorted(folder.glob(f"*{credentials.RECORD}")):
+            messages += credentials.return_tokens(record)
+        if ended and not any(folder.glob(f"*{credentials.RECORD}")):
+            remove(folder)
+    finally:
+        for lock in locks:
+            if lock is not None:
+                os.close(lock)
     return messages
 
 

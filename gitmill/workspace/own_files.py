@@ -15,6 +15,7 @@ from pathlib import Path
 
 from gitmill import files
 from gitmill.errors import GitmillError, PlantedFileError
+from gitmill.git.pool_name import KEPT, OWNER
 from gitmill.git.worktree_entries import remove
 from gitmill.mill import Mill
 from gitmill.plans.policy import policy_at
@@ -24,7 +25,7 @@ from gitmill.workspace.trust import digests, item_commands, store_file
 
 _COOLING = "cooling.json"  # which agents cool down
 # What gitmill derives from the state and the target again once a file is missing.
-_DERIVED = ("board.json", "spent.json", "seen.json")
+_DERIVED = ("board.json", "spent.json", "seen.json", "without-work.json")
 _LARGEST = 8 << 20  # bytes of a file that is held; gitmill writes a few thousand
 
 
@@ -38,6 +39,7 @@ class OwnFiles:
     state: str | None
     trusted: bytes | None
     cooling: bytes | None
+    place: tuple[bytes | None, ...]
     derived: tuple[bytes | None, ...]
     special: frozenset[Path]
 
@@ -48,7 +50,15 @@ def hold(mill: Mill) -> OwnFiles:
     derived = tuple(_read(private / name) for name in _DERIVED)
     state = mill.store.backend.ref(layout.STATE)
     special = frozenset(_planted(private, mill.pool.folder))
-    return OwnFiles(state, _read(store_file(mill)), _read(private / _COOLING), derived, special)
+    place = tuple(map(_read, _place(mill)))
+    return OwnFiles(
+        state, _read(store_file(mill)), _read(private / _COOLING), place, derived, special
+    )
+
+
+def _place(mill: Mill) -> tuple[Path, Path]:
+    """Return the files that decide which folder has the worktrees and the trusted commands."""
+    return mill.repository.private / KEPT, mill.pool.folder / OWNER
 
 
 def restore(mill: Mill, held: OwnFiles, is_alone: Callable[[], bool]) -> Iterator[str]:
@@ -61,6 +71,10 @@ def restore(mill: Mill, held: OwnFiles, is_alone: Callable[[], bool]) -> Iterato
         remove(path)
         yield f"{path} was replaced by a link or another special file; it was removed"
     yield from _restore_trusted(mill, held)
+    for path, data in zip(_place(mill), held.place, strict=True):
+        if _read(path) != data:
+            _write(path, data)
+            yield f"{path} was changed; it was restored"
     if _read(private / _COOLING) != held.cooling and is_alone():
         _write(private / _COOLING, held.cooling)
         yield f"{private / _COOLING} was changed; it was restored"
@@ -118,7 +132,7 @@ def _planted(private: Path, pool: Path) -> Iterator[Path]:
             yield from (Path(entry) for entry in os.scandir(folder) if _is_special(entry))
     if pool.is_dir():
         with os.scandir(pool) as entries:
-            own = [e for e in entries if e.name == "trusted" or e.name.endswith(".lock")]
+            own = [e for e in entries if e.name in ("trusted", OWNER) or e.name.endswith(".lock")]
         yield from (Path(entry) for entry in own if _is_special(entry))
 
 

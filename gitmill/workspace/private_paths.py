@@ -37,7 +37,7 @@ _SECRETS = (
     ".node_repl_history",
 )  # fmt: skip
 # Sockets of programs that act outside the sandbox for any client.
-_SOCKETS = (
+SOCKETS = (
     "/run/user", "/run/docker.sock", "/run/podman", "/run/containerd/containerd.sock",
     "/run/crio/crio.sock", "/run/dbus/system_bus_socket", "/run/systemd/private",
     "/run/snapd.socket", "/run/libvirt", "/run/screen", "/run/tmux",
@@ -85,5 +85,5 @@ def paths() -> Iterator[Path]:
     logins = [login for agent in _agents() for login in agent.LOGIN]
     folders = [f"{folder}/{login.name}".rpartition("/")[0] for folder in homes for login in logins]
     own = [os.fspath(login.own().parent) for login in logins]
-    every = dict.fromkeys((*names, *folders, *own, *_SOCKETS))
+    every = dict.fromkeys((*names, *folders, *own, *SOCKETS))
     yield from (Path(name) for name in every if os.path.exists(name))  # noqa: PTH110  (cheaper for a hundred)

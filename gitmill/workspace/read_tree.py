@@ -8,15 +8,17 @@ the repository before it is admitted.
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from gitmill import files
 from gitmill.errors import GitFailedError, GitmillError, SpoiledWorktreeError
 from gitmill.git import tree_walk, trees
 from gitmill.git.differ import Differ
-from gitmill.git.executable import Git, killed
+from gitmill.git.executable import Git, ended_by, killed
 from gitmill.git.quarantine import Quarantine
 from gitmill.git.tree_walk import Walked
 from gitmill.git.worktrees import Slot
@@ -32,15 +34,20 @@ SECONDS = 600.0  # for git to read the tree
 # The same for a rescue, which follows an interrupt and is not interruptible; `recover` tries again.
 RESCUE_SECONDS = 60.0
 _SHOWN = 20
+_INDEX = 200_000_000  # bytes of an index that is read: of a million files
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 @dataclass(frozen=True, slots=True)
 class TakenTree:
-    """A tree that is not in the repository yet, and the backend that has its objects."""
+    """A tree that is not in the repository yet, and the backend that has its objects.
+
+    `forced` are its files that git ignores, added with `git add -f` in the worktree.
+    """
 
     tree: str
     objects: Quarantine
+    forced: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -69,10 +76,19 @@ def taken_tree(
     try:
         omitted = reader.inspect(objects, lenient=lenient)
         try:
-            tree = slot.take_tree(objects, base, ignore, run=reader.git, omitted=omitted)
+            forced = reader.forced(objects) if omitted is not None else ()
+            tree = slot.take_tree(
+                objects, base, ignore, run=reader.git, omitted=omitted, forced=forced
+            )
         except GitFailedError as error:
             raise _cause(error) from error
-        yield TakenTree(_named_well(objects, base, tree, lenient=lenient), objects)
+        tree = _named_well(objects, base, tree, lenient=lenient)
+        forced = tuple(
+            path
+            for path in forced
+            if trees.find(objects, tree, path) and not trees.find(objects, base, path)
+        )
+        yield TakenTree(tree, objects, forced)
     finally:
         objects.close()
 
@@ -140,6 +156,23 @@ class _Reader:
             raise _spoiled(wrong)
         return None if too_many else large if size > NEW_BYTES else ()
 
+    def forced(self, objects: Quarantine) -> tuple[str, ...]:
+        """Return the files that git ignores and that the index in the worktree has all the same.
+
+        That index is the code's own, so git reads a copy of it in the sandbox.
+        """
+        index = objects.folder / "own-index"
+        data = files.read_below(self.slot.path, ".git/index", _INDEX)
+        if data is None or data == (self.slot.side / "index").read_bytes():
+            return ()
+        index.write_bytes(data)
+        git = self.slot.reading(objects, index)
+        outcome = self._run(git, ("ls-files", "-z", "-c", "-i", "--exclude-standard"))
+        if not outcome.passed or outcome.cut:
+            return ()  # broken, or more than anyone has added by hand
+        names = outcome.stdout.decode("utf-8", "surrogateescape").split("\0")[:-1]
+        return tuple(name for name in names if os.path.lexists(self.slot.path / name))
+
     def _not_ignored(self, objects: Quarantine, paths: Collection[str]) -> list[str]:
         if not paths:
             return []
@@ -161,18 +194,19 @@ class _Reader:
         outcome = self._run(git, args)
         if outcome.passed:
             return
-        # bubblewrap ends with 128 and the signal's number; git itself with at most 129.
-        signal = -outcome.status if outcome.status < 0 else outcome.status - 128
-        if outcome.ended == "lost" or signal > 1:
-            raise killed(args, signal)
         lines = outcome.stderr.decode("utf-8", "replace").splitlines()[-6:]
         raise GitFailedError(f"`git {' '.join(args[:3])}` exited {outcome.status}", evidence=lines)
 
     def _run(self, git: Git, args: Sequence[str], stdin: bytes = b"") -> Outcome:
-        return self._execute(git, git.argv(*args), stdin)
+        outcome = self._execute(git, git.argv(*args), stdin)
+        signal = ended_by(outcome.status)
+        if outcome.ended == "lost" or signal:
+            raise killed(args, signal)
+        return outcome
 
     def _execute(self, git: Git, argv: Sequence[str], stdin: bytes = b"") -> Outcome:
-        environment = git.surroundings()["env"]
+        # The sandbox may hide the user's configuration: the filters and formats go along.
+        environment = git.surroundings()["env"] | _variables(self.mill.repository.formats)
         command = Command(
             tuple(argv), self.slot.path, environment, stdin, self.seconds, self.seconds,
             access="read-only",
@@ -186,6 +220,16 @@ class _Reader:
                 [f"git could not read the files of the worktree in {self.seconds:.0f} s"]
             )
         return outcome
+
+
+def _variables(formats: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Return settings as variables for git, after those that the user has set so."""
+    pairs = [(name, value) for name, values in formats.items() for value in values]
+    first = int(os.environ.get("GIT_CONFIG_COUNT") or 0)
+    variables = {"GIT_CONFIG_COUNT": str(first + len(pairs))}
+    for number, (name, value) in enumerate(pairs, first):
+        variables |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
+    return variables
 
 
 def _spoiled(wrong: Sequence[str]) -> SpoiledWorktreeError:

@@ -1,33 +1,29 @@
-"""The mechanical stages: sanity on the diff, checks in a clean checkout of exactly one commit."""
+"""Run checks in a clean checkout of exactly one commit, and remember which passed on its tree."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 
 from gitmill.config import Policy
-from gitmill.core import sanity_rules
-from gitmill.core.check_record import definition_of
+from gitmill.core.check_record import definition_of, read_check_record
 from gitmill.core.document import Document
 from gitmill.core.excerpt import excerpt
 from gitmill.core.item import Item
 from gitmill.core.plans.plan import FrozenPlan, PlannedStage
 from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
-from gitmill.git.path_patterns import Patterns
 from gitmill.mill import Mill
-from gitmill.store import layout, secret_search
+from gitmill.store import layout
 from gitmill.store.events import timestamp
-from gitmill.workspace import sandbox, secret_scan
+from gitmill.store.snapshot import Snapshot
+from gitmill.workspace import sandbox
+from gitmill.workspace.open_workspace import Rights, open_workspace, shared_identity
+from gitmill.workspace.set_up import platform_name, setup_key
+from gitmill.workspace.shared_writes import removed
 from gitmill.workspace.stop_token import StopToken
-from gitmill.workspace.submodules import missing_commits
 from gitmill.workspace.trust import require_trusted
-from gitmill.workspace.workspace import (
-    Rights,
-    Workspace,
-    open_workspace,
-    platform_name,
-    setup_key,
-)
+from gitmill.workspace.workspace import Workspace
 
 CRITERION_TIMEOUT = 1200.0  # seconds
 
@@ -55,6 +51,8 @@ class CheckResult:
     cached: bool
     output: str
     flaky: bool = False
+    shared: str = ""  # the identity of what the tree shared with the checkout
+    lent: bool = False  # it could use folders that `gitmill.writable` lends to all runs
 
     def as_json(self) -> dict[str, object]:
         """Return the form of run logs."""
@@ -80,17 +78,18 @@ class CheckResult:
 def checks_of(plan: FrozenPlan, item: Item) -> tuple[Check, ...]:
     """Return the checks of a checks stage: the plan's, or without any the item's criteria."""
     frozen = tuple(Check(c.name, c.command, c.timeout, tuple(c.inputs)) for c in plan.checks)
-    return frozen or _criteria(item)
+    return frozen or criteria_of(item)
 
 
 def landing_checks(policy: Policy, item: Item) -> tuple[Check, ...]:
     """Return the checks of a candidate: the target's checks and the item's own criteria."""
     checks = policy_checks(policy)
     known = {check.command for check in checks}
-    return (*checks, *(check for check in _criteria(item) if check.command not in known))
+    return (*checks, *(check for check in criteria_of(item) if check.command not in known))
 
 
-def _criteria(item: Item) -> tuple[Check, ...]:
+def criteria_of(item: Item) -> tuple[Check, ...]:
+    """Return the command criteria of an item as checks."""
     return tuple(
         Check(f"criterion-{number}", command, CRITERION_TIMEOUT)
         for number, command in enumerate(item.commands, 1)
@@ -105,10 +104,50 @@ def policy_checks(policy: Policy) -> tuple[Check, ...]:
     )
 
 
-def check_definition(mill: Mill, policy: Policy, check: Check, commit: str) -> str:
-    """Return the definition of a check as 12 digits, see docs/formats.md."""
+def check_definition(
+    mill: Mill, policy: Policy, check: Check, commit: str, *, shared: str = ""
+) -> str:
+    """Return the definition of a check as 12 digits, see docs/formats.md.
+
+    `shared` is the identity of what the tree shares with the checkout.
+    """
     setup = setup_key(mill, policy, commit)
-    return definition_of(check.command, check.inputs, setup, platform_name())
+    return definition_of(check.command, check.inputs, setup, platform_name(), shared)
+
+
+@dataclass(frozen=True)
+class Passes:
+    """The passes recorded for a commit's tree that count here and now.
+
+    A pass of a tree that shared nothing counts everywhere, another one only while what it shared is
+    as it was. One that could use folders lent to all runs never counts again, unless `lent`.
+    """
+
+    mill: Mill
+    policy: Policy
+    commit: str
+    lent: bool = False
+
+    @cached_property
+    def _shared(self) -> str:
+        return shared_identity(self.mill, self.policy, self.commit)
+
+    @cached_property
+    def _snapshot(self) -> Snapshot:
+        return self.mill.snapshot()
+
+    def of(self, check: Check) -> str:
+        """Return the definition of a check's pass, empty if there is none."""
+        tree = self.mill.tree_of(self.commit)
+        for shared in ("", self._shared):
+            known = check_definition(self.mill, self.policy, check, self.commit, shared=shared)
+            path = layout.check_path(tree, known)
+            data = self._snapshot.read(path)
+            if data is None:
+                continue
+            if self.lent or not read_check_record(Document.from_bytes(data, path)).lent:
+                return known
+        return ""
 
 
 def run_checks(
@@ -124,35 +163,53 @@ def run_checks(
 ) -> list[CheckResult]:
     """Run the checks that have not passed on this commit's tree yet, up to the first red one.
 
-    `again` runs a red check a second time; a pass then counts and is marked flaky.
+    `again` runs a red check a second time; a pass then counts and is marked flaky. All run again,
+    sharing nothing, after one that could not remove a folder shared with the checkout. Raises
+    `DependenciesChangedError` if what the tree shares changed during a check.
     """
-    tree = mill.tree_of(commit)
-    snapshot = mill.snapshot()
-    defined = [(check, check_definition(mill, policy, check, commit)) for check in checks]
-    known = {d for _, d in defined if snapshot.read(layout.check_path(tree, d)) is not None}
-    if all(d in known for _, d in defined):
-        return [_cached(check, d) for check, d in defined]
+    passes = Passes(mill, policy, commit)
+    known = {check.name: passes.of(check) for check in checks}
+    if all(known.values()):
+        return [_cached(check, known[check.name]) for check in checks]
     require_trusted(mill, {f"checks.{check.name}": check.command for check in checks})
-    results: list[CheckResult] = []
     rights = Rights(network=sandbox.network(policy, stage))
-    with open_workspace(
-        mill, policy, commit, kind="clean", claim=claim, rights=rights, stop=stop
-    ) as workspace:
-        for check, definition in defined:
-            if definition in known:
-                results.append(_cached(check, definition))
-                continue
-            if any(not result.cached for result in results):
-                # An earlier check may have changed files, which would not land.
-                workspace.slot.prepare(commit, keep=policy.worktree.keep)
-            result = _run(workspace, check, definition)
-            if again and not result.passed and result.ended == "exited":
-                workspace.slot.prepare(commit, keep=policy.worktree.keep)
-                result = _run(workspace, check, definition)
-                result = replace(result, flaky=result.passed)
-            results.append(result)
-            if not result.passed:
-                break
+    opened = partial(open_workspace, mill, policy, commit, kind="clean", claim=claim, stop=stop)
+    try:
+        with opened(rights=rights) as workspace:
+            return _run_all(workspace, policy, checks, known, again=again)
+    except _NeedsItsOwnError:
+        with opened(rights=replace(rights, shares=False)) as workspace:
+            return _run_all(workspace, policy, checks, known, again=again)
+
+
+class _NeedsItsOwnError(Exception):
+    """A check is red because it could not remove a folder that the tree shares."""
+
+
+def _run_all(
+    workspace: Workspace,
+    policy: Policy,
+    checks: Sequence[Check],
+    known: Mapping[str, str],
+    *,
+    again: bool,
+) -> list[CheckResult]:
+    results: list[CheckResult] = []
+    for check in checks:
+        if known[check.name]:
+            results.append(_cached(check, known[check.name]))
+            continue
+        if any(not result.cached for result in results):
+            # An earlier check may have changed files, which would not land.
+            workspace.renew()
+        result = _run(workspace, policy, check)
+        if again and not result.passed and result.ended == "exited":
+            workspace.renew()
+            result = _run(workspace, policy, check)
+            result = replace(result, flaky=result.passed)
+        results.append(result)
+        if not result.passed:
+            break
     return results
 
 
@@ -162,11 +219,22 @@ def _cached(check: Check, definition: str) -> CheckResult:
     )
 
 
-def _run(workspace: Workspace, check: Check, definition: str) -> CheckResult:
+def _run(workspace: Workspace, policy: Policy, check: Check) -> CheckResult:
+    mill, shared = workspace.mill, workspace.sharing
     outcome = workspace.shell(check.command, seconds=check.timeout, name=check.name)
+    workspace.require_same_dependencies()
+    output, printed = excerpt(outcome.tail(4000)), outcome.stdout + b"\n" + outcome.stderr
+    if not outcome.passed:
+        if removed(printed, shared.folders):
+            raise _NeedsItsOwnError
+        refused = workspace.explained(printed, check.command.encode())
+        not_shared = (f"not shared: {path}, {why}" for path, why in shared.refused)
+        output = "\n".join([output, *refused, *not_shared])
+    definition = check_definition(mill, policy, check, workspace.commit, shared=shared.identity)
     return CheckResult(
         check, definition, outcome.passed, outcome.status, outcome.ended, outcome.seconds,
-        cached=False, output=excerpt(outcome.tail(4000)),
+        cached=False, output=output, shared=shared.identity,
+        lent=bool(sandbox.lent_by_setting(mill, "writable")),
     )  # fmt: skip
 
 
@@ -174,7 +242,7 @@ def passed_files(
     mill: Mill, policy: Policy, commit: str, results: Iterable[CheckResult]
 ) -> dict[str, bytes | None]:
     """Return the documents that record new passes on a commit's tree, by path."""
-    tree, files = mill.tree_of(commit), dict[str, bytes | None]()
+    tree, files, snapshot = mill.tree_of(commit), dict[str, bytes | None](), mill.snapshot()
     for result in results:
         if not result.passed or result.cached or result.flaky:
             continue
@@ -186,11 +254,15 @@ def passed_files(
             "definition": result.definition,
             "setup": setup_key(mill, policy, commit) or None,
             "platform": platform_name(),
+            "shared": result.shared or None,
+            "lent": result.lent or None,
             "seconds": round(result.seconds, 2),
             "at": timestamp(mill.now()),
             "by": mill.host,
         }
         path = layout.check_path(tree, result.definition)
+        if snapshot.read(path) is not None:
+            continue  # a record never changes
         files[path] = Document.new(fields, "").to_bytes()
     return files
 
@@ -202,34 +274,3 @@ def checks_verdict(results: Sequence[CheckResult]) -> Verdict:
         name = red[0].check.name
         return Verdict(VerdictWord.RETURN, f"check {name} failed", tuple(r.finding for r in red))
     return Verdict(VerdictWord.PASS, f"{len(results)} checks passed")
-
-
-def inspect_change(mill: Mill, plan: FrozenPlan, item: Item, old: str, new: str) -> Verdict:
-    """Apply the plan's sanity rules to the change between two commits."""
-    inputs = [path for check in plan.checks for path in check.inputs]
-    protected = Patterns([*plan.sanity.protected, *inputs])
-    outside = outside_paths(mill, item, old, new)
-    if outside:
-        findings = tuple(
-            Finding(f"{path} is outside of the declared paths", file=path) for path in outside
-        )
-        return Verdict(VerdictWord.RETURN, findings[0].message, findings)
-    changes = mill.changes(old, new)
-    if lost := missing_commits(mill, new, changes):
-        return Verdict(VerdictWord.RETURN, lost[0].message, tuple(lost))
-    return sanity_rules.inspect(
-        secret_scan.changed_files(mill.store.backend, changes),
-        plan.sanity,
-        protected=protected.match,
-        search=secret_search.search,
-        allowed=secret_scan.allowed_now(mill),
-    )
-
-
-def outside_paths(mill: Mill, item: Item, old: str, new: str) -> tuple[str, ...]:
-    """Return the changed paths that the item did not declare; none when it declares nothing."""
-    if not item.paths:
-        return ()
-    declared = Patterns(item.paths)
-    changes = mill.changes(old, new)
-    return tuple(change.path for change in changes if not declared.match(change.path))

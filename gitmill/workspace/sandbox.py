@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,12 +19,15 @@ from gitmill.config import Policy
 from gitmill.config.values import Enforce, Network
 from gitmill.core.plans.plan import PlannedStage
 from gitmill.errors import BadConfigError, SandboxMissingError
+from gitmill.git import private_git
+from gitmill.git.private_git import LENT
 from gitmill.git.worktrees import Slot
 from gitmill.hints import Gitmill, Hint, Shell
 from gitmill.mill import Mill
 from gitmill.supervision import bubblewrap
-from gitmill.supervision.bubblewrap import Bubblewrap, Sandbox
-from gitmill.workspace import private_paths
+from gitmill.supervision.bubblewrap import Bubblewrap, Lent, Sandbox
+from gitmill.workspace import environment, private_paths
+from gitmill.workspace.mount_point import MountPoint
 
 ENFORCED, NOT_ENFORCED, OFF = "bubblewrap", "not enforced", "off"
 NOTE = "not-enforced"  # the file from which `status` knows why there is no sandbox
@@ -83,7 +87,7 @@ HINTS = (
 
 def find_sandbox(mill: Mill) -> Bubblewrap:
     """Return the sandbox of this machine, even if it is switched off."""
-    return bubblewrap.find(mill.repository.preferences.get("bubblewrap", ""))
+    return bubblewrap.find(mill.repository.preferences.get("bubblewrap", ""), mill.pool.folder)
 
 
 def enforcement(mill: Mill, policy: Policy) -> str:
@@ -110,29 +114,52 @@ def network(policy: Policy, stage: PlannedStage | None, *, model: bool = False) 
     return (own or (Network.ON if model else policy.sandbox.network)) is Network.ON
 
 
-def sandbox_for(mill: Mill, policy: Policy, slot: Slot, *, network: bool) -> Sandbox | None:
-    """Return the sandbox of a worktree, None where there is no sandbox."""
+def is_confined(mill: Mill, policy: Policy) -> bool:
+    """Whether commands run in a sandbox here; `status` learns why not.
+
+    Raises `SandboxMissingError` when it is required and not available.
+    """
     bwrap = require_sandbox(mill, policy)
     leave_note(mill, policy)
-    if bwrap is None or not bwrap.program:
-        return None
+    return bwrap is not None and bool(bwrap.program)
+
+
+def sandbox_for(mill: Mill, slot: Slot, at: MountPoint, *, network: bool) -> Sandbox:
+    """Return the sandbox of a worktree on a machine that has one."""
     pool, common = mill.pool.folder.resolve(), mill.repository.common.resolve()
-    blank = pool / "blank"
-    blank.touch()
     others = [path for path in pool.parent.glob("*/homes") if path.parent != pool]
-    top = mill.repository.top
+    checkout = () if at.covers or at.checkout is None else (at.checkout,)
     return Sandbox(
-        program=bwrap.program,
+        program=find_sandbox(mill).program,
         worktree=slot.path.resolve(),
-        blank=blank,
-        writable=(slot.tmp, *_named(mill, "writable")),
-        visible=(*_tools(), *_link_targets(), *([top] if top else []), *_named(mill, "readable")),
-        # The last one holds the agents' output before it is redacted.
-        hidden=(*private_paths.paths(), pool, *others, mill.repository.private.resolve()),
-        guarded=(common, slot.path / ".git"),
-        substitutes=tuple(_without_keys(common / "config", slot.side / "config")),
+        at=at.path,
+        blank=_blank(pool),
+        writable=(slot.tmp, *lent_by_setting(mill, "writable")),
+        visible=(*_tools(), *_link_targets(), *checkout, *lent_by_setting(mill, "readable")),
+        # The git directory also holds the agents' output before it is redacted.
+        hidden=(*private_paths.paths(), pool, *others, *at.others, common),
+        lent=tuple(_objects(mill)),
         network=network,
     )
+
+
+def _blank(pool: Path) -> Path:
+    blank = pool / "blank"
+    blank.touch()
+    return blank
+
+
+def _objects(mill: Mill) -> Iterator[Lent]:
+    """Yield the folders in which the private git directory of a worktree finds its objects."""
+    common, lent = mill.repository.common.resolve(), mill.pool.folder.resolve() / LENT
+    yield Lent(common / "objects", lent / "objects")
+    if (common / "lfs/objects").is_dir():
+        yield Lent(common / "lfs/objects", lent / "lfs/objects")
+    modules = common / "modules"
+    for folder, names, _ in os.walk(modules):
+        if "objects" in names:
+            yield Lent(Path(folder, "objects"), lent / Path(folder, "objects").relative_to(common))
+            names[:] = [name for name in names if name == "modules"]
 
 
 def reading(mill: Mill, slot: Slot) -> Sandbox | None:
@@ -144,32 +171,28 @@ def reading(mill: Mill, slot: Slot) -> Sandbox | None:
     bwrap = find_sandbox(mill)
     if not bwrap.program or mill.repository.preferences.get("sandbox") == Enforce.OFF:
         return None
-    common, blank = mill.repository.common.resolve(), mill.pool.folder.resolve() / "blank"
-    blank.touch()
+    common, formats = mill.repository.common.resolve(), mill.repository.formats
+    files = (
+        v for name in ("core.attributesfile", "core.excludesfile") for v in formats.get(name, ())
+    )
+    if any(name.startswith("filter.lfs.") for name in formats):
+        (common / "lfs").mkdir(exist_ok=True)  # a sandbox cannot make it
+    pool = mill.pool.folder.resolve()
+    private_git.lend(common, pool / LENT)
     return Sandbox(
         program=bwrap.program,
         worktree=slot.path.resolve(),
-        blank=blank,
+        blank=_blank(pool),
         writable=(slot.side / "reading", common / "lfs"),
-        visible=(*_tools(), common),
-        hidden=tuple(private_paths.paths()),
+        visible=(*_tools(), common, *map(Path, files)),
+        hidden=(*private_paths.paths(), pool / LENT),  # folders can be made in it then
+        lent=tuple(_objects(mill)),  # git reads the submodules in the worktree
         network=False,
     )
 
 
-def _without_keys(config: Path, copy: Path) -> Iterator[tuple[Path, Path]]:
-    """Copy git's configuration without the credentials in it, if it has any.
-
-    The checkout action of GitHub keeps its token there as a header, others have it in a URL.
-    """
-    data = config.read_bytes()
-    clean = private_paths.ADDRESS.sub(rb"\1://", private_paths.HEADER.sub(b"", data))
-    if clean != data:
-        copy.write_bytes(clean)
-        yield config, copy
-
-
-def _named(mill: Mill, name: str) -> tuple[Path, ...]:
+def lent_by_setting(mill: Mill, name: str) -> tuple[Path, ...]:
+    """Return the paths of `gitmill.writable` or `gitmill.readable` in git's configuration."""
     return tuple(
         Path(value).expanduser() for value in mill.repository.configured(f"gitmill.{name}")
     )
@@ -194,6 +217,50 @@ def _tools() -> tuple[Path, ...]:
 def _environment_of(folder: Path) -> Path:
     nested = folder.name in ("bin", "sbin", ".bin") and folder.is_relative_to("/tmp")  # noqa: S108
     return folder.parent if nested and len(folder.parts) > 3 else folder
+
+
+def hidden_sockets(mill: Mill, script: bytes) -> Iterator[str]:
+    """Yield the sockets that a failed command named and the sandbox hides, with the way out.
+
+    `script` is the command and its output.
+    """
+    lent = [path for name in ("writable", "readable") for path in lent_by_setting(mill, name)]
+    variables = (os.environ.get(name, "") for name in sorted(private_paths.VARIABLES))
+    known = (*map(environment.socket_of, variables), *map(Path, private_paths.SOCKETS))
+    for path in dict.fromkeys(path for path in known if path and path.exists()):
+        named = os.fsencode(path) in script or b"unix://" + os.fsencode(path) in script
+        if named and not any(path.is_relative_to(folder) for folder in lent):
+            yield (
+                f"the sandbox hides the socket {path}; to lend it to all runs: "
+                f"`git config --add gitmill.readable {shlex.quote(str(path))}`"
+            )
+
+
+def hidden_remotes(mill: Mill, output: bytes) -> Iterator[str]:
+    """Yield the remotes that a failed git command named and the sandbox hides, with the way out.
+
+    They are folders of this machine: the repository's own remotes, and those of its submodules.
+    """
+    lent = [path for name in ("writable", "readable") for path in lent_by_setting(mill, name)]
+    for path in dict.fromkeys(_local_remotes(mill)):
+        hidden = any(path.is_relative_to(folder) for folder in bubblewrap.TMP)
+        if not hidden or os.fsencode(path) not in output or not path.exists():
+            continue
+        if not any(path.is_relative_to(folder) for folder in lent):
+            yield (
+                f"the sandbox hides the remote {path}; fetch from it in your checkout, or lend it "
+                f"to all runs: `git config --add gitmill.readable {shlex.quote(str(path))}`"
+            )
+
+
+def _local_remotes(mill: Mill) -> Iterator[Path]:
+    common = mill.repository.common
+    for config in (common / "config", *sorted((common / "modules").rglob("config"))):
+        argv = ("config", "--file", os.fspath(config), "-z", "--get-regexp", r"^remote\..*\.url$")
+        for entry in mill.repository.git.run(*argv, check=False).text.split("\0"):
+            address = entry.partition("\n")[2].removeprefix("file://")
+            if address.startswith("/"):
+                yield Path(address)
 
 
 def refused(output: bytes) -> Iterator[str]:

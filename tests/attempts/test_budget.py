@@ -18,6 +18,7 @@ from tests.supervision.processes import running
 from tests.support.cast import PASS, Cast
 from tests.support.cli import gitmill, new_task
 from tests.support.repos import Sandbox
+from tests.support.seeds import rest_slow
 
 USED = {"usage": {"input": 900, "output": 100}, "cost": 0.25}
 WRITES = [{"write": {"a.txt": f"{n}\n"}} for n in range(9)]
@@ -37,12 +38,12 @@ def shown(cast: Cast, task: str) -> dict:
 
 @pytest.mark.parametrize(
     ("bound", "reason"),
-    [
+    rest_slow([
         ("tokens = 1500", "2,000 of 1,500 tokens and 1 attempt of unknown cost"),
         ("cost = 0.5", "$0.50 of $0.50 and 1 attempt of unknown cost"),
         ("attempts = 4", "4 of 4 attempts"),
-    ],
-)
+    ], 1, rows=True),
+)  # fmt: skip
 def test_an_item_whose_budget_is_used_up_is_blocked(sandbox: Sandbox, bound: str, reason: str):
     """Builder and judge take turns; the judge reports no cost."""
     made = cast(sandbox, f"[budget.item]\n{bound}\n")
@@ -55,6 +56,7 @@ def test_an_item_whose_budget_is_used_up_is_blocked(sandbox: Sandbox, bound: str
     assert f"  {item['reason']}" in gitmill(made.repo.path, "status").out
 
 
+@pytest.mark.slow
 def test_retry_gives_an_item_a_new_budget_and_unblock_does_not(sandbox: Sandbox):
     made = cast(sandbox, "[budget.item]\nattempts = 2\n")
     task = new_task(made.repo.path, "One", "")
@@ -122,6 +124,7 @@ def test_work_waits_while_the_budget_of_the_day_is_used_up_and_status_shows_it(s
     assert gitmill(made.repo.path, "run").code == 0
 
 
+@pytest.mark.slow
 def test_the_sum_of_a_day_is_the_same_with_and_without_the_stored_one(sandbox: Sandbox):
     made = cast(sandbox, "")
     made.plays("judge", RETURN, PASS)

@@ -116,6 +116,7 @@ def test_items_of_other_agents_continue_during_a_cooldown(cast: Cast):
     assert (len(cast.calls("coder")), len(cast.calls("judge"))) == (2, 1)
 
 
+@pytest.mark.slow
 def test_a_short_wait_is_waited_for(sandbox: Sandbox):
     cast = Cast(sandbox, {}, {"builder": "coder", "reviewer": "judge"})
     cast.plays("judge", PASS)

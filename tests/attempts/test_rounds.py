@@ -181,7 +181,7 @@ def test_a_dry_run_prints_the_prompt_and_moves_nothing(sandbox: Sandbox):
         f"{first}  One",
         "  stages  build → sanity → checks",
         "  agent   coder (workspace, model large)",
-        f"  moves   refs/heads/gitmill/state, refs/gitmill/transcript/{first}, refs/gitmill/work/{first}, refs/gitmill/rescue/{first}/",
+        f"  moves   refs/heads/gitmill/state, refs/gitmill/work/{first}, refs/gitmill/rescue/{first}/",
         f"  lands   refs/heads/main, refs/notes/gitmill, refs/gitmill/candidate/{first}",
     ]
     assert "    - It is fine\n" in result.out

@@ -134,8 +134,8 @@ def sandboxes(repo: Repo) -> None:
     """A command that does nothing, in the sandbox and without it, under its supervisor."""
     from gitmill.config import Policy
     from gitmill.mill import Mill
+    from gitmill.workspace.open_workspace import open_workspace
     from gitmill.workspace.stop_token import StopToken
-    from gitmill.workspace.workspace import open_workspace
 
     took = {}
     for value in ("off", "auto"):

@@ -19,6 +19,7 @@ from gitmill.git.path_patterns import Patterns
 from gitmill.mill import Mill
 from gitmill.store import secret_search
 from gitmill.workspace import secret_scan
+from gitmill.workspace.inspect_change import tree_names
 
 # What a finding's message says, by the rule that found it.
 RULES = {
@@ -61,12 +62,12 @@ def measure(path: Path, count: int) -> None:
     told: defaultdict[str, list[str]] = defaultdict(list)
     began = time.process_time()
     for commit in commits:
-        files = secret_scan.changed_files(
-            mill.store.backend, mill.changes(f"{parent(mill, commit)}", commit)
-        )
+        old = parent(mill, commit)
+        files = secret_scan.changed_files(mill.store.backend, mill.changes(old, commit))
         verdict = sanity_rules.inspect(
-            files, planned, protected=protected, search=secret_search.search
-        )
+            files, planned, protected=protected, search=secret_search.search,
+            names=tree_names(mill, old, commit), item_id="ID",
+        )  # fmt: skip
         words[verdict.word.value] += 1
         for rule in {rule_of(finding.message) for finding in verdict.findings}:
             first = next(f.message for f in verdict.findings if rule_of(f.message) == rule)

@@ -21,6 +21,7 @@ import pytest
 from tests.support.cli import Said, begun, gitmill
 from tests.support.crash_cases import Server
 from tests.support.repos import Repo, Sandbox
+from tests.support.seeds import rest_slow
 
 READS = """status|log|task|task show T|task diff T|queue|loop|loop show|loop check|config|
 compile --check""".replace("\n", "").split("|")
@@ -156,8 +157,10 @@ def put(repo: Repo, path: str, data: bytes) -> None:
 @pytest.mark.parametrize("backend", ["libgit2", "git"])
 @pytest.mark.parametrize(
     ("damage", "slug"),
-    [(break_blob, "missing-object"), (break_ref, "git-failed"), (lose_tree, "missing-object"),
-     (damage_tree, "missing-object"), (newer_format, "bad-format")],
+    rest_slow([
+        (break_blob, "missing-object"), (break_ref, "git-failed"), (lose_tree, "missing-object"),
+        (damage_tree, "missing-object"), (newer_format, "bad-format"),
+    ], 2, rows=True),
 )  # fmt: skip
 def test_a_damaged_state_is_an_error_and_never_an_empty_one(
     repo: Repo, server: Server, damage, slug: str, backend: str
@@ -249,6 +252,7 @@ def test_a_detached_head_and_a_shallow_clone_land(repo: Repo, server: Server):
     assert (repo.path / "a.txt").read_text() == "2\n"
 
 
+@pytest.mark.slow
 def test_a_target_that_is_checked_out_in_another_worktree(repo: Repo, server: Server):
     repo.git("switch", "-q", "-c", "mine")
     other = Repo(repo.path.parent / "other")
@@ -407,6 +411,7 @@ def test_a_script_that_never_ends(repo: Repo, server: Server):
 BAD = "\"$(printf '\\377bad name')\""
 
 
+@pytest.mark.slow
 def test_a_name_that_is_no_text_in_every_answer(repo: Repo, server: Server):
     """Sanity, a checkout in the way and a conflict name such a file, as text and as JSON."""
     outside = ready(server, repo, f"printf x > {BAD}", "--path", "a.txt")
@@ -431,6 +436,7 @@ def test_a_name_that_is_no_text_in_every_answer(repo: Repo, server: Server):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_twenty_thousand_changed_files(repo: Repo, server: Server):
     """Sanity refuses so many by default; allowed, they land, in a bounded time."""
     repo.commit({".gitmill/config.toml": "[limits]\nreturns = 1\n"})

@@ -31,7 +31,7 @@ OPEN = {
     "Gitmill('-C', Blank('DIR'), Blank('…'))",
 }  # fmt: skip
 PROGRAMS = {
-    "git", "pip", "cd", "cat", "ls", "ps", "date", "export", "apt-get", "df", "ulimit", "journalctl",
+    "git", "pip", "cd", "cat", "ls", "ps", "date", "export", "apt-get", "apparmor_parser", "df", "ulimit", "journalctl",
 }  # fmt: skip
 # Lines that another part knows: a sign-in, git's own advice, this Python, a setting.
 FOREIGN = {"command", "command[0].strip()"}
@@ -153,13 +153,18 @@ def test_every_command_of_a_screen_is_found():
     assert list(printed(screen)) == [["run"], ["task", "new", "What to do", "--ready"]]
 
 
+CHECK = "tests"
+
+
 def example(node: ast.Call, item: str) -> list[str]:
     """Return the words of a command with something in place of each blank and value."""
     words = [word(arg) for arg in node.args]
     verb = without_globals(words)[0]
-    value = {"agent": "shell", "gc": "30"}.get(verb, item)
+    value = {"agent": "shell", "gc": "30", "fsck": "gitmill/state.."}.get(verb, item)
     filled = {VALUE: value, "ID": item, "BRANCH": "main", "FILE": "new.bundle", "NAME": "shell"}
     words = [filled.get(one, one) for one in words]
+    if "--fixes-check" in words:
+        words[words.index("--fixes-check") + 1] = CHECK
     if words[0] == "-C":
         words[1] = "."
     return runnable(words)
@@ -168,7 +173,8 @@ def example(node: ast.Call, item: str) -> list[str]:
 @pytest.fixture
 def sample(sandbox: Sandbox) -> Repo:
     """A repository with an item that waits for a person and one that is ready."""
-    repo = begun(sandbox, files={"a.txt": "a\n"})
+    policy = f'[checks.{CHECK}]\ncommand = "true"\n'
+    repo = begun(sandbox, files={"a.txt": "a\n", ".gitmill/config.toml": policy})
     new_task(repo.path, "Wait", "echo b > b.txt", "--criterion", "$ true", "--criterion", "prose")
     assert gitmill(repo.path, "run").code == 3
     new_task(repo.path, "Next", "echo c > c.txt")

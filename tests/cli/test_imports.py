@@ -18,7 +18,7 @@ STATE = {
     "core", "core.document", "core.ids", "core.item", "core.item_reader", "core.lease",
     "core.lifecycle", "core.shown_text", "core.trailers",
     "git", "git.differ", "git.executable", "git.executable_settings", "git.locks", "git.objects",
-    "git.per_thread", "git.plumbing", "git.repo", "git.trees",
+    "git.find_repository", "git.per_thread", "git.plumbing", "git.repo", "git.trees",
     "store", "store.events", "store.foreign_commits", "store.history", "store.journal",
     "store.layout", "store.snapshot", "store.transaction", "store.write_lock",
 }  # fmt: skip

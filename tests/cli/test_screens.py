@@ -20,7 +20,7 @@ def test_init_says_what_it_did_and_what_to_type_next(sandbox: Sandbox):
     code, out, err = gitmill(repo.path, "init").plain()
     assert (code, out) == (0, "")
     assert err == (
-        "state is on the branch gitmill/state; work lands on main\n"
+        "state is on the branch gitmill/state; work lands on main, the branch that you are on\n"
         "proposed FOLDER/repo (python -m pytest -q, ruff check .); it takes effect once committed\n"
         "next: `git add .gitmill && git commit -m 'Add gitmill policy' -- .gitmill`, then "
         '`gitmill task new "What to do" --ready`\n'

@@ -76,6 +76,7 @@ def items(repo: Repo) -> dict[str, str]:
     return ids
 
 
+@pytest.mark.slow
 def test_no_command_writes_a_secret_that_a_person_types(repo: Repo):
     """Afterwards no object holds one, reachable or not, and no ref has moved."""
     ids = items(repo)

@@ -116,9 +116,9 @@ def test_each_of_many_writers_leaves_its_note(repo: Repo, count: int):
     "count", [pytest.param(30, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
 )
 def test_two_runs_and_two_landings_share_the_work(repo: Repo, count: int):
-    """While the user's git does its own; the sandbox lets no agent throw away its `.git`."""
+    """While the user's git does its own, and an agent throws away its `.git`."""
     tasks = [
-        new_task(repo.path, f"T{n}", f"echo {n} > f{n}; test {n} != 1 || rm -f .git || true")
+        new_task(repo.path, f"T{n}", f"echo {n} > f{n}; test {n} != 1 || rm -rf .git || true")
         for n in range(count)
     ]
     calls = [("command", "run")] * 2 + [("command", "queue", "land")] * 2
@@ -139,7 +139,7 @@ def test_a_users_git_harms_no_run(repo: Repo):
     """Loops of commit, gc, pack-refs and worktree prune beside a run that lands without a checkout."""
     repo.git("switch", "-q", "-c", "mine")
     repo.unfence()
-    tasks = [new_task(repo.path, f"T{n}", f"echo {n} > f{n}; rm -f .git") for n in range(2)]
+    tasks = [new_task(repo.path, f"T{n}", f"echo {n} > f{n}; rm -rf .git") for n in range(2)]
     with crowd(repo.path, 120, [("command", "run"), *NUISANCES]) as did:
         pass
     run = next(d for d in did if "code" in d)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gitmill.config import Limits, Policy, parse_policy, settings_table
+from gitmill.config import Limits, Policy, obsolete, parse_policy, settings_table
 from gitmill.config.values import (
     Permission,
     When,
@@ -38,7 +38,8 @@ inputs = ["tests/conftest.py"]
 [worktree]
 setup = ["python -m venv .venv"]
 lock = ["requirements*.txt"]
-keep = [".venv"]
+share = ["third_party/cache"]
+max_disk = "5GB"
 ignore = ["*.log"]
 
 [worktree.env]
@@ -105,6 +106,9 @@ pass = ["PYPI_TOKEN"]
 [sandbox]
 enforce = "required"
 network = "off"
+
+[audit]
+anchor = "day"
 """
 
 
@@ -127,7 +131,8 @@ def test_every_key_is_read_into_the_model():
         "command": "python -m pytest -q", "timeout": 5400, "inputs": ("tests/conftest.py",),
     }  # fmt: skip
     assert policy.worktree.model_dump() == {
-        "setup": ("python -m venv .venv",), "lock": ("requirements*.txt",), "keep": (".venv",),
+        "setup": ("python -m venv .venv",), "lock": ("requirements*.txt",),
+        "share": ("third_party/cache",), "max_disk": 5 * 10**9,
         "ignore": ("*.log",), "env": {"PYTHONPATH": "{worktree}/src"},
     }  # fmt: skip
     assert policy.sanity.model_dump() == {
@@ -160,6 +165,7 @@ def test_an_empty_file_gives_the_defaults_with_every_limit_on():
     assert policy.limits == Limits(returns=6, attempts=3, aborts=3)
     assert (policy.sanity.max_files, policy.sanity.max_lines) == (200, 5000)
     assert policy.sanity.max_file_size == 2_000_000
+    assert policy.worktree.max_disk == 20 * 10**9
     assert policy.protected_paths[-1] == ".gitmill/"
 
 
@@ -177,7 +183,25 @@ def test_protected_paths_have_the_inputs_of_checks_and_end_with_our_own_folder()
         '[sanity]\nprotected = ["infra/", "!.gitmill/"]\n'
         '[checks.test]\ncommand = "make"\ninputs = ["Makefile", "infra/"]\n'
     )
-    assert parse_policy(text).protected_paths == ("infra/", "!.gitmill/", "Makefile", ".gitmill/")
+    assert parse_policy(text).protected_paths == (
+        "infra/", "!.gitmill/", "Makefile", "/.worktreeinclude", ".gitmill/",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ["/abs", "../x", "a/../b", "./a", "a//b", "a/", ""])
+def test_only_paths_below_the_checkout_can_be_shared(path: str):
+    with pytest.raises(BadConfigError, match=r"worktree\.share"):
+        parse_policy(f"[worktree]\nshare = ['{path}']\n")
+
+
+def test_keys_that_have_lost_their_purpose_are_read_and_told():
+    text = "[worktree]\nkeep = ['.venv']\n[worktree.env]\nPYTHONPATH = '{worktree}/src'\n"
+    parse_policy(text)
+    (keep, instead), (path, _) = obsolete(text)
+    assert "`[worktree] keep` does nothing" in keep
+    assert '`share = [".venv"]`' in instead
+    assert "`PYTHONPATH`" in path
+    assert obsolete("[worktree]\nsetup = ['make']\n") == []
 
 
 def test_all_commands_that_need_trust_are_listed_by_their_key():
@@ -368,6 +392,28 @@ REFUSED = {
             'hint: for example `max_file_size = "2MB"`',
         ],
     ),
+    "a limit of the disk without a unit": (
+        "[checks]\n[worktree]\nmax_disk = 20\n",
+        [
+            (
+                ".gitmill/config.toml:3: worktree.max_disk must be a size such as "
+                '"500KB" or "2MB", not 20'
+            ),
+            "3 | max_disk = 20",
+            'hint: for example `max_disk = "50GB"`',
+        ],
+    ),
+    "no room at all": (
+        '[worktree]\nmax_disk = "0GB"\n',
+        [
+            (
+                ".gitmill/config.toml:2: worktree.max_disk must be a size such as "
+                '"500KB" or "2MB", not "0GB"'
+            ),
+            '2 | max_disk = "0GB"',
+            'hint: for example `max_disk = "50GB"`',
+        ],
+    ),
     "bad regular expression": (
         '[sanity]\nforbidden_lines = [\n  "(",\n]\n',
         [
@@ -430,7 +476,7 @@ REFUSED = {
                 'than {worktree}, not "{worktre}/src"'
             ),
             '2 | A = "{worktre}/src"',
-            'hint: for example `env = {PYTHONPATH = "{worktree}/src"}`',
+            'hint: for example `env = {APP_CONFIG = "{worktree}/config/test.ini"}`',
         ],
     ),
     "not TOML": (
@@ -470,13 +516,13 @@ def test_refusals_name_file_line_key_and_expected_value(case):
 
 
 def test_errors_come_in_the_order_of_their_lines_with_the_file_that_was_named():
-    text = '[worktree]\nkeep = "x"\n[land]\nauto = 1\n[checks]\ntest = 1\n'
+    text = '[worktree]\nlock = "x"\n[land]\nauto = 1\n[checks]\ntest = 1\n'
     assert error_lines(text, source="main:.gitmill/config.toml") == [
-        'main:.gitmill/config.toml:2: worktree.keep must be a list, not "x"',
-        '2 | keep = "x"',
+        'main:.gitmill/config.toml:2: worktree.lock must be a list, not "x"',
+        '2 | lock = "x"',
         "main:.gitmill/config.toml:4: land.auto must be true or false, not 1",
         "main:.gitmill/config.toml:6: checks.test must be a table, not 1",
-        'hint: for example `keep = [".venv"]`',
+        'hint: for example `lock = ["requirements*.txt"]`',
         "hint: for example `auto = false`",
         "hint: see the keys with `gitmill config list`",
     ]

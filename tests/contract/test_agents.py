@@ -24,9 +24,10 @@ def test_shell_runs_the_script_in_the_worktree(attempt, execute):
 
 
 def test_shell_stops_at_the_first_failing_line_whatever_it_printed(attempt, execute):
-    report = base.load("shell").run(attempt(script="echo fine\nfalse\ntouch never"), execute)
+    failing = "echo fine\necho 'no such remote' >&2\nfalse\ntouch never"
+    report = base.load("shell").run(attempt(script=failing), execute)
     assert report.verdict.word is VerdictWord.FAIL
-    assert report.verdict.summary == "the script exited 1"
+    assert report.verdict.summary == "the script exited 1: no such remote"
     assert "fine" in report.output
     assert not (attempt().workdir / "never").exists()
 

@@ -45,7 +45,7 @@ def script(asked: Asked) -> Sequence[Step]:
     return [*fixes, Answer("pass", "Spelled right.", earlier=[{"number": 1, "resolved": True}])]
 
 
-@promise("build, review, return, fix, approve, land with `gitmill run`", quick=["codex"])
+@promise("build, review, return, fix, approve, land with `gitmill run`", quick=[])
 def test_a_task_goes_from_build_to_landing(
     name: str, sandbox: Sandbox, model: Model, monkeypatch: pytest.MonkeyPatch
 ):
@@ -107,7 +107,7 @@ def authors(asked: Asked) -> Sequence[Step]:
     return [Write("docs-design.md", TEXT), Answer("pass", "Written.", payload=file)]
 
 
-@promise("write a document, and name its file in the verdict", quick=["codex"])
+@promise("write a document, and name its file in the verdict", quick=[])
 def test_a_document_is_handed_over(
     name: str, sandbox: Sandbox, model: Model, monkeypatch: pytest.MonkeyPatch
 ):

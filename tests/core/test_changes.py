@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from gitmill.attempts.stage_types import all_types
 from gitmill.core import changes
-from gitmill.core.audit.event import AuditedEvent, check_event
-from gitmill.core.audit.outcome import check_outcome
+from gitmill.core.audit.event import AuditedEvent
+from gitmill.core.audit.outcome import faults_of
 from gitmill.core.change import BIRTH, PROGRESS, TEXT, WORK, Change, InputError, Outcome, Work
 from gitmill.core.document import Document
-from gitmill.core.item import KEYS, MOVED, Item, Landing, Reviewed
+from gitmill.core.item import KEYS, MOVED, Item, Landing, RedTarget, Reviewed
 from gitmill.core.item_reader import read_item
 from gitmill.core.lease import Lease
 from gitmill.core.lifecycle import TRANSITIONS, Event, Status, advance
@@ -44,6 +44,8 @@ outcomes = st.builds(
     | st.builds(Reviewed, commit=COMMITS, patch=words, by=words, run=st.just(3), stage=words),
     tree=st.just("") | COMMITS,
 )
+reds = st.none() | st.just(RedTarget("test", LANDING.onto))
+red_outcomes = st.builds(lambda outcome, red: replace(outcome, red_target=red), outcomes, reds)
 Builder = Callable[[Any, Item], Change]
 
 
@@ -76,13 +78,14 @@ ROWS: dict[Event, Row] = {
     E.EDITED: row(lambda draw, i: changes.edited(i, {"title": draw(words) or "T", "paths": ["a"]},
                                                  again=True), S.READY, TEXT, WORK),
     E.CLAIMED: row(lambda _, i: changes.claimed(i, stage="build", plan="1" * 12, lease=LEASE),
-                   S.READY, "plan", "frozen", "lease", "reason", "stage"),
+                   S.READY, "plan", "frozen", "lease", "reason", "stage", "red_target"),
     E.ADVANCED: row(lambda draw, i: changes.advanced(i, draw(outcomes), advice=True), S.RUNNING, ENDED),
     E.APPROVAL_COUNTED: row(lambda draw, i: changes.approval_counted(i, draw(outcomes)), S.RUNNING, ENDED),
     E.RETURNED: row(lambda draw, i: changes.returned(i, draw(outcomes)), S.RUNNING, ENDED),
     E.FAILED: row(lambda draw, i: changes.failed(i, draw(outcomes)), S.RUNNING, ENDED),
     E.LAPSED: row(lambda _, __: changes.lapsed(), S.RUNNING, IDLE),
-    E.RELEASED: row(lambda draw, i: changes.released(i, draw(outcomes)), S.RUNNING, ENDED),
+    E.RELEASED: row(lambda draw, i: changes.released(i, draw(red_outcomes)), S.RUNNING, ENDED,
+                    "red_target"),
     E.ASKED: row(lambda draw, i: changes.asked(i, draw(outcomes)), S.RUNNING, ENDED),
     E.ANSWERED: row(lambda draw, _: changes.answered(draw(words)), S.WAITING, SAID, "answer"),
     E.HELD: row(lambda draw, i: changes.held(i, draw(outcomes)), S.RUNNING, ENDED),
@@ -90,9 +93,11 @@ ROWS: dict[Event, Row] = {
     E.FINISHED: row(lambda draw, i: changes.finished(i, draw(words)), S.APPROVED, SAID),
     E.QUEUED: row(lambda _, i: changes.queued(i), S.APPROVED, IDLE),
     E.DEQUEUED: row(lambda draw, _: changes.dequeued(draw(words)), S.QUEUED, SAID),
-    E.LAND_STARTED: row(lambda _, __: changes.land_started(landing=LANDING, lease=LEASE), S.QUEUED, LANDS),
-    E.LAND_ABORTED: row(lambda draw, i: changes.land_aborted(i, draw(words), counter=MOVED),
-                        S.LANDING, LANDS, "counters"),
+    E.LAND_STARTED: row(lambda _, __: changes.land_started(landing=LANDING, lease=LEASE), S.QUEUED,
+                        LANDS, "red_target"),
+    E.LAND_ABORTED: row(lambda draw, i: changes.land_aborted(i, draw(words), counter=MOVED,
+                                                            red_target=draw(reds)),
+                        S.LANDING, LANDS, "counters", "red_target"),
     E.EJECTED: row(lambda draw, i: changes.ejected(i, draw(outcomes), bare=True), S.LANDING, ENDED, "landing"),
     E.RE_REVIEW: row(lambda draw, i: changes.re_review(i, draw(outcomes)), S.LANDING, ENDED, "landing"),
     E.LANDED: row(lambda _, i: changes.landed(i, checked=[{"name": "test"}]),
@@ -103,7 +108,7 @@ ROWS: dict[Event, Row] = {
                     SAID, "landed", "checked", "reviewed", "disputed", "reverted"),
     E.BLOCKED: row(lambda draw, i: changes.blocked(i, draw(words)), S.READY, SAID),
     E.UNBLOCKED: row(lambda _, i: changes.unblocked(i, reset=True), S.BLOCKED,
-                     SAID, "counters", "returned", "budget_after"),
+                     SAID, "counters", "returned", "budget_after", "red_target"),
     E.CANCELLED: row(lambda draw, _: changes.cancelled(draw(words)), S.READY, SAID),
     E.REOPENED: row(lambda _, i: changes.reopened(i), S.CANCELLED, PROGRESS, "lease", "budget_after"),
 }  # fmt: skip
@@ -116,10 +121,11 @@ def full(status: Status) -> Item:
     fields: dict[str, Any] = {
         "status": status.value, "by": "Ada", "stage": "review", "priority": 1, "risk": "high",
         "after": ["t-00000"], "paths": ["x"], "labels": ["l"], "criteria": ["$ true"],
-        "script": "true", "parent": "g-00000", "source": "s", "plan": PLAN.hash12, "frozen": "0" * 16,
+        "script": "true", "fixes_check": "test", "parent": "g-00000", "source": "s", "plan": PLAN.hash12, "frozen": "0" * 16,
         "lease": {"claim": "c0", "who": "Ada", "until": "2026-01-02T04:00:00Z"},
         "counters": {"build": 1}, "attempt": 2, "budget_after": 1, "builder": "shell",
         "base": "d" * 40, "work": "e" * 40, "feedback": "f", "returned": "9" * 40, "bare": True,
+        "red_target": {"check": "test", "commit": "d" * 40},
         "reviewed": [{"commit": "e" * 40, "patch": "p", "by": "b", "run": 2, "stage": "review"}],
         "landing": {"candidate": "c" * 40, "onto": "d" * 40, "target": "refs/heads/main"},
         "landed": "c" * 40, "reverted": "8" * 40, "disputed": "c" * 40, "checked": [{"name": "t"}],
@@ -173,7 +179,7 @@ def test_fields_beyond_the_change_are_found_by_the_audit(event: Event, data):
         target="a" * 40, extra={"Reverted-By": "f" * 40} if event is E.REVERTED else {},
     )  # fmt: skip
     turn = AuditedEvent(record=record, before=before, after=forged, claimed=before, plan=PLAN)
-    assert [*check_event(turn), *check_outcome(turn, all_types())] != []
+    assert faults_of(turn, all_types()) != []
 
 
 FORGED: dict[str, Any] = {

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gitmill.core.plans.plan import PlannedSanity
 from gitmill.core.redaction import find_secrets
-from gitmill.core.sanity_rules import ChangedFile, inspect, secrets_in
+from gitmill.core.sanity_rules import ChangedFile, TreeNames, inspect, secrets_in
 from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
 from tests.support.items import deliver
 
@@ -31,7 +31,23 @@ def search(text):
 
 
 def judged(*files, rules=RULES, protected=lambda path: path.startswith(".github/"), **more):
+    more.setdefault("names", names_of([], files))
+    more.setdefault("item_id", "t-k3f9x")
     return inspect(files, rules, protected=protected, search=search, **more)
+
+
+def names_of(paths, files=()):
+    """Return the names of a tree with these paths, before and after a change of these files."""
+    after = {*paths, *(file.path for file in files)} - {f.path for f in files if f.new is None}
+
+    def listing(tree, folder):
+        inside = [path.removeprefix(f"{folder}/" if folder else "") for path in tree
+                  if path.startswith(f"{folder}/") or not folder]  # fmt: skip
+        return {path.partition("/")[0] for path in inside}
+
+    return TreeNames(
+        lambda folder: listing(paths, folder), lambda folder: listing(after, folder), lambda: paths
+    )
 
 
 def returned(*messages, file="a.txt", line=None, severity=Severity.MEDIUM):
@@ -240,7 +256,7 @@ def test_protected_paths_need_a_person():
     assert judged(changed(b"x\n"), ci) == Verdict(
         VerdictWord.ASK,
         "protected path .github/ci.yml needs your approval",
-        (Finding("needs your approval: `gitmill task approve ID`", file=".github/ci.yml"),),
+        (Finding("needs your approval: `gitmill task approve t-k3f9x`", file=".github/ci.yml"),),
     )
     gone = changed(None, b"x\n", path=".github/ci.yml")
     assert judged(gone).word is VerdictWord.ASK
@@ -276,7 +292,7 @@ def test_another_repository_inside_needs_a_person():
     assert judged(link) == Verdict(
         VerdictWord.ASK,
         "submodule vendor/lib needs your approval",
-        (Finding("needs your approval: `gitmill task approve ID`", file="vendor/lib"),),
+        (Finding("needs your approval: `gitmill task approve t-k3f9x`", file="vendor/lib"),),
     )
 
 
@@ -302,13 +318,61 @@ def test_nothing_in_a_change_breaks_the_rules_themselves(new, old, path):
 
 def test_a_long_line_is_judged_in_no_time():
     code = (
-        "from gitmill.core.sanity_rules import ChangedFile, inspect\n"
+        "from gitmill.core.sanity_rules import ChangedFile, TreeNames, inspect\n"
         "from tests.support.items import deliver\n"
         "file = ChangedFile('a', None, (b'rm -rf ' * 20_000 + b'sk-' + b'-' * 99_999) + b'\\n')\n"
         "from gitmill.core.redaction import find_secrets\n"
-        "print(inspect([file], deliver().sanity, protected=bool, search=find_secrets).word.value)\n"
+        "names = TreeNames(str, str, list)\n"
+        "print(inspect([file], deliver().sanity, protected=bool, search=find_secrets,"
+        " names=names, item_id='t-k3f9x').word.value)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True
     )
     assert done.stdout in ("return\n", "pass\n")
+
+
+# Names that other systems cannot hold
+
+
+def named(path, *, there=()):
+    file = changed(b"x\n", path=path)
+    verdict = judged(file, names=names_of(list(there), [file]))
+    return [finding.message for finding in verdict.findings]
+
+
+@pytest.mark.parametrize(
+    ("path", "there", "twins"),
+    [
+        ("readme.md", "README.md", "readme.md and README.md"),
+        ("Src/b.txt", "src/a.txt", "Src and src"),
+        ("docs/Straße.md", "docs/STRASSE.md", "docs/Straße.md and STRASSE.md"),
+        ("caf\u00e9", "cafe\u0301", "caf\u00e9 and 'cafe\\u0301'"),
+        ("cafe\u0301", "CAF\u00c9", "'cafe\\u0301' and CAF\u00c9"),
+    ],
+)
+def test_a_new_twin_of_a_name_is_sent_back(path, there, twins):
+    assert named(path, there=[there]) == [f"{twins} are the same name on macOS and Windows"]
+
+
+def test_what_was_there_before_or_is_renamed_is_no_new_twin():
+    assert named("src/new.txt", there=["src/a.txt", "Src/a.txt"]) == []
+    old, new = changed(None, b"x\n", "readme.md"), changed(b"x\n", path="README.md")
+    names = names_of(["readme.md"], [old, new])
+    assert judged(old, new, names=names).word is VerdictWord.PASS
+    assert named("a/readme.md", there=["b/README.md"]) == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["nul", "src/aux.c", "COM1.txt", "lpt¹", "a:b", "what?", "a.", "docs /x", "end ", 'q"', "a\\b"],
+)
+def test_a_name_that_windows_cannot_hold_is_sent_back_unless_there_are_some(path):
+    found = named(path, there=["a.txt"])
+    assert found == [f"{path} is a name that Windows cannot hold"]
+    assert named(path, there=["a.txt", "log/12:30.txt"]) == []
+
+
+@pytest.mark.parametrize("path", ["null", "aux_/x", ".gitignore", "com10", "auxiliary.c", "a b"])
+def test_other_names_pass(path):
+    assert named(path) == []

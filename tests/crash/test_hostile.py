@@ -1,8 +1,9 @@
 """What clumsy and hostile agents do to a repository: one test for each row of docs/hostile.md.
 
-Each in the sandbox, and once more without it. Beside each, another attempt is under way and the
-user works in the checkout: neither is blamed for what the agent did, and nothing of theirs is
-undone.
+Each on the agent's own git directory, in the sandbox and without it, and once more on the user's
+repository, which only an agent without the sandbox finds. Beside each, another attempt is under way
+and the user works in the checkout: neither is blamed for what the agent did, and nothing of theirs
+is undone.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,12 @@ MAKE_X = "echo x > x.txt; "
 GIT_DIR = '"$(git rev-parse --git-common-dir)"'
 HOOK = f"h={GIT_DIR}/hooks/post-commit; printf '#!/bin/sh\\ntouch WORD/pwned\\n' > $h; chmod +x $h"
 STATE = "refs/heads/gitmill/state"
+# What leads from a worktree to the user's repository, and to git's entry for the worktree there.
+FIND = (
+    'common=$(dirname "$(readlink -f "$(head -n 1 .git/objects/info/alternates)")")\n'
+    'entry=$(grep -lxF "$PWD/.git" "$common"/worktrees/*/gitdir)\n'
+    'export GIT_DIR="${entry%/gitdir}"\n'
+)
 FORGE = (
     "i=$(mktemp -u); export GIT_INDEX_FILE=$i; git read-tree gitmill/state;"
     " f=$(git ls-files 'tasks/*' | head -1);"
@@ -35,9 +43,21 @@ FORGE = (
 )
 
 
+class Where(StrEnum):
+    """Where an agent acts: on which git directory, and with or without the sandbox."""
+
+    SANDBOX = "in the sandbox"
+    OWN = "without it"
+    USERS = "on the user's repository"
+
+
 @dataclass(frozen=True)
 class Row:
-    """What an agent does, where its item stands afterwards, and what is said of it."""
+    """What an agent does, where its item stands afterwards, and what is said of it.
+
+    That holds on the user's repository, and for what does not go through a git directory always. On
+    its own git directory an agent's work is approved, and nothing of the user's has changed.
+    """
 
     name: str
     script: str
@@ -48,9 +68,14 @@ class Row:
     told: str = ""  # in the run log, of what does not hold it
     alone: bool = False  # without another attempt under way
     late: bool = False  # once the user has worked: it stops git, or runs with the user's
+    direct: bool = False  # what it reaches is the user's, whichever its git directory is
     inside: bool = False  # it stays within its worktree: the sandbox changes nothing
     fenced: str = "approved"  # else where its item stands in the sandbox
-    says: str = "the sandbox refused: "  # and what its run log says there
+    says: str = ""  # and what its run log says there
+
+    def places(self) -> list[Where]:
+        own = [Where.SANDBOX, Where.OWN]
+        return own if self.direct or self.inside else [*own, Where.USERS]
 
 
 def ref_is_left(ref: str) -> Callable[[Live, str], None]:
@@ -150,12 +175,19 @@ ROWS = [
         "waiting", "core.fsmonitor was planted", {"x.txt": "x\n"},
         config_is_clean("core.fsmonitor"), late=True),
     Row("plants an alias for all", "git config --file GLOBAL alias.st '!touch WORD/pwned'; " + MAKE_X,
-        "waiting", "alias.st was planted", {"x.txt": "x\n"}, config_is_clean("alias.st")),
+        "waiting", "alias.st was planted", {"x.txt": "x\n"}, config_is_clean("alias.st"), direct=True),
     Row("plants an alias for itself", "git config --global alias.st '!touch WORD/pwned'; " + MAKE_X,
-        made={"x.txt": "x\n"}, says=""),
-    Row("deletes .git of its worktree", "rm .git; " + MAKE_X, made={"x.txt": "x\n"}, says=""),
+        made={"x.txt": "x\n"}, direct=True),
+    Row("deletes .git of its worktree", "rm -rf .git; " + MAKE_X, made={"x.txt": "x\n"},
+        direct=True),
+    Row("makes .git of its worktree a file", "rm -rf .git; echo 'gitdir: /' > .git; " + MAKE_X,
+        made={"x.txt": "x\n"}, direct=True),
+    Row("locks .git of its worktree", MAKE_X + "chmod 0 .git", made={"x.txt": "x\n"}, direct=True),
+    Row("breaks its own index", MAKE_X + "echo x > .git/index", made={"x.txt": "x\n"}, direct=True),
+    Row("makes its own index a FIFO", MAKE_X + "rm .git/index; mkfifo .git/index",
+        made={"x.txt": "x\n"}, direct=True),
     Row("deletes its worktree", 'rm -rf "$PWD"', "blocked", "the worktree .* is missing",
-        fenced="waiting", says="Device or resource busy"),
+        fenced="waiting", says="Device or resource busy", direct=True),
     Row("rewrites its criteria", FORGE + MAKE_X, "waiting",
         f"{STATE} was moved .*; it was restored", {"x.txt": "x\n"}, state_is_put_back),
     Row("removes its own history", MAKE_X + f"git update-ref -d {STATE}",
@@ -169,12 +201,12 @@ ROWS = [
         late=True, alone=True),
     Row("trusts a command", MAKE_X + 'echo 0123 >> "${PWD%/*}/trusted"',
         "waiting", "the list of trusted commands .* was changed; it was restored",
-        {"x.txt": "x\n"}, late=True, alone=True),
+        {"x.txt": "x\n"}, late=True, alone=True, direct=True),
     Row("links gitmill's files", MAKE_X + f"ln -sf /etc/passwd {GIT_DIR}/gitmill/cooling.json",
         "waiting", "was replaced by a link or another special file", {"x.txt": "x\n"},
         late=True, alone=True),
     Row("signals its supervisor", MAKE_X + "kill -TERM $PPID; sleep 3", "blocked", "crashed",
-        late=True, says=""),
+        late=True, direct=True),
     Row("rewrites the policy", "mkdir -p .gitmill; echo 'x = 1' > .gitmill/config.toml",
         "waiting", "protected path .gitmill/config.toml needs your approval", inside=True),
     Row("edits a check's script", "echo 'exit 0' > check.sh",
@@ -204,10 +236,8 @@ ROWS = [
 ]  # fmt: skip
 
 
-@pytest.fixture(params=["in the sandbox", pytest.param("without it", marks=pytest.mark.slow)])
-def live(
-    request: pytest.FixtureRequest, sandbox: Sandbox, server: Server, sealed: Path
-) -> Iterator[Live]:
+@pytest.fixture
+def live(sandbox: Sandbox, server: Server, sealed: Path) -> Iterator[Live]:
     repo = sandbox.repo(files={"README.md": "hello\n", "check.sh": "test -e README.md\n"})
     repo.commit({"dirty.txt": "before\n"}, "first")
     repo.git("branch", "precious")
@@ -216,10 +246,9 @@ def live(
     repo.git("remote", "add", "origin", str(bare))
     live = Live(repo, server, forks=True)
     config = sealed / ".gitconfig"
-    config.write_text(config.read_text().replace(f"writable = {sandbox.root}\n",
-                      f"writable = {live.word}\n\treadable = {sealed}\n"))  # fmt: skip
-    if request.param == "without it":
-        repo.unfence()
+    kept = [line for line in config.read_text().splitlines() if "bubblewrap = " not in line]
+    more = (f"\twritable = {live.word}", f"\treadable = {sealed}", "")
+    config.write_text("\n".join([*kept, *more]))
     assert live.gitmill("init").code == 0
     policy = '[checks.it]\ncommand = "sh check.sh"\ninputs = ["check.sh"]\n'
     repo.commit({".gitmill/config.toml": policy}, "policy")
@@ -230,23 +259,33 @@ def live(
     live.close()
 
 
-def is_fenced(live: Live) -> bool:
-    return live.repo.git("config", "gitmill.sandbox", check=False) != "off"
+@pytest.fixture(params=[Where.SANDBOX, pytest.param(Where.OWN, marks=pytest.mark.slow)])
+def fenced(request: pytest.FixtureRequest, live: Live) -> bool:
+    """Whether this test runs in the sandbox."""
+    if request.param != Where.SANDBOX:
+        live.repo.unfence()
+    return request.param == Where.SANDBOX
 
 
-@pytest.mark.parametrize("row", rest_slow(ROWS, 6), ids=lambda row: row.name)
-def test_row(live: Live, row: Row):
+CASES = [(where, row) for row in ROWS for where in row.places()]
+
+
+@pytest.mark.parametrize("case", rest_slow(CASES, 6), ids=lambda case: f"{case[1].name}, {case[0]}")
+def test_row(live: Live, case: tuple[Where, Row]):
+    where, row = case
+    if where != Where.SANDBOX:
+        live.repo.unfence()
+    own = where == Where.SANDBOX or (where == Where.OWN and not row.direct)
+    harmless = own and not row.inside
+    # Nothing that such code is refused keeps it from its next command.
+    script = with_paths(live, FIND * (where == Where.USERS) + row.script)
+    tries = f"(set +e; {script}\ntrue)" if harmless else f"({script}\n)"
     begun, wait = (f"touch {live.word}/%s", f"until test -e {live.word}/go; do sleep 0.02; done")
-    script = row.script.replace("WORD", str(live.word))
-    script = script.replace("GLOBAL", os.environ["GIT_CONFIG_GLOBAL"])
-    fenced = is_fenced(live) and not row.inside
-    # What one of its commands is refused does not keep it from the next one.
-    tries = f"(set +e; {script}\ntrue)" if fenced else f"({script}\n)"
     parts = [begun % "hostile", wait, tries]
     parts = parts if row.late else [parts[2], *parts[:2]]
     task = live.new_task("Hostile", "\n".join(parts))
     other = live.new_task("Other", f"echo o > other.txt\n{begun % 'other'}\n{wait}")
-    before = steering(live)
+    before = owned(live)
     runs = [("hostile", task)] if row.alone else [("other", other), ("hostile", task)]
     through = ("--through", "approved")
     processes = [live.start_until(name, "run", item, *through) for name, item in runs]
@@ -256,17 +295,17 @@ def test_row(live: Live, row: Row):
 
     item = live.item(task)
     log = build_log(live, task)
-    if fenced:
+    if harmless:
         assert item["status"] == row.fenced, [item["reason"], *said]
         assert re.search(row.says, log)
-        assert 'sandbox: "bubblewrap"' in log
-        assert steering(live) == before
+        assert f'sandbox: "{"bubblewrap" if where == Where.SANDBOX else "off"}"' in log
+        assert owned(live) == with_the_users_work(before)
     else:
         assert item["status"] == row.status, [item["reason"], *said]
         assert re.search(row.reason, item["reason"] or "")
         assert re.search(row.told, log)
         row.then(live, task)
-    for path, content in row.made.items() if row.fenced == "approved" else ():
+    for path, content in row.made.items():
         assert live.repo.git("show", f"refs/gitmill/work/{task}:{path}") + "\n" == content
     if not row.alone:
         assert live.item(other)["status"] == "approved", live.item(other)["reason"]
@@ -274,20 +313,45 @@ def test_row(live: Live, row: Row):
     assert live.repo.git("fsck", "--no-dangling") == ""
 
 
-def steering(live: Live) -> dict[str, str]:
-    """What steers git, and every ref that neither gitmill nor the user of these tests moves."""
-    theirs = {"refs/heads/main", "refs/heads/topic", "refs/stash", STATE}
-    refs = live.repo.git("for-each-ref", "--format=%(refname) %(objectname)").splitlines()
-    found = dict(line.split() for line in refs if not line.startswith("refs/gitmill/"))
-    files = [live.repo.git_dir / "config", *(live.repo.git_dir / "hooks").iterdir()]
+def with_paths(live: Live, script: str) -> str:
+    script = script.replace("WORD", str(live.word))
+    return script.replace("GLOBAL", os.environ["GIT_CONFIG_GLOBAL"])
+
+
+def owned(live: Live) -> dict[str, object]:
+    """All that is the user's, and what gitmill and an agent might add to it.
+
+    Of what the user moves meanwhile, the subjects of its commits.
+    """
+    repo, moved = live.repo, ("main", "topic", "refs/stash")
+    lines = repo.git("for-each-ref", "--format=%(refname) %(objectname)").splitlines()
+    refs = dict(line.split() for line in lines)
+    ours = re.compile(r"refs/gitmill/(?!rescue/)|refs/stash|refs/heads/(main|topic|gitmill/state)$")
+    objects = repo.git("cat-file", "--batch-all-objects", "--batch-check").splitlines()
+    commits = [line.split()[0] for line in objects if " commit " in line]
+    subjects = repo.git("show", "-s", "--format=%s", *commits).splitlines()
+    kept = repo.git_dir / "gitmill/tampered"
+    files = [repo.git_dir / "HEAD", repo.git_dir / "config", *(repo.git_dir / "hooks").iterdir()]
     files.append(Path(os.environ["GIT_CONFIG_GLOBAL"]))
-    bare = subprocess.run(["git", "ls-remote", "origin"], cwd=live.repo.path, check=True,
-                          capture_output=True, text=True).stdout  # fmt: skip
-    return (
-        {ref: oid for ref, oid in found.items() if ref not in theirs}
-        | {str(path): path.read_text() for path in files}
-        | {"origin": bare, "config keys": live.repo.git("config", "--list")}
-    )
+    return {
+        **{ref: oid for ref, oid in refs.items() if not ours.match(ref)},
+        **{name: [line.split()[0] for line in repo.git(
+            "log", "--first-parent", "--format=%s", name, check=False
+        ).splitlines()] for name in moved},
+        **{str(path): path.read_text() for path in files},
+        "origin": repo.git("ls-remote", "origin"),
+        "config keys": repo.git("config", "--list"),
+        "commits of agents": {"mine", "a", "sneaked", "forged"} & set(subjects),
+        "tags": [line for line in objects if " tag " in line],
+        "set aside": sorted(kept.iterdir()) if kept.exists() else [],
+        "pwned": (live.word / "pwned").exists(),
+    }  # fmt: skip
+
+
+def with_the_users_work(before: dict[str, object]) -> dict[str, object]:
+    """Return what is the user's after `the_user_works`."""
+    main = ["user", *before["main"]]
+    return before | {"main": main, "topic": main, "refs/stash": ["WIP", *before["main"]]}
 
 
 def build_log(live: Live, task: str) -> str:
@@ -310,46 +374,58 @@ def the_users_work_is_there(live: Live) -> None:
     assert "mine" in live.repo.git("show", "stash@{0}:dirty.txt")
 
 
-def test_what_is_written_into_another_worktree(live: Live):
-    """Without the sandbox it is part of that change; in it, nobody sees another's worktree."""
+def test_what_is_written_into_another_worktree(live: Live, *, fenced: bool):
+    """Without the sandbox it is part of that change; in it, nobody sees another's worktree.
+
+    There both have the path of the checkout, so an agent writes into its own.
+    """
     wait = f"until test -e {live.word}/go; do sleep 0.02; done"
     other = live.new_task("Other", f"echo o > other.txt; pwd > {live.word}/place;"
                           f" touch {live.word}/other; {wait}", "--path", "other.txt")  # fmt: skip
     run = live.start_until("other", "run", other, "--through", "approved", "--limit", "1")
-    evil = f"echo evil > $(cat {live.word}/place)/evil.txt || true"
-    task = live.new_task("Hostile", f"{MAKE_X} ({evil})")
+    place = (live.word / "place").read_text().strip()
+    assert (Path(place) == live.repo.path) is fenced
+    targets = slots_of(live) if fenced else [place]
+    evil = "; ".join(f"(echo evil > {target}/evil.txt)" for target in targets)
+    task = live.new_task("Hostile", f"{MAKE_X} ({evil}) || true")
     assert live.gitmill("run", task, "--through", "approved").code == 0
     live.go()
     run.communicate(timeout=60)
     found = "evil.txt is outside of the declared paths" in build_log(live, other)
-    assert found is not is_fenced(live)
+    assert found is not fenced
     names = live.repo.git("diff", "--name-only", "main", f"refs/gitmill/work/{task}")
     assert names == "x.txt"
 
 
-def test_what_is_written_into_the_checkout_does_not_land(live: Live):
-    script = f"{MAKE_X} (echo evil > {live.repo.path}/evil.txt) || true"
+def slots_of(live: Live) -> list[str]:
+    lines = live.repo.git("worktree", "list", "--porcelain").splitlines()
+    return [line.split(" ", 1)[1] for line in lines if line.startswith("worktree ")][1:]
+
+
+def test_what_is_written_into_the_checkout_does_not_land(live: Live, *, fenced: bool):
+    """In the sandbox there is no checkout: at its path is the agent's own worktree."""
+    script = f"{MAKE_X} echo evil > {live.repo.path}/evil.txt"
     task = live.new_task("Hostile", script)
     assert live.gitmill("run").code == 0
     assert live.item(task)["status"] == "landed"
-    left = "" if is_fenced(live) else "?? evil.txt"
+    left = "" if fenced else "?? evil.txt"
     assert live.repo.git("status", "--porcelain") == left
-    assert live.repo.git("diff", "--name-only", "main~1", "main") == "x.txt"
-    assert ("evil.txt: Read-only file system" in build_log(live, task)) is is_fenced(live)
+    landed = live.repo.git("diff", "--name-only", "main~1", "main").split()
+    assert landed == (["evil.txt", "x.txt"] if fenced else ["x.txt"])
 
 
-def test_a_deleted_repository_ends_everything_with_an_error(live: Live):
-    fenced = is_fenced(live)
-    task = live.new_task("Hostile", f"rm -rf {GIT_DIR}")
+def test_a_deleted_repository_ends_everything_with_an_error(live: Live, *, fenced: bool):
+    """In the sandbox the path of the repository is the one of the agent's own git directory."""
+    target = live.repo.git_dir
+    task = live.new_task("Hostile", f"{MAKE_X} rm -rf {target}")
     said = live.gitmill("run")
-    assert said.code == 1
     if fenced:
-        assert live.item(task)["status"] == "blocked"
+        assert said.code == 0, said.err
+        assert live.item(task)["status"] == "landed"
         assert live.repo.git("fsck", "--no-dangling") == ""
-        assert "the sandbox refused: rm: cannot remove" in build_log(live, task)
     else:
-        error = f"error[damaged-repository]: the repository {live.repo.git_dir} is damaged"
-        assert error in said.err
+        assert said.code == 1
+        assert f"error[repository-gone]: {live.repo.path} was moved or deleted" in said.err
 
 
 def test_an_edited_test_is_part_of_the_change(live: Live):
@@ -368,3 +444,17 @@ def test_the_same_work_returned_twice_is_no_progress(live: Live):
     assert live.gitmill("task", "retry", task).code == 0
     assert live.gitmill("run").code == 1
     assert live.story(task).count("claimed") == 4
+
+
+@pytest.mark.slow
+def test_an_agent_is_not_blamed_for_the_users_branch_of_the_same_name(live: Live):
+    """It made one as well, in its own git directory."""
+    live.repo.unfence()
+    wait = f"touch {live.word}/hostile; until test -e {live.word}/go; do sleep 0.02; done"
+    task = live.new_task("Mild", f"{MAKE_X} git branch topic; git stash; {wait}")
+    run = live.start_until("hostile", "run", task, "--through", "approved")
+    the_user_works(live)
+    live.go()
+    run.communicate(timeout=60)
+    assert live.item(task)["status"] == "approved", live.item(task)["reason"]
+    the_users_work_is_there(live)

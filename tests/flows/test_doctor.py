@@ -22,6 +22,7 @@ from gitmill.mill import Mill
 from tests.support.cli import gitmill, new_task
 from tests.support.hints import shown
 from tests.support.repos import Repo, Sandbox
+from tests.support.seeds import rest_slow
 
 pytestmark = pytest.mark.forges  # what is damaged here is no true history
 
@@ -112,7 +113,7 @@ def test_a_screen_and_the_exit_code(repo: Repo):
     assert (said.code, said.err) == (1, "")
     assert said.json["exit"] == 1
     bad = {one["name"]: one for one in said.json["checks"] if one["level"] == "problem"}
-    assert bad["target"]["hints"] == ["name another with `gitmill init --target BRANCH`"]
+    assert bad["target"]["hints"] == ["if it was renamed, name it: `gitmill init --target BRANCH`"]
     assert "the target branch main does not exist" in bad["target"]["text"]
 
 
@@ -255,7 +256,7 @@ def test_durability(repo: Repo):
     )
 
 
-@pytest.mark.parametrize("value", ["now", "1.minute.ago", "all"])
+@pytest.mark.parametrize("value", rest_slow(["now", "1.minute.ago", "all"], 1))
 def test_a_collection_that_removes_at_once(repo: Repo, value: str):
     repo.git("config", "gc.pruneExpire", "2.weeks.ago")
     assert worst(repo.path) == set()
@@ -285,8 +286,10 @@ def test_hooks_that_gitmill_passes_over(repo: Repo):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("core.fsmonitor", "/tmp/watch"), ("filter.x.clean", "tr a b"), ("alias.co", "!sh"),
-     ("merge.x.driver", "m %A"), ("core.sshCommand", "ssh -v"), ("include.path", "more")],
+    rest_slow([
+        ("core.fsmonitor", "/tmp/watch"), ("filter.x.clean", "tr a b"), ("alias.co", "!sh"),
+        ("merge.x.driver", "m %A"), ("core.sshCommand", "ssh -v"), ("include.path", "more"),
+    ], 2, rows=True),
 )  # fmt: skip
 def test_configuration_that_git_runs(repo: Repo, key: str, value: str):
     repo.git("config", "alias.st", "status")
@@ -307,14 +310,17 @@ def test_a_file_system_that_takes_upper_case_for_lower(repo: Repo):
 
 def test_worktrees_that_cannot_be_made(repo: Repo):
     repo.git("config", "gitmill.worktreeRoot", str(repo.path / "a.txt/below"))
-    sign = the(repo.path, "worktrees", Level.PROBLEM)
+    assert worst(repo.path) == {("worktrees", "problem"), ("workspace", "note")}
+    sign = next(sign for sign in seen(repo.path, "worktrees") if sign.level is Level.PROBLEM)
     assert "cannot be written" in sign.text
     assert shown(sign.hints) == ("choose another folder: `git config gitmill.worktreeRoot DIR`",)
 
 
 def test_worktrees_in_the_repository(repo: Repo):
     repo.git("config", "gitmill.worktreeRoot", str(repo.path / "trees"))
-    assert "is inside the repository" in the(repo.path, "worktrees", Level.WARNING).text
+    assert worst(repo.path) == {("worktrees", "warning"), ("workspace", "note")}
+    assert "is inside the repository" in seen(repo.path, "worktrees")[0].text
+    assert "trees stand at their own path" in seen(repo.path, "workspace")[0].text
 
 
 def test_no_room_for_a_worktree(repo: Repo):

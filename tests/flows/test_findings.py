@@ -53,7 +53,9 @@ def test_reopening_is_no_way_around_ready(repo: Repo):
     assert (said.code, "error[not-ready]" in said.err) == (1, True)
 
 
-@pytest.mark.parametrize("keep", ["", "keep = ['built.out']\n"])
+@pytest.mark.parametrize(
+    "keep", [pytest.param("", marks=pytest.mark.slow), "keep = ['built.out']\n"]
+)
 def test_a_set_up_is_there_for_every_use_and_never_lands(repo: Repo, keep: str):
     repo.commit(
         {

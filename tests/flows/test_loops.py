@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -45,7 +44,8 @@ def test_any_program_builds_is_returned_and_fixes(cast: Cast):
     message = cast.repo.git("log", "-1", "--format=%B", "main")
     assert message.startswith("Numbers\n\nWrote 2.\n")
     assert "Co-authored-by: coder (gitmill agent) <coder@agents.gitmill.invalid>" in message
-    assert len(set(cast.calls("coder")) & set(cast.calls("judge"))) == 0
+    # All work at the path of the checkout, so that sessions can be resumed.
+    assert {*cast.calls("coder"), *cast.calls("judge")} == {str(cast.repo.path)}
 
 
 def test_what_a_reviewer_writes_is_thrown_away(cast: Cast):
@@ -66,6 +66,20 @@ def test_a_reviewer_is_refused_what_it_would_write_and_the_run_log_says_so(cast:
     log = cast.repo.git("show", f"gitmill/state:runs/{task[2:4]}/{task}/002-review.md")
     assert "the sandbox refused: OSError: [Errno 30] Read-only file system: 'a.txt'" in log
     assert 'sandbox: "bubblewrap"' in log
+
+
+def test_a_reviewer_reads_a_shared_folder_and_is_not_sent_to_a_set_up(cast: Cast):
+    """Its worktree is read-only, so the place where the folder is shown must be there before."""
+    cast.repo.commit({".gitignore": "node_modules/\n", "package.json": "{}\n"})
+    (cast.repo.path / "node_modules").mkdir()
+    (cast.repo.path / "node_modules/dep.js").write_text("1\n")
+    cast.plays("coder", PASS | {"write": {"a.txt": "1\n"}})
+    cast.plays("judge", PASS | {"write": {"node_modules/dep.js": "2\n"}})
+    task = new_task(cast.repo.path, "Numbers", "")
+    assert gitmill(cast.repo.path, "run").code == 1
+    log = cast.repo.git("show", f"gitmill/state:runs/{task[2:4]}/{task}/002-review.md")
+    assert "Read-only file system: 'node_modules/dep.js'" in log
+    assert "is shared with the checkout" not in log
 
 
 def test_a_reviewer_without_a_readable_verdict_never_passes(cast: Cast):
@@ -232,4 +246,6 @@ def test_prompts_go_by_standard_input_and_not_by_the_command_line(cast: Cast):
     assert said.code == 0
     assert gitmill(cast.repo.path, "run").code == 0
     assert body in cast.prompt("coder", 0)
-    assert Path(cast.calls("coder")[0]) != cast.repo.path
+    # With `--run-hints` it is called in a copy of the repository as well.
+    assert str(cast.repo.path) in cast.calls("coder")
+    assert not any("xxx" in call for call in cast.calls("coder"))

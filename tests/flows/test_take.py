@@ -99,6 +99,7 @@ def test_a_script_cannot_change_the_policy_that_judges_it(repo: Repo):
     assert status(repo, task) == ("waiting", "sanity")  # the next attempt asks again
 
 
+@pytest.mark.slow
 def test_used_up_attempts_block_and_retry_gives_them_back(repo: Repo):
     task = new_task(repo.path, "Fails", "exit 3")
     assert gitmill(repo.path, "run").code == 1
@@ -152,6 +153,7 @@ def test_paths_that_were_not_declared_send_the_change_back(repo: Repo):
     assert "b.txt is outside of the declared paths" in shown["attempts"][0]["summary"]
 
 
+@pytest.mark.slow
 def test_reopen_begins_again_from_the_target_as_it_is_now(repo: Repo):
     task = new_task(repo.path, "Again", "echo x >> a.txt")
     assert gitmill(repo.path, "run").code == 0

@@ -120,6 +120,7 @@ def test_a_policy_that_somebody_has_changed_stays(repo: Repo):
     assert policy.read_text().endswith("# mine\n")
 
 
+@pytest.mark.slow
 def test_it_asks_first(repo: Repo, sealed: Path):
     begun(repo)
     before = traces(repo, sealed)
@@ -163,6 +164,7 @@ def test_it_goes_where_it_is_told_and_overwrites_nothing(repo: Repo):
     assert Path(said.out.strip()).resolve() == repo.path.parent / "other.bundle"
 
 
+@pytest.mark.slow
 def test_twice_there_is_nothing(repo: Repo):
     begun(repo)
     assert gitmill(repo.path, "uninit", "--yes").code == 0

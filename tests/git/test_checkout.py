@@ -6,6 +6,7 @@ import os
 import subprocess
 import threading
 
+import psutil
 import pytest
 
 from gitmill.errors import CheckoutBlockedError
@@ -17,13 +18,13 @@ from gitmill.git.checkout import (
     git_at,
     refuse_busy,
     refuse_overlap,
-    restore_files,
     resume,
 )
 from gitmill.git.differ import Differ
 from gitmill.git.libgit2 import Libgit2
 from gitmill.git.locks import try_lock
 from gitmill.git.repo import Checkout, Repository
+from gitmill.git.undo_fast_forward import keep_originals, undo_fast_forward
 from tests.support.hints import shown
 from tests.support.repos import Repo
 
@@ -237,7 +238,8 @@ def test_a_refused_fast_forward_changes_nothing(repo, candidate, lock, what, set
         repo.git("config", setting, "true")
     before = everything(repo)
     error = refused(fast_forward, place_of(repo), candidate, lock=lock)
-    assert error.message == f"git could not fast-forward {repo.path}"
+    said = "a lock keeps git from updating" if what == "a lock" else "git could not fast-forward"
+    assert error.message == f"{said} {repo.path}, which is as it was"
     assert error.evidence
     assert everything(repo) == before
 
@@ -255,7 +257,7 @@ def test_a_fast_forward_waits_for_a_lock_of_the_users_git(repo, candidate, lock,
 
 
 @pytest.mark.parametrize("name", ["HEAD.lock", "refs/heads/main.lock"])
-def test_a_fast_forward_whose_branch_cannot_move_takes_its_files_back(repo, candidate, lock, name):
+def test_a_fast_forward_whose_branch_cannot_move_writes_no_file(repo, candidate, lock, name):
     run(repo, "echo mine > b.txt; echo mine > staged.txt; git add staged.txt")
     before = everything(repo)
     (repo.git_dir / name).touch()
@@ -457,10 +459,10 @@ def test_files_that_a_killed_fast_forward_has_written_are_restored(repo, candida
     (repo.path / "gone.txt").unlink()
     (repo.path / "dist/kept.txt").write_text("")
     place, backend = place_of(repo), Libgit2(repo.git_dir)
-    torn = restore_files(place, backend, old, changed)
+    torn = undo_fast_forward(place, backend, changed).paths
     assert set(torn) == {"a.txt", "docs/new.txt", "gone.txt", "dist/kept.txt"}
     assert everything(repo) == before
-    assert restore_files(place, backend, old, changed) == ()
+    assert undo_fast_forward(place, backend, changed).paths == ()
     fast_forward(place, candidate, lock=lock)
     assert repo.git("status", "--porcelain") == " M b.txt"
 
@@ -479,12 +481,12 @@ def test_a_folder_that_replaced_a_file_and_the_reverse_are_restored(repo, lock):
     (repo.path / "src/c.txt").unlink()
     (repo.path / "src").rmdir()
     (repo.path / "src").write_text("a f")
-    restore_files(place_of(repo), Libgit2(repo.git_dir), old, changed)
+    undo_fast_forward(place_of(repo), Libgit2(repo.git_dir), changed)
     assert everything(repo) == before
     (repo.path / "a.txt").unlink()
     (repo.path / "a.txt").mkdir()
     (repo.path / "a.txt/mine.txt").write_text("mine\n")
-    assert restore_files(place_of(repo), Libgit2(repo.git_dir), old, changed) == ()
+    assert undo_fast_forward(place_of(repo), Libgit2(repo.git_dir), changed).paths == ()
     assert (repo.path / "a.txt/mine.txt").exists()
 
 
@@ -496,7 +498,9 @@ def test_files_that_the_user_has_written_since_are_not_restored(repo, candidate)
     repo.git("add", "-f", "dist/kept.txt")
     before = everything(repo)
     assert (
-        restore_files(place_of(repo), Libgit2(repo.git_dir), old, changes_of(repo, old, candidate))
+        undo_fast_forward(
+            place_of(repo), Libgit2(repo.git_dir), changes_of(repo, old, candidate)
+        ).paths
         == ()
     )
     assert everything(repo) == before
@@ -507,7 +511,7 @@ def test_a_half_done_file_is_known_behind_filters_and_line_ends(repo, candidate)
     old = repo.git("rev-parse", "HEAD")
     (repo.path / "a.txt").write_bytes(b"landed\r\n")
     changed = changes_of(repo, old, candidate)
-    assert restore_files(place_of(repo), Libgit2(repo.git_dir), old, changed) == ("a.txt",)
+    assert undo_fast_forward(place_of(repo), Libgit2(repo.git_dir), changed).paths == ("a.txt",)
     assert (repo.path / "a.txt").read_text().split() == ["a"]
 
 
@@ -515,3 +519,29 @@ def changes_of(repo: Repo, old: str, new: str) -> list[trees.Change]:
     backend = Libgit2(repo.git_dir)
     olds, news = (repo.git("rev-parse", f"{commit}^{{tree}}") for commit in (old, new))
     return list(Differ(backend).changes(olds, news))
+
+
+# A filter that hangs
+
+
+def test_a_filter_that_hangs_is_ended_with_git_and_what_git_has_written_is_taken_back(
+    repo, candidate, lock, tmp_path
+):
+    repo.git("config", "filter.hangs.smudge", f"echo $$ > {tmp_path}/pid; exec sleep 600")
+    repo.git("config", "filter.hangs.required", "true")
+    (repo.git_dir / "info").mkdir(exist_ok=True)
+    (repo.git_dir / "info/attributes").write_text("x.log filter=hangs\n")
+    (repo.path / "b.txt").write_text("mine\n")
+    old, before, place = repo.git("rev-parse", "HEAD"), everything(repo), place_of(repo)
+    changed = changes_of(repo, old, candidate)
+    keep_originals(tmp_path / "originals", place, changed)
+    error = refused(fast_forward, place, candidate, lock=lock, limit=1.0)
+    assert "after 1 seconds" in error.message
+    assert everything(repo) != before
+    pid = int((tmp_path / "pid").read_text())
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    assert not list(repo.git_dir.glob("*.lock"))
+    done = undo_fast_forward(place, Libgit2(repo.git_dir), changed, tmp_path / "originals")
+    assert "a.txt" in done.paths
+    assert done.left == ()
+    assert everything(repo) == before

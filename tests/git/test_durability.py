@@ -74,6 +74,7 @@ def test_full_flushes_every_object_and_ref_of_a_task_to_landed(repo: Repo):
     assert unsynced == set()
 
 
+@pytest.mark.slow
 def test_none_leaves_it_to_the_system(repo: Repo):
     repo.git("config", "gitmill.durability", "none")
     moved, unsynced = flushed(repo.path, "task", "new", "T")

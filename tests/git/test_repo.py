@@ -236,7 +236,7 @@ def test_preferences_come_from_git_config(repo):
     repo.git("config", "--add", "gitmill.durability", "full")
     append(repo.git_dir / "config", "[gitmill]\n\tquiet\n[gitmillish]\n\tx = 1\n")
     found = Repository.open(repo.path).preferences
-    sealed = ("readable", "writable")  # which all tests have in their global configuration
+    sealed = ("bubblewrap", "readable")  # which all tests have in their global configuration
     assert {name: value for name, value in found.items() if name not in sealed} == {
         "worktreeroot": "/a b/=\nc",
         "durability": "full",

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from gitmill.errors import GitFailedError, SlotBusyError
+from gitmill.errors import GitFailedError, GitKilledError, SlotBusyError
 from gitmill.git import trees
 from gitmill.git.differ import Differ
+from gitmill.git.executable import Git
 from gitmill.git.libgit2 import Libgit2
 from gitmill.git.locks import try_lock
 from gitmill.git.pool import Pool
@@ -575,25 +576,26 @@ def test_a_file_that_cannot_be_read_is_an_error(repo, slot, backend):
         taken(slot, backend, repo.tree())
 
 
-def test_in_a_sparse_checkout_all_new_files_are_included(repo, pool, backend):
-    repo.git("sparse-checkout", "set", "src")
-    slot = acquire(pool)
-    slot.prepare(repo.git("rev-parse", "HEAD"))
-    (slot.path / "docs").mkdir(exist_ok=True)
-    run(slot, "echo d > docs/d; echo x > src/b.txt")
-    assert take(slot, repo, backend) == standing(**{"docs/d": "d\n", "src/b.txt": "x\n"})
-
-
-def test_a_sparse_worktree_is_exact_as_far_as_it_goes(repo, pool, backend):
-    repo.git("sparse-checkout", "set", "src/deep")
+def test_a_slot_is_whole_although_the_checkout_is_sparse(repo, pool, backend):
+    repo.git("sparse-checkout", "set", "--sparse-index", "src/deep")
     slot = acquire(pool)
     for _ in range(2):
         slot.prepare(repo.git("rev-parse", "HEAD"))
-        there = [".git", ".gitignore", "a.txt", "src/b.txt", "src/deep/c.txt"]
-        assert all_files(slot.path) == there
-        assert take(slot, repo, backend) == standing()
-        run(slot, "git sparse-checkout disable; echo x > a.txt")
-        repo.git("sparse-checkout", "disable")
+        assert all_files(slot.path) == [".git", *sorted(standing())]
+        assert not (slot.admin / "config.worktree").exists()
+        run(slot, "mkdir -p docs; echo d > docs/d; echo x > src/b.txt")
+        assert take(slot, repo, backend) == standing(**{"docs/d": "d\n", "src/b.txt": "x\n"})
+    assert repo.git("sparse-checkout", "list") == "src/deep"
+
+
+def test_the_index_of_a_slot_is_one_file_although_the_users_is_split(repo, pool, backend):
+    repo.git("config", "core.splitIndex", "true")
+    slot = acquire(pool)
+    for _ in range(2):
+        slot.prepare(repo.git("rev-parse", "HEAD"))
+        run(slot, "echo x > src/b.txt")
+        assert take(slot, repo, backend) == standing(**{"src/b.txt": "x\n"})
+    assert not list(slot.admin.glob("sharedindex*"))
 
 
 def test_hooks_and_filters_of_the_agent_do_not_run(repo, slot, backend):
@@ -668,3 +670,13 @@ def test_entries_that_appear_and_disappear_cause_no_error(repo, pool):
         others.kill()
         others.wait()
         others.stdout.close()
+
+
+def test_a_git_whose_child_was_killed_is_a_killed_git(sandbox):
+    """`git worktree add` starts `git reset`, and exits with 128 and the signal of its child."""
+    repo = sandbox.repo("child", files={".gitattributes": "*.k filter=kill\n", "a.k": "a\n"})
+    repo.git("config", "filter.kill.smudge", "kill -9 $PPID")
+    add = ("worktree", "add", "-q", "--detach", str(sandbox.root / "tree"), "HEAD")
+    for check in (True, False):
+        with pytest.raises(GitKilledError, match="`git worktree` was killed by signal 9"):
+            Git(repo.git_dir).run(*add, check=check)

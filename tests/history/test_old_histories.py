@@ -58,6 +58,7 @@ def test_the_histories_of_the_first_rules_have_every_event(sandbox: Sandbox, tmp
     assert {event.value for event in Event} - seen == UNRECORDED
 
 
+@pytest.mark.slow
 def test_the_version_of_the_rules_stays_until_it_is_upgraded(sandbox: Sandbox):
     bundle = next(path for path in BUNDLES if path.stem.startswith("high-risk"))
     repo = restored(sandbox, bundle)
@@ -78,6 +79,7 @@ def test_the_version_of_the_rules_stays_until_it_is_upgraded(sandbox: Sandbox):
     assert fsck(Mill.open(repo.path)).holds
 
 
+@pytest.mark.slow
 def test_a_landing_lost_to_a_moving_target_is_not_counted_under_the_first_rules(sandbox: Sandbox):
     repo = restored(sandbox, next(path for path in BUNDLES if path.stem.startswith("high-risk")))
     mill = Mill.open(repo.path)
@@ -117,3 +119,37 @@ def test_newer_rules_than_this_gitmill_knows_are_read_and_never_written(sandbox:
     )
     assert "hint: update gitmill: `pip install --upgrade gitmill`" in refused.err
     assert repo.git("rev-parse", "gitmill/state") == newer
+
+
+@pytest.mark.slow
+def test_no_item_waits_for_a_red_target_under_the_first_rules(sandbox: Sandbox):
+    repo = restored(sandbox, next(path for path in BUNDLES if path.stem.startswith("high-risk")))
+    repo.commit({".gitmill/config.toml": "[checks]\ntest = 'false'\n[limits]\nreturns = 1\n"})
+    mill = Mill.open(repo.path)
+    made = NewTask(title="Go on", script="echo $GITMILL_ATTEMPT > x.txt", criteria=["$ true"])
+    task = new_task(mill, made)
+    idle = new_task(mill, NewTask(title="Idle", script="true", criteria=["$ true"]))
+    for one in (task, idle):
+        assert gitmill(repo.path, "task", "ready", one.id).code == 0
+        assert gitmill(repo.path, "run", one.id).code == 1
+        assert mill.snapshot().item(one.id).status is Status.BLOCKED
+        assert mill.snapshot().item(one.id).red_target is None
+    assert mill.snapshot().rules == 1
+    assert fsck(Mill.open(repo.path)).holds
+
+
+@pytest.mark.slow
+def test_a_red_target_holds_a_candidate_back_under_the_first_rules_too(sandbox: Sandbox):
+    repo = restored(sandbox, next(path for path in BUNDLES if path.stem.startswith("high-risk")))
+    repo.commit({".gitmill/config.toml": "[checks]\ntest = 'test ! -e broken'\n"})
+    mill = Mill.open(repo.path)
+    task = new_task(mill, NewTask(title="Go on", script="echo x > x.txt", criteria=["$ true"]))
+    assert gitmill(repo.path, "task", "ready", task.id).code == 0
+    assert gitmill(repo.path, "run", task.id, "--through", "approved").code == 0
+    repo.commit({"broken": "x\n"})
+    assert gitmill(repo.path, "queue", "land", task.id).code in (3, 4)
+    after = mill.snapshot().item(task.id)
+    assert (after.status, after.red_target, after.count("aborts")) == (Status.QUEUED, None, 0)
+    assert fsck(Mill.open(repo.path)).holds
+    repo.commit({"broken": None})
+    assert gitmill(repo.path, "queue", "land", task.id).code == 0

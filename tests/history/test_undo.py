@@ -144,6 +144,7 @@ def test_an_undone_decision_can_be_made_differently(repo: Repo):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_an_attempt_is_undone_with_its_claim_and_its_work_is_rescued(repo: Repo):
     task = new_task(repo.path, "Built", "echo x >> a.txt", "--criterion", "prose")
     ready = document(repo, task)
@@ -162,6 +163,7 @@ def test_an_attempt_is_undone_with_its_claim_and_its_work_is_rescued(repo: Repo)
     assert item(repo, task)["attempt"] == 4
 
 
+@pytest.mark.slow
 def test_an_approval_by_a_review_can_be_undone_before_the_landing(repo: Repo):
     task = new_task(repo.path, "Approved", "echo x >> a.txt")
     assert gitmill(repo.path, "run", task, "--through", "approved").code == 0
@@ -451,6 +453,7 @@ def test_a_revert_can_be_undone_too(repo: Repo):
     assert item(repo, back)["status"] == "waiting"
 
 
+@pytest.mark.slow
 @pytest.mark.forges
 def test_the_undo_of_a_reopen_requires_the_landed_commit_on_the_target(repo: Repo):
     task = landed(repo)
@@ -545,6 +548,7 @@ def test_a_paused_queue_and_auto_off_leave_the_revert_approved(repo: Repo):
     assert item(repo, task)["status"] == "waiting"
 
 
+@pytest.mark.slow
 def test_a_revert_needs_a_check_or_a_command_criterion(sandbox: Sandbox):
     repo = sandbox.repo(name="bare", files={"b.txt": "b\n"})
     assert gitmill(repo.path, "init").code == 0

@@ -82,6 +82,7 @@ def test_it_is_recorded_with_a_pause_in_one_move_and_nothing_else_lands(repo: Re
     assert why in refused.err
 
 
+@pytest.mark.slow
 def test_a_person_upholds_it_and_the_queue_goes_on(repo: Repo):
     task, _ = disputed(repo)
     landed = item(repo, task)["landed"]
@@ -112,6 +113,7 @@ def test_a_person_reverts_it(repo: Repo):
     assert gitmill(repo.path, "fsck").code == 0
 
 
+@pytest.mark.slow
 def test_a_person_has_it_built_again(repo: Repo):
     task, _ = disputed(repo)
     repo.git("reset", "-q", "--hard")

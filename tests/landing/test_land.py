@@ -13,12 +13,14 @@ import pytest
 from gitmill.core.document import Document
 from gitmill.git.replay import Replayed
 from gitmill.landing.evidence import verify_landed
-from gitmill.landing.publish import MOVING, LandLock
+from gitmill.landing.move_checkout import MOVING
+from gitmill.landing.publish import LandLock
 from gitmill.mill import Mill
 from gitmill.workspace.work import patch_of, replayed
 from tests.support.cli import begun, gitmill, new_task
 from tests.support.forge import Forgery
 from tests.support.repos import Repo, Sandbox
+from tests.support.seeds import rest_slow
 
 
 @pytest.fixture
@@ -86,19 +88,71 @@ def test_a_candidate_that_fails_a_check_is_ejected_with_the_output(repo: Repo):
     assert "TWO BADS" in log
 
 
-def test_a_check_that_fails_on_the_target_pauses_the_queue_and_ejects_no_item(repo: Repo):
-    checks(repo, test="test ! -e broken")
+def test_a_check_that_is_red_on_the_target_holds_its_candidates_back_until_that_moves(repo: Repo):
+    runs = repo.path.parent / "runs"
+    checks(repo, test=f"echo x >> {runs}; test ! -e broken")
     task = approved(repo, "echo x >> a.txt")
-    repo.commit({"broken": "yes\n"})
+    tip = repo.commit({"broken": "yes\n"})
     result = gitmill(repo.path, "queue", "land")
     assert result.code == 3
-    assert "check test fails on main itself" in result.err
-    assert item(repo, task)["status"] == "queued"
-    assert gitmill(repo.path, "queue", "land").code == 3  # still paused
+    assert f"{task} queued: red-target: `test` is red on main" in result.err
+    held = item(repo, task)
+    assert (held["status"], held["counters"].get("aborts")) == ("queued", None)
+    assert held["red_target"] == {"check": "test", "commit": tip}
+    assert "red target: `test` is red on main" in gitmill(repo.path, "status").out
+    before = len(runs.read_text())
+    assert gitmill(repo.path, "queue", "land").code == 3
+    assert len(runs.read_text()) == before  # nothing ran again
     repo.commit({"broken": None})
-    assert gitmill(repo.path, "queue", "resume").code == 0
     assert gitmill(repo.path, "queue", "land").code == 0
     assert item(repo, task)["status"] == "landed"
+
+
+@pytest.mark.slow
+def test_a_candidate_that_turns_the_target_green_lands_before_those_that_leave_it_red(repo: Repo):
+    checks(repo, test="test ! -e broken")
+    first = approved(repo, "echo x >> a.txt", "--priority", "0")
+    repo.commit({"broken": "yes\n"})
+    fixer = approved(repo, "rm broken")
+    result = gitmill(repo.path, "queue", "land")
+    assert result.code == 0, result.err
+    assert [item(repo, task)["status"] for task in (first, fixer)] == ["landed"] * 2
+    events = log_events(repo, first)
+    assert (events.count("land-started"), events.count("land-aborted")) == (2, 1)
+
+
+@pytest.mark.slow
+def test_naming_a_queued_item_asks_the_target_again(repo: Repo):
+    service = repo.path.parent / "service"
+    service.touch()
+    checks(repo, test=f"test -e {service}")
+    task = approved(repo, "echo x >> a.txt")
+    repo.commit({"c.txt": "c\n"})
+    service.unlink()
+    assert gitmill(repo.path, "queue", "land").code == 3
+    service.touch()
+    assert gitmill(repo.path, "queue", "land").code == 3
+    assert gitmill(repo.path, "queue", "land", task).code == 0
+    assert item(repo, task)["status"] == "landed"
+
+
+@pytest.mark.slow
+def test_a_red_criterion_of_a_candidate_never_waits_for_the_target(repo: Repo):
+    task = approved(repo, "echo x >> a.txt", "--criterion", "$ test ! -e broken")
+    repo.commit({"broken": "yes\n"})
+    assert gitmill(repo.path, "queue", "land").code == 3
+    assert log_events(repo, task)[-1] == "ejected"
+
+
+@pytest.mark.slow
+def test_a_check_that_cannot_start_on_the_target_too_stops_the_landing_at_no_cost(repo: Repo):
+    task = approved(repo, "echo x >> a.txt")
+    checks(repo, test="no-such-tool")
+    result = gitmill(repo.path, "queue", "land")
+    assert (result.code, "error[cannot-start]" in result.err) == (1, True)
+    assert (item(repo, task)["status"], item(repo, task)["counters"].get("aborts")) == (
+        "queued", None,
+    )  # fmt: skip
 
 
 def test_a_flaky_check_runs_again_and_is_recorded_as_flaky(repo: Repo):
@@ -144,7 +198,7 @@ def test_a_patch_that_replay_changes_goes_back_to_review(repo: Repo):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("how", ["dirty", "untracked", "ignored"])
+@pytest.mark.parametrize("how", rest_slow(["dirty", "untracked", "ignored"], 1))
 def test_an_overlapping_checkout_blocks_the_landing_and_names_the_file(repo: Repo, how: str):
     if how == "ignored":
         repo.commit({".gitignore": "new.txt\n"})
@@ -366,7 +420,9 @@ print(candidate)
 """
 
 
-@pytest.mark.parametrize("passed", [False, True], ids=["untested", "tested"])
+@pytest.mark.parametrize(
+    "passed", [pytest.param(False, marks=pytest.mark.slow), True], ids=["untested", "tested"]
+)
 def test_a_killed_fast_forward_is_finished_only_with_recorded_passes(repo: Repo, passed):
     """The process died while the checkout was being moved: all of it had, but the branch."""
     checks(repo, test="true" if passed else "! grep -q moved b.txt || ! grep -q agent a.txt")

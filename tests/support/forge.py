@@ -28,6 +28,7 @@ class Written:
     committer: str
     message: str
     files: dict[str, bytes | None] = field(default_factory=dict)
+    modes: dict[str, str] = field(default_factory=dict)  # of files that are not plain
 
     def trailer(self, name: str) -> str:
         found = re.search(rf"^Gitmill-{name}: (.*)$", self.message, re.MULTILINE)
@@ -131,7 +132,8 @@ class Forgery:
             for path, data in commit.files.items():
                 parts.append(f"D {path}\n".encode() if data is None else b"")
                 if data is not None:
-                    parts.append(f"M 100644 inline {path}\n".encode() + _data(data))
+                    mode = commit.modes.get(path, "100644")
+                    parts.append(f"M {mode} inline {path}\n".encode() + _data(data))
         stream = f"reset {STATE}\n\n".encode() + b"".join(parts)
         self.repo.git("fast-import", "--quiet", "--force", stdin=stream)
         out = self.repo.git("rev-list", "--reverse", "--first-parent", STATE)

@@ -31,49 +31,59 @@ def folder_of(name: str) -> Path:
 
     All workers and later runs share it. A test fails where it cannot be installed.
     """
-    folder = _cache() / PINS[name].replace("/", "-").lstrip("@")
+    return installed_with_npm(PINS[name], name)
+
+
+def installed_with_npm(pin: str, name: str) -> Path:
+    """Return the folder with the program of a package of npm, which is installed if it is not."""
+    folder = cached(pin)
     place = folder / "node_modules/.bin"
     if not (place / name).exists():
-        _install(name, folder)
+        _install(pin, name, folder)
     return place
 
 
-def _cache() -> Path:
-    """Return where installed CLIs stay: in the user's own cache, not in that of a sealed test."""
-    home = os.environ.get("GITMILL_TESTS_CACHE")
-    return Path(home) if home else Path(pwd.getpwuid(os.getuid()).pw_dir) / ".cache/gitmill-tests"
+def cached(pin: str) -> Path:
+    """Return where a package stays: in the user's own cache, not in that of a sealed test."""
+    home = os.environ.get("GITMILL_TESTS_CACHE") or f"{_user()}/.cache/gitmill-tests"
+    return Path(home) / pin.replace("/", "-").lstrip("@")
 
 
-def _install(name: str, folder: Path) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with _only_one(folder.with_name(f"{folder.name}.lock")):
+def _user() -> str:
+    return pwd.getpwuid(os.getuid()).pw_dir
+
+
+def _install(pin: str, name: str, folder: Path) -> None:
+    with only_one(folder.with_name(f"{folder.name}.lock")):
         if (folder / "node_modules/.bin" / name).exists():
             return
         half = folder.with_name(f"{folder.name}.half")
         shutil.rmtree(half, ignore_errors=True)
         half.mkdir()
         # The user's own npm configuration holds: a registry or a proxy may be set there.
-        env = os.environ | {"HOME": pwd.getpwuid(os.getuid()).pw_dir}
+        env = os.environ | {"HOME": _user()}
         try:
             done = subprocess.run(
                 ["npm", "install", "--prefix", str(half), "--no-audit", "--no-fund",
-                 "--no-update-notifier", "--no-save", PINS[name]],
+                 "--no-update-notifier", "--no-save", pin],
                 cwd=half, env=env, capture_output=True, text=True, check=False, timeout=280,
             )  # fmt: skip
         except FileNotFoundError:
-            raise AssertionError(f"the tests need npm to install {PINS[name]}") from None
-        assert done.returncode == 0, f"npm could not install {PINS[name]}:\n{done.stderr[-3000:]}"
+            raise AssertionError(f"the tests need npm to install {pin}") from None
+        assert done.returncode == 0, f"npm could not install {pin}:\n{done.stderr[-3000:]}"
         said = subprocess.run(
             [str(half / "node_modules/.bin" / name), "--version"],
             env=os.environ | {"HOME": str(half)}, capture_output=True, text=True, check=False,
         )  # fmt: skip
-        assert version(name) in said.stdout, f"{PINS[name]} does not run: {said}"
+        assert pin.rpartition("@")[2] in said.stdout, f"{pin} does not run: {said}"
         shutil.rmtree(folder, ignore_errors=True)
         half.rename(folder)
 
 
 @contextmanager
-def _only_one(path: Path):
+def only_one(path: Path):
+    """Hold the lock of a cached package; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

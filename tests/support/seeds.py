@@ -32,12 +32,17 @@ def sampled(cases: Sequence[Case], count: int) -> list[Case]:
     return [cases[number * len(cases) // wanted] for number in range(wanted)]
 
 
-def rest_slow(cases: Iterable[Case], count: int) -> list[Any]:
-    """Return all cases as parameters: `count` from all over them, the rest marked `slow`."""
+def rest_slow(cases: Iterable[Any], count: int, *, rows: bool = False) -> list[Any]:
+    """Return all cases as parameters: `count` from all over them, the rest marked `slow`.
+
+    `rows`: a case is a row of several parameters.
+    """
     cases = list(cases)
     kept = sampled(range(len(cases)), count)
-    slow = pytest.mark.slow
-    return [case if n in kept else pytest.param(case, marks=slow) for n, case in enumerate(cases)]
+    return [
+        pytest.param(*(case if rows else [case]), marks=() if n in kept else pytest.mark.slow)
+        for n, case in enumerate(cases)
+    ]
 
 
 def stride(width: int) -> int:

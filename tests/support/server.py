@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
@@ -32,12 +33,25 @@ class Server:
         return cls(_kept())
 
     def ask(self, wanted: dict[str, Any]) -> Any:
-        """Return what the server answers."""
+        """Return what the server answers.
+
+        After a test that was ended meanwhile another process answers: the next question would get
+        the answer to this one.
+        """
+        if self._process.poll() is not None:
+            self._process = _kept()
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(wanted) + "\n")
-        self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
+        try:
+            self._process.stdin.write(json.dumps(wanted) + "\n")
+            self._process.stdin.flush()
+            answer = self._process.stdout.readline()
+        except BaseException:
+            self._process.kill()
+            self.close()
+            _kept.cache_clear()
+            raise
+        return json.loads(answer)
 
     def run(self, wanted: dict[str, Any]) -> int:
         """Return the exit status, or the negative number of the signal that ended it."""
@@ -63,7 +77,8 @@ class Server:
     def close(self) -> None:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.close()
+        with suppress(BrokenPipeError):  # it was killed in the middle of a question
+            self._process.stdin.close()
         self._process.wait()
         self._process.stdout.close()
 

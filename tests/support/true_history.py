@@ -25,7 +25,7 @@ def true_history(request: pytest.FixtureRequest, sandbox: Sandbox) -> Iterator[N
         mill = Mill.open(git_dir.parent)
         if mill.store.backend.ref(layout.STATE) is not None:
             account = fsck(mill).report
-            assert account.faults == account.unknown == account.notices == []
+            assert [*account.faults, *account.unknown, *account.notices] == []
             if kept:
                 keep(
                     git_dir, Path(kept) / f"{_slug(request.node.name)}.{git_dir.parent.name}.bundle"

@@ -24,6 +24,7 @@ from gitmill.workspace import agent_homes, credentials
 from tests.support.cli import gitmill, new_task
 from tests.support.crash_cases import eventually
 from tests.support.repos import Repo, Sandbox
+from tests.support.seeds import rest_slow
 
 LOGIN = ".tool/auth.json"
 OLD = {"access": "a-1", "refresh": "r-1"}
@@ -130,7 +131,7 @@ def test_a_login_in_another_folder_is_copied_and_hidden_too(
 
 @pytest.mark.parametrize(
     "do",
-    [
+    rest_slow([
         "auth.write_text('not json')",
         "auth.write_text('[]')",
         "auth.write_text('{}')",
@@ -140,8 +141,8 @@ def test_a_login_in_another_folder_is_copied_and_hidden_too(
         "auth.unlink(); os.mkfifo(auth)",
         "auth.unlink(); auth.mkdir(); (auth / 'x').touch()",
         "auth.unlink(); auth.parent.rmdir(); auth.parent.symlink_to('/etc')",
-    ],
-)
+    ], 3),
+)  # fmt: skip
 def test_a_file_that_is_no_token_is_not_restored(repo: Repo, sealed: Path, do: str):
     goes(repo, do)
     assert own(sealed) == OLD
@@ -282,6 +283,7 @@ def test_recover_restores_a_token_refreshed_by_a_killed_run(repo: Repo, sealed: 
     assert left(repo) == []
 
 
+@pytest.mark.slow
 def test_homes_are_removed_when_their_item_has_ended(repo: Repo, sealed: Path):
     root = Mill.open(repo.path).pool.folder / agent_homes.FOLDER
     task = goes(repo, "Path.home().joinpath('session').touch(); sys.exit(3)")

@@ -43,8 +43,10 @@ def item(repo: Repo, task: str) -> dict[str, object]:
 
 
 def hold(repo: Repo, script: str) -> str:
-    """Run a hostile script on its own; return the reason that it is held for."""
-    task = new_task(repo.path, "Hostile", f"echo x > x.txt\n{script}")
+    """Run a hostile script on its own, on the user's repository; return why it is held."""
+    task = new_task(
+        repo.path, "Hostile", f"echo x > x.txt\nexport GIT_DIR={repo.git_dir}\n{script}"
+    )
     gitmill(repo.path, "run", task, "--through", "approved")
     found = item(repo, task)
     assert found["status"] == "waiting", found
@@ -78,6 +80,7 @@ def running(repo: Repo, task: str, begun: Path) -> Iterator[None]:
         process.wait(60)
 
 
+@pytest.mark.slow
 def test_a_command_that_a_person_types_meanwhile_stays_trusted(repo: Repo, trusted: Path):
     word = repo.path.parent / "word"
     word.mkdir()
@@ -97,6 +100,20 @@ def test_a_command_that_only_another_person_wrote_is_not_trusted(repo: Repo, tru
     reason = hold(repo, f"echo {digest('echo theirs > l.txt')} >> {trusted}")
     assert "the list of trusted commands" in reason
     assert digest("echo theirs > l.txt") not in trusted.read_text()
+
+
+def test_another_folder_with_trusted_commands_is_not_believed(repo: Repo, trusted: Path):
+    """An agent makes one of its own and names it in the repository."""
+    other, kept = trusted.parents[1] / "other", repo.git_dir / "gitmill/pool"
+    before = kept.read_bytes()
+    reason = hold(
+        repo,
+        f"mkdir {other}; echo {digest('rm -rf /')} > {other}/trusted;"
+        f" printf %s 'aa {repo.git_dir}' > {other}/repository; printf %s 'other aa' > {kept}",
+    )
+    assert f"{kept} was changed; it was restored" in reason
+    assert kept.read_bytes() == before
+    assert digest("rm -rf /") not in trusted.read_text()
 
 
 def test_a_list_of_trusted_commands_that_is_a_link_is_restored(repo: Repo, trusted: Path):

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from gitmill.errors import GitFailedError, SpoiledWorktreeError
+from gitmill.errors import GitFailedError, GitKilledError, SpoiledWorktreeError
 from gitmill.git import tree_walk, trees
 from gitmill.git.worktrees import Slot
 from gitmill.mill import Mill
@@ -197,7 +199,8 @@ def test_a_rescue_ends_sooner_and_leaves_the_work_for_the_next_one(
     with pytest.raises(SpoiledWorktreeError, match="git could not read the files"):
         keep_worktree(mill, slot, "t-k3f9x", repo.git("rev-parse", "HEAD"))
     repo.git("config", "filter.slow.clean", "cat")
-    ref = keep_worktree(mill, slot, "t-k3f9x", repo.git("rev-parse", "HEAD"))
+    monkeypatch.setattr(read_tree, "RESCUE_SECONDS", 60.0)
+    ref = keep_worktree(Mill.open(repo.path), slot, "t-k3f9x", repo.git("rev-parse", "HEAD"))
     assert repo.git("show", f"{ref}:x.slow") == "x"
 
 
@@ -222,6 +225,32 @@ def sleeping() -> bool:
     return done.returncode == 0
 
 
+def test_a_killed_git_is_not_the_attempts_fault(mill: Mill, repo: Repo, slot: Slot):
+    """It was asked what is ignored: no answer is not that nothing is."""
+    exclude = repo.git_dir / "info/exclude"
+    exclude.unlink(missing_ok=True)
+    os.mkfifo(exclude)  # so git waits until it is killed
+    os.mkfifo(slot.path / "odd.log")
+
+    def kill() -> None:
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            for folder in Path("/proc").glob("[0-9]*"):
+                with suppress(OSError):
+                    argv = (folder / "cmdline").read_bytes().split(b"\0")
+                    is_ours = os.fsencode(repo.git_dir) in (folder / "environ").read_bytes()
+                    if argv[0] == b"git" and b"check-ignore" in argv and is_ours:
+                        os.kill(int(folder.name), signal.SIGKILL)
+                        return
+            time.sleep(0.01)
+
+    killing = threading.Thread(target=kill)
+    killing.start()
+    with pytest.raises(GitKilledError, match="check-ignore"):
+        read(mill, repo, slot)
+    killing.join()
+
+
 def test_a_filter_of_the_user_that_fails_is_not_the_attempts_fault(
     mill: Mill, repo: Repo, slot: Slot
 ):
@@ -233,8 +262,11 @@ def test_a_filter_of_the_user_that_fails_is_not_the_attempts_fault(
         read(mill, repo, slot)
 
 
-def test_code_that_git_runs_there_can_write_nothing(mill: Mill, repo: Repo, slot: Slot):
+def test_code_that_git_runs_there_can_write_nothing(
+    mill: Mill, repo: Repo, slot: Slot, monkeypatch: pytest.MonkeyPatch
+):
     """A filter has the agent's files as its input."""
+    monkeypatch.delenv("TESTS_WRITABLE")
     if not read_tree.sandbox.reading(mill, slot):
         pytest.skip("there is no sandbox on this machine")
     mine = repo.path / "mine.txt"

@@ -9,6 +9,7 @@ from tests.support.repos import Sandbox
 def test_files_that_a_check_changes_are_reset_before_the_next_check(sandbox: Sandbox):
     seen = sandbox.root / "seen"
     repo = sandbox.repo()
+    repo.commit({"a.txt": "good\n"})  # the target is green
     assert gitmill(repo.path, "init").code == 0
     repo.commit(
         {

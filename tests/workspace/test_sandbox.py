@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import pwd
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.support.cli import gitmill, new_task
+from tests.support.nobody import as_nobody
 from tests.support.repos import Repo, Sandbox
 
 NO_SUCH = "/no/such/bwrap"
@@ -24,7 +24,11 @@ NO_SUCH = "/no/such/bwrap"
 def repo(sandbox: Sandbox, sealed: Path) -> Repo:
     """A repository, and a folder `word` beside it that scripts may write to."""
     config = sealed / ".gitconfig"
-    kept = [line for line in config.read_text().splitlines() if "able = " not in line]
+    kept = [
+        line
+        for line in config.read_text().splitlines()
+        if "able = " not in line and "bubblewrap = " not in line
+    ]
     config.write_text("\n".join([*kept, f"\twritable = {sandbox.root}/word", ""]))
     (sandbox.root / "word").mkdir()
     repo = sandbox.repo()
@@ -45,7 +49,7 @@ def word(repo: Repo) -> Path:
 
 
 def test_agents_and_checks_reach_nothing_but_their_worktree(repo: Repo, sealed: Path):
-    places = [repo.path / "evil", repo.git_dir / "hooks/post-commit", sealed / "evil",
+    places = [repo.path.parent / "evil", repo.git_dir / "hooks/post-commit", sealed / "evil",
               Path("/etc/gitmill-evil"), Path("/var/tmp/gitmill-evil")]  # fmt: skip
     tries = "; ".join(f"(echo x > {place}) || true" for place in places)
     task = new_task(repo.path, "T", f"echo x > x.txt; {tries}", "--criterion", f"$ {tries}; true")
@@ -63,11 +67,14 @@ def test_only_folders_that_the_user_allows_can_be_written(repo: Repo):
     new_task(repo.path, "T", f"echo x > {word(repo)}/cache/x; echo x > x.txt")
     assert gitmill(repo.path, "run").code == 0
     assert (word(repo) / "cache/x").exists()
-    # Not even a repository that lies in it.
+    # Not even a repository that lies in it: the worktree is in its place.
     repo.git("config", "gitmill.writable", str(repo.path.parent))
-    task = new_task(repo.path, "U", f"echo x > {repo.git_dir}/config")
-    assert gitmill(repo.path, "run").code == 1
-    assert ".git/config: Read-only file system" in log_of(repo, task)
+    before = (repo.git_dir / "config").read_text()
+    script = f"echo x > {repo.git_dir}/config; rm -r {repo.git_dir}; echo y > {repo.path}/x.txt"
+    new_task(repo.path, "U", script)
+    assert gitmill(repo.path, "run").code == 0
+    assert (repo.git_dir / "config").read_text() == before
+    assert repo.git("show", "main:x.txt") == "y"
 
 
 def test_keys_are_hidden_unless_the_user_makes_them_readable(repo: Repo, sealed: Path):
@@ -94,12 +101,13 @@ def test_tokens_in_gits_configuration_are_hidden(repo: Repo):
     header = "http.https://github.com/.extraheader"
     repo.git("config", header, "AUTHORIZATION: basic c2VjcmV0LTE=")
     repo.git("remote", "add", "origin", "https://me:secret-2@example.com/a.git")
-    repo.git("config", "x.y", "kept")
-    new_task(repo.path, "T", "git config --list > seen.txt; git remote -v >> seen.txt")
+    repo.git("config", "core.autocrlf", "input")
+    look = f"git config --list > seen.txt; git remote -v >> seen.txt; cat {repo.git_dir}/config"
+    new_task(repo.path, "T", f"{look} >> seen.txt")
     assert gitmill(repo.path, "run").code == 0
     seen = repo.git("show", "main:seen.txt")
-    assert "x.y=kept" in seen
-    assert "https://example.com/a.git (push)" in seen
+    assert "core.autocrlf=input" in seen  # it decides the bytes of files
+    assert "example.com/a.git" not in seen
     assert "c2VjcmV0" not in seen
     assert "secret-2" not in seen
     assert repo.git("config", header).endswith("c2VjcmV0LTE=")
@@ -197,8 +205,9 @@ def test_it_can_be_switched_off_in_the_clone_or_in_the_policy(repo: Repo):
     assert "sandbox not enforced: it is switched off" in gitmill(repo.path, "status").out
     assert "switched off by .gitmill/config.toml" in gitmill(repo.path, "doctor").out
     repo.git("config", "gitmill.sandbox", "auto")
-    new_task(repo.path, "U", f"echo x > {outside}")
-    assert gitmill(repo.path, "run").code == 1
+    new_task(repo.path, "U", f"echo x > {outside}.2")
+    gitmill(repo.path, "run")
+    assert not outside.with_name("outside.2").exists()
 
 
 def test_an_unknown_setting_is_an_error(repo: Repo):
@@ -237,13 +246,15 @@ def test_full_permission_has_no_limits_and_still_a_process_namespace(repo: Repo)
     outside = repo.path.parent / "outside"
     build = "---\ntype: agent\nrole: builder\npermission: full\n---\nDo it.\n"
     repo.commit({".gitmill/loops/deliver/10-build.md": build}, "loop")
-    task = new_task(repo.path, "T", f"echo x > {outside}; echo $PPID > x.txt; git tag v1")
+    task = new_task(repo.path, "T", f"echo x > {outside}; echo $PPID > x.txt; git tag v1;"
+                    f" git -C {repo.path} tag v2")  # fmt: skip
     gitmill(repo.path, "run")
     assert outside.exists()
     assert repo.git("show", f"refs/gitmill/work/{task}:x.txt") == "1"
     # It can reach the repository, so that is compared as without a sandbox.
     item = gitmill(repo.path, "task", "show", task, "--json").json["item"]
-    assert (item["status"], "refs/tags/v1 was created" in item["reason"]) == ("waiting", True)
+    assert (item["status"], "refs/tags/v2 was created" in item["reason"]) == ("waiting", True)
+    assert repo.git("tag") == "v2"  # the other one is in its own git directory
 
 
 def test_the_scripts_that_gitmill_writes_follow_no_link(repo: Repo):
@@ -257,45 +268,29 @@ def test_the_scripts_that_gitmill_writes_follow_no_link(repo: Repo):
     assert (word(repo) / "precious").read_text() == "mine\n"
 
 
+@pytest.mark.timeout(60)
+def test_a_check_that_replaces_its_script_hangs_nobody(repo: Repo):
+    """The script of a red command is searched for the name of a hidden socket."""
+    plant = '$ rm "$TMPDIR/criterion-1.sh"; mkfifo "$TMPDIR/criterion-1.sh"; exit 1'
+    policy(repo, "[limits]\nreturns = 1\n")
+    new_task(repo.path, "T", "echo x > x.txt", "--criterion", plant)
+    assert gitmill(repo.path, "run").code == 1
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 def test_it_works_for_an_ordinary_user(tmp_path: Path):
-    """As uid 65534, in a view of this machine where that user reaches Python and gitmill."""
-    from gitmill.supervision import bubblewrap
-
     home = tmp_path / "nobody"
     home.mkdir()
-    script = home / "try.sh"
-    python = f"{sys.executable} -m gitmill"
-    script.write_text(
-        "set -e; export HOME=$1 XDG_STATE_HOME=$1/state; cd $1\n"
-        "git config --global user.name N; git config --global user.email n@example.com\n"
+    script = (
         "git init -q repo; cd repo; echo a > a.txt; git add .; git commit -q -m first\n"
-        f"{python} init; rm -r .gitmill\n"
-        f"{python} task new T --script 'id -u > x.txt; ! touch ../../evil; ! touch $HOME/repo/evil'"
+        "gitmill init; rm -r .gitmill\n"
+        "gitmill task new T --script 'id -u > x.txt; ! touch ../../evil; ! touch $HOME/repo/evil'"
         " --criterion '$ test -e x.txt' --ready\n"
-        f"{python} run\n"
+        "gitmill run\n"
         "git show HEAD:x.txt; git log -p --all | grep '^+sandbox: '\n"
     )
-    for path in (home, script):
-        os.chown(path, 65534, 65534)
-    # Folders above must let it through: make them so in a namespace of mounts of this test's own.
-    shown = {Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[2], home}
-    options = ["--dev-bind", "/", "/", "--perms", "1777", "--tmpfs", "/tmp"]
-    if Path(sys.base_prefix).is_relative_to("/root"):
-        options += ["--perms", "0755", "--tmpfs", "/root"]
-    for path in sorted(shown):
-        options += ["--perms", "0755", "--dir", str(path.parent)]
-        options += ["--bind", str(path), str(path)]
-    for parent in {parent for path in shown for parent in path.parents if parent != Path("/")}:
-        if parent.is_relative_to("/tmp") and parent != Path("/tmp"):
-            options += ["--chmod", "0755", str(parent)]
-    become = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
-    environ = {k: v for k, v in os.environ.items() if not k.startswith(("XDG", "GIT", "KF_"))}
-    done = subprocess.run(
-        [bubblewrap.find().program, *options, "--", *become, "bash", str(script), str(home)],
-        capture_output=True, text=True, check=False, env=environ,
-    )  # fmt: skip
+    done = as_nobody(home, script)
     assert done.returncode == 0, done.stderr
     assert "65534" in done.stdout
     assert '+sandbox: "bubblewrap"' in done.stdout
@@ -303,11 +298,11 @@ def test_it_works_for_an_ordinary_user(tmp_path: Path):
 
 
 def test_the_raw_output_of_other_attempts_is_hidden(repo: Repo):
-    """It lies in the git directory, which git in the sandbox must read, before it is redacted."""
+    """It lies in the git directory before it is redacted."""
     raw = repo.git_dir / "gitmill/transcripts/t-other.001-build.0123.raw"
     raw.parent.mkdir(parents=True, exist_ok=True)
     raw.write_text("s3cret of another\n")
-    look = f"cat {raw} > seen.txt || true; ls -A {repo.git_dir}/gitmill >> seen.txt"
+    look = f"cat {raw} > seen.txt || true; ls -A {repo.git_dir}/gitmill >> seen.txt || true"
     script = f"{look}; git log -1 >> seen.txt"
     task = new_task(repo.path, "T", script, "--criterion", f"$ test ! -e {raw}")
     result = gitmill(repo.path, "run", task)
@@ -329,15 +324,16 @@ def test_the_agents_homes_of_other_repositories_are_hidden(repo: Repo, sealed: P
     assert repo.git("show", "main:seen.txt") == "readable"
 
 
-def test_a_git_directory_outside_of_the_checkout_is_guarded(repo: Repo):
+def test_a_git_directory_outside_of_the_checkout_is_hidden(repo: Repo):
     """Even in a folder that the user has made writable."""
     folder = word(repo) / "elsewhere"
     folder.mkdir()
     repo.git("init", "-q", f"--separate-git-dir={folder}/git")
-    hook = folder / "git" / "hooks" / "post-commit"
-    task = new_task(repo.path, "T", f"echo x > {folder}/allowed; echo x > {hook} || true; echo > x")
+    script = f"echo x > {folder}/allowed; ls -A {folder}/git > x; touch {folder}/git/evil || true"
+    task = new_task(repo.path, "T", script)
     result = gitmill(repo.path, "run", task)
     assert result.code == 0, result.err
     assert (folder / "allowed").exists()
-    assert not hook.exists()
-    assert "post-commit: Read-only file system" in log_of(repo, task)
+    assert repo.git("show", "main:x") == ""
+    assert not (folder / "git/evil").exists()
+    assert "git/evil': Read-only file system" in log_of(repo, task)

@@ -46,6 +46,7 @@ def test_commands_of_the_repository_run_only_when_trusted(repo: Repo):
     assert status(repo, task) == "landed"
 
 
+@pytest.mark.slow
 def test_typed_commands_are_trusted_and_others_are_not(repo: Repo):
     assert gitmill(repo.path, "config", "trust").code == 0
     mine = new_task(repo.path, "Mine", "echo 1 > b.txt")

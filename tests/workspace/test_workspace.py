@@ -87,21 +87,27 @@ def test_without_the_sandbox_reflogs_and_a_trace_record_a_scripts_actions(sandbo
     assert {name for name in names if name.startswith("GIT_")} == ours
 
 
-def test_a_setup_runs_once_for_the_same_lock_files_and_its_products_stay(sandbox: Sandbox):
-    repo = sandbox.repo(files={"lock.txt": "1\n"})
+def test_a_setup_runs_once_for_all_checks_of_a_tree_and_its_products_stay(sandbox: Sandbox):
+    """What a check leaves beside them is gone, and so is what it does to the tree."""
+    repo = sandbox.repo()
     count = sandbox.root / "count"
+    check = "test -e tools/made -a ! -e left && grep -q hello README.md"
+    spoil = "touch left; echo spoiled > README.md"
     repo.commit(
         {
-            ".gitmill/config.toml": "[checks]\ntest = 'test -e tools/made'\n"
-            f"[worktree]\nsetup = ['mkdir tools; touch tools/made; echo x >> {count}']\n"
-            "lock = ['lock.txt']\nkeep = ['tools']\nignore = ['tools/']\n"
+            ".gitmill/config.toml": f"[checks]\none = '{check}; {spoil}'\ntwo = '{check}'\n"
+            "[worktree]\nsetup = ['mkdir tools; touch tools/made;"
+            f" git rev-parse HEAD^{{tree}} >> {count}']\n",
+            ".gitignore": "tools/\n",
         }
     )
     assert gitmill(repo.path, "init").code == 0
-    for number in range(3):
-        new_task(repo.path, f"Task {number}", f"echo {number} > file-{number}")
-    assert gitmill(repo.path, "run").code == 0
-    assert count.read_text() == "x\nx\n"  # once in the build slot, once in the clean one
+    script = "test -e tools/made; echo x > x.txt"
+    new_task(repo.path, "Task", script, "--criterion", f"$ {check}")
+    result = gitmill(repo.path, "run")
+    assert result.code == 0, result.err
+    built, checked, reviewed = count.read_text().split()
+    assert (built, checked, reviewed) == (repo.tree("main~1"), repo.tree("main"), repo.tree("main"))
     assert "tools" not in repo.git("ls-tree", "--name-only", "main")
 
 
@@ -135,7 +141,7 @@ def test_a_failed_setup_is_reported_with_its_output_and_costs_no_attempt(sandbox
 
 
 def test_names_of_any_bytes_land_as_they_are(sandbox: Sandbox):
-    repo = sandbox.repo()
+    repo = sandbox.repo(files={"a:b": "no repository for Windows\n"})
     assert gitmill(repo.path, "init").code == 0
     script = (
         'mkdir "a b"; echo x > "a b/-n"; echo x > "q\\"uote"; printf x > "$(printf \'\\377bad\')"'

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from gitmill.agents.base import BLAMELESS, Report
 from gitmill.attempts.build import build, review
+from gitmill.attempts.nothing_to_do import ends_item
 from gitmill.attempts.state import AttemptState
 from gitmill.attempts.write_document import write_document
 from gitmill.core.plans.plan import Performer
@@ -36,6 +37,8 @@ def run(mill: Mill, state: AttemptState) -> Verdict:
         return _verdict(draft.report)
     built = build(mill, state)
     state.report = built.report
+    if built.work and built.report.exit not in BLAMELESS and ends_item(mill, state, built):
+        return _verdict(built.report)
     if built.work and built.report.exit not in BLAMELESS:
         state.base, state.work, state.kept, state.built = built.base, built.work, built.kept, True
     return _verdict(built.report)

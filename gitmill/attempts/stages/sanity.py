@@ -7,7 +7,7 @@ from gitmill.core.plans.plan import Performer
 from gitmill.core.plans.stage_type import StageType
 from gitmill.core.verdict import Verdict, VerdictWord
 from gitmill.mill import Mill
-from gitmill.workspace.run_checks import inspect_change
+from gitmill.workspace.inspect_change import inspect_change
 
 TYPE = StageType(
     performer=Performer.GITMILL,

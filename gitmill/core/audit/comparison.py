@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from gitmill.core.audit.event import AuditedEvent, Fault
+from gitmill.core.audit.written import wrong_bytes
 from gitmill.core.change import BOOKS, Change
 from gitmill.core.item import KEYS, Item, Reviewed
 from gitmill.core.lifecycle import Event
@@ -37,16 +38,21 @@ def compare(turn: AuditedEvent, before: Item, allowed: Sequence[Change]) -> Iter
     if not matching:
         yield Fault("outcome", _mismatch(event, before, after, allowed))
         return
-    nearest = min(matching, key=lambda change: len(list(_differing(turn, before, change))))
+    differences = [(change, list(_differing(turn, before, change))) for change in matching]
+    nearest, differing = min(differences, key=lambda each: len(each[1]))
     work_reported = False
-    for name in _differing(turn, before, nearest):
+    for name in differing:
         rule = _RULES.get(name, "wrong-fields")
         if rule == "wrong-work" and work_reported:
             continue
         work_reported = work_reported or rule == "wrong-work"
         yield Fault(rule, _described(event, name, before, after, nearest))
     yield from _reviewed_work(turn, before)
-    yield from _rest_of_document(turn, event, before, nearest)
+    faults = list(_rest_of_document(turn, event, before, nearest))
+    yield from faults
+    equal = [change for change, names in differences if not names]
+    if equal and not faults:
+        yield from wrong_bytes(turn, before, [_with_patches(turn, change) for change in equal])
 
 
 def _mismatch(event: Event, before: Item, after: Item, allowed: Sequence[Change]) -> str:
@@ -95,6 +101,13 @@ def _same(expected: tuple[Reviewed, ...], actual: tuple[Reviewed, ...]) -> bool:
         replace(a, patch="") == replace(b, patch="") and (not a.patch or a.patch == b.patch)
         for a, b in zip(expected, actual, strict=True)
     )
+
+
+def _with_patches(turn: AuditedEvent, change: Change) -> Change:
+    """Return a change with the patches of its approvals, which a person's run log does not have."""
+    if change.fields.get("reviewed") is None:
+        return change
+    return replace(change, fields={**change.fields, "reviewed": turn.after.reviewed})
 
 
 def _reviewed_work(turn: AuditedEvent, before: Item) -> Iterator[Fault]:

@@ -5,17 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from gitmill.core import changes
-from gitmill.core.change import BIRTH, BOOKS, CHANGEABLE
-from gitmill.core.ids import Kind, derived_id
+from gitmill.core.document import Document
 from gitmill.core.item import Item, frozen_hash
-from gitmill.core.lifecycle import WORKING, Event, Status, advance, check_claim
+from gitmill.core.lifecycle import STARTS, WORKING, Event, Status, advance, check_claim
 from gitmill.core.plans.plan import FrozenPlan
 from gitmill.core.runlog import Log
-from gitmill.core.trailers import EventRecord
+from gitmill.core.trailers import EventRecord, one_line
 from gitmill.errors import IllegalTransitionError, LeasedError
 
 # The rules of fsck; docs/verify.md has the same table.
@@ -30,11 +30,15 @@ RULES = {
     "wrong-status": "trailers, document and lifecycle agree on the statuses",
     "disagrees": "trailers and document agree on event, stage and plan",
     "wrong-claim": "a worker's event carries the claim of the lease, and no claim is used twice",
-    "wrong-lease": "an item has a lease while work or a landing runs, and only then",
+    "wrong-actor": "the holder of the claim, an agent of the plan or a person recorded an event",
+    "too-early": "an attempt or a landing starts when no pause and no dependency holds it back",
+    "wrong-control": "`control.md` has exactly the bytes that its events write",
+    "wrong-lease": "an item has a lease while work or a landing runs, only then, and for no longer",
     "wrong-files": "a commit changes only what its event may change",
     "wrong-fields": "an event sets exactly the fields that its function of the rules computes",
+    "wrong-bytes": "a document has exactly the bytes that gitmill writes for the event",
     "rules": "the version of the rules is one that gitmill knows, and it never falls",
-    "wrong-target": "an event that read the policy names the target's commit that it read",
+    "wrong-target": "an event that read the policy names the commit it read, where the target was",
     "document": "documents are readable",
     "criteria-changed": "criteria, script and paths stay as they were at the claim",
     "evidence": "an attempt has one run log, named by its hash, of this item and this claim",
@@ -49,16 +53,27 @@ RULES = {
     "pass-without-run": "a passed check was recorded by the attempt or landing that ran it",
     "wrong-candidate": "the landed commit is the recorded candidate, on the recorded target tip",
     "landed-twice": "a commit lands once",
-    "not-on-target": "a landed commit is on the target, unless it was reverted",
+    "not-on-target": "a landed commit is on the target's first-parent line, unless it was reverted",
+    "not-landed": "a commit of the target that names an item has landed as its work",
+    "wrong-end": "a revert undoes what landed, and what ended as on the target already was there",
     "wrong-patch": "the landed patch is the reviewed patch",
+    "not-sane": "the landed change passes sanity, or a person has approved what sanity asks about",
     "not-reviewed": "the landed patch passed every review that the frozen plan requires",
     "wrong-undo": "an undo reverses the last effective events and restores the state before them",
     "note": "every landed commit, and no other, has a note that agrees with the state",
     "work-ref": "an item's work ref points to the item's work",
+    "anchor": "an anchor is a signed tag of a commit on the line of the state branch",
 }
 
-REVERT = "revert:"  # prefix of the source of a task that reverts a landing
 E = Event
+# The trailers beside those of every event, and the events that have them; none: any event.
+EXTRAS: Mapping[str, frozenset[Event]] = {
+    "Undoes": frozenset(), "Hand": frozenset(), "Put-Back": frozenset(),
+    "Candidate": frozenset({E.LAND_STARTED, E.LANDED}),
+    "Onto": frozenset({E.LAND_STARTED, E.LANDED}),
+    "Reverts": frozenset({E.APPROVED}), "Reverted-By": frozenset({E.REVERTED}),
+}  # fmt: skip
+LATE = timedelta(minutes=15)  # between the choice of an event's time and its commit
 _EVENTS = {event.value: event for event in Event}
 
 
@@ -70,13 +85,24 @@ class Fault:
     what: str
 
 
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """The events that an undo undoes, newest first; the item before the first, after the last."""
+
+    records: tuple[EventRecord, ...]
+    before: Item | None
+    after: Item
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditedEvent:
     """One event of an item, as recorded in a commit.
 
     `claimed` is the item at the time when the lease of `before` was taken, `plan` its frozen plan,
     `run` the run log that the commit adds, `run_oid` its blob and `run_path` its file. For an undo,
-    `undone` is the item before the undone events, None if those were not the last effective ones.
+    `undone` has the undone events, None if those were not the last effective ones.
+    `over` is the document that a person had edited by hand, if the event applies that, `at` the
+    time of the commit, and `held_back` what kept an attempt or a landing from starting then.
     """
 
     record: EventRecord
@@ -87,7 +113,10 @@ class AuditedEvent:
     run: Log | None = None
     run_oid: str = ""
     run_path: str = ""
-    undone: Item | None = None
+    undone: Undone | None = None
+    over: Document | None = None
+    at: datetime | None = None
+    held_back: str = ""
 
     @property
     def is_undo(self) -> bool:
@@ -112,11 +141,13 @@ def check_event(turn: AuditedEvent) -> Iterator[Fault]:
         yield Fault("broken-chain", f"it names {named} as the event before it, not {expected}")
     yield from _status(turn, event)
     yield from _agreement(turn)
+    yield from trailer_faults(turn.record)
+    yield from _since(turn, event)
     yield from _claim(turn, event)
     if before is None:
         yield from _newborn(turn.after)
-    elif turn.is_undo:
-        yield from _undo(before, turn.after, turn.undone)
+        if one_line(turn.after.by) != turn.record.by:
+            yield Fault("disagrees", f"the item is by {turn.after.by}, not {turn.record.by}")
     yield from _frozen(turn, event)
 
 
@@ -152,6 +183,30 @@ def _agreement(turn: AuditedEvent) -> Iterator[Fault]:
             yield Fault("disagrees", what)
 
 
+def trailer_faults(record: EventRecord) -> Iterator[Fault]:
+    """Yield the faults in the trailers of an event, of an item or of the whole branch."""
+    if not record.by:
+        yield Fault("bad-trailers", "it names nobody as the one who did it")
+    for name in record.extra:
+        events = EXTRAS.get(name)
+        if events is None or (events and record.event not in events):
+            yield Fault("bad-trailers", f"{record.event} has no trailer Gitmill-{name}")
+    if "Undoes" in record.extra and not record.item and record.event not in ("paused", "resumed"):
+        yield Fault("wrong-undo", f"{record.event} undoes nothing")
+
+
+def _since(turn: AuditedEvent, event: Event) -> Iterator[Fault]:
+    """Compare the time of a new status with the time of the commit."""
+    before, after, at = turn.before, turn.after, turn.at
+    if at is None or (before is not None and before.status is after.status):
+        return
+    undone = turn.undone.before if turn.undone is not None else None
+    if undone is not None and after.since == undone.since:
+        return
+    if not -LATE <= at - after.since <= LATE:
+        yield Fault("wrong-fields", f"since is {after.since}, {event.value} was at {at}")
+
+
 def _claim(turn: AuditedEvent, event: Event) -> Iterator[Fault]:
     lease, claim = turn.after.lease, turn.record.claim or None
     held = turn.before.lease if turn.before else None
@@ -165,31 +220,11 @@ def _claim(turn: AuditedEvent, event: Event) -> Iterator[Fault]:
     if (lease is not None) != (turn.after.status in WORKING):
         what = f"the item is {turn.after.status.value} with {'a' if lease else 'no'} lease"
         yield Fault("wrong-lease", what)
-    elif lease is not None and event in (E.CLAIMED, E.LAND_STARTED):
+    elif lease is not None and event in STARTS:
         if lease.claim != claim:
             yield Fault("wrong-claim", f"it carries {claim or 'no claim'}, not {lease.claim}")
     elif lease is not None and held != lease:
         yield Fault("wrong-lease", "the lease changed while it was held")
-
-
-def is_revert_task(item: Item) -> bool:
-    """Whether an item is the one task that reverts a certain landing."""
-    return item.source.startswith(REVERT) and item.id == derived_id(Kind.TASK, item.source)
-
-
-def _undo(before: Item, after: Item, undone: Item | None) -> Iterator[Fault]:
-    """Require each field to be unchanged, or as it was before the undone events."""
-    if undone is None:
-        yield Fault("wrong-undo", "it does not undo the last effective events")
-        return
-    for name in sorted(CHANGEABLE - BOOKS - {"lease"} | BIRTH):
-        allowed = [getattr(before, name), getattr(undone, name)]
-        if name == "reason" and after.status is Status.CANCELLED:
-            allowed.append("undone")  # of a creation
-        if getattr(after, name) not in allowed:
-            yield Fault("wrong-undo", f"{name} is not restored")
-    if after.document.body not in (before.document.body, undone.document.body):
-        yield Fault("wrong-undo", "the text is not restored")
 
 
 def _newborn(item: Item) -> Iterator[Fault]:

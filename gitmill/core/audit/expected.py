@@ -10,12 +10,18 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from gitmill.core import changes, pipeline
-from gitmill.core.audit.event import AuditedEvent, is_revert_task
+from gitmill.core.audit.event import AuditedEvent
 from gitmill.core.change import TEXT, Change, Outcome, Work, Written
-from gitmill.core.item import ABORTS, MOVED, Item, Reviewed
-from gitmill.core.lifecycle import MOVED_SINCE, Event, Status
+from gitmill.core.item import ABORTS, MOVED, Item, Reviewed, is_revert_task
+from gitmill.core.lifecycle import (
+    MOVED_SINCE,
+    NOTHING_TO_DO_SINCE,
+    RED_TARGETS_SINCE,
+    Event,
+    Status,
+)
 from gitmill.core.pipeline import NextStep
-from gitmill.core.plans.plan import APPROVED, DONE, FrozenPlan, PlannedStage
+from gitmill.core.plans.plan import APPROVED, DONE, FrozenPlan, Performer, PlannedStage
 from gitmill.core.product import Product, document_hash
 from gitmill.core.runlog import Log
 from gitmill.core.trailers import one_line
@@ -29,7 +35,29 @@ def ended_attempt(turn: AuditedEvent) -> bool:
     """Whether the event ends an attempt whose stages gave a verdict."""
     running = turn.before is not None and turn.before.status is Status.RUNNING
     reverts = "Reverts" in turn.record.extra
-    return running and turn.run is not None and turn.event is not E.RELEASED and not reverts
+    released = turn.event is E.RELEASED and not waits_for_target(turn)
+    return running and turn.run is not None and not released and not reverts
+
+
+def waits_for_target(turn: AuditedEvent) -> bool:
+    """Whether the event releases an item because a check is red, or cannot start, on the target."""
+    found = turn.run is not None and turn.run.on_target is not None
+    return found and turn.event is E.RELEASED and turn.record.version >= RED_TARGETS_SINCE
+
+
+def end_without_work(turn: AuditedEvent) -> Callable[[Item, str], NextStep] | None:
+    """Return the step that ends an item without work, None unless the event can be one."""
+    plan, run = turn.plan, turn.run
+    if plan is None or run is None or turn.event is not E.FINISHED or run.work:
+        return None
+    if run.stage_results != ((run.stage, _PASS),) or not pipeline.is_stage(plan, run.stage):
+        return None
+    if turn.record.version < NOTHING_TO_DO_SINCE:
+        return None
+    stage = plan.stage(run.stage)
+    if stage.product is Product.WORK:
+        return pipeline.nothing_to_do
+    return pipeline.already_there if stage.performer is Performer.GITMILL else None
 
 
 def expected_changes(turn: AuditedEvent) -> Iterator[Change]:
@@ -83,9 +111,14 @@ def _made(turn: AuditedEvent, before: Item, outcome: Outcome) -> Iterator[Outcom
     assert plan is not None
     assert run is not None
     yield outcome
-    product = plan.stage(run.stage).product
+    stage = plan.stage(run.stage)
+    product = stage.product
     if product is Product.WORK and run.work:
         yield replace(outcome, work=_work(turn, before, run))
+    replayed = stage.performer is Performer.GITMILL and run.work not in ("", before.work)
+    if replayed and turn.record.version >= RED_TARGETS_SINCE:
+        work = Work(base=run.base, commit=run.work, builder=before.builder)
+        yield replace(outcome, work=work)
     body = turn.after.document.body
     if product is Product.DOCUMENT and run.document == document_hash(body):
         builder = _builder(turn, before, run)
@@ -187,6 +220,8 @@ def _of_landing(turn: AuditedEvent, event: Event, before: Item) -> Iterator[Chan
         moved = (MOVED,) if turn.record.version >= MOVED_SINCE else ()
         for counter in ("", ABORTS, *moved):
             yield changes.land_aborted(before, _reason(turn), counter=counter)
+        if after.red_target is not None and turn.record.version >= RED_TARGETS_SINCE:
+            yield changes.land_aborted(before, _reason(turn), red_target=after.red_target)
     elif event is E.LANDED and before.landing is not None:
         yield changes.landed(before, checked=after.checked)
     elif event is E.REVERTED:
@@ -209,6 +244,10 @@ def _after_attempt(turn: AuditedEvent, before: Item) -> Iterator[Change]:
             step = replace(step, event=E.BLOCKED)  # the same work again is no progress
         if turn.event is E.HELD:
             step = _held(run, item, stage)
+        elif waits_for_target(turn):
+            step = pipeline.waits_for_target(item, stage.name, "")
+        elif (ends := end_without_work(turn)) is not None:
+            step = ends(item, stage.name)
         outcome = _of_attempt(turn, before, step, stage)
         advice = step.event is E.ADVANCED and pipeline.is_side(plan, stage.name)
         for ended in _made(turn, before, outcome):
@@ -226,6 +265,9 @@ def _of_attempt(turn: AuditedEvent, before: Item, step: NextStep, stage: Planned
     passed = pipeline.is_review(plan, stage.name) and run.verdict is _PASS
     if passed and step.event is not E.HELD:
         outcome = replace(outcome, approval=_approval(run, run.work, stage.name))
+    if step.event is E.RELEASED and run.on_target is not None and run.failed:
+        red_target = run.on_target.red_target(run.failed[0][2])
+        outcome = replace(outcome, red_target=red_target)
     no_progress = step.event is E.BLOCKED and _same_again(run, before)
     returns = step.event is E.RETURNED or no_progress
     return replace(outcome, tree=run.tree or run.document if returns else "")

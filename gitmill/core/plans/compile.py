@@ -12,6 +12,7 @@ from gitmill.core.ids import Kind
 from gitmill.core.plans.loop import Loop, Stage
 from gitmill.core.plans.mode import Mode, fill_roles
 from gitmill.core.plans.plan import (
+    AUTHOR,
     FrozenPlan,
     Performer,
     PlannedAgent,
@@ -29,7 +30,6 @@ from gitmill.errors import CannotCompileError
 from gitmill.hints import Hint
 
 AGENT_IDLE = 10 * 60  # seconds
-AUTHOR = "author"  # in `distinct_from`: the agent that wrote the work, at any stage
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from gitmill.hints import Gitmill, Hint
 FORMAT = 1
 APPROVED, DONE, WAITING, BLOCKED = "approved", "done", "waiting", "blocked"
 ENDS = (APPROVED, DONE, WAITING, BLOCKED)  # the targets of edges that do not lead to a stage
+AUTHOR = "author"  # in `distinct_from`: the agent that wrote the work, at any stage
 
 
 class Performer(StrEnum):

@@ -42,6 +42,10 @@ VARIABLES: Mapping[str, str] = {
     "findings[].file": "path of the file, empty if none",
     "findings[].line": "line in that file, or none",
     "findings[].message": "what is wrong; fenced when it has more than one line",
+    "commands": "list of the checks of the policy that judge the work",
+    "commands[].name": "name of the check",
+    "commands[].command": "its command",
+    "commands[].red": "whether it is red on the target without any work",
     "checks": "list of the checks and criteria that failed",
     "checks[].name": "name of the check",
     "checks[].command": "its command",
@@ -75,6 +79,15 @@ class FailedCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class JudgingCheck:
+    """A check of the policy that judges the work; `red` if it is red on the target without any."""
+
+    name: str
+    command: str
+    red: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Convention:
     """A document of the repository that explains how to work in it."""
 
@@ -104,6 +117,7 @@ class PromptValues:
     nonce: str
     produces: Product = Product.VERDICT
     findings: tuple[Finding, ...] = ()
+    commands: tuple[JudgingCheck, ...] = ()
     checks: tuple[FailedCheck, ...] = ()
     diff: str = ""
     changed: tuple[str, ...] = ()
@@ -162,6 +176,10 @@ def _context(values: PromptValues) -> dict[str, Any]:
         "item": _item(values.item),
         "attempt": {"number": values.attempt, "of": values.of},
         "findings": [_finding(n, finding) for n, finding in enumerate(values.findings, 1)],
+        "commands": [
+            {"name": one_line(c.name), "command": one_line(c.command), "red": c.red}
+            for c in values.commands
+        ],
         "checks": [_check(check) for check in values.checks],
         "diff": quote(spelled(values.diff), "diff"),
         "changed": [one_line(spelled(path)) for path in values.changed],

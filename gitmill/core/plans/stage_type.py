@@ -33,7 +33,8 @@ class StageType:
     in seconds under a policy. `problem` returns why a stage of that name cannot be compiled under
     a policy, and a hint: an empty gate is an error, not a pass. `missing` yields what a run log
     lacks as evidence of a pass. With `drops_work`, no ref keeps work that the stage returns: it may
-    hold a secret. With `inspects_work` it has no place in a loop that produces a document.
+    hold a secret. With `inspects_work` it has no place in a loop that produces a document. With
+    `asks_target` a red check of it is run without the work, too, where it may be red as well.
     """
 
     performer: Performer
@@ -45,6 +46,7 @@ class StageType:
     missing: Callable[[FrozenPlan, Item, Log], Iterable[str]] = lambda _plan, _item, _run: ()
     drops_work: bool = False
     inspects_work: bool = False
+    asks_target: bool = False
 
 
 StageTypes = Mapping[str, StageType]

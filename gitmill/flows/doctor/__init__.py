@@ -57,9 +57,12 @@ STATE: Mapping[str, Callable[[Mill, Snapshot], Diagnoses]] = {
 TARGET: Mapping[str, Callable[[Mill, Snapshot], Diagnoses]] = {
     "policy": target.policy,
     "sandbox": target.enforcement,
+    "workspace": target.workspace,
     "loops": target.loops,
     "checks": target.checks,
+    "red target": target.red,
     "agents": target.programs,
+    "disk": target.room,
 }
 
 

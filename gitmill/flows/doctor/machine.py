@@ -13,6 +13,7 @@ from gitmill import process
 from gitmill.flows.doctor.diagnosis import Diagnoses, note, ok, problem, warning
 from gitmill.git.repo import MINIMUM_GIT
 from gitmill.hints import Gitmill, Hint, Shell
+from gitmill.mill import state_folder
 from gitmill.supervision import bubblewrap, procfs
 
 MINIMUM_PYTHON = (3, 11)
@@ -89,11 +90,35 @@ def processes() -> Diagnoses:
     )
 
 
+def _apparmor() -> list[Hint]:
+    """Return the way out where AppArmor keeps programs without a profile from user namespaces."""
+    switch = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
+    try:
+        restricted = switch.read_text().strip() == "1"
+    except OSError:
+        return []
+    profile = "/usr/share/apparmor/extra-profiles/bwrap-userns-restrict"
+    install = Shell("apt-get install bubblewrap apparmor-profiles")
+    load = Shell(f"apparmor_parser -r {profile}")
+    hint = Hint(
+        "AppArmor lets only /usr/bin/bwrap through, with its profile:", install, "and", load
+    )
+    return [hint] if restricted else []
+
+
 def sandbox() -> Diagnoses:
     """Diagnose the sandbox of agents, scripts and checks by starting one."""
-    bwrap = bubblewrap.find()
+    bwrap = bubblewrap.find(layers=state_folder())
+    name = f"{bubblewrap.version(bwrap.program)} at {bwrap.program}" if bwrap.program else ""
+    if bwrap.layers:
+        yield ok(f"{name}, with upper layers")
+        return
     if bwrap.program:
-        yield ok(f"{bubblewrap.version(bwrap.program)} at {bwrap.program}")
+        yield note(
+            f"{name}, without upper layers: shared folders are read-only, and no download cache is "
+            f"kept; {bwrap.why}",
+            Hint("bubblewrap 0.11 and Linux 5.11 have them"),
+        )
         return
     yield warning(
         "not enforced: agents, scripts and checks run as you and can reach all that you can; "
@@ -101,5 +126,6 @@ def sandbox() -> Diagnoses:
         Hint(
             "install bubblewrap and allow user namespaces:", Gitmill("explain", "sandbox-missing")
         ),
+        *_apparmor(),
         Hint("or run only what you trust, as a separate user or in a container"),
     )

@@ -66,7 +66,7 @@ def checkout(mill: Mill) -> Diagnoses:
     except GitmillError as error:  # this is the diagnosis
         yield problem_of(error)
         return
-    branches = ("rev-list", "-n1", "--exclude=gitmill/*", "--branches", "--")
+    branches = ("rev-list", "-n1", "--exclude=gitmill/*", "--branches", "--remotes", "--")
     done = repository.git.run(*branches, check=False)
     if done.returncode == 0 and not done.text.strip():
         yield problem(
@@ -75,7 +75,7 @@ def checkout(mill: Mill) -> Diagnoses:
         )
         return
     if repository.top is not None and not current_branch(repository):
-        yield note(f"HEAD of {repository.top} is detached; gitmill works, `init` needs `--target`")
+        yield note(f"HEAD of {repository.top} is detached; gitmill works")
     if (repository.common / "shallow").exists():
         yield note(
             "this clone is shallow: work lands, history before the cut is missing",

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 
 from gitmill import process
 from gitmill.agents import base as agents
 from gitmill.agents.base import Probe
 from gitmill.attempts.stage_types import all_types
-from gitmill.config import Policy
+from gitmill.config import INCLUDE, Policy, obsolete
+from gitmill.core.red_target import red_checks, sentence
 from gitmill.errors import CheckoutBlockedError, GitmillError, SandboxMissingError
+from gitmill.flows.disk_lines import disk_lines
 from gitmill.flows.doctor.diagnosis import Diagnoses, note, ok, problem, problem_of, warning
+from gitmill.flows.run_candidates import red_target, waiting
 from gitmill.git import trees
 from gitmill.git.checkout import checkout_of, git_at, refuse_busy
-from gitmill.hints import Gitmill, Hint, Shell
+from gitmill.hints import Blank, Gitmill, Hint, Shell
 from gitmill.mill import Mill
 from gitmill.plans.frozen import compile_at
 from gitmill.plans.policy import POLICY, policy_at
 from gitmill.store.snapshot import Snapshot
-from gitmill.workspace import sandbox
+from gitmill.workspace import disk_limit, disk_use, lent_files, sandbox
+from gitmill.workspace.mount_point import mount_point
+from gitmill.workspace.shared_folders import sharing
+from gitmill.workspace.without_work import program_of
 
+SHOWN = 5  # items named in one line
 _UNDER_WAY = {"MERGE_HEAD": "merge", "CHERRY_PICK_HEAD": "cherry-pick", "REVERT_HEAD": "revert"}
 
 
@@ -79,6 +85,8 @@ def policy(mill: Mill, now: Snapshot) -> Diagnoses:
         )
     else:
         yield ok(f"{POLICY} at {tip[:10]}")
+    for what, instead in obsolete((committed or b"").decode("utf-8", "replace")):
+        yield warning(f"{POLICY}: {what}", Hint(instead))
 
 
 def enforcement(mill: Mill, now: Snapshot) -> Diagnoses:
@@ -99,6 +107,50 @@ def enforcement(mill: Mill, now: Snapshot) -> Diagnoses:
         yield ok(f"{sandbox.wanted(mill, policy).value}; the network of checks is {network}")
 
 
+def workspace(mill: Mill, now: Snapshot) -> Diagnoses:
+    """Diagnose where trees stand, and what they see of the checkout's dependencies."""
+    tip = mill.target_tip(now)
+    policy = policy_at(mill, tip)
+    at = mount_point(mill, None, confined=sandbox.is_confined(mill, policy))
+    if at.checkout is None:
+        yield note("trees stand at their own path; there is no checkout here")
+        return
+    if not at.covers:
+        yield note(f"trees stand at their own path and share nothing with {at.checkout}: {at.why}")
+    else:
+        seen = sharing(mill, policy, mill.tree_of(tip), at.checkout)
+        names = ", ".join(folder.path for folder in seen.folders) or "nothing"
+        yield ok(f"trees stand in the place of {at.checkout} and share {names} with it")
+        for path, why in seen.refused:
+            if policy.worktree.setup:
+                yield note(f"{path} is not shared: {why}; the set-up makes its own")
+            else:
+                yield warning(f"{path} is not shared: {why}",
+                              Hint("or name what makes it in `[worktree] setup`"))  # fmt: skip
+    for path in lent_files.with_secrets(at.checkout):
+        yield warning(f"{INCLUDE} lends {path}, which holds a secret, to agents and checks",
+                      Hint(f"remove it from {INCLUDE} unless they need it"))  # fmt: skip
+
+
+def room(mill: Mill, now: Snapshot) -> Diagnoses:
+    """Diagnose what this repository takes on this machine, against the policy's limit."""
+    limit = policy_at(mill, mill.target_tip(now)).worktree.max_disk
+    kept = disk_use.measured(mill)
+    text = disk_limit.bound(kept, limit)
+    goes = disk_limit.excess(mill, kept, limit)
+    if disk_limit.total(kept) - disk_limit.total(goes) > limit:
+        yield warning(
+            f"{text}; what is in use or still needed exceeds it",
+            Hint(f"raise `[worktree] max_disk` in {POLICY}, or see", Gitmill("gc", "--dry-run")),
+        )
+    elif goes:
+        yield note(f"{text}; the next attempt removes what is too much", Hint(Gitmill("gc")))
+    else:
+        yield ok(text)
+    for line in disk_lines(kept, mill.now(), goes):
+        yield ok(line)
+
+
 def loops(mill: Mill, now: Snapshot) -> Diagnoses:
     """Diagnose whether mode, loops and policy compile."""
     plan = compile_at(mill, mill.target_tip(now), all_types())
@@ -106,32 +158,50 @@ def loops(mill: Mill, now: Snapshot) -> Diagnoses:
 
 
 def checks(mill: Mill, now: Snapshot) -> Diagnoses:
-    """Diagnose whether the programs of checks and set-up are installed."""
+    """Diagnose whether the programs of checks, set-up and open criteria are installed."""
     tip = mill.target_tip(now)
     policy = policy_at(mill, tip)
     commands = {f"check {name}": check.command for name, check in (policy.checks or {}).items()}
     commands |= {f"set-up {n}": line for n, line in enumerate(policy.worktree.setup, 1)}
-    missing = {
-        name: program
-        for name, command in commands.items()
-        if (program := _program(command)) and not _is_installed(mill, policy, tip, program)
+    commands |= {
+        f"criterion {number} of {item.id}": command
+        for item in now.items.values()
+        if not item.is_final
+        for number, command in enumerate(item.commands, 1)
+        if "/" not in program_of(command)  # a path in the tree is the work's to make
     }
+    programs = {name: program_of(command) for name, command in commands.items()}
+    installed = {p: _is_installed(mill, policy, tip, p) for p in {*programs.values()} - {""}}
+    missing = {n: program for n, program in programs.items() if not installed.get(program, True)}
     for name, program in missing.items():
         yield warning(f"{name} begins with {program}, which is not on PATH",
-                      Hint(f"install it, or fix {name} in {POLICY}"))  # fmt: skip
+                      _correct(name, now))  # fmt: skip
     if not missing:
         names = ", ".join(policy.checks or ()) or "none in the policy"
         yield ok(f"{names}; their programs are installed")
 
 
-def _program(command: str) -> str:
-    """Return the first program of a command line, empty if only a shell can work it out."""
-    try:
-        words = shlex.split(command, comments=True)
-    except ValueError:
-        return ""
-    first = next((word for word in words if not re.match(r"\w+=", word)), "")
-    return first if re.fullmatch(r"[\w./+-]+", first) else ""
+def _correct(name: str, now: Snapshot) -> Hint:
+    item_id = name.rpartition(" ")[2]
+    if item_id in now.items:
+        return Hint("install it, or correct the criterion:", Gitmill("task", "edit", item_id,
+                    "--criterion", Blank('"$ COMMAND"')))  # fmt: skip
+    return Hint(f"install it, or fix {name} in {POLICY}")
+
+
+def red(mill: Mill, now: Snapshot) -> Diagnoses:
+    """Diagnose the checks that items have found red on the target as it is."""
+    tip, target = mill.target_tip(now), now.control.target
+    found = red_checks(now.items.values(), tip)
+    for check, item_id in found.items():
+        ids = [item.id for item, name in waiting(mill, now) if name == check]
+        more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
+        yield warning(
+            f"{sentence(check, target)} at {tip[:10]}; waiting: {' '.join(ids[:SHOWN])}{more}",
+            *red_target(check, target, item_id).hints,
+        )
+    if not found:
+        yield ok(f"no item has found a check red on {target}")
 
 
 def _is_installed(mill: Mill, policy: Policy, tip: str, program: str) -> bool:

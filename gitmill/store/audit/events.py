@@ -4,40 +4,36 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 
-from gitmill.core.audit.event import AuditedEvent, Fault, check_event
-from gitmill.core.audit.outcome import check_outcome
+from gitmill.core.audit.actors import name_faults
+from gitmill.core.audit.event import AuditedEvent, Fault, Undone, trailer_faults
+from gitmill.core.audit.outcome import faults_of
+from gitmill.core.audit.timing import late
 from gitmill.core.check_record import CheckRecord
 from gitmill.core.document import Document
 from gitmill.core.ids import Kind
-from gitmill.core.item import Item
+from gitmill.core.item import REVERT, Item
 from gitmill.core.item_reader import read_item
-from gitmill.core.lifecycle import RULES, WORKING, Event
+from gitmill.core.lifecycle import RULES, STARTS, WORKING, Event
 from gitmill.core.plans.stage_type import StageTypes
 from gitmill.core.runlog import Log
-from gitmill.core.trailers import EventRecord
+from gitmill.core.start_rules import held_back
+from gitmill.core.trailers import EventRecord, one_line
 from gitmill.errors import BadDocumentError
 from gitmill.git.objects import GITLINK, TREE, Backend, Entry, read_commit
 from gitmill.git.trees import Change
 from gitmill.store import layout
+from gitmill.store.audit.branch import BRANCH_EVENTS, BranchAudit
+from gitmill.store.audit.ends import EndsAudit
 from gitmill.store.audit.records import CHECKS, FROZEN, NewLog, Records
-from gitmill.store.audit.report import AuditReport, Landed
+from gitmill.store.audit.report import AuditReport, PolicyRead
 from gitmill.store.audit.reversal import Past
 from gitmill.store.history import UNDOES
 
 INBOX = "inbox/"
-# Events of the branch and the files they write.
-BRANCH_EVENTS: Mapping[str, tuple[str, ...]] = {
-    "board": (layout.BOARD,),
-    "paused": (layout.CONTROL, layout.BOARD),
-    "resumed": (layout.CONTROL, layout.BOARD),
-    "compiled": (FROZEN,),
-    "checked": (CHECKS,),
-    "put-back": (),  # a restored file counts as never touched
-    "upgraded": (layout.FORMAT_FILE, layout.CONTROL, layout.BOARD),
-}
 # Events that read the policy of the target's tip.
-READS_POLICY = frozenset({"compiled", Event.CLAIMED.value, Event.LAND_STARTED.value})
+READS_POLICY = frozenset({"compiled", *STARTS})
 OID_PATTERN = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 # Events whose commit may create child items.
 PARENTS = frozenset({Event.EXPANDED, Event.FINISHED, Event.SPLIT, Event.RETURNED, Event.ADVANCED})
@@ -45,7 +41,10 @@ FOLDERS = tuple(f"{kind.folder}/" for kind in Kind)
 
 
 class EventAudit:
-    """Checks events in the order of the history. `at` is the commit of the next event."""
+    """Checks events in the order of the history.
+
+    `at` is the commit of the next event, `seconds` its time since 1970.
+    """
 
     def __init__(self, backend: Backend, out: AuditReport, types: StageTypes) -> None:
         self._backend = backend
@@ -56,11 +55,18 @@ class EventAudit:
         self._claims: set[str] = set()
         self._claimed: dict[str, Item] = {}  # the items as of their claim
         self._past = Past(backend)
+        self._branch = BranchAudit(backend)
+        self._ends = EndsAudit(backend, out, self._records)
+        self._over: Mapping[str, Entry | None] = {}
         self._rules = 1
-        self.at = ""
+        self.at, self.seconds = "", 0
 
     def _fault(self, rule: str, what: str, item: str = "") -> None:
         self._out.fault(rule, self.at, what, item)
+
+    def follow(self, changes: Mapping[str, Change]) -> None:
+        """Note what a commit, checked before, made of the files that steer all clones."""
+        self._branch.follow(changes.get(layout.CONTROL))
 
     def accept(self, changes: Mapping[str, Change]) -> None:
         """Apply the changes of a commit without checking who may write them."""
@@ -72,8 +78,11 @@ class EventAudit:
                 if item is not None:
                     self._out.update(item)
 
-    def event(self, record: EventRecord, changes: dict[str, Change]) -> None:
-        """Check the commit of one event."""
+    def event(
+        self, record: EventRecord, changes: dict[str, Change], over: Mapping[str, Entry | None]
+    ) -> None:
+        """Check the commit of one event; `over` has what people had made of files by hand."""
+        self._over = over
         if record.id in self._events:
             self._fault("duplicate-event", f"event {record.id} happened before", record.item)
         self._events.add(record.id)
@@ -100,24 +109,30 @@ class EventAudit:
             self._fault("wrong-target", f"{record.event} names {shown} as its target", record.item)
 
     def _of_branch(self, record: EventRecord, changes: Mapping[str, Change]) -> None:
-        allowed = BRANCH_EVENTS.get(record.event)
-        if allowed is None:
-            self._fault("unknown-event", f"there is no event {record.event} of the branch")
-        trees = self._candidate_trees() if record.event == "checked" else frozenset[str]()
+        self._out.add_faults([*trailer_faults(record), *name_faults(record)], self.at)
+        self._out.add_faults(self._branch.faults(record, changes), self.at)
+        self._note_read(record, None, None)
+        trees = self._candidate_trees(record.by) if record.event == "checked" else frozenset[str]()
         faults = self._records.new_passes(changes.values(), lambda record: record.tree in trees)
         self._out.add_faults(faults, self.at)
-        self._refuse_others(changes, allowed or (), record)
+        self._refuse_others(changes, BRANCH_EVENTS.get(record.event, ()), record)
 
-    def _candidate_trees(self) -> frozenset[str]:
-        """Return the trees of the candidates that are landing now."""
-        landings = [item.landing for item in self._out.items.values() if item.landing is not None]
+    def _candidate_trees(self, who: str) -> frozenset[str]:
+        """Return the trees of the candidates that one user of a machine is landing now."""
+        landings = [
+            item.landing
+            for item in self._out.items.values()
+            if item.landing is not None
+            and item.lease is not None
+            and one_line(item.lease.who) == who
+        ]
         return frozenset(read_commit(self._backend, each.candidate).tree for each in landings)
 
     def _of_item(self, record: EventRecord, changes: dict[str, Change]) -> None:
         path = layout.item_path(record.item)
         change = changes.pop(path, None)
         after = self._read(path, change.new) if change is not None else None
-        undone = self._past.event(record, change.old if change is not None else None)
+        undone = self._past.event(record, change)
         logs = self._records.new_logs(changes.values())
         if after is not None:
             self._transition(record, after, logs, changes, undone)
@@ -132,28 +147,67 @@ class EventAudit:
         after: Item,
         logs: list[NewLog],
         changes: Mapping[str, Change],
-        undone: Item | None,
+        undone: Undone | None,
     ) -> None:
         name, before = record.item, self._out.items.get(record.item)
         run = logs[0].log if len(logs) == 1 else None
+        self._note_read(record, before, after)
         if logs and run is None:
             self._fault("evidence", f"{logs[-1].path} is not its only readable run log", name)
+        elif run is not None:
+            stage = REVERT if "Reverts" in record.extra else run.stage
+            if logs[0].path != layout.run_path(name, run.number, stage):
+                self._fault("evidence", f"{logs[0].path} is not the path of its run log", name)
         audited = AuditedEvent(
             record=record, before=before, after=after, run=run,
             run_oid=logs[0].oid if logs else "", run_path=logs[0].path if logs else "",
             claimed=self._claimed.get(name), undone=undone,
             plan=self._records.plans.get(_plan_of(record, before, after)),
+            over=self._typed(layout.item_path(name)),
+            at=datetime.fromtimestamp(self.seconds, UTC),
+            held_back=self._held_back(before, record),
         )  # fmt: skip
         changed = before is None or before.plan != after.plan
         if changed and after.plan and after.plan not in self._records.plans:
             self._fault("frozen-plan", f"there is no frozen plan {after.plan}", name)
         passes = self._records.new_passes(changes.values(), lambda check: _passed_in(run, check))
-        faults = [*check_event(audited), *check_outcome(audited, self._types), *passes]
+        faults = [*faults_of(audited, self._types), *passes]
         self._out.add_faults(faults, self.at, name)
         self._out.add_faults(self._unrecorded_passes(run), self.at, name)
         self._out.add_faults(self._reused_claim(audited), self.at, name)
-        self._check_landing(audited)
+        if why := late(audited):
+            self._out.notice("clock", self.at, why, name)
+        self._out.add_faults(
+            self._ends.faults(audited, self.at, self._branch.target()), self.at, name
+        )
         self._update(audited)
+
+    def _held_back(self, before: Item | None, record: EventRecord) -> str:
+        """Return what kept an attempt or a landing from starting at this event."""
+        if before is None or record.event not in STARTS:
+            return ""
+        paused, queue_paused = self._branch.flags()
+        return held_back(
+            self._out.items, before, Event(record.event), paused=paused, queue_paused=queue_paused
+        )
+
+    def _note_read(self, record: EventRecord, before: Item | None, after: Item | None) -> None:
+        """Note an event that read the policy, to be verified once the history is replayed."""
+        if record.event not in READS_POLICY or UNDOES in record.extra or record.version < 2:
+            return
+        brought = after.plan if after is not None else record.plan
+        if before is not None and before.plan == brought:
+            brought = ""
+        read = PolicyRead(
+            commit=self.at, event=record.event, oid=record.target, target=self._branch.target(),
+            item=before, plan=brought,
+        )  # fmt: skip
+        self._out.reads.append(read)
+
+    def _typed(self, path: str) -> Document | None:
+        """Return the document of an item as a person edited it by hand, None if nobody did."""
+        entry = self._over.get(path)
+        return Document.from_bytes(self._backend.read(entry.oid)[1], path) if entry else None
 
     def _unrecorded_passes(self, run: Log | None) -> Iterator[Fault]:
         if run is None or not run.tree:
@@ -164,46 +218,10 @@ class EventAudit:
                 yield Fault("missing-check", f"no pass of `{command}` is recorded for its tree")
 
     def _reused_claim(self, audited: AuditedEvent) -> Iterator[Fault]:
-        if audited.event in (Event.CLAIMED, Event.LAND_STARTED):
+        if audited.event in STARTS:
             if audited.record.claim in self._claims:
                 yield Fault("wrong-claim", f"claim {audited.record.claim} was used before")
             self._claims.add(audited.record.claim)
-
-    def _check_landing(self, audited: AuditedEvent) -> None:
-        """Compare the candidate in the trailers with that of the item; record landed commits."""
-        extra, landing = audited.record.extra, audited.after.landing
-        if audited.event is Event.REVERTED and audited.before is not None:
-            self._out.reverted.add(audited.before.landed)
-        if audited.event is Event.LANDED and audited.before is not None:
-            landing = audited.before.landing
-        elif audited.event is not Event.LAND_STARTED:
-            return
-        named = extra.get("Candidate", ""), extra.get("Onto", "")
-        expected = (landing.candidate, landing.onto) if landing else ("", "")
-        if named != expected:
-            candidate = expected[0][:10] or "none"
-            what = f"it names the candidate {named[0][:10]}, the item's is {candidate}"
-            self._fault("wrong-candidate", what, audited.after.id)
-        if audited.event is Event.LANDED and audited.before is not None:
-            target = landing.target if landing else ""
-            self._record_landing(audited, audited.before, expected[1], target)
-
-    def _record_landing(self, audited: AuditedEvent, before: Item, onto: str, target: str) -> None:
-        item = audited.after
-        if before.landing is not None and item.landed != before.landing.candidate:
-            candidate = before.landing.candidate[:10]
-            what = f"it landed {item.landed[:10]}, but tested {candidate}"
-            self._fault("wrong-candidate", what, item.id)
-        for other in self._out.landings:
-            if other.item.landed == item.landed:
-                what = f"{item.landed[:10]} landed before, as {other.item.id}"
-                self._fault("landed-twice", what, item.id)
-        tree = read_commit(self._backend, item.landed).tree
-        landed = Landed(
-            commit=self.at, before=before, item=item, candidate=item.landed, onto=onto,
-            target=target, passes=self._records.passed(tree),
-        )  # fmt: skip
-        self._out.landings.append(landed)
 
     def _update(self, audited: AuditedEvent) -> None:
         """Record the item after the event."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from gitmill.core.audit.event import Fault
+from gitmill.core.audit.written import is_log, is_record
 from gitmill.core.check_record import CheckRecord, read_check_record
 from gitmill.core.document import Document
 from gitmill.core.plans.plan import FrozenPlan
@@ -79,6 +80,8 @@ class Records:
             except BadDocumentError as error:
                 yield Fault("pass-changed", error.message)
                 continue
+            if not is_record(Document.from_bytes(self._read(change))):
+                yield Fault("pass-changed", f"{change.path} is not as gitmill writes it")
             if layout.check_path(check.tree, check.definition) != change.path:
                 yield Fault("pass-changed", f"{change.path} is the path of another pass")
                 continue
@@ -96,7 +99,8 @@ class Records:
 
     def _log(self, change: Change) -> Log | None:
         try:
-            return read_log(Document.from_bytes(self._read(change), change.path))
+            document = Document.from_bytes(self._read(change), change.path)
+            return read_log(document) if is_log(document) else None
         except BadDocumentError:
             return None
 

@@ -6,9 +6,10 @@ After a fault the state is accepted as committed, so that one forged commit is r
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from gitmill.core.audit.event import LATE
 from gitmill.core.document import Document
 from gitmill.core.ids import PATTERN
 from gitmill.core.item_reader import read_item
@@ -17,19 +18,14 @@ from gitmill.core.trailers import EventRecord, parse_message
 from gitmill.errors import BadDocumentError, GitFailedError, MissingObjectError
 from gitmill.git import trees
 from gitmill.git.differ import Differ
-from gitmill.git.objects import Backend, Entry, read_commit
+from gitmill.git.objects import FILE, Backend, Entry, read_commit
 from gitmill.git.trees import Change
-from gitmill.store import layout
-from gitmill.store.audit.events import FOLDERS, EventAudit
-from gitmill.store.audit.records import KEPT
+from gitmill.store import foreign_commits, layout
+from gitmill.store.audit.events import EventAudit
 from gitmill.store.audit.report import AuditReport, Violation
 from gitmill.store.transaction import root_commit
 
-EVALS = "evals/"
 _TRAILER = re.compile(r"^(Gitmill-[A-Za-z-]+): ", re.MULTILINE)
-# Files whose hand edits gitmill has to apply or undo. It also applies edits of `control.md`, but
-# those take effect immediately, regardless of their author.
-_OURS = (*FOLDERS, *KEPT, EVALS)
 
 
 def is_hand_edit(message: str, record: EventRecord | None) -> bool:
@@ -37,38 +33,50 @@ def is_hand_edit(message: str, record: EventRecord | None) -> bool:
     return record is None and not _TRAILER.search(message)
 
 
-def audit(backend: Backend, tip: str, types: StageTypes) -> AuditReport:
-    """Check every commit of a state branch, from the root to the tip along first parents.
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The commits of a state branch along first parents, oldest first.
+
+    `missing` is the commit at which they end in this clone, empty if the root is there.
+    """
+
+    tip: str
+    commits: tuple[str, ...]
+    missing: str = ""
+
+
+def audit(backend: Backend, line: Line, types: StageTypes) -> AuditReport:
+    """Check every commit of a state branch, from the root to the tip.
 
     `types` are the stage types, which know the evidence of a pass.
     """
-    out = AuditReport(tip)
+    out = AuditReport(line.tip)
     replay = _Replay(backend, out, types)
-    line, missing = _line(backend, tip)
-    if missing:
-        out.add_unknown(missing, "this state commit and all its ancestors are not in this clone")
-    for number, oid in enumerate(line):
+    if line.missing:
+        what = "this state commit and all its ancestors are not in this clone"
+        out.add_unknown(line.missing, what)
+    for number, oid in enumerate(line.commits):
         try:
-            replay.commit(oid, first=number == 0, whole=not missing)
+            replay.commit(oid, first=number == 0, whole=not line.missing)
         except (MissingObjectError, GitFailedError) as error:
             out.add_unknown(oid, f"{error.message}; nothing after it was checked")
             break
-    replay.end(line)
+    replay.end(line.commits)
     return out
 
 
-def _line(backend: Backend, tip: str) -> tuple[list[str], str]:
-    """Return the available commits, oldest first, and the parent at which a commit is missing."""
+def line_of(backend: Backend, tip: str) -> Line:
+    """Return the commits of a state branch as far as this clone has them."""
     line: list[str] = []
     at = tip
     while at:
         try:
             parents = read_commit(backend, at).parents
         except (MissingObjectError, GitFailedError):
-            return line[::-1], at
+            return Line(tip, tuple(line[::-1]), at)
         line.append(at)
         at = parents[0] if parents else ""
-    return line[::-1], ""
+    return Line(tip, tuple(line[::-1]))
 
 
 class _Replay:
@@ -82,13 +90,16 @@ class _Replay:
         self._tree = ""
         # by path: the last commit that edited it by hand, and the entry before all hand edits
         self._hand: dict[str, tuple[str, Entry | None]] = {}
+        self._by_person: set[str] = set()  # all commits of people
         self._last_event = ""  # gitmill's last commit
+        self._newest = 0  # the latest time of an event, in seconds since 1970
 
     def commit(self, oid: str, *, first: bool, whole: bool) -> None:
         """Check the next commit; the `first` of a `whole` history is the root of all clones."""
         commit = read_commit(self._backend, oid)
         changes = {c.path: c for c in self._differ.changes(self._tree, commit.tree)}
-        self._tree, self._events.at = commit.tree, oid
+        self._tree = commit.tree
+        self._events.at, self._events.seconds = oid, commit.seconds
         self._out.commits += 1
         record = parse_message(commit.message)[1]
         if first:
@@ -101,30 +112,61 @@ class _Replay:
             self._out.fault("bad-trailers", oid, "its trailers do not name one event of one item")
             self._events.accept(changes)
         else:
-            self._events.event(record, self._without_hand_edits(changes))
+            self._note_time(oid, commit.seconds)
+            self._refuse_modes(oid, changes)
+            own, over = self._without_hand_edits(changes)
+            hand = record.extra.get("Hand")
+            if hand is not None and hand not in self._by_person:
+                self._out.fault("hand-edit", oid, "it applies no commit of a person", record.item)
+            self._events.event(record, own, over)
             self._last_event = oid
+        self._events.follow(changes)
 
     def _by_hand(self, oid: str, changes: Mapping[str, Change]) -> None:
-        for path, change in changes.items():
-            if path == layout.FORMAT_FILE or path.startswith(_OURS):
-                _, original = self._hand.get(path, ("", change.old))
-                self._hand[path] = (oid, original)
+        """Note the files whose edits gitmill has to apply or undo; it leaves others alone.
 
-    def _without_hand_edits(self, changes: Mapping[str, Change]) -> dict[str, Change]:
+        It also applies edits of `control.md`, but those take effect immediately.
+        """
+        self._by_person.add(oid)
+        for path, change in changes.items():
+            if layout.item_of(path) or foreign_commits.is_gitmill_file(path):
+                _, original = self._hand.pop(path, ("", change.old))
+                if change.new != original:  # else a person has undone the edit
+                    self._hand[path] = (oid, original)
+
+    def _note_time(self, oid: str, seconds: int) -> None:
+        """Note an event whose clock is behind that of an earlier one; the order stays as it is."""
+        if seconds < self._newest - LATE.total_seconds():
+            what = f"its clock was {self._newest - seconds} s behind that of an earlier event"
+            self._out.notice("clock", oid, what)
+        self._newest = max(self._newest, seconds)
+
+    def _refuse_modes(self, oid: str, changes: Mapping[str, Change]) -> None:
+        """Report what an event wrote and is no plain file."""
+        for path, change in changes.items():
+            if change.new is not None and change.new.mode != FILE:
+                self._out.fault("wrong-files", oid, f"{path} has the mode {change.new.mode}")
+
+    def _without_hand_edits(
+        self, changes: Mapping[str, Change]
+    ) -> tuple[dict[str, Change], dict[str, Entry | None]]:
         """Return a commit's changes relative to the state before hand edits of those files.
+
+        Also returns those files as the edits had left them.
 
         An event that applies an edit is then checked as if it had made the edit, and one that
         restores a file has not touched it.
         """
-        own = dict(changes)
+        own, over = dict(changes), dict[str, Entry | None]()
         for path in changes.keys() & self._hand.keys():
             _, original = self._hand.pop(path)
+            over[path] = changes[path].old
             change = replace(own.pop(path), old=original)
             if change.old != change.new:
                 own[path] = change
-        return own
+        return own, over
 
-    def end(self, line: list[str]) -> None:
+    def end(self, line: Sequence[str]) -> None:
         """Report hand edits never applied: a notice if no event followed, otherwise a fault.
 
         An edit that makes a document unreadable is always a notice: gitmill cannot apply it, and

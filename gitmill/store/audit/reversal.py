@@ -1,16 +1,29 @@
-"""The events of an item still in effect, and the item before each, for checking an undo."""
+"""The events of an item still in effect, and its documents around each, for checking an undo."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from gitmill.core import undo_rules
+from gitmill.core.audit.event import Undone
 from gitmill.core.document import Document
 from gitmill.core.item import Item
 from gitmill.core.item_reader import read_item
-from gitmill.core.lifecycle import Event
 from gitmill.core.trailers import EventRecord
 from gitmill.errors import BadDocumentError
-from gitmill.git.objects import Backend, Entry
+from gitmill.git.objects import Backend
+from gitmill.git.trees import Change
 from gitmill.store import layout
 from gitmill.store.history import UNDOES
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    """An event in effect, and the blobs of its item's document around it, empty for none."""
+
+    record: EventRecord
+    before: str
+    after: str
 
 
 class Past:
@@ -18,35 +31,42 @@ class Past:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._in_effect: dict[str, list[EventRecord]] = {}
-        self._before: dict[str, str] = {}  # by event: the blob of the document before it
+        self._in_effect: dict[str, list[_Event]] = {}
 
-    def event(self, record: EventRecord, before: Entry | None) -> Item | None:
-        """Add an event; for an undo return the item as it was before the undone events.
+    def event(self, record: EventRecord, change: Change | None) -> Undone | None:
+        """Add an event with its change of the item; for an undo return what it undoes.
 
         None if the undone events are not the last ones in effect.
         """
-        records = self._in_effect.setdefault(record.item, [])
+        events = self._in_effect.setdefault(record.item, [])
         if UNDOES not in record.extra:
-            records.append(record)
-            self._before[record.id] = before.oid if before is not None else ""
+            events.append(_Event(record, _blob(change, "old"), _blob(change, "new")))
             return None
-        ids = record.extra[UNDOES].split()
-        known = {each.id: each for each in records}
-        if not ids or not records or ids[0] != records[-1].id or not known.keys() >= set(ids):
+        return self._undone(record.extra[UNDOES].split(), record.item, events)
+
+    def _undone(self, ids: list[str], item: str, events: list[_Event]) -> Undone | None:
+        if not events:
             return None
-        self._in_effect[record.item] = [each for each in records if each.id not in ids]
-        last = known[ids[0]]
-        creation = last.event == Event.CREATED.value or "Reverts" in last.extra
-        # the undo of a creation cancels the item and leaves its document as it is
-        oid = before.oid if creation and before is not None else self._before[ids[-1]]
-        return self._item(record.item, oid)
+        last = events[-1]
+        earlier = (event.record for event in reversed(events[:-1]))
+        records = (last.record, *undo_rules.together(last.record, earlier))
+        if ids != [record.id for record in records]:
+            return None
+        first = next(event for event in events if event.record is records[-1])
+        events[:] = [event for event in events if event.record not in records]
+        after = self._item(item, last.after)
+        return Undone(records, self._item(item, first.before), after) if after is not None else None
 
     def _item(self, name: str, oid: str) -> Item | None:
         if not oid:
             return None
-        data = self._backend.read(oid)[1]
         try:
+            data = self._backend.read(oid)[1]
             return read_item(Document.from_bytes(data, layout.item_path(name)))
         except BadDocumentError:
             return None
+
+
+def _blob(change: Change | None, side: str) -> str:
+    entry = getattr(change, side) if change is not None else None
+    return entry.oid if entry is not None else ""

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from gitmill.attempts.stage_types import all_types
-from gitmill.core.audit.event import AuditedEvent, check_event
-from gitmill.core.audit.outcome import check_outcome
+from gitmill.core.audit.event import AuditedEvent, Undone
+from gitmill.core.audit.outcome import faults_of
 from gitmill.core.ids import Kind, derived_id
 from gitmill.core.item import Item, frozen_hash
 from gitmill.core.runlog import Log
@@ -19,6 +19,7 @@ from tests.support.items import LEASE, deliver, item
 
 PLAN = deliver("[checks]\ntest = 'true'\n")
 FROZEN = frozen_hash((), "", ())
+ADA = "Ada <ada@example.com>"
 WORK, BASE = "a" * 40, "b" * 40
 ENTRY = {"commit": WORK, "patch": "p", "by": "rules@host", "run": 2, "stage": "review"}
 RUNNING: dict[str, Any] = {"status": "running", "stage": "build", "lease": LEASE, "frozen": FROZEN}
@@ -37,7 +38,7 @@ def turn(
     told = {
         "event": event, "id": after.event, "item": after.id, "after": before.event,
         "status_before": before.status.value, "to": after.status.value, "stage": after.stage,
-        "plan": after.plan or before.plan, "by": run.by if run else "ada",
+        "plan": after.plan or before.plan, "by": run.by if run else "shell@host" if "claim" in record else ADA,
         "evidence": "e" * 40 if run else "", "rules": "2",
     }  # fmt: skip
     return AuditedEvent(
@@ -51,12 +52,17 @@ def log(**fields: Any) -> Log:
         "item": "t-k3f9x", "number": 1, "stage": "build", "stage_results": (), "exit": "completed",
         "verdict": VerdictWord.PASS, "by": "shell@host", "claim": "c1", "base": BASE, "work": WORK,
         "document": "", "tree": "", "patch": "p", "passed": (), "spent": (None,),
-    }  # fmt: skip
-    return Log(**(told | fields))
+        "plan": PLAN.hash12,
+    } | fields  # fmt: skip
+    agents = (PLAN.stage(name).agent for name, _ in told["stage_results"])
+    told.setdefault("performers", tuple(agent or "gitmill" for agent in agents))
+    named = told["by"].partition("@")[0] if told["claim"] else ""
+    told.setdefault("agent", "" if named == "gitmill" else named)
+    return Log(**told)
 
 
 def rules(one: AuditedEvent) -> list[str]:
-    return [fault.rule for fault in (*check_event(one), *check_outcome(one, all_types()))]
+    return [fault.rule for fault in faults_of(one, all_types())]
 
 
 def event(name: str, before: dict[str, Any], after: dict[str, Any], **more: Any) -> list[str]:
@@ -72,8 +78,9 @@ def test_a_lease_is_not_exchanged_while_it_is_held():
 def test_a_claim_is_the_one_in_the_lease():
     ready = {"status": "ready"}
     taken = RUNNING | {"plan": PLAN.hash12}
-    assert event("claimed", ready, taken, claim="c1") == []
-    assert event("claimed", ready, taken, claim="c2") == ["wrong-claim"]
+    taken["lease"] = LEASE | {"pid": 7, "who": "any@host"}
+    assert event("claimed", ready, taken, claim="c1", by="any@host") == []
+    assert event("claimed", ready, taken, claim="c2", by="any@host") == ["wrong-claim"]
 
 
 def test_the_text_is_changed_by_edits_only():
@@ -186,8 +193,8 @@ def decided(name: str, run: Log, **after: Any) -> list[str]:
 
 
 def test_a_persons_yes_is_an_approval_of_the_work_as_it_is():
-    run = log(number=3, stage="approve", by="ada", claim="", patch="")
-    mine = ENTRY | {"by": "ada", "run": 3, "stage": "approve"}
+    run = log(number=3, stage="approve", by=ADA, claim="", patch="")
+    mine = ENTRY | {"by": ADA, "run": 3, "stage": "approve"}
     yes = {"status": "approved", "reviewed": [ENTRY, mine]}
     assert decided("approved", run, **yes) == []
     assert decided("approved", run, **yes | {"reviewed": [ENTRY]}) == ["wrong-review"]
@@ -197,7 +204,7 @@ def test_a_persons_yes_is_an_approval_of_the_work_as_it_is():
 
 
 def test_a_persons_no_begins_a_new_round():
-    run = log(number=3, stage="approve", by="ada", claim="", verdict=VerdictWord.RETURN)
+    run = log(number=3, stage="approve", by=ADA, claim="", verdict=VerdictWord.RETURN)
     no = {"status": "ready", "stage": "build", "reviewed": None, "counters": {"returns": 1},
           "feedback": LOG}  # fmt: skip
     assert decided("returned", run, **no) == []
@@ -210,7 +217,7 @@ PASSED = (("true", "0" * 12),)
 
 
 def built(run: Log, **after: Any) -> list[str]:
-    before = RUNNING | {"plan": PLAN.hash12}
+    before = RUNNING | {"plan": PLAN.hash12, "lease": LEASE | {"who": run.by}}
     to = {
         "status": "ready", "stage": "review", "frozen": FROZEN, "plan": PLAN.hash12,
         "counters": {"build": 1}, "attempt": 1, "work": WORK, "base": BASE, "builder": "shell",
@@ -304,19 +311,21 @@ def test_the_work_is_the_commit_of_the_attempt():
 def undo(
     name: str, after: dict[str, Any], undone: dict[str, Any] | None, body: str = ""
 ) -> list[str]:
-    before = REVIEWED | {"status": "blocked"}
-    back = item(**undone) if undone is not None else None
+    before = item(**REVIEWED | {"status": "blocked"})
     made = item(**({"event": "e1"} | after))
     made = replace(made, document=made.document.with_body(body))
-    told = turn(name, item(**before), made)
+    told = turn(name, before, made)
     told.record.extra["Undoes"] = "e0"
-    return rules(replace(told, undone=back))
+    if undone is None:
+        return rules(told)
+    record = EventRecord(event="blocked", id="e0", status_before=undone["status"], to="blocked")
+    return rules(replace(told, undone=Undone((record,), item(**undone), before)))
 
 
 def test_an_undo_restores_the_earlier_fields_only():
     was = REVIEWED | {"status": "ready", "title": "Before"}
     assert undo("unblocked", was, was) == []
-    assert undo("unblocked", REVIEWED | {"status": "ready"}, was) == []
+    assert undo("unblocked", REVIEWED | {"status": "ready"}, was) == ["wrong-undo"]
     assert undo("unblocked", was | {"title": "New"}, was) == ["wrong-undo"]
     assert undo("unblocked", was | {"reviewed": [ENTRY, ENTRY]}, was) == ["wrong-undo"]
     assert undo("unblocked", was | {"counters": {}}, was) == ["wrong-undo"]
@@ -339,14 +348,14 @@ def test_a_lease_is_there_while_somebody_works_and_at_no_other_time():
 
 def test_a_stage_that_the_plan_does_not_have_leads_nowhere():
     before = REVIEWED | {"status": "waiting", "stage": "nowhere"}
-    run = log(number=3, stage="nowhere", by="ada", claim="", patch="")
+    run = log(number=3, stage="nowhere", by=ADA, claim="", patch="")
     found = event("approved", before, before | {"status": "approved", "attempt": 3}, run=run)
     assert found == ["outcome"]
 
 
 def test_a_review_judges_the_work_that_the_item_has():
-    run = log(number=3, stage="approve", by="ada", claim="", patch="", work="f" * 40)
-    mine = ENTRY | {"by": "ada", "run": 3, "stage": "approve"}
+    run = log(number=3, stage="approve", by=ADA, claim="", patch="", work="f" * 40)
+    mine = ENTRY | {"by": ADA, "run": 3, "stage": "approve"}
     assert decided("approved", run, status="approved", reviewed=[ENTRY, mine]) == ["wrong-review"]
 
 
@@ -382,16 +391,18 @@ def test_only_the_task_that_takes_a_landing_back_is_approved_unseen():
     landed = "7" * 40
     source = f"revert:t-k3f9x:{landed}"
     name = derived_id(Kind.TASK, source)
-    run = log(item=name, stage="review", by="ada")
-    entry = {"commit": WORK, "patch": "p", "by": "ada", "run": 1, "stage": "review"}
+    run = log(item=name, stage="review", by=ADA)
+    entry = {"commit": WORK, "patch": "p", "by": ADA, "run": 1, "stage": "review"}
     after = {
         "status": "approved", "stage": "review", "plan": PLAN.hash12, "frozen": FROZEN,
-        "attempt": 1, "work": WORK, "base": BASE, "reviewed": [entry], "builder": "ada",
+        "attempt": 1, "work": WORK, "base": BASE, "reviewed": [entry], "builder": ADA,
     }  # fmt: skip
 
     def found(item_id: str, source: str) -> list[str]:
-        before = item(item_id, **RUNNING | {"plan": PLAN.hash12, "source": source})
-        then = item(item_id, **after | {"event": "e1", "source": source})
+        lease = {"lease": LEASE | {"who": ADA}}
+        before = item(item_id, **RUNNING | {"plan": PLAN.hash12, "source": source} | lease)
+        kept = RUNNING | {"plan": PLAN.hash12, "source": source, "lease": None}
+        then = item(item_id, **kept | after | {"event": "e1"})
         told = turn("approved", before, then, run=replace(run, item=item_id), claim="c1")
         told.record.extra["Reverts"] = landed
         return rules(told)

@@ -144,7 +144,9 @@ def test_the_policy_is_heard():
     assert plan.item_criteria is False
     assert plan.limits == PlannedLimits(returns=2, attempts=5, aborts=1)
     assert plan.sanity.max_files == 7
-    assert plan.sanity.protected[-2:] == ("conftest.py", ".gitmill/")
+    assert plan.sanity.protected[-3:] == (
+        "conftest.py", "/.worktreeinclude", ".gitmill/",
+    )  # fmt: skip
     build, checks = plan.stage("build"), plan.stage("checks")
     assert (build.agents[0].command, build.timeout, build.idle) == (("sh", "-e"), 300, 300)
     assert (build.attempts, checks.attempts, checks.timeout) == (5, 5, 4200)
@@ -494,7 +496,7 @@ def test_a_prompt_variable_that_does_not_exist_and_a_prompt_that_is_none():
         f"{D}/10-build.md:9: there is no variable secret",
         f"{D}/20-review.md:7: expected an expression, got 'end of statement block'",
         "hint: did you mean `item.title`?",
-        "hint: known names: answer, attempt, changed, checks, conventions, diff, findings, item, last, "
+        "hint: known names: answer, attempt, changed, checks, commands, conventions, diff, findings, item, last, "
         "nonce, resumed, target, verdict_schema",
         "hint: write a literal brace pair as `{{ '{{' }}`",
     )
@@ -616,7 +618,7 @@ gates: {"approve-it": "high-risk"}
 limits: {"returns": 6, "attempts": 3, "aborts": 3}
 checks: [{"name": "test", "command": "make", "timeout": 600, "inputs": []}]
 item_criteria: false
-sanity: {"max_files": 1, "max_lines": 2, "max_file_size": 3, "protected": ["a", ".gitmill/"], \
+sanity: {"max_files": 1, "max_lines": 2, "max_file_size": 3, "protected": ["a", "/.worktreeinclude", ".gitmill/"], \
 "forbidden_lines": ["b"]}
 stages: [{"name": "build", "type": "agent", "role": "builder", "agents": [{"name": "shell", "command": [], "model": "", "options": []}], \
 "permission": "workspace", "timeout": 1200, "idle": 600, "attempts": 3, "approvals": 1, \
@@ -650,7 +652,7 @@ def small():
 
 def test_the_document_is_one_that_people_can_read():
     assert small().render() == DOCUMENT
-    assert small().hash12 == "22d193bc10b6"
+    assert small().hash12 == "81d258185ed9"
 
 
 def test_the_same_input_gives_the_same_bytes_in_whatever_order_it_comes():

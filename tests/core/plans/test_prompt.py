@@ -22,6 +22,7 @@ from gitmill.core.plans.prompt import (
     VARIABLES,
     Convention,
     FailedCheck,
+    JudgingCheck,
     LastRun,
     PromptValues,
     one_line,
@@ -61,6 +62,7 @@ FULL = values(
     changed=("a.py",),
     answer="yes",
     conventions=(Convention("AGENTS.md", "Be brief.\n"),),
+    commands=(JudgingCheck("test", "pytest", True),),
     last=LastRun("build", "crashed", "claude@host", "it broke", "boom\n"),
 )
 
@@ -69,7 +71,7 @@ def test_each_variable_has_its_value():
     shown = {
         name: render_prompt("{{ " + name.replace("[]", "[0]") + " | string }}", FULL)[:-1]
         for name in VARIABLES
-        if name not in ("findings", "checks", "conventions", "last", "verdict_schema")
+        if name not in ("findings", "checks", "commands", "conventions", "last", "verdict_schema")
     }
     assert shown == {
         "item.id": "t-k3f9x",
@@ -90,6 +92,9 @@ def test_each_variable_has_its_value():
         "checks[].name": "test",
         "checks[].command": "make test",
         "checks[].output": "```\n1 failed\n```",
+        "commands[].name": "test",
+        "commands[].command": "pytest",
+        "commands[].red": "True",
         "diff": "```diff\n+ a\n```",
         "changed": "['a.py']",
         "conventions[].path": "AGENTS.md",
@@ -177,8 +182,8 @@ def test_a_template_reaches_nothing_but_its_variables():
 
 
 KNOWN = (
-    "known names: answer, attempt, changed, checks, conventions, diff, findings, item, last, nonce, "
-    "resumed, target, verdict_schema"
+    "known names: answer, attempt, changed, checks, commands, conventions, diff, findings, item, last, "
+    "nonce, resumed, target, verdict_schema"
 )
 BRACES = "write a literal brace pair as `{{ '{{' }}`"
 

@@ -63,9 +63,12 @@ class Asked:
         return found[-1] if found else ""
 
     def path(self, path: str) -> str:
-        """Return a path as an absolute one, below the directory that the CLI says it works in."""
+        """Return a path as an absolute one, below the directory that the CLI says it works in.
+
+        Claude Code adds to it where a resumed session worked before.
+        """
         found = _PLACE.findall(self.text)
-        return str(PurePosixPath(found[-1].strip(), path)) if found else path
+        return str(PurePosixPath(found[-1].partition(" (was ")[0].strip(), path)) if found else path
 
 
 def is_persons(text: str) -> bool:
