@@ -41,8 +41,12 @@ def fsck(
             metavar="NOTE",
         ),
     ] = "",
+    *,
+    again: Annotated[
+        bool, typer.Option("--all", help="Also what an earlier fsck has verified here.")
+    ] = False,
 ) -> int:
-    """Verify the whole history offline: every event, landing, note and ref. Writes nothing."""
+    """Verify the whole history offline: every event, landing, note and ref."""
     from gitmill.flows.fsck import fsck as fsck_flow
 
     if commits and since:
@@ -50,7 +54,8 @@ def fsck(
             "a range and --since exclude each other",
             hints=[Hint("give one of them:", Gitmill("fsck", "--since", since))],
         )
-    result = fsck_flow(Path(output.settings.directory), commits=commits, since=since)
+    folder = Path(output.settings.directory)
+    result = fsck_flow(folder, commits=commits, since=since, again=again)
     output.answer(_lines(result), result.as_json())
     bad = [*result.report.faults, *result.report.unknown]
     if result.report.faults:
@@ -93,9 +98,11 @@ def _lines(result: Verified) -> list[str]:
     lines += [_line("unknown", "warn", one) for one in report.unknown]
     lines += [_line("notice", "muted", one) for one in report.notices]
     counts = [_counted(report.commits, "commit", result.commits)]
+    if result.before:
+        counts[0] += f" ({result.before} verified before)"
     if not result.is_partial:
         counts.append(_counted(len(report.items), "item"))
-    counts.append(f"{_counted(len(report.landings), 'landing', result.landings)} verified")
+    counts.append(f"{_counted(len(report.landed), 'landing', result.landings)} verified")
     if result.is_partial:
         after, upto = result.range.after[:10], result.range.upto[:10]
         counts.append(" ".join([*([f"after {after}"] if after else []), f"up to {upto}"]))

@@ -9,9 +9,9 @@ from gitmill.history.fsck import Verified
 from gitmill.mill import Mill
 
 
-def fsck(folder: Path, *, commits: str = "", since: str = "") -> Verified:
-    """Verify state, landings, notes and refs offline, all or a range. Writes nothing.
+def fsck(folder: Path, *, commits: str = "", since: str = "", again: bool = False) -> Verified:
+    """Verify state, landings, notes and refs offline, all or a range; see `history.fsck`.
 
     Hand edits are verified as they are: the mill is opened without applying them.
     """
-    return verification.fsck(Mill.open(folder), commits=commits, since=since)
+    return verification.fsck(Mill.open(folder), commits=commits, since=since, again=again)

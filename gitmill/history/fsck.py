@@ -1,25 +1,27 @@
-"""Verify a history, or a range of it, offline: state, landings, notes and refs. It never writes."""
+"""Verify a history, or a range of it, offline: state, landings, notes and refs.
+
+It changes nothing but its own memory of what was verified.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gitmill.attempts.stage_types import all_types
 from gitmill.core.document import Document
-from gitmill.core.lifecycle import FINAL
 from gitmill.errors import BadConfigError, BadDocumentError, GitFailedError, MissingObjectError
 from gitmill.git.notes import noted_commits
 from gitmill.history.anchors import verify_anchors
 from gitmill.history.state_range import StateRange, named_range, range_since
+from gitmill.history.verified_before import recall, remember
 from gitmill.history.verify_ends import verify_ends
 from gitmill.history.verify_landing import landing_faults
 from gitmill.history.verify_targets import verify_targets
 from gitmill.mill import Mill
 from gitmill.store import layout
 from gitmill.store.audit.replay_history import Line, audit, line_of
-from gitmill.store.audit.report import AuditReport, Landed, Violation
+from gitmill.store.audit.report import AuditReport, NewLanding, Violation
 
 _ABSENT = (MissingObjectError, GitFailedError)
 
@@ -28,13 +30,14 @@ _ABSENT = (MissingObjectError, GitFailedError)
 class Verified:
     """The result of fsck: the report, the number of landings verified whole, what was verified.
 
-    `commits` counts the state commits of the range.
+    `commits` counts the state commits of the range, `before` those that an earlier run verified.
     """
 
     report: AuditReport
     landings: int
     range: StateRange
     commits: int
+    before: int
 
     @property
     def holds(self) -> bool:
@@ -53,7 +56,8 @@ class Verified:
         return {
             "holds": self.holds, "tip": report.tip,
             "range": {"after": self.range.after or None, "upto": self.range.upto},
-            "commits": self.commits, "items": len(report.items), "landings": self.landings,
+            "commits": self.commits, "verified_before": self.before,
+            "items": len(report.items), "landings": self.landings,
         } | {
             name: [_as_json(violation) for violation in violations]
             for name, violations in parts.items()
@@ -67,12 +71,13 @@ def _as_json(violation: Violation) -> dict[str, str]:
     }  # fmt: skip
 
 
-def fsck(mill: Mill, *, commits: str = "", since: str = "") -> Verified:
+def fsck(mill: Mill, *, commits: str = "", since: str = "", again: bool = False) -> Verified:
     """Replay every commit of the state and verify landings, notes and refs against it.
 
-    With `commits`, a range `A..B`, or `since`, the target's commit of a landing, only events and
-    landings in there are reported and only those landings verified; notes and refs that belong to
-    no landing are verified if the range ends at the tip. Raises `NotInitializedError`,
+    What an earlier run has verified is not replayed, unless `again`. With `commits`, a range
+    `A..B`, or `since`, the target's commit of a landing, only events and landings in there are
+    reported and only those landings verified; notes and refs that belong to no landing are verified
+    if the range ends at the tip. Raises `NotInitializedError`,
     `BadFormatError` for a format of another version, and the errors of `named_range` and
     `range_since`.
     """
@@ -84,20 +89,28 @@ def fsck(mill: Mill, *, commits: str = "", since: str = "") -> Verified:
         chosen = (
             named_range(offline, line, commits) if commits else range_since(offline, line, since)
         )
-    report = audit(offline.store.backend, line, all_types())
-    every_landing = report.landings
+    before = recall(offline, line, after=chosen.after) if not again else None
+    known = before.replayed.commits if before else 0
+    good = {each.commit for each in before.replayed.landed} if before else set[str]()
+    report = audit(offline.store.backend, line, all_types(), before.replayed if before else None)
+    report.notices += before.notices if before else ()
     others = _outside(line, chosen)
-    report.leave_out(others)
-    good = {landing.commit for landing in report.landings if _landing(offline, report, landing)}
-    verify_targets(offline, report, every_landing)
-    verify_ends(offline, report, every_landing)
+    if others:
+        report.leave_out(others)
+    good |= {new.commit for new in report.landings if _landing(offline, report, new)}
+    verify_targets(offline, report)
+    verify_ends(offline, report)
     at_tip = chosen.upto == line.tip
     verify_anchors(offline, line, report, others=others, at_tip=at_tip)
     if at_tip:
-        _other_notes(offline, report, every_landing)
+        _other_notes(offline, report)
         _work_refs(offline, report, work_refs)
+    if not others and known < len(line.commits):
+        remember(mill, line, report)
     off = {fault.commit for fault in report.faults if fault.rule == "not-on-target"}
-    return Verified(report, len(good - off), chosen, report.commits - len(others))
+    good = (good - off) & {landed.commit for landed in report.landed}
+    asked = report.commits - len(others)
+    return Verified(report, len(good), chosen, asked, 0 if others else known)
 
 
 def _tip(mill: Mill) -> str:
@@ -116,31 +129,32 @@ def _outside(line: Line, chosen: StateRange) -> frozenset[str]:
     return frozenset(line.commits[:first] + line.commits[last:])
 
 
-def _landing(mill: Mill, report: AuditReport, landing: Landed) -> bool:
+def _landing(mill: Mill, report: AuditReport, landing: NewLanding) -> bool:
     """Verify one landing; return whether it was verified whole and without a fault."""
+    commit, item_id = landing.commit, landing.item.id
     try:
-        faults = list(landing_faults(mill, landing, report.titles[landing.item.id]))
+        faults = list(landing_faults(mill, landing, report.replayed.titles[item_id]))
     except _ABSENT as error:
-        report.add_unknown(landing.commit, error.message, landing.item.id)
+        report.add_unknown(commit, error.message, item_id)
         return False
     except BadConfigError as error:
-        what = f"the policy that it landed under: {error.message}"
-        report.add_unknown(landing.commit, what, landing.item.id)
+        report.add_unknown(commit, f"the policy that it landed under: {error.message}", item_id)
         return False
-    report.add_faults(faults, landing.commit, landing.item.id)
+    report.add_faults(faults, commit, item_id)
     return not faults
 
 
-def _other_notes(mill: Mill, report: AuditReport, landings: Sequence[Landed]) -> None:
-    """Report notes on commits that are none of all `landings`.
+def _other_notes(mill: Mill, report: AuditReport) -> None:
+    """Report notes on commits that are no landing of the whole history.
 
     A note about an item that did land is fine: a rebase by the user copies notes.
     """
     if report.unknown:
         return  # a commit that this clone lacks may have landed them
+    landings = report.replayed.landed
     landed = {landing.candidate for landing in landings}
-    landed |= {item.landing.candidate for item in report.items.values() if item.landing}
-    landed_ids = {landing.item.id for landing in landings}
+    landed |= {item.landing.candidate for item in report.items.unfinished() if item.landing}
+    landed_ids = {landing.item_id for landing in landings}
     for commit, oid in noted_commits(mill.store.backend, layout.NOTES).items():
         if commit in landed:
             continue
@@ -161,17 +175,15 @@ def _work_refs(mill: Mill, report: AuditReport, refs: dict[str, str]) -> None:
     for item_id, commit in commits.items():
         item = report.items.get(item_id)
         expected = (
-            {item.work} if item is not None and item.work else report.works.get(item_id, set())
+            {item.work}
+            if item is not None and item.work
+            else report.replayed.works.get(item_id, set())
         )
         if commit not in expected:
             work = min(expected, default="none")[:10]
             what = f"its ref is at {commit[:10]}, but its work is {work}"
             _report_ref(mill, report, Violation("work-ref", commit, item_id, what))
-    missing = [
-        item
-        for item in report.items.values()
-        if item.work and item.status not in FINAL and item.id not in commits
-    ]
+    missing = [item for item in report.items.unfinished() if item.work and item.id not in commits]
     if missing and not commits:
         what = f"this clone has no work refs, but {len(missing)} open items have work"
         report.add_unknown(report.tip, what)

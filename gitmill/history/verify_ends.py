@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from gitmill.core.ids import Kind, derived_id
 from gitmill.core.item import REVERT
 from gitmill.errors import GitFailedError, MissingObjectError
 from gitmill.git.executable import Git
@@ -14,18 +15,15 @@ from gitmill.git.objects import Commit, encode_commit, read_commit
 from gitmill.git.replay import Conflict, replay
 from gitmill.history.verify_targets import Target
 from gitmill.mill import Mill
-from gitmill.store.audit.report import AlreadyThere, AuditReport, Landed, Reverse, Reverted
+from gitmill.store.audit.report import AlreadyThere, AuditReport, Reverse, Reverted
 
 _NOBODY = "gitmill <gitmill@invalid> 0 +0000"
 
 
-def verify_ends(mill: Mill, report: AuditReport, every: Sequence[Landed]) -> None:
-    """Verify reverts, the work of tasks that revert, and work that was on the target already.
-
-    `every` has all landings of the history, also those that the report has left out.
-    """
-    onto = {landing.candidate: landing.onto for landing in every}
-    for end in report.reverted:
+def verify_ends(mill: Mill, report: AuditReport) -> None:
+    """Verify reverts, the work of tasks that revert, and work that was on the target already."""
+    onto = {landing.candidate: landing.onto for landing in report.replayed.landed}
+    for end in report.reverts:
         with _absence(report, end.commit, end.item):
             _reverted(mill, report, end)
     for made in report.reverses:
@@ -59,8 +57,9 @@ def _reverted(mill: Mill, report: AuditReport, end: Reverted) -> None:
         what = f"{by}, which reverts {landed}, is not on {end.target}"
         report.fault("wrong-end", end.commit, what, end.item)
     named = f"This reverts commit {end.landed[:7]}" in commit.message
-    task = f"{REVERT}:{end.item}:{end.landed}"
-    ours = any(item.source == task and item.landed == end.by for item in report.items.values())
+    source = f"{REVERT}:{end.item}:{end.landed}"
+    task = report.items.get(derived_id(Kind.TASK, source))
+    ours = task is not None and task.source == source and task.landed == end.by
     if not (named or ours):
         what = f"{by} does not say that it reverts {landed}"
         report.fault("wrong-end", end.commit, what, end.item)

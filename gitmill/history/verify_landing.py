@@ -21,7 +21,7 @@ from gitmill.landing.evidence import note_for, review_mismatches
 from gitmill.mill import Mill
 from gitmill.plans.policy import policy_at
 from gitmill.store import layout
-from gitmill.store.audit.report import Landed
+from gitmill.store.audit.report import NewLanding
 from gitmill.store.snapshot import Snapshot
 from gitmill.workspace.inspect_change import inspect_change
 from gitmill.workspace.run_checks import landing_checks
@@ -30,7 +30,7 @@ from gitmill.workspace.work import patch_of
 _ITEM = "Gitmill-Item: "
 
 
-def landing_faults(mill: Mill, landing: Landed, titles: Collection[str]) -> Iterator[Fault]:
+def landing_faults(mill: Mill, landing: NewLanding, titles: Collection[str]) -> Iterator[Fault]:
     """Yield the faults of a landing; `titles` are all that its item ever had.
 
     Raises `MissingObjectError` or `GitFailedError` when this clone lacks an object to check it.
@@ -47,9 +47,12 @@ def landing_faults(mill: Mill, landing: Landed, titles: Collection[str]) -> Iter
     yield from _note(mill, landing, snapshot)
 
 
-def _candidate(mill: Mill, landing: Landed, titles: Collection[str]) -> Iterator[Fault]:
+def _candidate(mill: Mill, landing: NewLanding, titles: Collection[str]) -> Iterator[Fault]:
     """Require one commit on the target's tip, with the title of its item and its trailer."""
-    name, commit = landing.candidate[:10], read_commit(mill.store.backend, landing.candidate)
+    name, commit = (
+        landing.candidate[:10],
+        read_commit(mill.store.backend, landing.candidate),
+    )
     if commit.parents != (landing.onto,):
         yield Fault("wrong-candidate", f"{name} is not based on {landing.onto[:10]} alone")
     named = [line for line in commit.message.splitlines() if line.startswith(_ITEM)]
@@ -60,7 +63,7 @@ def _candidate(mill: Mill, landing: Landed, titles: Collection[str]) -> Iterator
         yield Fault("wrong-candidate", f"the title of {name} is not that of {landing.item.id}")
 
 
-def _sanity(mill: Mill, landing: Landed, plan: FrozenPlan) -> Iterator[Fault]:
+def _sanity(mill: Mill, landing: NewLanding, plan: FrozenPlan) -> Iterator[Fault]:
     """Ask the rules of the plan about the landed change again; what they ask a person, one passed.
 
     A plan without such a stage has none of them. Secrets are not searched for again: a newer
@@ -77,7 +80,7 @@ def _sanity(mill: Mill, landing: Landed, plan: FrozenPlan) -> Iterator[Fault]:
 
 
 def _reviews(
-    mill: Mill, landing: Landed, snapshot: Snapshot, plan: FrozenPlan | None
+    mill: Mill, landing: NewLanding, snapshot: Snapshot, plan: FrozenPlan | None
 ) -> Iterator[Fault]:
     item = landing.item
     logs = dict(_readable_logs(snapshot.run_logs(item.id)))
@@ -134,7 +137,7 @@ def _review_stages(plan: FrozenPlan) -> list[PlannedStage]:
     return [stage for stage in agents if not stage.is_authoring]
 
 
-def _checks(mill: Mill, landing: Landed) -> Iterator[Fault]:
+def _checks(mill: Mill, landing: NewLanding) -> Iterator[Fault]:
     """Verify that every check of the target then, and every `$` criterion, passed on that tree."""
     required = landing_checks(policy_at(mill, landing.onto), landing.before)
     passed = {(record.command, record.inputs) for record in landing.passes}
@@ -156,7 +159,7 @@ def _is_title(noted: str, title: str) -> bool:
     return noted == title or is_redacted(noted, title) or is_redacted(noted, shown)
 
 
-def _note(mill: Mill, landing: Landed, snapshot: Snapshot) -> Iterator[Fault]:
+def _note(mill: Mill, landing: NewLanding, snapshot: Snapshot) -> Iterator[Fault]:
     name, backend = landing.candidate[:10], mill.store.backend
     actual = read_note(backend, layout.NOTES, landing.candidate)
     if actual is None:
@@ -166,7 +169,12 @@ def _note(mill: Mill, landing: Landed, snapshot: Snapshot) -> Iterator[Fault]:
         return
     item = landing.item
     expected = note_for(
-        mill, snapshot, item, onto=landing.onto, candidate=landing.candidate, checks=item.checked
+        mill,
+        snapshot,
+        item,
+        onto=landing.onto,
+        candidate=landing.candidate,
+        checks=item.checked,
     )
     if actual == expected:
         return

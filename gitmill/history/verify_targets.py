@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -19,7 +19,8 @@ from gitmill.errors import (
 from gitmill.git.objects import read_commit
 from gitmill.mill import Mill
 from gitmill.plans.frozen import compile_at, read_plan
-from gitmill.store.audit.report import AuditReport, Landed, PolicyRead
+from gitmill.store.audit.replayed import Landed
+from gitmill.store.audit.report import AuditReport, PolicyRead
 from gitmill.workspace.work import patch_of
 
 _ABSENT = (MissingObjectError, GitFailedError)
@@ -97,17 +98,12 @@ class Target:
         return done.text if done.returncode == 0 else None
 
 
-def verify_targets(mill: Mill, report: AuditReport, every: Sequence[Landed]) -> None:
-    """Verify landings, policies and the commits of each target; add what is wrong to the report.
-
-    `every` has all landings of the history, also those that the report has left out.
-    """
-    targets: dict[str, Target] = {}
+def verify_targets(mill: Mill, report: AuditReport) -> None:
+    """Verify landings, policies and the commits of each target; add what is wrong to the report."""
+    targets = {ref: Target(mill, ref, first) for ref, first in report.targets.items()}
     landings: dict[str, list[Landed]] = defaultdict(list)
-    for landing in report.landings:
+    for landing in report.landed:
         landings[landing.target].append(landing)
-    for read in report.reads:
-        targets.setdefault(read.target, Target(mill, read.target, read.oid))
     for ref in landings:
         targets.setdefault(ref, Target(mill, ref))
     for ref, landed in landings.items():
@@ -121,7 +117,7 @@ def verify_targets(mill: Mill, report: AuditReport, every: Sequence[Landed]) -> 
             report.add_unknown(read.commit, what, read.item.id if read.item else "")
     if not report.unknown:  # a commit that this clone lacks may have landed them
         for target in targets.values():
-            _commits(mill, target, report, every)
+            _commits(mill, target, report)
 
 
 def _landings(target: Target, report: AuditReport, landings: list[Landed]) -> None:
@@ -130,15 +126,14 @@ def _landings(target: Target, report: AuditReport, landings: list[Landed]) -> No
         what = f"there is no {target.ref or 'target'} in this clone"
         report.add_unknown(landings[0].commit, what)
         return
-    reverted = {revert.landed for revert in report.reverted}
     for landing in landings:
         oid = landing.candidate
-        if target.has_on_line(oid) or oid in reverted:
+        if target.has_on_line(oid) or oid in report.reverted:
             continue
         merged = target.has(oid)
         how = "merged into it, and not on its line of first parents" if merged else "not on it"
         what = f"{oid[:10]} landed on {target.ref}, and is {how}"
-        report.fault("not-on-target", landing.commit, what, landing.item.id)
+        report.fault("not-on-target", landing.commit, what, landing.item_id)
 
 
 def _is_there(mill: Mill, oid: str) -> bool:
@@ -193,16 +188,16 @@ def _without_prompts(plan: FrozenPlan) -> FrozenPlan:
     return replace(plan, stages=tuple(replace(stage, prompt="") for stage in plan.stages))
 
 
-def _commits(mill: Mill, target: Target, report: AuditReport, every: Sequence[Landed]) -> None:
+def _commits(mill: Mill, target: Target, report: AuditReport) -> None:
     """Report commits of the target that bear an item's trailer and never landed."""
-    landed = {each.candidate: each for each in every}
-    known = {*landed, *(item.landing.candidate for item in report.items.values() if item.landing)}
+    landed = report.replayed.landed
+    known = {each.candidate for each in landed}
+    known |= {item.landing.candidate for item in report.items.unfinished() if item.landing}
     named = ((oid, item) for oid, items in target.named.items() for item in items)
     for oid, item in named:
         if oid in known or item not in report.items:
             continue
-        patches = {e.patch for each in landed.values() if each.item.id == item
-                   for e in each.item.reviewed}  # fmt: skip
+        patches = {patch for each in landed if each.item_id == item for patch in each.patches}
         try:
             parents = read_commit(mill.store.backend, oid).parents
             copy = bool(parents) and patch_of(mill, parents[0], oid) in patches

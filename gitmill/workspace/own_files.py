@@ -26,6 +26,7 @@ from gitmill.workspace.trust import digests, item_commands, store_file
 _COOLING = "cooling.json"  # which agents cool down
 # What gitmill derives from the state and the target again once a file is missing.
 _DERIVED = ("board.json", "spent.json", "seen.json", "without-work.json")
+_VERIFIED = "verified.json"  # what fsck need not verify again; it grows with the history
 _LARGEST = 8 << 20  # bytes of a file that is held; gitmill writes a few thousand
 
 
@@ -41,6 +42,7 @@ class OwnFiles:
     cooling: bytes | None
     place: tuple[bytes | None, ...]
     derived: tuple[bytes | None, ...]
+    verified: tuple[int, ...]
     special: frozenset[Path]
 
 
@@ -52,8 +54,9 @@ def hold(mill: Mill) -> OwnFiles:
     special = frozenset(_planted(private, mill.pool.folder))
     place = tuple(map(_read, _place(mill)))
     return OwnFiles(
-        state, _read(store_file(mill)), _read(private / _COOLING), place, derived, special
-    )
+        state, _read(store_file(mill)), _read(private / _COOLING), place, derived,
+        _identity(private / _VERIFIED), special,
+    )  # fmt: skip
 
 
 def _place(mill: Mill) -> tuple[Path, Path]:
@@ -81,6 +84,8 @@ def restore(mill: Mill, held: OwnFiles, is_alone: Callable[[], bool]) -> Iterato
     for name, data in zip(_DERIVED, held.derived, strict=True):
         if _read(private / name) != data:  # every command may write them
             (private / name).unlink(missing_ok=True)
+    if _identity(private / _VERIFIED) != held.verified:
+        (private / _VERIFIED).unlink(missing_ok=True)
 
 
 def _restore_trusted(mill: Mill, held: OwnFiles) -> Iterator[str]:
@@ -139,6 +144,15 @@ def _planted(private: Path, pool: Path) -> Iterator[Path]:
 def _is_special(entry: os.DirEntry[str]) -> bool:
     mode = entry.stat(follow_symlinks=False).st_mode
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    """Return what no code can leave as it was while it writes a file; empty without one."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return ()
+    return found.st_ino, found.st_size, found.st_ctime_ns
 
 
 def _read(path: Path) -> bytes | None:

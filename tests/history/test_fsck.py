@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from gitmill.attempts.stage_types import all_types
 from gitmill.core.audit.event import RULES
 from gitmill.core.check_record import definition_of
 from gitmill.core.document import Document
@@ -17,13 +18,16 @@ from gitmill.core.item import frozen_hash
 from gitmill.flows import land_queue
 from gitmill.flows.init import init
 from gitmill.flows.run import RunRequest, run
+from gitmill.history import verified_before
 from gitmill.history.fsck import Verified, fsck
 from gitmill.mill import Mill
 from gitmill.people import decisions
 from gitmill.people.intake import NewTask, new_task
+from gitmill.store.audit.replay_history import audit, line_of
 from tests.history import forged_claims
 from tests.history.conftest import CHECK, History, silent
 from tests.history.forgeries import CASES, forged
+from tests.history.parts import in_two_parts
 from tests.support.cli import gitmill
 from tests.support.forge import STATE, Forgery, Written, json_list
 from tests.support.repos import Repo, Sandbox
@@ -615,6 +619,17 @@ def test_a_forged_history_is_found_and_named(history: History, name: str):
         "wrong-bytes",  # where lines came in another order
     }
     assert not elsewhere, verified.report.faults
+    in_parts(history.repo, verified, forgery.oid(blamed))
+
+
+def in_parts(repo: Repo, verified: Verified, blamed: str) -> None:
+    """Require the same faults where all before the first blamed commit is remembered as verified."""
+    mill = Mill.open(repo.path)
+    line = line_of(mill.store.backend, verified.report.tip)
+    faults = audit(mill.store.backend, line, all_types()).faults
+    first = min(line.commits.index(one) for one in {blamed, *(fault.commit for fault in faults)})
+    if first > 0:
+        assert in_two_parts(mill, line, first).faults == faults
 
 
 def test_every_rule_has_a_history_that_breaks_it():
@@ -934,10 +949,12 @@ def everything(folder: Path) -> dict[str, tuple[int, bytes]]:
     }
 
 
-def test_it_writes_nothing(history: History):
+def test_it_writes_nothing_but_what_it_has_verified(history: History):
     before = everything(history.repo.path)
     assert gitmill(history.repo.path, "fsck").code == 0
-    assert everything(history.repo.path) == before
+    after = everything(history.repo.path)
+    del after[str(history.repo.git_dir / "gitmill" / verified_before.FILE)]
+    assert after == before
 
 
 def test_it_does_not_apply_hand_edits(history: History):
@@ -946,7 +963,9 @@ def test_it_does_not_apply_hand_edits(history: History):
     before = everything(history.repo.path)
     result = gitmill(history.repo.path, "fsck")
     assert (result.code, result.out.splitlines()[0].split()[0]) == (0, "notice[hand-edit]:")
-    assert everything(history.repo.path) == before
+    after = everything(history.repo.path)
+    del after[str(history.repo.git_dir / "gitmill" / verified_before.FILE)]
+    assert after == before
 
 
 def test_the_screen_of_a_clean_history(history: History):

@@ -24,7 +24,7 @@ def true_history(request: pytest.FixtureRequest, sandbox: Sandbox) -> Iterator[N
     for git_dir in sandbox.root.glob("*/.git"):
         mill = Mill.open(git_dir.parent)
         if mill.store.backend.ref(layout.STATE) is not None:
-            account = fsck(mill).report
+            account = fsck(mill, again=True).report
             assert [*account.faults, *account.unknown, *account.notices] == []
             if kept:
                 keep(

@@ -196,3 +196,18 @@ def test_a_cool_down_that_an_agent_ends_is_restored(repo: Repo):
     cooling.write_text(text)
     assert "cooling.json was changed" in hold(repo, f"rm {PRIVATE}/cooling.json")
     assert cooling.read_text() == text
+
+
+def test_what_an_agent_calls_verified_is_verified_again(repo: Repo):
+    new_task(repo.path, "One", "echo 1 > b.txt")
+    assert gitmill(repo.path, "run").code == 0
+    assert gitmill(repo.path, "fsck").code == 0
+    same = "cp -p $f $f.old; tr 0-9 1-90 < $f.old > $f; touch -r $f.old $f; rm $f.old"
+    script = f"echo x > x.txt\nexport GIT_DIR={repo.git_dir}\nf={PRIVATE}/verified.json; {same}"
+    new_task(repo.path, "Hostile", script)
+    gitmill(repo.path, "run", "--through", "approved")
+    said = gitmill(repo.path, "fsck", "--json").json
+    assert (said["holds"], said["verified_before"]) == (True, 0)
+    new_task(repo.path, "Quiet", "echo 2 > c.txt")
+    gitmill(repo.path, "run", "--through", "approved")
+    assert gitmill(repo.path, "fsck", "--json").json["verified_before"] == said["commits"]

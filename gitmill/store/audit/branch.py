@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 
 from gitmill.core import control_rules
 from gitmill.core.audit.event import Fault
@@ -11,10 +10,12 @@ from gitmill.core.document import Document
 from gitmill.core.redaction import is_redacted
 from gitmill.core.trailers import EventRecord
 from gitmill.errors import BadDocumentError
-from gitmill.git.objects import Backend, Entry
+from gitmill.git.objects import Backend
 from gitmill.git.trees import Change
 from gitmill.store import layout
 from gitmill.store.audit.records import CHECKS, FROZEN
+from gitmill.store.audit.replayed import PastEvent, Replayed
+from gitmill.store.audit.reversal import blob, record_of
 from gitmill.store.history import UNDOES
 from gitmill.store.snapshot import Control
 
@@ -30,15 +31,17 @@ BRANCH_EVENTS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-@dataclass
 class BranchAudit:
     """Checks events of the branch in the order of the history; `control` is `control.md` by now."""
 
-    backend: Backend
-    control: Control = field(default_factory=lambda: Control("", layout.CONTROL))
-    _in_effect: list[tuple[str, Document, Document]] = field(default_factory=list, init=False)
+    def __init__(self, backend: Backend, replayed: Replayed) -> None:
+        self._backend = backend
+        self._replayed = replayed
+        self.control = self._control(replayed.control)
 
-    def faults(self, record: EventRecord, changes: Mapping[str, Change]) -> Iterator[Fault]:
+    def faults(
+        self, commit: str, record: EventRecord, changes: Mapping[str, Change]
+    ) -> Iterator[Fault]:
         """Yield the faults of one event of the branch, except files that it may not write."""
         if record.event not in BRANCH_EVENTS:
             yield Fault("unknown-event", f"there is no event {record.event} of the branch")
@@ -54,12 +57,13 @@ class BranchAudit:
         if record.event == "upgraded":
             yield from self._upgraded(changes)
         elif layout.CONTROL in BRANCH_EVENTS[record.event]:
-            yield from self._steered(record, changes.get(layout.CONTROL))
+            yield from self._steered(commit, record, changes.get(layout.CONTROL))
 
     def follow(self, change: Change | None) -> None:
         """Note what a commit made of `control.md`."""
         if change is not None:
-            self.control = Control(self._text(change.new), layout.CONTROL)
+            self._replayed.control = blob(change, "new")
+            self.control = self._control(self._replayed.control)
 
     def flags(self) -> tuple[bool, bool]:
         """Whether work and whether the queue is paused; a file that cannot be read stops both."""
@@ -75,19 +79,22 @@ class BranchAudit:
         except BadDocumentError:
             return ""
 
-    def _text(self, entry: Entry | None) -> str:
-        data = self.backend.read(entry.oid)[1] if entry is not None else b""
+    def _text(self, oid: str) -> str:
+        data = self._backend.read(oid)[1] if oid else b""
         return data.decode("utf-8", "surrogateescape")
+
+    def _control(self, oid: str) -> Control:
+        return Control(self._text(oid), layout.CONTROL)
 
     def _upgraded(self, changes: Mapping[str, Change]) -> Iterator[Fault]:
         """Require the format of this version, and at most another target."""
         format_ = changes.get(layout.FORMAT_FILE)
-        if format_ is not None and self._text(format_.new) != f"{layout.FORMAT}\n":
+        if format_ is not None and self._text(blob(format_, "new")) != f"{layout.FORMAT}\n":
             yield Fault("wrong-files", f"it does not write the format {layout.FORMAT}")
         change = changes.get(layout.CONTROL)
         if change is None:
             return
-        after = Document(self._text(change.new), layout.CONTROL)
+        after = self._control(blob(change, "new"))
         try:
             target = after.value("target")
             first = Document.new({"target": target, "paused": False}, "")
@@ -98,17 +105,16 @@ class BranchAudit:
         if after.text != expected.text:
             yield Fault("wrong-control", f"{layout.CONTROL} is not as it was with another target")
 
-    def _steered(self, record: EventRecord, change: Change | None) -> Iterator[Fault]:
+    def _steered(self, commit: str, record: EventRecord, change: Change | None) -> Iterator[Fault]:
         """Require exactly the change of a pause, a resume, an undo of one, or of a hand edit."""
         unchanged = change is None and "Hand" in record.extra  # the person had written all of it
         if not unchanged and (change is None or change.new is None):
             yield Fault("wrong-control", f"{record.event} does not write {layout.CONTROL}")
             return
-        before = after = self.control
-        if change is not None:
-            after = Control(self._text(change.new), layout.CONTROL)
+        left = blob(change, "new") if change is not None else self._replayed.control
+        after = self._control(left)
         try:
-            allowed = list(self._allowed(record, before, after))
+            allowed = list(self._allowed(record, self.control, after))
         except BadDocumentError:
             yield Fault("document", f"{layout.CONTROL} cannot be read")
             return
@@ -117,7 +123,7 @@ class BranchAudit:
         elif not any(_is(after.text, expected.text) for expected in allowed):
             yield Fault("wrong-control", f"{record.event} writes another {layout.CONTROL}")
         if UNDOES not in record.extra:
-            self._in_effect.append((record.id, before, after))
+            self._replayed.steered.append(PastEvent(commit, self._replayed.control, left))
 
     def _allowed(self, record: EventRecord, before: Control, after: Control) -> Iterator[Document]:
         """Yield each document that the event may lead to."""
@@ -142,11 +148,14 @@ class BranchAudit:
             yield control_rules.written(before, each, record.by)
 
     def _undone(self, record: EventRecord, before: Control) -> Iterator[Document]:
-        last = next((e for e in self._in_effect if e[0] == record.extra[UNDOES]), None)
-        if last is None or last[2].text != before.text:
+        steered = self._replayed.steered
+        by_id = {record_of(self._backend, event.commit).id: event for event in steered}
+        last = by_id.get(record.extra[UNDOES])
+        if last is None or last.after != self._replayed.control:
             return
-        self._in_effect.remove(last)
-        yield control_rules.written(before, control_rules.undone(*last[1:]), record.by)
+        steered.remove(last)
+        fields = control_rules.undone(self._control(last.before), self._control(last.after))
+        yield control_rules.written(before, fields, record.by)
 
 
 def _is(actual: str, expected: str) -> bool:

@@ -13,7 +13,8 @@ from gitmill.core.runlog import Log
 from gitmill.errors import GitFailedError, MissingObjectError
 from gitmill.git.objects import Backend, Commit, read_commit
 from gitmill.store.audit.records import Records
-from gitmill.store.audit.report import AlreadyThere, AuditReport, Landed, Reverse, Reverted
+from gitmill.store.audit.replayed import Landed
+from gitmill.store.audit.report import AlreadyThere, AuditReport, NewLanding, Reverse, Reverted
 
 
 class EndsAudit:
@@ -23,6 +24,7 @@ class EndsAudit:
         self._backend = backend
         self._out = out
         self._records = records
+        self._candidates = {landed.candidate: landed for landed in out.replayed.landed}
 
     def faults(self, turn: AuditedEvent, at: str, target: str) -> Iterator[Fault]:
         """Yield the faults of an event in the state commit `at`; `target` is its full name."""
@@ -47,7 +49,8 @@ class EndsAudit:
     def _note(self, turn: AuditedEvent, before: Item, at: str, target: str) -> None:
         run, extra = turn.run, turn.record.extra
         if turn.event is Event.REVERTED:
-            self._out.reverted.append(Reverted(
+            self._out.replayed.reverted.add(before.landed)
+            self._out.reverts.append(Reverted(
                 commit=at, item=before.id, landed=before.landed,
                 by=extra.get("Reverted-By", ""), target=target,
             ))  # fmt: skip
@@ -78,15 +81,18 @@ class EndsAudit:
         if landing is not None and item.landed != landing.candidate:
             tested = landing.candidate[:10]
             yield Fault("wrong-candidate", f"it landed {item.landed[:10]}, but tested {tested}")
-        for other in self._out.landings:
-            if other.item.landed == item.landed:
-                what = f"{item.landed[:10]} landed before, as {other.item.id}"
-                yield Fault("landed-twice", what)
+        if (other := self._candidates.get(item.landed)) is not None:
+            yield Fault("landed-twice", f"{item.landed[:10]} landed before, as {other.item_id}")
         tree = read_commit(self._backend, item.landed).tree
-        self._out.landings.append(Landed(
-            commit=at, before=before, item=item, candidate=item.landed,
+        landed = self._candidates[item.landed] = Landed(
+            commit=at, item_id=item.id, candidate=item.landed,
             onto=landing.onto if landing else "", target=landing.target if landing else "",
-            passes=self._records.passed(tree),
+            patches=frozenset(entry.patch for entry in item.reviewed),
+        )  # fmt: skip
+        self._out.replayed.landed.append(landed)
+        passes = tuple(self._records.passes(tree).values())
+        self._out.landings.append(NewLanding(
+            landed=landed, before=before, item=item, passes=passes
         ))  # fmt: skip
 
 

@@ -28,7 +28,7 @@ from gitmill.store.audit.branch import BRANCH_EVENTS, BranchAudit
 from gitmill.store.audit.ends import EndsAudit
 from gitmill.store.audit.records import CHECKS, FROZEN, NewLog, Records
 from gitmill.store.audit.report import AuditReport, PolicyRead
-from gitmill.store.audit.reversal import Past
+from gitmill.store.audit.reversal import Past, blob
 from gitmill.store.history import UNDOES
 
 INBOX = "inbox/"
@@ -49,16 +49,15 @@ class EventAudit:
     def __init__(self, backend: Backend, out: AuditReport, types: StageTypes) -> None:
         self._backend = backend
         self._out = out
+        self._replayed = out.replayed
+        self._items = out.items
         self._types = types
-        self._records = Records(backend)
-        self._events: set[str] = set()
-        self._claims: set[str] = set()
-        self._claimed: dict[str, Item] = {}  # the items as of their claim
-        self._past = Past(backend)
-        self._branch = BranchAudit(backend)
+        self._records = Records(backend, out.replayed.tree)
+        self._past = Past(backend, out.items, out.replayed.in_effect)
+        self._branch = BranchAudit(backend, out.replayed)
         self._ends = EndsAudit(backend, out, self._records)
         self._over: Mapping[str, Entry | None] = {}
-        self._rules = 1
+        self._as_claimed: dict[str, Item] = {}
         self.at, self.seconds = "", 0
 
     def _fault(self, rule: str, what: str, item: str = "") -> None:
@@ -74,18 +73,23 @@ class EventAudit:
         self._out.add_faults(self._records.new_passes(changes.values(), lambda _: True), self.at)
         for path, change in changes.items():
             if path.startswith(FOLDERS):
-                item = self._read(path, change.new)
-                if item is not None:
-                    self._out.update(item)
+                self._accept(path, change.new)
+
+    def _accept(self, path: str, entry: Entry | None) -> Item | None:
+        """Return the item in a file after recording it as its current version."""
+        item = self._read(path, entry)
+        if item is not None and entry is not None:
+            self._items.put(item, entry.oid)
+        return item
 
     def event(
         self, record: EventRecord, changes: dict[str, Change], over: Mapping[str, Entry | None]
     ) -> None:
         """Check the commit of one event; `over` has what people had made of files by hand."""
         self._over = over
-        if record.id in self._events:
+        if record.id in self._replayed.event_ids:
             self._fault("duplicate-event", f"event {record.id} happened before", record.item)
-        self._events.add(record.id)
+        self._replayed.event_ids.add(record.id)
         self._check_rules(record)
         self._out.add_faults(self._records.changed(changes), self.at, record.item)
         self._out.add_faults(self._records.new_plans(changes.values()), self.at, record.item)
@@ -96,10 +100,11 @@ class EventAudit:
 
     def _check_rules(self, record: EventRecord) -> None:
         """Check the version of the rules, and that an event that read the policy says where."""
-        if not self._rules <= record.version <= RULES:
+        rules = self._replayed.rules
+        if not rules <= record.version <= RULES:
             named = f"it follows version {record.rules or '1'} of the rules"
-            self._fault("rules", f"{named}, after {self._rules} of {RULES}", record.item)
-        self._rules = max(self._rules, min(record.version, RULES))
+            self._fault("rules", f"{named}, after {rules} of {RULES}", record.item)
+        self._replayed.rules = max(rules, min(record.version, RULES))
         if record.version < 2:
             return
         reads = record.event in READS_POLICY and UNDOES not in record.extra
@@ -110,7 +115,7 @@ class EventAudit:
 
     def _of_branch(self, record: EventRecord, changes: Mapping[str, Change]) -> None:
         self._out.add_faults([*trailer_faults(record), *name_faults(record)], self.at)
-        self._out.add_faults(self._branch.faults(record, changes), self.at)
+        self._out.add_faults(self._branch.faults(self.at, record, changes), self.at)
         self._note_read(record, None, None)
         trees = self._candidate_trees(record.by) if record.event == "checked" else frozenset[str]()
         faults = self._records.new_passes(changes.values(), lambda record: record.tree in trees)
@@ -121,7 +126,7 @@ class EventAudit:
         """Return the trees of the candidates that one user of a machine is landing now."""
         landings = [
             item.landing
-            for item in self._out.items.values()
+            for item in self._items.unfinished()
             if item.landing is not None
             and item.lease is not None
             and one_line(item.lease.who) == who
@@ -132,10 +137,11 @@ class EventAudit:
         path = layout.item_path(record.item)
         change = changes.pop(path, None)
         after = self._read(path, change.new) if change is not None else None
-        undone = self._past.event(record, change)
+        undone = self._past.event(self.at, record, change)
         logs = self._records.new_logs(changes.values())
         if after is not None:
             self._transition(record, after, logs, changes, undone)
+            self._update(record, after, blob(change, "new"))
         elif change is None or change.new is None:
             self._fault("disagrees", f"it does not write {path}", record.item)
         allowed = (f"{layout.runs_folder(record.item)}/", FROZEN, CHECKS, layout.BOARD, INBOX)
@@ -149,7 +155,7 @@ class EventAudit:
         changes: Mapping[str, Change],
         undone: Undone | None,
     ) -> None:
-        name, before = record.item, self._out.items.get(record.item)
+        name, before = record.item, self._items.get(record.item)
         run = logs[0].log if len(logs) == 1 else None
         self._note_read(record, before, after)
         if logs and run is None:
@@ -161,14 +167,14 @@ class EventAudit:
         audited = AuditedEvent(
             record=record, before=before, after=after, run=run,
             run_oid=logs[0].oid if logs else "", run_path=logs[0].path if logs else "",
-            claimed=self._claimed.get(name), undone=undone,
-            plan=self._records.plans.get(_plan_of(record, before, after)),
+            claimed=self._claimed(name), undone=undone,
+            plan=self._records.plan(_plan_of(record, before, after)),
             over=self._typed(layout.item_path(name)),
             at=datetime.fromtimestamp(self.seconds, UTC),
             held_back=self._held_back(before, record),
         )  # fmt: skip
         changed = before is None or before.plan != after.plan
-        if changed and after.plan and after.plan not in self._records.plans:
+        if changed and after.plan and self._records.plan(after.plan) is None:
             self._fault("frozen-plan", f"there is no frozen plan {after.plan}", name)
         passes = self._records.new_passes(changes.values(), lambda check: _passed_in(run, check))
         faults = [*faults_of(audited, self._types), *passes]
@@ -180,7 +186,13 @@ class EventAudit:
         self._out.add_faults(
             self._ends.faults(audited, self.at, self._branch.target()), self.at, name
         )
-        self._update(audited)
+
+    def _claimed(self, name: str) -> Item | None:
+        """Return an item as of its claim, None unless an attempt or a landing is under way."""
+        oid = self._replayed.claimed.get(name)
+        if oid and name not in self._as_claimed:
+            self._as_claimed[name] = self._items.at(name, oid)
+        return self._as_claimed[name] if oid else None
 
     def _held_back(self, before: Item | None, record: EventRecord) -> str:
         """Return what kept an attempt or a landing from starting at this event."""
@@ -188,7 +200,7 @@ class EventAudit:
             return ""
         paused, queue_paused = self._branch.flags()
         return held_back(
-            self._out.items, before, Event(record.event), paused=paused, queue_paused=queue_paused
+            self._items, before, Event(record.event), paused=paused, queue_paused=queue_paused
         )
 
     def _note_read(self, record: EventRecord, before: Item | None, after: Item | None) -> None:
@@ -203,6 +215,7 @@ class EventAudit:
             item=before, plan=brought,
         )  # fmt: skip
         self._out.reads.append(read)
+        self._replayed.targets.setdefault(read.target, read.oid)
 
     def _typed(self, path: str) -> Document | None:
         """Return the document of an item as a person edited it by hand, None if nobody did."""
@@ -212,25 +225,25 @@ class EventAudit:
     def _unrecorded_passes(self, run: Log | None) -> Iterator[Fault]:
         if run is None or not run.tree:
             return
-        known = self._records.passes.get(run.tree, {})
+        known = self._records.passes(run.tree)
         for command, definition in run.passed:
             if definition not in known or known[definition].command != command:
                 yield Fault("missing-check", f"no pass of `{command}` is recorded for its tree")
 
     def _reused_claim(self, audited: AuditedEvent) -> Iterator[Fault]:
         if audited.event in STARTS:
-            if audited.record.claim in self._claims:
+            if audited.record.claim in self._replayed.claims:
                 yield Fault("wrong-claim", f"claim {audited.record.claim} was used before")
-            self._claims.add(audited.record.claim)
+            self._replayed.claims.add(audited.record.claim)
 
-    def _update(self, audited: AuditedEvent) -> None:
+    def _update(self, record: EventRecord, item: Item, oid: str) -> None:
         """Record the item after the event."""
-        item = audited.after
-        self._out.update(item)
-        if audited.event is Event.CLAIMED:
-            self._claimed[item.id] = item
+        self._items.put(item, oid)
+        if record.event == Event.CLAIMED.value:
+            self._replayed.claimed[item.id] = oid
+            self._as_claimed[item.id] = item
         elif item.status not in WORKING:
-            self._claimed.pop(item.id, None)
+            self._replayed.claimed.pop(item.id, None)
 
     def _refuse_others(
         self, changes: Mapping[str, Change], allowed: tuple[str, ...], record: EventRecord
@@ -239,12 +252,10 @@ class EventAudit:
         for path, change in changes.items():
             if path.startswith(allowed):
                 continue
-            item = self._read(path, change.new) if path.startswith(FOLDERS) else None
+            item = self._accept(path, change.new) if path.startswith(FOLDERS) else None
             child = item is not None and change.old is None and item.parent == record.item
             if not (child and record.event in PARENTS):
                 self._fault("wrong-files", f"{record.event} does not write {path}", record.item)
-            if item is not None:
-                self._out.update(item)
 
     def _read(self, path: str, entry: Entry | None) -> Item | None:
         """Return the item in a file; add a fault and return None if it is not one."""

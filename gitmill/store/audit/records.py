@@ -13,6 +13,7 @@ from gitmill.core.document import Document
 from gitmill.core.plans.plan import FrozenPlan
 from gitmill.core.runlog import Log, read_log
 from gitmill.errors import BadDocumentError
+from gitmill.git import trees
 from gitmill.git.objects import Backend
 from gitmill.git.trees import Change
 from gitmill.store import layout
@@ -36,14 +37,32 @@ class Records:
     """The records of a history up to one of its commits."""
 
     backend: Backend
-    plans: dict[str, FrozenPlan] = field(default_factory=dict)
-    passes: dict[str, dict[str, CheckRecord]] = field(
-        default_factory=dict
-    )  # by tree and definition
+    earlier: str = ""  # the tree of the commit that the replay begins after
+    _plans: dict[str, FrozenPlan | None] = field(default_factory=dict, init=False)
+    _passes: dict[str, dict[str, CheckRecord]] = field(default_factory=dict, init=False)
 
-    def passed(self, tree: str) -> tuple[CheckRecord, ...]:
-        """Return the checks recorded so far as passed on a tree."""
-        return tuple(self.passes.get(tree, {}).values())
+    def plan(self, hash12: str) -> FrozenPlan | None:
+        """Return a frozen plan by its hash, None if there is no valid one so far."""
+        if hash12 not in self._plans:
+            data = self._earlier(layout.plan_path(hash12)) if hash12 else None
+            self._plans[hash12] = _valid_plan(data) if data is not None else None
+        return self._plans[hash12]
+
+    def passes(self, tree: str) -> dict[str, CheckRecord]:
+        """Return the checks recorded so far as passed on a tree, by definition."""
+        if tree not in self._passes:
+            self._passes[tree] = {check.definition: check for check in self._earlier_passes(tree)}
+        return self._passes[tree]
+
+    def _earlier(self, path: str) -> bytes | None:
+        return trees.read_file(self.backend, self.earlier, path) if self.earlier else None
+
+    def _earlier_passes(self, tree: str) -> Iterator[CheckRecord]:
+        folder, _, begin = layout.check_path(tree, "").removesuffix(".md").rpartition("/")
+        found = trees.find(self.backend, self.earlier, folder) if self.earlier else None
+        for name, entry in trees.entries(self.backend, found.oid).items() if found else ():
+            if name.startswith(begin):
+                yield read_check_record(Document.from_bytes(self.backend.read(entry.oid)[1], name))
 
     def changed(self, changes: Mapping[str, Change]) -> Iterator[Fault]:
         """Yield a fault for each record that a commit rewrites or removes."""
@@ -63,9 +82,8 @@ class Records:
             if change.path != layout.plan_path(hash12):
                 yield Fault("frozen-plan", f"{change.path} has the hash {hash12}")
                 continue
-            try:
-                self.plans[hash12] = FrozenPlan.parse(data.decode(), path=change.path)
-            except (BadDocumentError, ValueError):
+            self._plans[hash12] = _valid_plan(data)
+            if self._plans[hash12] is None:
                 yield Fault("frozen-plan", f"{change.path} is not a plan that gitmill compiled")
 
     def new_passes(
@@ -85,7 +103,7 @@ class Records:
             if layout.check_path(check.tree, check.definition) != change.path:
                 yield Fault("pass-changed", f"{change.path} is the path of another pass")
                 continue
-            self.passes.setdefault(check.tree, {})[check.definition] = check
+            self.passes(check.tree)[check.definition] = check
             if not ran(check):
                 what = (
                     f"no run of {check.name} (`{check.command}`) on {check.tree[:10]} is recorded"
@@ -107,3 +125,10 @@ class Records:
     def _read(self, change: Change) -> bytes:
         assert change.new is not None
         return self.backend.read(change.new.oid)[1]
+
+
+def _valid_plan(data: bytes) -> FrozenPlan | None:
+    try:
+        return FrozenPlan.parse(data.decode())
+    except (BadDocumentError, ValueError):
+        return None

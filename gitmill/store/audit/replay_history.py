@@ -22,6 +22,7 @@ from gitmill.git.objects import FILE, Backend, Entry, read_commit
 from gitmill.git.trees import Change
 from gitmill.store import foreign_commits, layout
 from gitmill.store.audit.events import EventAudit
+from gitmill.store.audit.replayed import HandEdit, Items, Replayed
 from gitmill.store.audit.report import AuditReport, Violation
 from gitmill.store.transaction import root_commit
 
@@ -45,19 +46,22 @@ class Line:
     missing: str = ""
 
 
-def audit(backend: Backend, line: Line, types: StageTypes) -> AuditReport:
-    """Check every commit of a state branch, from the root to the tip.
+def audit(
+    backend: Backend, line: Line, types: StageTypes, replayed: Replayed | None = None
+) -> AuditReport:
+    """Check every commit of a state branch up to its tip that comes after what was `replayed`.
 
     `types` are the stage types, which know the evidence of a pass.
     """
-    out = AuditReport(line.tip)
+    replayed = replayed or Replayed()
+    out = AuditReport(line.tip, replayed, Items(backend, replayed))
     replay = _Replay(backend, out, types)
     if line.missing:
         what = "this state commit and all its ancestors are not in this clone"
         out.add_unknown(line.missing, what)
-    for number, oid in enumerate(line.commits):
+    for oid in line.commits[replayed.commits :]:
         try:
-            replay.commit(oid, first=number == 0, whole=not line.missing)
+            replay.commit(oid, whole=not line.missing)
         except (MissingObjectError, GitFailedError) as error:
             out.add_unknown(oid, f"{error.message}; nothing after it was checked")
             break
@@ -87,22 +91,17 @@ class _Replay:
         self._out = out
         self._events = EventAudit(backend, out, types)
         self._differ = Differ(backend)
-        self._tree = ""
-        # by path: the last commit that edited it by hand, and the entry before all hand edits
-        self._hand: dict[str, tuple[str, Entry | None]] = {}
-        self._by_person: set[str] = set()  # all commits of people
-        self._last_event = ""  # gitmill's last commit
-        self._newest = 0  # the latest time of an event, in seconds since 1970
+        self._at = out.replayed
 
-    def commit(self, oid: str, *, first: bool, whole: bool) -> None:
-        """Check the next commit; the `first` of a `whole` history is the root of all clones."""
+    def commit(self, oid: str, *, whole: bool) -> None:
+        """Check the next commit; the first of a `whole` history is the root of all clones."""
         commit = read_commit(self._backend, oid)
-        changes = {c.path: c for c in self._differ.changes(self._tree, commit.tree)}
-        self._tree = commit.tree
+        changes = {c.path: c for c in self._differ.changes(self._at.tree, commit.tree)}
+        self._at.tree = commit.tree
         self._events.at, self._events.seconds = oid, commit.seconds
-        self._out.commits += 1
+        self._at.commits += 1
         record = parse_message(commit.message)[1]
-        if first:
+        if self._at.commits == 1:
             if whole and (commit != root_commit(commit.tree) or changes):
                 self._out.fault("root", oid, "this is not the root commit that every clone shares")
             self._events.accept(changes)
@@ -116,10 +115,10 @@ class _Replay:
             self._refuse_modes(oid, changes)
             own, over = self._without_hand_edits(changes)
             hand = record.extra.get("Hand")
-            if hand is not None and hand not in self._by_person:
+            if hand is not None and hand not in self._at.people:
                 self._out.fault("hand-edit", oid, "it applies no commit of a person", record.item)
             self._events.event(record, own, over)
-            self._last_event = oid
+            self._at.last_event = oid
         self._events.follow(changes)
 
     def _by_hand(self, oid: str, changes: Mapping[str, Change]) -> None:
@@ -127,19 +126,20 @@ class _Replay:
 
         It also applies edits of `control.md`, but those take effect immediately.
         """
-        self._by_person.add(oid)
+        self._at.people.add(oid)
         for path, change in changes.items():
             if layout.item_of(path) or foreign_commits.is_gitmill_file(path):
-                _, original = self._hand.pop(path, ("", change.old))
-                if change.new != original:  # else a person has undone the edit
-                    self._hand[path] = (oid, original)
+                edit = self._at.by_hand.pop(path, HandEdit(oid, change.old))
+                if change.new != edit.original:  # else a person has undone the edit
+                    self._at.by_hand[path] = HandEdit(oid, edit.original)
 
     def _note_time(self, oid: str, seconds: int) -> None:
         """Note an event whose clock is behind that of an earlier one; the order stays as it is."""
-        if seconds < self._newest - LATE.total_seconds():
-            what = f"its clock was {self._newest - seconds} s behind that of an earlier event"
+        newest = self._at.newest
+        if seconds < newest - LATE.total_seconds():
+            what = f"its clock was {newest - seconds} s behind that of an earlier event"
             self._out.notice("clock", oid, what)
-        self._newest = max(self._newest, seconds)
+        self._at.newest = max(newest, seconds)
 
     def _refuse_modes(self, oid: str, changes: Mapping[str, Change]) -> None:
         """Report what an event wrote and is no plain file."""
@@ -158,10 +158,10 @@ class _Replay:
         restores a file has not touched it.
         """
         own, over = dict(changes), dict[str, Entry | None]()
-        for path in changes.keys() & self._hand.keys():
-            _, original = self._hand.pop(path)
+        for path in changes.keys() & self._at.by_hand.keys():
+            edit = self._at.by_hand.pop(path)
             over[path] = changes[path].old
-            change = replace(own.pop(path), old=original)
+            change = replace(own.pop(path), old=edit.original)
             if change.old != change.new:
                 own[path] = change
         return own, over
@@ -173,9 +173,9 @@ class _Replay:
         leaves the document alone.
         """
         by_commit: dict[str, list[str]] = {}
-        for path, (commit, _) in self._hand.items():
-            by_commit.setdefault(commit, []).append(path)
-        last_event = line.index(self._last_event) if self._last_event else 0
+        for path, edit in self._at.by_hand.items():
+            by_commit.setdefault(edit.commit, []).append(path)
+        last_event = line.index(self._at.last_event) if self._at.last_event else 0
         for commit, paths in by_commit.items():
             pending = line.index(commit) > last_event or all(map(self._is_broken, paths))
             what = f"changed by hand and not applied: {', '.join(sorted(paths)[:4])}"
@@ -183,7 +183,7 @@ class _Replay:
             (self._out.notices if pending else self._out.faults).append(violation)
 
     def _is_broken(self, path: str) -> bool:
-        data = trees.read_file(self._backend, self._tree, path)
+        data = trees.read_file(self._backend, self._at.tree, path)
         if not layout.item_of(path) or data is None:
             return False
         try:

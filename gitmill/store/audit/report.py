@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from gitmill.core.audit.event import Fault
 from gitmill.core.check_record import CheckRecord
 from gitmill.core.item import Item
+from gitmill.store.audit.replayed import Items, Landed, Replayed
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,16 +22,28 @@ class Violation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Landed:
-    """A landing in the history: the item before and after, and the checks passed by then."""
+class NewLanding:
+    """A landing to verify: the item before and after it, and the checks passed by then."""
 
-    commit: str
+    landed: Landed
     before: Item
     item: Item
-    candidate: str
-    onto: str
-    target: str
     passes: tuple[CheckRecord, ...]
+
+    @property
+    def commit(self) -> str:
+        """The state commit of the landing."""
+        return self.landed.commit
+
+    @property
+    def candidate(self) -> str:
+        """The landed commit."""
+        return self.landed.candidate
+
+    @property
+    def onto(self) -> str:
+        """The target's tip before it."""
+        return self.landed.onto
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,32 +95,39 @@ class PolicyRead:
 
 @dataclass
 class AuditReport:
-    """Faults break a rule, `unknown` findings cannot be checked in this clone, notices are fine."""
+    """Faults break a rule, `unknown` findings cannot be checked in this clone, notices are fine.
+
+    `landed`, `reverted` and `targets` are those of the whole history that was replayed; the other
+    lists have what is still to verify against the rest of the repository.
+    """
 
     tip: str
-    commits: int = 0
-    items: dict[str, Item] = field(default_factory=dict)
-    works: dict[str, set[str]] = field(default_factory=dict)  # all work commits an item ever had
-    landings: list[Landed] = field(default_factory=list)
+    replayed: Replayed
+    items: Items
+    landed: list[Landed] = field(default_factory=list)
+    reverted: Collection[str] = frozenset()
+    targets: Mapping[str, str] = field(default_factory=dict)
+    landings: list[NewLanding] = field(default_factory=list)
     reads: list[PolicyRead] = field(default_factory=list)
-    titles: dict[str, set[str]] = field(default_factory=dict)  # all titles an item ever had
-    reverted: list[Reverted] = field(default_factory=list)
+    reverts: list[Reverted] = field(default_factory=list)
     reverses: list[Reverse] = field(default_factory=list)
     already_there: list[AlreadyThere] = field(default_factory=list)
     faults: list[Violation] = field(default_factory=list)
     unknown: list[Violation] = field(default_factory=list)
     notices: list[Violation] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.landed, self.targets = self.replayed.landed, self.replayed.targets
+        self.reverted = self.replayed.reverted
+
+    @property
+    def commits(self) -> int:
+        """The number of state commits up to the last one that could be read."""
+        return self.replayed.commits
+
     def fault(self, rule: str, commit: str, what: str, item: str = "") -> None:
         """Add a fault."""
         self.faults.append(Violation(rule, commit, item, what))
-
-    def update(self, item: Item) -> None:
-        """Record the current version of an item."""
-        self.items[item.id] = item
-        self.titles.setdefault(item.id, set()).add(item.title)
-        if item.work:
-            self.works.setdefault(item.id, set()).add(item.work)
 
     def add_faults(self, faults: Iterable[Fault], commit: str, item: str = "") -> None:
         """Add the faults of one commit."""
@@ -118,13 +138,16 @@ class AuditReport:
         self.notices.append(Violation(rule, commit, item, what))
 
     def leave_out(self, commits: Collection[str]) -> None:
-        """Drop faults, notices and landings of these state commits: they were not asked for."""
+        """Drop what concerns these state commits: they were not asked for."""
         self.faults = [fault for fault in self.faults if fault.commit not in commits]
         self.notices = [notice for notice in self.notices if notice.commit not in commits]
-        self.landings = [landed for landed in self.landings if landed.commit not in commits]
+        self.landings = [new for new in self.landings if new.landed.commit not in commits]
+        self.landed = [landed for landed in self.landed if landed.commit not in commits]
         self.reads = [read for read in self.reads if read.commit not in commits]
+        self.reverts = [end for end in self.reverts if end.commit not in commits]
         self.reverses = [made for made in self.reverses if made.commit not in commits]
         self.already_there = [end for end in self.already_there if end.commit not in commits]
+        self.targets = {read.target: read.oid for read in reversed(self.reads)}
 
     def add_unknown(self, commit: str, what: str, item: str = "") -> None:
         """Add something that cannot be checked in this clone, which does not mean it is fine."""
