@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gitmill.core.ids import Kind, derived_id
@@ -15,7 +15,8 @@ from gitmill.git.objects import Commit, encode_commit, read_commit
 from gitmill.git.replay import Conflict, replay
 from gitmill.history.verify_targets import Target
 from gitmill.mill import Mill
-from gitmill.store.audit.report import AlreadyThere, AuditReport, Reverse, Reverted
+from gitmill.store.audit.report import AlreadyThere, AuditReport, Made, Reverse, Reverted
+from gitmill.workspace.work import patch_of
 
 _NOBODY = "gitmill <gitmill@invalid> 0 +0000"
 
@@ -34,6 +35,9 @@ def verify_ends(mill: Mill, report: AuditReport) -> None:
     for there in report.already_there:
         with _absence(report, there.commit, there.item.id):
             _already(mill, report, there)
+    for work in report.made:
+        with suppress(MissingObjectError, GitFailedError):  # pruned, as work that never lands is
+            _made(mill, report, work)
 
 
 @contextmanager
@@ -91,11 +95,27 @@ def _reverse(mill: Mill, report: AuditReport, made: Reverse, onto: Mapping[str, 
 def _already(mill: Mill, report: AuditReport, end: AlreadyThere) -> None:
     """Replay the work again: the tree of the target must stay as it is."""
     backend, item = mill.store.backend, end.item
+    if not end.onto:
+        what = "it names no commit of the target that has its work already"
+        report.fault("wrong-end", end.commit, what, item.id)
+        return
+    target = Target(mill, end.target)
+    if target.found and not target.has(end.onto) and not target.was_at(end.onto):
+        what = f"{end.onto[:10]}, which has its work already, is not on {end.target}"
+        report.fault("wrong-end", end.commit, what, item.id)
     tree = read_commit(backend, item.work).tree
     replayed = _replayed(mill, base=item.base, tree=tree, onto=end.onto)
     if replayed != read_commit(backend, end.onto).tree:
         what = f"its work {item.work[:10]} was not on {end.onto[:10]} already"
         report.fault("wrong-end", end.commit, what, item.id)
+
+
+def _made(mill: Mill, report: AuditReport, made: Made) -> None:
+    """Compare the patch that a run log names with that of its work."""
+    if made.patch != patch_of(mill, made.base, made.work):
+        named = f"the patch {made.patch[:10]}" if made.patch else "no patch"
+        what = f"its run log names {named}, which is not that of {made.work[:10]}"
+        report.fault("wrong-patch", made.commit, what, made.item)
 
 
 def _replayed(mill: Mill, *, base: str, tree: str, onto: str) -> str:

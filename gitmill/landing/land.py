@@ -155,7 +155,7 @@ def _land(
         mill.new_token(), timestamp(mill.now()),
     )  # fmt: skip
     if landing.candidate == onto:
-        result = _finish_unchanged(mill, item)
+        result = _finish_unchanged(mill, item, onto)
     else:
         require_runnable(mill, item, landing.policy)
         sandbox.require_sandbox(mill, landing.policy)  # refused before the start, it stays queued
@@ -269,8 +269,8 @@ def _review_mismatch(mill: Mill, landing: StartedLanding) -> str:
     return f"replayed onto the target, the change also touches {added[0]}" if added else ""
 
 
-def _finish_unchanged(mill: Mill, item: Item) -> Item:
-    """Finish an item whose change is already on the target."""
+def _finish_unchanged(mill: Mill, item: Item, onto: str) -> Item:
+    """Finish an item whose change is already on the target, at the commit `onto`."""
     why = "already on the target"
     item = record_event(mill, item, changes.dequeued(why))
-    return record_event(mill, item, changes.finished(item, why))
+    return record_event(mill, item, changes.finished(item, why), onto=onto)

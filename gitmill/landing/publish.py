@@ -232,10 +232,13 @@ def abort(
     return after
 
 
-def record_event(mill: Mill, item: Item, change: Change) -> Item:
-    """Commit an event that only gives a reason. Raises `RefMovedError` when the item moved on."""
-    why = str(change.fields["reason"])
-    step = Step(change=change, subject=why, by=mill.user, after=item.event)
+def record_event(mill: Mill, item: Item, change: Change, *, onto: str = "") -> Item:
+    """Commit an event that only gives a reason; `onto` is the target's commit that it is about.
+
+    Raises `RefMovedError` when the item moved on.
+    """
+    why, extra = str(change.fields["reason"]), {"Onto": onto} if onto else {}
+    step = Step(change=change, subject=why, by=mill.user, after=item.event, extra=extra)
     return mill.apply(item.id, step).item(item.id)
 
 

@@ -123,3 +123,23 @@ def an_undo_of_a_pause_that_there_was_not(forgery: Forgery, history: History) ->
 def a_restored_file_of_nobody(forgery: Forgery, history: History) -> Written:
     before = forgery.find("created", history.fourth)
     return forgery.insert(before, message=f"restored\n\nGitmill-Event: put-back\n{ID}{BY}")
+
+
+@forged("wrong-patch")
+def a_patch_that_is_not_that_of_the_work(forgery: Forgery, history: History) -> Written:
+    return forgery.find("returned", history.first).relog(patch="0" * 40)
+
+
+@forged("wrong-patch")
+def work_without_a_patch(forgery: Forgery, history: History) -> Written:
+    return forgery.find("returned", history.first).relog(patch=None)
+
+
+@forged("outcome")
+def a_verdict_of_no_stage(forgery: Forgery, history: History) -> Written:
+    return forgery.find("returned", history.first).relog(stages=None)
+
+
+@forged("wrong-undo")
+def a_birth_that_undoes_something(forgery: Forgery, history: History) -> Written:
+    return forgery.find("created", history.third).say(Undoes="feedfeedfeedfeed")

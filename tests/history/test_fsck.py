@@ -379,7 +379,7 @@ def a_review_of_other_work(forgery: Forgery, history: History) -> Written:
     return forgery.find("approved", history.second).relog(work="1" * 40)
 
 
-@forged("wrong-review")
+@forged("wrong-review", "wrong-patch")
 def a_review_of_another_patch(forgery: Forgery, history: History) -> Written:
     return forgery.find("approved", history.second).relog(patch="1" * 64)
 
@@ -1016,10 +1016,17 @@ def test_a_rule_can_be_explained(history: History):
     assert all(f"{rule:<22} {meaning}" in output for rule, meaning in RULES.items())
 
 
-def test_the_page_has_every_rule_as_it_is():
+def test_the_page_has_every_rule_as_it_is_and_a_test_that_breaks_it():
     page = (Path(__file__).parents[2] / "docs/verify.md").read_text("utf-8")
-    assert re.findall(r"^\| `([a-z-]+)` \| (.*) \|$", page, re.MULTILINE) != []
-    assert dict(re.findall(r"^\| `([a-z-]+)` \| (.*) \|$", page, re.MULTILINE)) == RULES
+    rows = re.findall(r"^\| `([a-z-]+)` \| (.*) \| `(\w+)` \|$", page, re.MULTILINE)
+    assert {rule: meaning for rule, meaning, _ in rows} == RULES
+    tests = "".join(path.read_text("utf-8") for path in Path(__file__).parent.glob("*.py"))
+    for rule, _, breaks in rows:
+        if breaks.startswith("test_"):
+            body = tests.partition(f"def {breaks}(")[2].partition("\n\n\n")[0]
+            assert f'"{rule}"' in body, breaks
+        else:
+            assert rule in CASES[breaks][1], breaks
 
 
 # -- what gitmill itself wrote ---------------------------------------------------------------------

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
+from gitmill.flows.land_queue import land_queue
 from gitmill.flows.run import RunRequest, run
 from gitmill.history.fsck import Verified, fsck
 from gitmill.landing.revert import revert
 from gitmill.mill import Mill
+from gitmill.people.intake import NewTask, new_task
 from tests.history.conftest import CHECK, History, silent
 from tests.support.forge import Forgery
 from tests.support.repos import Repo
@@ -253,5 +257,52 @@ def test_a_revert_by_a_commit_of_other_files_is_found(reverted: History):
 @pytest.mark.slow
 def test_the_work_of_a_revert_that_is_no_reverse_is_found(reverted: History):
     landed_with(reverted, {"b.txt": "neither\n"})
-    found = verify(reverted).report.faults
-    assert "its work does not undo" in " ".join(fault.what for fault in found)
+    (what,) = (one.what for one in verify(reverted).report.faults if one.rule == "wrong-end")
+    assert what.startswith("its work does not undo ")
+
+
+@pytest.fixture
+def unchanged(history: History) -> History:
+    """The work of an approved item came to the target by a person; the queue found it there."""
+    mill = Mill.open(history.repo.path)
+    task = NewTask(title="Also", script="echo also > also.txt", criteria=["$ test -e also.txt"])
+    item = new_task(mill, task, ready=True).id
+    run(mill, RunRequest(through="approved"), *silent())
+    history.repo.commit({"also.txt": "also\n"}, "by hand")
+    land_queue(mill, lambda _: None)
+    assert mill.snapshot().item(item).reason == "already on the target"
+    assert verify(history).holds
+    return replace(history, third=item)
+
+
+def ended_at(history: History, oid: str | None) -> list[str]:
+    """Forge where the queue found the work; return what is wrong with the end."""
+    forgery = Forgery(history.repo)
+    commit = forgery.find("finished", history.third)
+    if oid is None:
+        commit.message = re.sub(r"Gitmill-Onto: .*\n", "", commit.message)
+    else:
+        commit.say(Onto=oid)
+    forgery.write()
+    assert rules(history) == {"wrong-end"}
+    return [fault.what for fault in verify(history).report.faults]
+
+
+def test_work_that_was_on_the_target_names_where(unchanged: History):
+    assert ended_at(unchanged, None) == [
+        "it names no commit of the target that has its work already"
+    ]
+
+
+def test_work_that_was_not_on_the_target_yet(unchanged: History):
+    before = unchanged.repo.git("rev-parse", "main^")
+    work = Mill.open(unchanged.repo.path).snapshot().item(unchanged.third).work
+    what = f"its work {work[:10]} was not on {before[:10]} already"
+    assert ended_at(unchanged, before) == [what]
+
+
+def test_work_that_was_on_another_branch_only(unchanged: History):
+    git = unchanged.repo.git
+    aside = git("commit-tree", "main^{tree}", "-p", "main", "-m", "beside")
+    what = f"{aside[:10]}, which has its work already, is not on refs/heads/main"
+    assert ended_at(unchanged, aside) == [what]

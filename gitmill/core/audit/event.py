@@ -70,7 +70,7 @@ E = Event
 EXTRAS: Mapping[str, frozenset[Event]] = {
     "Undoes": frozenset(), "Hand": frozenset(), "Put-Back": frozenset(),
     "Candidate": frozenset({E.LAND_STARTED, E.LANDED}),
-    "Onto": frozenset({E.LAND_STARTED, E.LANDED}),
+    "Onto": frozenset({E.LAND_STARTED, E.LANDED, E.FINISHED}),
     "Reverts": frozenset({E.APPROVED}), "Reverted-By": frozenset({E.REVERTED}),
 }  # fmt: skip
 LATE = timedelta(minutes=15)  # between the choice of an event's time and its commit

@@ -55,6 +55,8 @@ def check_outcome(turn: AuditedEvent, types: StageTypes) -> Iterator[Fault]:
         return
     if before is None:
         yield from wrong_birth(turn)
+        if turn.is_undo:
+            yield Fault("wrong-undo", f"{event.value} undoes nothing")
     elif event in changes.UNRECORDED:
         yield Fault("unknown-event", f"no version of gitmill records {event.value}")
     else:
@@ -99,6 +101,8 @@ def _attempt(turn: AuditedEvent, before: Item, types: StageTypes) -> Iterator[Fa
         yield from _without_work(item, run, criteria=ends is pipeline.nothing_to_do)
     else:
         yield from _passed_through(plan, item, run)
+        if turn.record.version >= 2 and not run.stage_results:
+            yield from _without_a_stage(run)
         yield from _passes(plan, item, run, types)
     if waits_for_target(turn):
         yield from _on_target(plan, item, run, types)
@@ -170,6 +174,12 @@ def _passed_through(plan: FrozenPlan, item: Item, run: Log) -> Iterator[Fault]:
         yield Fault("outcome", f"the attempt passed without {names[-1]}")
     if any(verdict != _PASS for _, verdict in run.stage_results[:-1]):
         yield Fault("outcome", "the attempt continued after a stage that did not pass")
+
+
+def _without_a_stage(run: Log) -> Iterator[Fault]:
+    """Refuse a verdict that only a stage can give; an attempt that broke has no stages."""
+    if run.verdict not in (VerdictWord.FAIL, VerdictWord.ASK):
+        yield Fault("outcome", f"no stage gave the verdict {run.verdict.value}")
 
 
 def _without_work(item: Item, run: Log, *, criteria: bool) -> Iterator[Fault]:

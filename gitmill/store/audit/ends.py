@@ -14,7 +14,14 @@ from gitmill.errors import GitFailedError, MissingObjectError
 from gitmill.git.objects import Backend, Commit, read_commit
 from gitmill.store.audit.records import Records
 from gitmill.store.audit.replayed import Landed
-from gitmill.store.audit.report import AlreadyThere, AuditReport, NewLanding, Reverse, Reverted
+from gitmill.store.audit.report import (
+    AlreadyThere,
+    AuditReport,
+    Made,
+    NewLanding,
+    Reverse,
+    Reverted,
+)
 
 
 class EndsAudit:
@@ -33,6 +40,11 @@ class EndsAudit:
             if running and turn.run.work and not turn.run.tree:
                 yield Fault("wrong-work", "its run log does not name the tree of its work")
             yield from self._made(turn.run)
+            if turn.run.claim and turn.run.work and turn.run.tree:
+                self._out.made.append(Made(
+                    commit=at, item=turn.after.id, base=turn.run.base, work=turn.run.work,
+                    patch=turn.run.patch,
+                ))  # fmt: skip
         if turn.before is None:
             return
         if turn.event is Event.LAND_STARTED:
@@ -59,7 +71,14 @@ class EndsAudit:
                 commit=at, item=before.id, landed=extra["Reverts"], onto=run.base, work=run.work
             ))  # fmt: skip
         elif run is not None and end_without_work(turn) is already_there:
-            self._out.already_there.append(AlreadyThere(commit=at, item=before, onto=run.base))
+            self._out.already_there.append(
+                AlreadyThere(commit=at, item=before, onto=run.base, target=target)
+            )
+        elif turn.event is Event.FINISHED and before.work and turn.record.version >= 2:
+            onto = extra.get("Onto", "")
+            self._out.already_there.append(
+                AlreadyThere(commit=at, item=before, onto=onto, target=target)
+            )
 
     def _made(self, run: Log) -> Iterator[Fault]:
         """Compare the tree of a run log with the commit that it names, while that is not pruned."""

@@ -70,11 +70,26 @@ class Reverse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlreadyThere:
-    """The end of an item whose work, replayed, changed nothing on the commit `onto`."""
+    """The end of an item whose work, replayed, changed nothing on the target's commit `onto`.
+
+    `onto` is empty if the event names none.
+    """
 
     commit: str
     item: Item
     onto: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """Work that a run log records, and the patch that it says the work is."""
+
+    commit: str
+    item: str
+    base: str
+    work: str
+    patch: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +127,7 @@ class AuditReport:
     reverts: list[Reverted] = field(default_factory=list)
     reverses: list[Reverse] = field(default_factory=list)
     already_there: list[AlreadyThere] = field(default_factory=list)
+    made: list[Made] = field(default_factory=list)
     faults: list[Violation] = field(default_factory=list)
     unknown: list[Violation] = field(default_factory=list)
     notices: list[Violation] = field(default_factory=list)
@@ -147,6 +163,7 @@ class AuditReport:
         self.reverts = [end for end in self.reverts if end.commit not in commits]
         self.reverses = [made for made in self.reverses if made.commit not in commits]
         self.already_there = [end for end in self.already_there if end.commit not in commits]
+        self.made = [made for made in self.made if made.commit not in commits]
         self.targets = {read.target: read.oid for read in reversed(self.reads)}
 
     def add_unknown(self, commit: str, what: str, item: str = "") -> None:
