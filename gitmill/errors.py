@@ -422,6 +422,16 @@ class CannotStartError(AttemptError, blame=Blame.ENVIRONMENT):
     slug = "cannot-start"
 
 
+class HiddenFailureError(GitmillError, blame=Blame.USER):
+    """A check, criterion or set-up line has a pipe, and the shell sees no failure before its end.
+
+    It would pass although `command` in `command | other` fails. Install bash, or write the output
+    to a file first; `[worktree] shell` names another shell.
+    """
+
+    slug = "hidden-failure"
+
+
 class SandboxMissingError(SetUpError, blame=Blame.ENVIRONMENT):
     """The sandbox is required but not available on this machine; nothing ran without it."""
 

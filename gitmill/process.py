@@ -12,7 +12,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from gitmill import files
 from gitmill.errors import ProcessFailedError
 from gitmill.failpoints import chokepoint
 from gitmill.hints import Gitmill, Hint, Shell
@@ -190,16 +189,6 @@ class Command:
     watch: Callable[[bytes], str] | None = None
     access: str = "workspace"
     sandboxed: bool = False
-
-
-def script(folder: Path, name: str, text: str) -> tuple[str, ...]:
-    """Write a shell script and return an argv that runs it up to its first failing line.
-
-    The script is a file because arguments have a size limit and show in the process list.
-    """
-    path = folder / f"{name}.sh"
-    files.replace(path, (text + "\n").encode("utf-8", "surrogateescape"), mode=0o600)
-    return "/bin/sh", "-e", str(path)
 
 
 def home() -> Path:

@@ -46,7 +46,8 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("gitmill")
 
 
-os.environ["TESTS_BUBBLEWRAP"] = bubblewrap.find().program  # of the wrapper tests/support/bwrap
+# Of the wrapper tests/support/bwrap.
+os.environ["TESTS_BUBBLEWRAP"] = bubblewrap.find(layers=Path(tempfile.gettempdir())).program
 
 
 def seal(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

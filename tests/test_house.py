@@ -39,6 +39,9 @@ CACHED = {
     "agents/base.py _modules": "the files of the package",
     "core/plans/plan.py _adapter": "made from the models",
     "core/plans/prompt.py environment": "the same settings for every template",
+    "history/verified_before.py _adapter": "made from the models",
+    "shells.py _program": "bash, as it was when the command began",
+    "shells.py _sees_pipes": "what that shell can do",
     "store/secret_search.py _scanner": "the library's detectors",
 }
 # Containers of a module that are filled later; only the main thread runs faces.

@@ -16,12 +16,12 @@ from pathlib import Path, PurePath
 from pkgutil import iter_modules
 from typing import NamedTuple, Protocol, cast
 
-from gitmill import process
+from gitmill import process, shells
 from gitmill.core.product import Product
 from gitmill.core.verdict import Verdict
 from gitmill.errors import AgentMissingError
 from gitmill.hints import Gitmill, Hint
-from gitmill.process import Command, Outcome, script
+from gitmill.process import Command, Outcome
 
 ANY_ROLE = frozenset({"*"})  # the `ROLES` of an agent that serves every role of a loop
 
@@ -91,8 +91,8 @@ class Attempt:
     of it, `findings` a file there that is empty in the first round. `home` is a folder for this
     item and agent only, which exists as long as their sessions can be resumed. `number` counts
     attempts at this stage from 1. `outside` are the changed paths that the item did not declare.
-    `settings` are the agent's settings in the policy. With `confined`, no process of the agent can
-    write outside of these folders. Limits are in seconds.
+    `settings` are the agent's settings in the policy, `shell_line` its shell for scripts. With
+    `confined`, no process of the agent can write outside of these folders. Limits are in seconds.
 
     `prompt` is complete; `followup` is the shorter prompt for a resumed `session`. `earlier` is the
     number of numbered findings in the prompt; the verdict must state for each whether it is
@@ -128,6 +128,7 @@ class Attempt:
     progress: Callable[[str], None] = _ignore
     spend: Callable[[Usage, float | None], str] = _unlimited
     settings: Mapping[str, object] = field(default_factory=dict)
+    shell_line: str = ""
 
     def command(self, argv: tuple[str, ...], *, stdin: bytes = b"", wall: float = 0) -> Command:
         """Return a command in this attempt's worktree with its environment, limits and rights."""
@@ -141,9 +142,17 @@ class Attempt:
         self.progress(line[:SHOWN].decode("utf-8", "replace"))
         return ""
 
-    def shell(self, text: str, *, name: str = "script") -> Command:
-        """Return a command that runs a shell script, which stops at its first failing line."""
-        return self.command(script(self.scratch, name, text))
+    def run_script(self) -> Command:
+        """Return the command that runs the item's script."""
+        shell = shells.of_scripts(self.shell_line)
+        return self.command(shell.command(self.scratch, "script", self.script))
+
+    def check(self, text: str, *, name: str) -> Command:
+        """Return the command of a check: a pipe fails with any of its commands.
+
+        Raises `HiddenFailureError`.
+        """
+        return self.command(shells.of_checks(self.shell_line).command(self.scratch, name, text))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

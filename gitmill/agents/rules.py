@@ -44,7 +44,7 @@ def run(attempt: Attempt, execute: Execute) -> Report:
     for number, criterion in enumerate(attempt.criteria):
         if not is_command(criterion):
             continue
-        command = attempt.shell(criterion[1:].strip(), name=f"criterion-{number}")
+        command = attempt.check(criterion[1:].strip(), name=f"criterion-{number}")
         # Tests write into the checkout, which is discarded afterwards.
         outcome = execute(replace(command, access="workspace"))
         kind = failure_kind(outcome)

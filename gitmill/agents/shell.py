@@ -36,7 +36,7 @@ def run(attempt: Attempt, execute: Execute) -> Report:
     if not attempt.script.strip():
         question = f"{attempt.item} has no script for the agent shell to run"
         return Report(exit=ExitKind.COMPLETED, verdict=Verdict(VerdictWord.ASK, question))
-    outcome = execute(replace(attempt.shell(attempt.script), watch=attempt.show_line))
+    outcome = execute(replace(attempt.run_script(), watch=attempt.show_line))
     output = outcome.tail()
     if kind := failure_kind(outcome):
         return Report(exit=kind, output=output)

@@ -92,6 +92,7 @@ def _attempt(
         outside=outside,
         model=who.model,
         confined=workspace.sandbox is not None and stage.permission is not Permission.FULL,
+        shell_line=state.policy.worktree.shell,
         settings={"command": who.command, "options": who.options, "prices": prices},
     )
 

@@ -124,7 +124,11 @@ def show(
 @loop.command()
 def check(name: Name = "deliver") -> None:
     """Compile a loop at the tip of the target, and show its errors."""
-    plan = _plan(session.mill(), name)
+    from gitmill.flows.compile import require_seen_failures
+
+    mill = session.mill()
+    plan = _plan(mill, name)
+    require_seen_failures(mill, plan)
     output.answer([f"{name} compiles to {plan.hash12}"], {"loop": name, "plan": plan.hash12})
 
 

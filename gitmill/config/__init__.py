@@ -36,6 +36,7 @@ from gitmill.config.values import (
     Permission,
     Regex,
     Seconds,
+    ShellLine,
     Text,
     Value,
     Variable,
@@ -110,6 +111,13 @@ class Worktree(_Model):
         "further folders of the checkout with dependencies, lent to trees that ask for the same; "
         "`.venv`, `venv`, `node_modules` and `vendor/bundle` are always considered",
         ["third_party/cache"],
+    )
+    shell: ShellLine = _key(
+        "",
+        "shell with its options for checks, criteria, set-up lines and scripts, to which the path "
+        "of a script is added; without it bash, else `/bin/sh`, with `-e` and, except for scripts, "
+        "`-o pipefail`",
+        "zsh -e -o pipefail",
     )
     ignore: tuple[Text, ...] = _key((), "files that never become part of a change", ["*.log"])
     max_disk: Bytes = _key(
@@ -330,6 +338,7 @@ class Policy(_Model):
             {f"checks.{name}": check.command for name, check in checks.items()}
             | {f"worktree.setup.{n}": line for n, line in enumerate(self.worktree.setup, 1)}
             | {f"agents.{name}": line for name, one in agents.items() if (line := one.line)}
+            | ({"worktree.shell": self.worktree.shell} if self.worktree.shell else {})
         )
 
 

@@ -155,6 +155,16 @@ def parse_money(value: object) -> float:
 Money = Annotated[float, BeforeValidator(parse_money)]
 Seconds = Annotated[int, BeforeValidator(parse_duration)]
 Bytes = Annotated[int, BeforeValidator(parse_size)]
+
+
+def _program(line: str) -> str | None:
+    try:
+        found = bool(shlex.split(line)) or not line
+    except ValueError:
+        found = False
+    return None if found else "a program with its options"
+
+
 Text = Annotated[str, _matches(r"(?s)(?=.*\S)[^\x00]+", "a text that is not empty")]
 Path = Annotated[
     str, _matches(r"(?s)(?=.*\S)[^!\x00][^\x00]*", "a path as in `.gitignore`, without `!`")
@@ -196,4 +206,5 @@ Variable = Annotated[
 ]
 Digest = Annotated[str, _matches(r"[0-9a-f]{16}", "the 16 hexadecimal digits from a finding")]
 Regex = Annotated[str, _checked(_regex)]
+ShellLine = Annotated[str, _checked(_program)]
 Value = Annotated[str, _checked(_placeholders)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from inspect import getdoc
 
+from gitmill import shells
 from gitmill.attempts.stage_types import all_types, load
 from gitmill.core.ids import Kind
 from gitmill.core.plans.compile import found_agents
@@ -56,6 +57,15 @@ def current_modes(mill: Mill) -> tuple[dict[str, Mode], str]:
 def current_plan(mill: Mill, kind: Kind = Kind.TASK) -> FrozenPlan:
     """Compile the loop for a kind at the tip of the target. Raises `CannotCompileError`."""
     return compile_at(mill, mill.target_tip(mill.snapshot()), all_types(), kind=kind)
+
+
+def require_seen_failures(mill: Mill, plan: FrozenPlan) -> None:
+    """Raise `HiddenFailureError` for a check or set-up line whose failure no shell here sees."""
+    worktree = policy_now(mill).worktree
+    commands = {f"check {check.name}": check.command for check in plan.checks}
+    commands |= {f"set-up {n}": line for n, line in enumerate(worktree.setup, 1)}
+    for name in shells.of_checks(worktree.shell).hides(commands):
+        raise shells.hidden_failure(name)
 
 
 def past_plan(mill: Mill) -> FrozenPlan:

@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from gitmill import __version__, files
-from gitmill.errors import GitmillError
+from gitmill.errors import PlantedFileError
 from gitmill.git.notes import noted_commits
 from gitmill.mill import Mill
 from gitmill.store import layout
@@ -48,7 +48,7 @@ def recall(mill: Mill, line: Line, *, after: str) -> VerifiedBefore | None:
     try:
         data = files.read_regular(mill.repository.private / FILE)
         before = _adapter().validate_json(data)
-    except (OSError, ValueError, GitmillError):
+    except (OSError, ValueError, PlantedFileError):
         return None
     known = before.replayed.commits
     if before.gitmill != __version__ or line.commits[known - 1 : known] != (before.commit,):
@@ -72,7 +72,7 @@ def remember(mill: Mill, line: Line, report: AuditReport) -> None:
         # A hand edit that waits is found again.
         tuple(n for n in report.notices if n.commit in events and n.rule != "hand-edit"),
     )  # fmt: skip
-    with suppress(OSError, ValueError, GitmillError):
+    with suppress(OSError, ValueError):
         files.replace(mill.repository.private / FILE, _adapter().dump_json(before), mode=0o600)
 
 

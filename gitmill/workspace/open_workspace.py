@@ -19,6 +19,7 @@ from gitmill.git.trace import TRACE
 from gitmill.git.worktree_entries import remove
 from gitmill.git.worktrees import LAYERS, Slot
 from gitmill.mill import Mill
+from gitmill.shells import of_checks
 from gitmill.supervision.bubblewrap import Lent
 from gitmill.supervision.local import LocalEngine
 from gitmill.workspace import agent_homes, download_caches, sandbox
@@ -187,6 +188,7 @@ def _workspace(mill: Mill, slot: Slot, run: _Run) -> Workspace:
         mill, run.claim, slot, LocalEngine(claim=run.claim, lock_fds=(slot.lock, *run.locks)),
         env, findings, home, at, around, guard, run.stop, run.commit,
         _refs(mill, run.commit, run.holder), tree, shared, submodules,
+        of_checks(run.policy.worktree.shell),
     )  # fmt: skip
     workspace.own_git()
     workspace.lend()

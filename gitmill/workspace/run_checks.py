@@ -112,7 +112,7 @@ def check_definition(
     `shared` is the identity of what the tree shares with the checkout.
     """
     setup = setup_key(mill, policy, commit)
-    return definition_of(check.command, check.inputs, setup, platform_name(), shared)
+    return definition_of(check.command, check.inputs, setup, platform_name(policy), shared)
 
 
 @dataclass(frozen=True)
@@ -253,7 +253,7 @@ def passed_files(
             "tree": tree,
             "definition": result.definition,
             "setup": setup_key(mill, policy, commit) or None,
-            "platform": platform_name(),
+            "platform": platform_name(policy),
             "shared": result.shared or None,
             "lent": result.lent or None,
             "seconds": round(result.seconds, 2),

@@ -17,6 +17,7 @@ from gitmill.git import trees
 from gitmill.git.worktree_entries import remove
 from gitmill.hints import Gitmill, Hint
 from gitmill.mill import Mill
+from gitmill.shells import of_checks
 from gitmill.workspace.read_tree import taken_tree
 from gitmill.workspace.trust import require_trusted
 
@@ -127,6 +128,9 @@ def setup_key(mill: Mill, policy: Policy, commit: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def platform_name() -> str:
-    """Return the system, machine and interpreter that a check passed on."""
-    return f"{platform.system()} {platform.machine()} python {platform.python_version()}"
+def platform_name(policy: Policy) -> str:
+    """Return the system, machine, interpreter and shell that a check passed on."""
+    program, *options = of_checks(policy.worktree.shell).argv
+    python = f"python {platform.python_version()}"
+    shell = " ".join([Path(program).name, *options])
+    return f"{platform.system()} {platform.machine()} {python} {shell}"

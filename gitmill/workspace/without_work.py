@@ -171,7 +171,7 @@ def _run(ask: Ask, check: Check) -> _Answer:
 def _set_up_on_target(ask: Ask) -> _Answer:
     setup = setup_key(ask.mill, ask.policy, ask.commit)
     shared = shared_identity(ask.mill, ask.policy, ask.commit)
-    definition = definition_of(SET_UP, (), setup, platform_name(), shared)
+    definition = definition_of(SET_UP, (), setup, platform_name(ask.policy), shared)
 
     def run() -> _Answer:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gitmill import files, process
@@ -21,6 +21,7 @@ from gitmill.git.private_git import LENT, Refs
 from gitmill.git.worktrees import LAYERS, Slot
 from gitmill.hints import Gitmill, Hint, Shell
 from gitmill.mill import Mill
+from gitmill.shells import CommandShell, of_checks
 from gitmill.store import secret_search
 from gitmill.supervision.bubblewrap import Lent, Sandbox
 from gitmill.supervision.local import LocalEngine
@@ -59,6 +60,7 @@ class Workspace:
     made: str  # tree after the set-up; its products are not part of the work
     sharing: Sharing
     submodules: tuple[Submodule, ...] = ()
+    checks_shell: CommandShell = field(default_factory=of_checks)
     kept: tuple[str, ...] = ()  # the products of the set-up at the top of what git does not track
 
     @property
@@ -133,8 +135,8 @@ class Workspace:
             place(self.mill, self.slot, self.submodules)
 
     def shell(self, script: str, *, seconds: float, name: str = "check") -> process.Outcome:
-        """Run a shell script in the worktree; it stops at its first failing line."""
-        argv = process.script(self.slot.tmp, name, script)
+        """Run a check, or a set-up line, in the worktree. Raises `HiddenFailureError`."""
+        argv = self.checks_shell.command(self.slot.tmp, name, script)
         return self.execute(process.Command(argv, self.path, self.env, b"", seconds, seconds))
 
     def execute(self, command: process.Command) -> process.Outcome:

@@ -39,6 +39,7 @@ inputs = ["tests/conftest.py"]
 setup = ["python -m venv .venv"]
 lock = ["requirements*.txt"]
 share = ["third_party/cache"]
+shell = "zsh -e"
 max_disk = "5GB"
 ignore = ["*.log"]
 
@@ -132,7 +133,7 @@ def test_every_key_is_read_into_the_model():
     }  # fmt: skip
     assert policy.worktree.model_dump() == {
         "setup": ("python -m venv .venv",), "lock": ("requirements*.txt",),
-        "share": ("third_party/cache",), "max_disk": 5 * 10**9,
+        "share": ("third_party/cache",), "shell": "zsh -e", "max_disk": 5 * 10**9,
         "ignore": ("*.log",), "env": {"PYTHONPATH": "{worktree}/src"},
     }  # fmt: skip
     assert policy.sanity.model_dump() == {
@@ -210,6 +211,7 @@ def test_all_commands_that_need_trust_are_listed_by_their_key():
         "checks.test": "python -m pytest -q",
         "worktree.setup.1": "python -m venv .venv",
         "agents.mine": "prog 'an arg' --fast",
+        "worktree.shell": "zsh -e",
     }
 
 

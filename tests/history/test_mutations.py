@@ -33,6 +33,10 @@ NOT_FOUND = {
     r"time: ": "the clocks of two machines may differ; the order of the history counts",
     r"^(upgraded|board|checked|compiled|paused|resumed): trailer Id: changed": "a random id that"
     " no later event names",
+    r"upgraded: trailer Rules: dropped": "an upgrade under the first rules, as older versions wrote it",
+    r"upgraded: control\.md( target: dropped|: left out)": "without it the target is main, as it says",
+    r"landed: trailer By: changed": "any user may finish a landing that was interrupted",
+    r"undo as \w+: trailer Undoes: dropped": "the same event, by a person who names no other",
     r"trailer Target: swapped": "the target was at that commit too, with the same policy",
     r"trailer Target: changed": "no such commit here: a notice, or unknown if only it gave the plan",
     r"(created|readied|queued|blocked|unblocked|cancelled|edited|upgraded): trailer By: swapped": "any"

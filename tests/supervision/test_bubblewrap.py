@@ -32,7 +32,7 @@ from tests.supervision.processes import (
 
 @pytest.fixture
 def sandbox(tmp_path: Path) -> Sandbox:
-    found = bubblewrap.find()
+    found = bubblewrap.find(layers=tmp_path)
     assert found.program, f"there is no sandbox on this machine: {found.why}"
     for name in ("worktree/.git", "own", "outside", "keys/deep"):
         (tmp_path / name).mkdir(parents=True)

@@ -88,7 +88,7 @@ def warm() -> None:
     from gitmill.supervision import bubblewrap
 
     # The sandbox of this machine, as the tests' wrapper and without it.
-    os.environ["TESTS_BUBBLEWRAP"] = bubblewrap.find().program
+    os.environ["TESTS_BUBBLEWRAP"] = bubblewrap.find(layers=Path(tempfile.gettempdir())).program
     bubblewrap._find = cache(bubblewrap._find)
     for wanted in (str(Path(__file__).with_name("bwrap")), ""):
         bubblewrap.find(wanted, Path(tempfile.gettempdir()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from gitmill import process
+from gitmill import process, shells
 from gitmill.agents import base as agents
 from gitmill.agents.base import Probe
 from gitmill.attempts.stage_types import all_types
@@ -170,6 +170,9 @@ def checks(mill: Mill, now: Snapshot) -> Diagnoses:
         for number, command in enumerate(item.commands, 1)
         if "/" not in program_of(command)  # a path in the tree is the work's to make
     }
+    for name in shells.of_checks(policy.worktree.shell).hides(commands):
+        error = shells.hidden_failure(name)
+        yield warning(error.message, error.hints[0])
     programs = {name: program_of(command) for name, command in commands.items()}
     installed = {p: _is_installed(mill, policy, tip, p) for p in {*programs.values()} - {""}}
     missing = {n: program for n, program in programs.items() if not installed.get(program, True)}

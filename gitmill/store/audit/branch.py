@@ -55,7 +55,7 @@ class BranchAudit:
                     "frozen-plan", f"it does not write the plan {record.plan or 'it names'}"
                 )
         if record.event == "upgraded":
-            yield from self._upgraded(changes)
+            yield from self._upgraded(record, changes)
         elif layout.CONTROL in BRANCH_EVENTS[record.event]:
             yield from self._steered(commit, record, changes.get(layout.CONTROL))
 
@@ -86,9 +86,11 @@ class BranchAudit:
     def _control(self, oid: str) -> Control:
         return Control(self._text(oid), layout.CONTROL)
 
-    def _upgraded(self, changes: Mapping[str, Change]) -> Iterator[Fault]:
+    def _upgraded(self, record: EventRecord, changes: Mapping[str, Change]) -> Iterator[Fault]:
         """Require the format of this version, and at most another target."""
         format_ = changes.get(layout.FORMAT_FILE)
+        if record.version >= 2 and record.to != (layout.FORMAT if format_ else ""):
+            yield Fault("disagrees", f"it names the format {record.to or 'of none'}")
         if format_ is not None and self._text(blob(format_, "new")) != f"{layout.FORMAT}\n":
             yield Fault("wrong-files", f"it does not write the format {layout.FORMAT}")
         change = changes.get(layout.CONTROL)

@@ -109,7 +109,7 @@ class EndsAudit:
             patches=frozenset(entry.patch for entry in item.reviewed),
         )  # fmt: skip
         self._out.replayed.landed.append(landed)
-        passes = tuple(self._records.passes(tree).values())
+        passes = tuple(check for _, check in sorted(self._records.passes(tree).items()))
         self._out.landings.append(NewLanding(
             landed=landed, before=before, item=item, passes=passes
         ))  # fmt: skip
