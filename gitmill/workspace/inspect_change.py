@@ -11,7 +11,7 @@ from gitmill.core.sanity_rules import Search, TreeNames
 from gitmill.core.verdict import Finding, Verdict, VerdictWord
 from gitmill.git import trees
 from gitmill.git.objects import TREE, Entry
-from gitmill.git.path_patterns import Patterns
+from gitmill.git.path_patterns import DeclaredPaths, Patterns
 from gitmill.mill import Mill
 from gitmill.store import secret_search
 from gitmill.workspace import secret_scan
@@ -74,6 +74,6 @@ def outside_paths(mill: Mill, item: Item, old: str, new: str) -> tuple[str, ...]
     """Return the changed paths that the item did not declare; none when it declares nothing."""
     if not item.paths:
         return ()
-    declared = Patterns(item.paths)
+    declared = DeclaredPaths(item.paths)
     changes = mill.changes(old, new)
     return tuple(change.path for change in changes if not declared.match(change.path))

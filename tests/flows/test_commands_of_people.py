@@ -134,3 +134,17 @@ def test_doctor_and_the_check_of_a_loop_name_it_with_the_way_out(repo: Repo, pip
     assert "cat out.txt" in shown(found.hints)[0]
     with pytest.raises(HiddenFailureError, match="check test has a pipe"):
         require_seen_failures(piped, current_plan(piped, Kind.TASK))
+
+
+# -- paths -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("declared", ["app/[id]/page.tsx", "app/[id]/", r"app/\[id\]/page.tsx"])
+def test_a_path_with_brackets_declares_itself(repo: Repo, declared: str):
+    repo.commit({"app/[id]/page.tsx": "1\n"})
+    task = new_task(repo.path, "A route", 'echo 2 > "app/[id]/page.tsx"', "--path", declared)
+    gitmill(repo.path, "run", task)
+    assert status(repo, task) == "landed"
+    other = new_task(repo.path, "Another", "echo 2 > a.txt", "--path", declared)
+    gitmill(repo.path, "run", other)
+    assert status(repo, other) == "blocked"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gitmill.git.path_patterns import Patterns
+from gitmill.git.path_patterns import DeclaredPaths, Patterns
 from tests.support.repos import Repo
 from tests.support.seeds import times
 
@@ -91,3 +91,36 @@ def test_a_line_break_is_part_of_a_name():
     assert Patterns(["a*"]).match("a\nb")
     assert not Patterns(["a"]).match("a\n")
     assert not Patterns(["*.py"]).match("a.py\nb")
+
+
+# -- declared paths --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("declared", "matched", "others"),
+    [
+        ("app/[id]/page.tsx", ["app/[id]/page.tsx", "app/i/page.tsx"], ["app/x/page.tsx"]),
+        ("app/[id]/", ["app/[id]/page.tsx", "app/[id]/deep/er.ts"], ["app/other/page.tsx"]),
+        ("app/\\[id\\]/page.tsx", ["app/[id]/page.tsx"], ["app/i/page.tsx"]),
+        ("app/(shop)/[...slug]", ["app/(shop)/[...slug]/page.tsx"], ["app/(shop)/x/page.tsx"]),
+        ("notes*?.md", ["notes*?.md", "notes-a.md"], ["notes.txt"]),
+        ("cafe\u0301.md", ["caf\u00e9.md", "cafe\u0301.md"], ["cafe.md"]),
+        ("caf\u00e9/", ["cafe\u0301/a.md"], ["cafe/a.md"]),
+        ("latin\udce9/", ["latin\udce9/x"], ["latin\udcff/x"]),
+    ],
+)
+def test_a_declared_path_matches_as_it_is_spelled(declared, matched, others):
+    found = DeclaredPaths([declared])
+    assert [path for path in [*matched, *others] if found.match(path)] == matched
+
+
+def test_what_is_declared_can_be_narrowed():
+    found = DeclaredPaths(["app/*", "!app/secret.ts"])
+    assert found.match("app/[id]/page.tsx")
+    assert not found.match("app/secret.ts")
+
+
+@given(st.lists(patterns, min_size=1, max_size=4), paths)
+def test_a_declared_pattern_means_at_least_what_it_means_to_git(lines, path):
+    plain = [line for line in lines if not line.startswith("!")]
+    assert DeclaredPaths(plain).match(path) >= Patterns(plain).match(path)
