@@ -149,6 +149,32 @@ def start(
         )
 
 
+@contextmanager
+def attached(
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    terminal: int | None = None,
+    pass_fds: Sequence[int] = (),
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a process in its own session that uses this one's inputs and outputs, or a `terminal`.
+
+    The session ends with the context.
+    """
+    with _resources(argv), chokepoint(f"start {argv[0]}"):
+        child = subprocess.Popen(
+            argv, cwd=cwd, env=env, stdin=terminal, stdout=terminal, stderr=terminal,
+            pass_fds=pass_fds, start_new_session=True,
+        )  # fmt: skip
+    try:
+        yield child
+    finally:
+        if child.poll() is None:
+            _end_session(child)
+            child.wait()
+
+
 def scrubbed(extra: Mapping[str, str], *, keep: Sequence[str] = ()) -> dict[str, str]:
     """Return the environment for other people's code: no `GIT_*`, no secrets except `keep`."""
     base = {

@@ -32,6 +32,7 @@ PROCESS_WIDE = {
     "supervision/spawn.py": "the child of a fork, before its exec",
     "supervision/supervisor.py": "a process of its own, with one thread",
     "supervision/command_run.py": "runs in the supervisor",
+    "supervision/terminal.py": "the size of the terminal, for a command of one person",
 }
 # What may be remembered for as long as the process lives, and why it never changes meanwhile.
 CACHED = {

@@ -54,8 +54,8 @@ daily
   stop              stop all work on this machine
 
 more
-  task              new list show edit diff path take submit ready approve return answer
-                    retry block unblock cancel reopen
+  task              new list show edit diff path take shell submit ready approve return
+                    answer retry block unblock cancel reopen
   queue             list add remove land pause resume
   loop, mode        list show · loop check;  compile
   attempt           list show;  stats: lead time, attempts, usage and cost

@@ -14,7 +14,7 @@ from gitmill.errors import UsageError
 from gitmill.hints import Gitmill, Hint, Shell
 
 if TYPE_CHECKING:
-    from gitmill.core.item import Risk
+    from gitmill.core.item import Item, Risk
 
 Why = Annotated[str, typer.Option("-m", "--message", help="Why.")]
 Criterion = Annotated[
@@ -43,6 +43,29 @@ Fixes = Annotated[
 Priority = Annotated[int | None, typer.Option("--priority", min=0, max=4, help="0 is first.")]
 RiskOption = Annotated[str | None, typer.Option("--risk", help="low, medium or high.")]
 Body = Annotated[str | None, typer.Option("-m", "--body", help="What and why; `-` reads it.")]
+
+
+@task.command("shell")
+def shell_in(
+    item_id: Id,
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(help="A command with its words; without one, your shell.", metavar="-- CMD"),
+    ] = None,
+) -> int:
+    """Open a shell, or run a command, with the work of a task; nothing there is kept."""
+    from gitmill.flows.shell import shell_with
+
+    mill, opened = session.mill(), {}
+
+    def opening(item: Item, commit: str) -> None:
+        opened.update({"id": item.id, "commit": commit})
+        what = f"the work of {item.id}" if item.work else f"no work of {item.id} yet: the target"
+        output.print_line(f"{what}, {commit[:10]}; what you change here is thrown away")
+
+    status = shell_with(mill, item_id, command or (), opening)
+    output.answer([], {**opened, "status": status})
+    return status
 
 
 @task.command()

@@ -59,6 +59,11 @@ class LocalEngine:
         self._cancel_fd, self._wake_fd = os.pipe()
         weakref.finalize(self, _close, self._cancel_fd, self._wake_fd)
 
+    @property
+    def lock_fds(self) -> tuple[int, ...]:
+        """The locks that its commands hold."""
+        return self._lock_fds
+
     def execute(self, command: process.Command) -> process.Outcome:
         """Run to the end; when this returns or raises, no process of the command is running.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from gitmill.hints import Gitmill, Hint, Shell
 from gitmill.mill import Mill
 from gitmill.shells import CommandShell, of_checks
 from gitmill.store import secret_search
+from gitmill.supervision import terminal
 from gitmill.supervision.bubblewrap import Lent, Sandbox
 from gitmill.supervision.local import LocalEngine
 from gitmill.workspace import agent_homes, download_caches, lent_files, sandbox, shared_writes
@@ -167,6 +168,20 @@ class Workspace:
             self._report_refused(command, outcome)
         self._require_end(outcome, confined=wrapped is not command)
         return outcome
+
+    def attach(self, argv: Sequence[str]) -> int:
+        """Run a command on the user's terminal in the worktree, and return its exit status."""
+        agent_homes.prepare(self.mill, self.home)
+        self.slot.mark_used()
+        command = process.Command(terminal.taking(argv), self.path, self.env)
+        wrapped = self.sandbox.wrap(command) if self.sandbox else command
+        try:
+            return terminal.run(
+                wrapped.argv, cwd=self.slot.path, env=wrapped.env, pass_fds=self.engine.lock_fds
+            )
+        finally:
+            if self.guard is not None:
+                self.guard.check()
 
     def _require_end(self, outcome: process.Outcome, *, confined: bool) -> None:
         """Raise an error if the machine, and not the command, is why it did not pass."""
