@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from gitmill import files
 from gitmill.agents.base import Report
 from gitmill.attempts.ask_agent import ask
+from gitmill.attempts.fixers import run_fixers
 from gitmill.attempts.prompts import feedback
 from gitmill.attempts.state import AttemptState
 from gitmill.core.item import Item
@@ -107,6 +108,7 @@ def _commit_tree(
 ) -> Built:
     """Commit the tree of a worktree whose builder passed, unless it adds secrets."""
     item, base = state.item, mill.tree_of(start.commit)
+    run_fixers(mill, state, workspace, base)
     with taken_tree(
         mill, workspace.slot, base, ignore=state.policy.worktree.ignore, claim=state.claim,
         stop=state.stop,

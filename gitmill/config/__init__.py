@@ -99,6 +99,22 @@ class Check(_Model):
         return {"command": value} if isinstance(value, str) else value
 
 
+class Fixer(_Model):
+    """A command that corrects what was built; `NAME = "command"` is its short form."""
+
+    command: Text = Field(
+        description="command that corrects the files of a build before its tree is taken; short "
+        'form: `NAME = "command"` below `[fix]`',
+        examples=["ruff format ."],
+    )
+    timeout: Seconds = _key(300, "time limit of the fixer", "2m")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: object) -> object:
+        return {"command": value} if isinstance(value, str) else value
+
+
 class Worktree(_Model):
     """How a worktree is prepared for an attempt."""
 
@@ -310,6 +326,7 @@ class Policy(_Model):
     mode: Name = _key("offline", "mode that items run in", "offline")
     land: Land = Land()
     checks: Mapping[Name, Check] | None = None
+    fix: Mapping[Name, Fixer] = {}
     worktree: Worktree = Worktree()
     sanity: Sanity = Sanity()
     limits: Limits = Limits()
@@ -336,6 +353,7 @@ class Policy(_Model):
         checks, agents = self.checks or {}, self.agents
         return (
             {f"checks.{name}": check.command for name, check in checks.items()}
+            | {f"fix.{name}": fixer.command for name, fixer in self.fix.items()}
             | {f"worktree.setup.{n}": line for n, line in enumerate(self.worktree.setup, 1)}
             | {f"agents.{name}": line for name, one in agents.items() if (line := one.line)}
             | ({"worktree.shell": self.worktree.shell} if self.worktree.shell else {})

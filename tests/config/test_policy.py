@@ -35,6 +35,12 @@ command = "python -m pytest -q"
 timeout = "1h30m"
 inputs = ["tests/conftest.py"]
 
+[fix]
+format = "ruff format ."
+[fix.hook]
+command = "pre-commit run --all-files"
+timeout = "2m"
+
 [worktree]
 setup = ["python -m venv .venv"]
 lock = ["requirements*.txt"]
@@ -131,6 +137,8 @@ def test_every_key_is_read_into_the_model():
     assert policy.checks["test"].model_dump() == {
         "command": "python -m pytest -q", "timeout": 5400, "inputs": ("tests/conftest.py",),
     }  # fmt: skip
+    assert policy.fix["format"].model_dump() == {"command": "ruff format .", "timeout": 300}
+    assert policy.fix["hook"].timeout == 120
     assert policy.worktree.model_dump() == {
         "setup": ("python -m venv .venv",), "lock": ("requirements*.txt",),
         "share": ("third_party/cache",), "shell": "zsh -e", "max_disk": 5 * 10**9,
@@ -212,6 +220,8 @@ def test_all_commands_that_need_trust_are_listed_by_their_key():
         "worktree.setup.1": "python -m venv .venv",
         "agents.mine": "prog 'an arg' --fast",
         "worktree.shell": "zsh -e",
+        "fix.format": "ruff format .",
+        "fix.hook": "pre-commit run --all-files",
     }
 
 
@@ -574,7 +584,7 @@ def test_the_page_of_the_settings_has_the_table_of_the_model():
     assert text.endswith("\n\n" + settings_table()), "run: gitmill.config.settings_table()"
 
 
-NAMED = (("checks",), ("agents",), ("modes",), ("prices",))
+NAMED = (("checks",), ("fix",), ("agents",), ("modes",), ("prices",))
 
 
 def test_the_page_of_the_settings_names_every_key_that_a_policy_can_have():
@@ -592,6 +602,6 @@ def test_the_page_of_the_settings_names_every_key_that_a_policy_can_have():
             else:
                 yield ".".join(here)
 
-    named = set(flat(tomllib.loads(FULL))) - {"checks.NAME"}  # the short form of a check
+    named = set(flat(tomllib.loads(FULL))) - {"checks.NAME", "fix.NAME"}  # the short forms
     page = PAGE.read_text(encoding="utf-8").partition("## The policy")[2]
     assert {line.split("`")[1] for line in page.splitlines() if line.startswith("| `")} == named

@@ -162,6 +162,7 @@ def checks(mill: Mill, now: Snapshot) -> Diagnoses:
     tip = mill.target_tip(now)
     policy = policy_at(mill, tip)
     commands = {f"check {name}": check.command for name, check in (policy.checks or {}).items()}
+    commands |= {f"fixer {name}": fixer.command for name, fixer in policy.fix.items()}
     commands |= {f"set-up {n}": line for n, line in enumerate(policy.worktree.setup, 1)}
     commands |= {
         f"criterion {number} of {item.id}": command
