@@ -145,3 +145,12 @@ def test_a_detached_head_without_an_obvious_branch_asks_for_its_name(sandbox: Sa
     said = gitmill(repo.path, "init", "--target", "nowhere")
     assert "there is no branch nowhere" in said.err
     assert "first commit" not in said.err
+
+
+def test_another_target_later_is_part_of_a_true_history(sandbox: Sandbox):
+    """The branch keeps its format, which the event names all the same."""
+    repo = sandbox.repo(files={"a.txt": "a\n"})
+    repo.git("branch", "other")
+    assert gitmill(repo.path, "init").code == 0
+    assert gitmill(repo.path, "init", "--target", "other").code == 0
+    assert gitmill(repo.path, "fsck").code == 0

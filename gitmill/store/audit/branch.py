@@ -89,8 +89,9 @@ class BranchAudit:
     def _upgraded(self, record: EventRecord, changes: Mapping[str, Change]) -> Iterator[Fault]:
         """Require the format of this version, and at most another target."""
         format_ = changes.get(layout.FORMAT_FILE)
-        if record.version >= 2 and record.to != (layout.FORMAT if format_ else ""):
-            yield Fault("disagrees", f"it names the format {record.to or 'of none'}")
+        named = (layout.FORMAT,) if format_ is not None else (layout.FORMAT, "")
+        if record.version >= 2 and record.to not in named:
+            yield Fault("disagrees", f"it names the format {record.to or 'not at all'}")
         if format_ is not None and self._text(blob(format_, "new")) != f"{layout.FORMAT}\n":
             yield Fault("wrong-files", f"it does not write the format {layout.FORMAT}")
         change = changes.get(layout.CONTROL)
