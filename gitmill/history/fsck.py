@@ -84,12 +84,13 @@ def fsck(mill: Mill, *, commits: str = "", since: str = "", again: bool = False)
     offline = Mill(mill.repository.offline(), clock=mill.now)
     work_refs = offline.store.backend.refs(layout.WORK)
     line = line_of(offline.store.backend, _tip(offline))
-    chosen = StateRange("", line.tip)
+    asked = None
     if commits or since:
-        chosen = (
+        asked = (
             named_range(offline, line, commits) if commits else range_since(offline, line, since)
         )
-    before = recall(offline, line, after=chosen.after) if not again else None
+    chosen = asked or StateRange("", line.tip)
+    before = recall(offline, line, asked) if not again else None
     known = before.replayed.commits if before else 0
     good = {each.commit for each in before.replayed.landed} if before else set[str]()
     report = audit(offline.store.backend, line, all_types(), before.replayed if before else None)
@@ -109,8 +110,8 @@ def fsck(mill: Mill, *, commits: str = "", since: str = "", again: bool = False)
         remember(mill, line, report)
     off = {fault.commit for fault in report.faults if fault.rule == "not-on-target"}
     good = (good - off) & {landed.commit for landed in report.landed}
-    asked = report.commits - len(others)
-    return Verified(report, len(good), chosen, asked, 0 if others else known)
+    count = report.commits - len(others)
+    return Verified(report, len(good), chosen, count, 0 if others else known)
 
 
 def _tip(mill: Mill) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from gitmill import __version__, files
 from gitmill.errors import PlantedFileError
 from gitmill.git.notes import noted_commits
+from gitmill.history.state_range import StateRange
 from gitmill.mill import Mill
 from gitmill.store import layout
 from gitmill.store.audit.replay_history import Line
@@ -40,8 +41,8 @@ class VerifiedBefore:
     notices: tuple[Violation, ...]
 
 
-def recall(mill: Mill, line: Line, *, after: str) -> VerifiedBefore | None:
-    """Return what can be taken as verified when the events after a commit are asked for.
+def recall(mill: Mill, line: Line, asked: StateRange | None) -> VerifiedBefore | None:
+    """Return what can be taken as verified; a range that is `asked` for has to come after it.
 
     None if there is nothing, or if a note was changed since: then all is verified again.
     """
@@ -53,7 +54,7 @@ def recall(mill: Mill, line: Line, *, after: str) -> VerifiedBefore | None:
     known = before.replayed.commits
     if before.gitmill != __version__ or line.commits[known - 1 : known] != (before.commit,):
         return None
-    if after and line.commits.index(after) < known - 1:
+    if asked and known > (line.commits.index(asked.after) + 1 if asked.after else 0):
         return None
     notes = noted_commits(mill.store.backend, layout.NOTES)
     return before if all(notes.get(oid) == blob for oid, blob in before.notes.items()) else None

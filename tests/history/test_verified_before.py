@@ -195,6 +195,7 @@ def test_a_range_begins_no_later_than_asked(history: History):
     forgery.write()
     early = forgery.oid(forgery.find("created", history.first))
     assert len(verify(history, commits=f"{early}..").report.landings) == 3
+    assert len(verify(history, commits=f"..{STATE}~2").report.landings) == 2
 
 
 def test_the_screen_says_what_was_verified_before(history: History):
