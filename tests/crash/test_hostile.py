@@ -387,7 +387,7 @@ def test_what_is_written_into_another_worktree(live: Live, *, fenced: bool):
     assert (Path(place) == live.repo.path) is fenced
     targets = slots_of(live) if fenced else [place]
     evil = "; ".join(f"(echo evil > {target}/evil.txt)" for target in targets)
-    task = live.new_task("Hostile", f"{MAKE_X} ({evil}) || true")
+    task = live.new_task("Hostile", f"{MAKE_X} ( {evil} ) || true")
     assert live.gitmill("run", task, "--through", "approved").code == 0
     live.go()
     run.communicate(timeout=60)

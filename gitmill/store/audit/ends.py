@@ -74,7 +74,7 @@ class EndsAudit:
             self._out.already_there.append(
                 AlreadyThere(commit=at, item=before, onto=run.base, target=target)
             )
-        elif turn.event is Event.FINISHED and before.work and turn.record.version >= 2:
+        elif run is None and _ended_in_queue(turn, before):
             onto = extra.get("Onto", "")
             self._out.already_there.append(
                 AlreadyThere(commit=at, item=before, onto=onto, target=target)
@@ -113,6 +113,11 @@ class EndsAudit:
         self._out.landings.append(NewLanding(
             landed=landed, before=before, item=item, passes=passes
         ))  # fmt: skip
+
+
+def _ended_in_queue(turn: AuditedEvent, before: Item) -> bool:
+    """Whether the event ends an item whose work the queue found on the target already."""
+    return turn.event is Event.FINISHED and bool(before.work) and turn.record.version >= 2
 
 
 def _candidate(turn: AuditedEvent, item: Item) -> Iterator[Fault]:
