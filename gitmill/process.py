@@ -222,6 +222,11 @@ def home() -> Path:
     return Path(os.environ.get("HOME") or "~").expanduser()
 
 
+def ending(ended: str, status: int) -> str:
+    """Return how a command ended, for a sentence: `exited 3`, or `timed-out` and the like."""
+    return f"exited {status}" if ended == "exited" else ended
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The end of a supervised command.

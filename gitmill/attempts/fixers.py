@@ -13,7 +13,7 @@ from gitmill.config import Fixer
 from gitmill.core.excerpt import excerpt
 from gitmill.core.verdict import Finding, Severity
 from gitmill.mill import Mill
-from gitmill.process import Outcome
+from gitmill.process import Outcome, ending
 from gitmill.workspace.read_tree import taken_tree
 from gitmill.workspace.workspace import Workspace
 
@@ -58,7 +58,6 @@ def _tree(mill: Mill, state: AttemptState, workspace: Workspace, base: str) -> s
 
 
 def _red(name: str, fixer: Fixer, outcome: Outcome) -> Finding:
-    how = f"exited {outcome.status}" if outcome.ended == "exited" else outcome.ended
-    output = excerpt(outcome.tail(2000))
+    how, output = ending(outcome.ended, outcome.status), excerpt(outcome.tail(2000))
     text = f"fixer {name} (`{fixer.command}`) {how}\n{output}".rstrip()
     return Finding(text, Severity.LOW)

@@ -128,7 +128,7 @@ def check(name: Name = "deliver") -> None:
 
     mill = session.mill()
     plan = _plan(mill, name)
-    require_seen_failures(mill, plan)
+    require_seen_failures(mill)
     output.answer([f"{name} compiles to {plan.hash12}"], {"loop": name, "plan": plan.hash12})
 
 

@@ -79,7 +79,16 @@ class Land(_Model):
     auto: StrictBool = _key(True, "whether `run` lands approved work", False)
 
 
-class Check(_Model):
+class _ShortForm(_Model):
+    """A table whose short form is its command alone."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: object) -> object:
+        return {"command": value} if isinstance(value, str) else value
+
+
+class Check(_ShortForm):
     """A command that must exit 0; `NAME = "command"` is its short form."""
 
     command: Text = Field(
@@ -93,13 +102,8 @@ class Check(_Model):
         ["tests/conftest.py"],
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _short(cls, value: object) -> object:
-        return {"command": value} if isinstance(value, str) else value
 
-
-class Fixer(_Model):
+class Fixer(_ShortForm):
     """A command that corrects what was built; `NAME = "command"` is its short form."""
 
     command: Text = Field(
@@ -108,11 +112,6 @@ class Fixer(_Model):
         examples=["ruff format ."],
     )
     timeout: Seconds = _key(300, "time limit of the fixer", "2m")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short(cls, value: object) -> object:
-        return {"command": value} if isinstance(value, str) else value
 
 
 class Worktree(_Model):
@@ -346,6 +345,15 @@ class Policy(_Model):
         """
         inputs = [path for check in (self.checks or {}).values() for path in check.inputs]
         return (*dict.fromkeys([*self.sanity.protected, *inputs]), f"/{INCLUDE}", OWN_FOLDER)
+
+    @property
+    def shell_lines(self) -> dict[str, str]:
+        """The lines that a shell runs, by the name that sentences have for each."""
+        return (
+            {f"check {name}": check.command for name, check in (self.checks or {}).items()}
+            | {f"fixer {name}": fixer.command for name, fixer in self.fix.items()}
+            | {f"set-up {n}": line for n, line in enumerate(self.worktree.setup, 1)}
+        )
 
     @property
     def commands(self) -> dict[str, str]:

@@ -59,12 +59,10 @@ def current_plan(mill: Mill, kind: Kind = Kind.TASK) -> FrozenPlan:
     return compile_at(mill, mill.target_tip(mill.snapshot()), all_types(), kind=kind)
 
 
-def require_seen_failures(mill: Mill, plan: FrozenPlan) -> None:
-    """Raise `HiddenFailureError` for a check or set-up line whose failure no shell here sees."""
-    worktree = policy_now(mill).worktree
-    commands = {f"check {check.name}": check.command for check in plan.checks}
-    commands |= {f"set-up {n}": line for n, line in enumerate(worktree.setup, 1)}
-    for name in shells.of_checks(worktree.shell).hides(commands):
+def require_seen_failures(mill: Mill) -> None:
+    """Raise `HiddenFailureError` for a line of the policy whose failure no shell here sees."""
+    policy = policy_now(mill)
+    for name in shells.of_checks(policy.worktree.shell).hides(policy.shell_lines):
         raise shells.hidden_failure(name)
 
 

@@ -77,28 +77,23 @@ def fsck(mill: Mill, *, commits: str = "", since: str = "", again: bool = False)
     What an earlier run has verified is not replayed, unless `again`. With `commits`, a range
     `A..B`, or `since`, the target's commit of a landing, only events and landings in there are
     reported and only those landings verified; notes and refs that belong to no landing are verified
-    if the range ends at the tip. Raises `NotInitializedError`,
-    `BadFormatError` for a format of another version, and the errors of `named_range` and
-    `range_since`.
+    if the range ends at the tip. Raises `NotInitializedError`, `BadFormatError` for a format of
+    another version, and the errors of `named_range` and `range_since`.
     """
     offline = Mill(mill.repository.offline(), clock=mill.now)
     work_refs = offline.store.backend.refs(layout.WORK)
     line = line_of(offline.store.backend, _tip(offline))
-    asked = None
-    if commits or since:
-        asked = (
-            named_range(offline, line, commits) if commits else range_since(offline, line, since)
-        )
+    asked = named_range(offline, line, commits) if commits else None
+    asked = range_since(offline, line, since) if since else asked
     chosen = asked or StateRange("", line.tip)
     before = recall(offline, line, asked) if not again else None
     known = before.replayed.commits if before else 0
-    good = {each.commit for each in before.replayed.landed} if before else set[str]()
     report = audit(offline.store.backend, line, all_types(), before.replayed if before else None)
     report.notices += before.notices if before else ()
     others = _outside(line, chosen)
     if others:
         report.leave_out(others)
-    good |= {new.commit for new in report.landings if _landing(offline, report, new)}
+    bad = {new.commit for new in report.landings if not _landing(offline, report, new)}
     verify_targets(offline, report)
     verify_ends(offline, report)
     at_tip = chosen.upto == line.tip
@@ -108,10 +103,10 @@ def fsck(mill: Mill, *, commits: str = "", since: str = "", again: bool = False)
         _work_refs(offline, report, work_refs)
     if not others and known < len(line.commits):
         remember(mill, line, report)
-    off = {fault.commit for fault in report.faults if fault.rule == "not-on-target"}
-    good = (good - off) & {landed.commit for landed in report.landed}
+    bad |= {fault.commit for fault in report.faults if fault.rule == "not-on-target"}
+    good = sum(landed.commit not in bad for landed in report.landed)
     count = report.commits - len(others)
-    return Verified(report, len(good), chosen, count, 0 if others else known)
+    return Verified(report, good, chosen, count, 0 if others else known)
 
 
 def _tip(mill: Mill) -> str:

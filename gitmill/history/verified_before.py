@@ -20,11 +20,10 @@ from gitmill.store import layout
 from gitmill.store.audit.replay_history import Line
 from gitmill.store.audit.replayed import Replayed
 from gitmill.store.audit.report import AuditReport, Violation
+from gitmill.workspace.own_files import VERIFIED
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
-
-FILE = "verified.json"
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ def recall(mill: Mill, line: Line, asked: StateRange | None) -> VerifiedBefore |
     None if there is nothing, or if a note was changed since: then all is verified again.
     """
     try:
-        data = files.read_regular(mill.repository.private / FILE)
+        data = files.read_regular(mill.repository.private / VERIFIED)
         before = _adapter().validate_json(data)
     except (OSError, ValueError, PlantedFileError):
         return None
@@ -74,7 +73,7 @@ def remember(mill: Mill, line: Line, report: AuditReport) -> None:
         tuple(n for n in report.notices if n.commit in events and n.rule != "hand-edit"),
     )  # fmt: skip
     with suppress(OSError, ValueError):
-        files.replace(mill.repository.private / FILE, _adapter().dump_json(before), mode=0o600)
+        files.replace(mill.repository.private / VERIFIED, _adapter().dump_json(before), mode=0o600)
 
 
 @cache

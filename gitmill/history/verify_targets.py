@@ -128,7 +128,7 @@ def _landings(target: Target, report: AuditReport, landings: list[Landed]) -> No
         return
     for landing in landings:
         oid = landing.candidate
-        if target.has_on_line(oid) or oid in report.reverted:
+        if target.has_on_line(oid) or oid in report.replayed.reverted:
             continue
         merged = target.has(oid)
         how = "merged into it, and not on its line of first parents" if merged else "not on it"

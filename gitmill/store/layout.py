@@ -53,7 +53,12 @@ def run_path(item_id: str, number: int, stage: str) -> str:
 
 def check_path(tree: str, definition: str) -> str:
     """Return the path of the record of a passed check; `definition` has 12 digits."""
-    return f"checks/{tree[:2]}/{tree}-{definition}.md"
+    return f"{checks_prefix(tree)}{definition}.md"
+
+
+def checks_prefix(tree: str) -> str:
+    """Return what the paths of all checks passed on a tree begin with."""
+    return f"checks/{tree[:2]}/{tree}-"
 
 
 def plan_path(hash12: str) -> str:

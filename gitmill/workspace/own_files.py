@@ -26,7 +26,7 @@ from gitmill.workspace.trust import digests, item_commands, store_file
 _COOLING = "cooling.json"  # which agents cool down
 # What gitmill derives from the state and the target again once a file is missing.
 _DERIVED = ("board.json", "spent.json", "seen.json", "without-work.json")
-_VERIFIED = "verified.json"  # what fsck need not verify again; it grows with the history
+VERIFIED = "verified.json"  # what fsck need not verify again; it grows with the history
 _LARGEST = 8 << 20  # bytes of a file that is held; gitmill writes a few thousand
 
 
@@ -55,7 +55,7 @@ def hold(mill: Mill) -> OwnFiles:
     place = tuple(map(_read, _place(mill)))
     return OwnFiles(
         state, _read(store_file(mill)), _read(private / _COOLING), place, derived,
-        _identity(private / _VERIFIED), special,
+        _identity(private / VERIFIED), special,
     )  # fmt: skip
 
 
@@ -84,8 +84,8 @@ def restore(mill: Mill, held: OwnFiles, is_alone: Callable[[], bool]) -> Iterato
     for name, data in zip(_DERIVED, held.derived, strict=True):
         if _read(private / name) != data:  # every command may write them
             (private / name).unlink(missing_ok=True)
-    if _identity(private / _VERIFIED) != held.verified:
-        (private / _VERIFIED).unlink(missing_ok=True)
+    if _identity(private / VERIFIED) != held.verified:
+        (private / VERIFIED).unlink(missing_ok=True)
 
 
 def _restore_trusted(mill: Mill, held: OwnFiles) -> Iterator[str]:

@@ -14,6 +14,7 @@ from gitmill.core.item import Item
 from gitmill.core.plans.plan import FrozenPlan, PlannedStage
 from gitmill.core.verdict import Finding, Severity, Verdict, VerdictWord
 from gitmill.mill import Mill
+from gitmill.process import ending
 from gitmill.store import layout
 from gitmill.store.events import timestamp
 from gitmill.store.snapshot import Snapshot
@@ -70,7 +71,7 @@ class CheckResult:
     @property
     def finding(self) -> Finding:
         """The finding for the builder of a red check."""
-        how = f"exited {self.status}" if self.ended == "exited" else self.ended
+        how = ending(self.ended, self.status)
         text = f"check {self.check.name} (`{self.check.command}`) {how}\n{self.output}".rstrip()
         return Finding(text, Severity.HIGH)
 

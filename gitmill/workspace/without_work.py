@@ -29,6 +29,7 @@ from gitmill.errors import (
 from gitmill.git import locks
 from gitmill.hints import Blank, Gitmill, Hint
 from gitmill.mill import Mill
+from gitmill.process import ending
 from gitmill.store.events import timestamp
 from gitmill.workspace import sandbox
 from gitmill.workspace.open_workspace import Rights, open_workspace, shared_identity
@@ -215,7 +216,7 @@ def _cannot_start(
     ask: Ask, item: Item, result: CheckResult, *, of_policy: bool
 ) -> CannotStartError:
     check = result.check
-    how = f"exited {result.status}" if result.ended == "exited" else result.ended
+    how = ending(result.ended, result.status)
     outdated = of_policy and check not in policy_checks(ask.policy)
     again = Hint(
         f"the policy has another {check.name} by now; begin again under it with",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gitmill import files, process
@@ -21,7 +22,7 @@ from gitmill.git.private_git import LENT, Refs
 from gitmill.git.worktrees import LAYERS, Slot
 from gitmill.hints import Gitmill, Hint, Shell
 from gitmill.mill import Mill
-from gitmill.shells import CommandShell, of_checks
+from gitmill.shells import CommandShell
 from gitmill.store import secret_search
 from gitmill.supervision import terminal
 from gitmill.supervision.bubblewrap import Lent, Sandbox
@@ -60,8 +61,8 @@ class Workspace:
     refs: Refs
     made: str  # tree after the set-up; its products are not part of the work
     sharing: Sharing
-    submodules: tuple[Submodule, ...] = ()
-    checks_shell: CommandShell = field(default_factory=of_checks)
+    submodules: tuple[Submodule, ...]
+    checks_shell: CommandShell
     kept: tuple[str, ...] = ()  # the products of the set-up at the top of what git does not track
 
     @property
@@ -149,20 +150,8 @@ class Workspace:
         a full disk: neither it nor its output can be trusted then. Raises `SpoiledWorktreeError` if
         an earlier command has removed the worktree.
         """
-        if not (self.slot.path.is_dir() and os.access(self.slot.path, os.X_OK)):
-            raise SpoiledWorktreeError(
-                f"the attempt removed or locked its worktree {self.slot.path}"
-            )
-        self._require_checkout()
-        agent_homes.prepare(self.mill, self.home)
-        self.slot.mark_used()
-        wrapped = self.sandbox.wrap(command) if self.sandbox else command
-        try:
-            with self.stop.interruptible(self.engine.cancel):
-                outcome = self.engine.execute(wrapped)
-        finally:
-            if self.guard is not None:
-                self.guard.check()
+        with self._confined(command) as wrapped, self.stop.interruptible(self.engine.cancel):
+            outcome = self.engine.execute(wrapped)
         outcome = replace(outcome, stdout=_clean(outcome.stdout), stderr=_clean(outcome.stderr))
         if wrapped is not command:
             self._report_refused(command, outcome)
@@ -171,14 +160,24 @@ class Workspace:
 
     def attach(self, argv: Sequence[str]) -> int:
         """Run a command on the user's terminal in the worktree, and return its exit status."""
-        agent_homes.prepare(self.mill, self.home)
-        self.slot.mark_used()
         command = process.Command(terminal.taking(argv), self.path, self.env)
-        wrapped = self.sandbox.wrap(command) if self.sandbox else command
-        try:
+        with self._confined(command) as wrapped:
             return terminal.run(
                 wrapped.argv, cwd=self.slot.path, env=wrapped.env, pass_fds=self.engine.lock_fds
             )
+
+    @contextmanager
+    def _confined(self, command: process.Command) -> Iterator[process.Command]:
+        """Yield a command with its limits; the guard compares the repository afterwards."""
+        if not (self.slot.path.is_dir() and os.access(self.slot.path, os.X_OK)):
+            raise SpoiledWorktreeError(
+                f"the attempt removed or locked its worktree {self.slot.path}"
+            )
+        self._require_checkout()
+        agent_homes.prepare(self.mill, self.home)
+        self.slot.mark_used()
+        try:
+            yield self.sandbox.wrap(command) if self.sandbox else command
         finally:
             if self.guard is not None:
                 self.guard.check()

@@ -18,12 +18,12 @@ from gitmill.core.item import frozen_hash
 from gitmill.flows import land_queue
 from gitmill.flows.init import init
 from gitmill.flows.run import RunRequest, run
-from gitmill.history import verified_before
 from gitmill.history.fsck import Verified, fsck
 from gitmill.mill import Mill
 from gitmill.people import decisions
 from gitmill.people.intake import NewTask, new_task
 from gitmill.store.audit.replay_history import audit, line_of
+from gitmill.workspace.own_files import VERIFIED
 from tests.history import forged_claims
 from tests.history.conftest import CHECK, History, silent
 from tests.history.forgeries import CASES, forged
@@ -953,7 +953,7 @@ def test_it_writes_nothing_but_what_it_has_verified(history: History):
     before = everything(history.repo.path)
     assert gitmill(history.repo.path, "fsck").code == 0
     after = everything(history.repo.path)
-    del after[str(history.repo.git_dir / "gitmill" / verified_before.FILE)]
+    del after[str(history.repo.git_dir / "gitmill" / VERIFIED)]
     assert after == before
 
 
@@ -964,7 +964,7 @@ def test_it_does_not_apply_hand_edits(history: History):
     result = gitmill(history.repo.path, "fsck")
     assert (result.code, result.out.splitlines()[0].split()[0]) == (0, "notice[hand-edit]:")
     after = everything(history.repo.path)
-    del after[str(history.repo.git_dir / "gitmill" / verified_before.FILE)]
+    del after[str(history.repo.git_dir / "gitmill" / VERIFIED)]
     assert after == before
 
 

@@ -13,13 +13,12 @@ from gitmill import __version__
 from gitmill.attempts.stage_types import all_types
 from gitmill.core.document import Document
 from gitmill.flows.run import RunRequest, run
-from gitmill.history import verified_before
 from gitmill.history.fsck import Verified, fsck
 from gitmill.mill import Mill
 from gitmill.people import control, decisions
 from gitmill.people.intake import NewTask, new_task
 from gitmill.store.audit.replay_history import audit, line_of
-from gitmill.store.audit.replayed import Replayed
+from gitmill.workspace.own_files import VERIFIED
 from tests.history.conftest import History, silent
 from tests.history.parts import in_two_parts
 from tests.support.cli import gitmill
@@ -37,7 +36,7 @@ def found(verified: Verified) -> list[tuple[str, str]]:
 
 
 def memory(history: History) -> Path:
-    return history.repo.git_dir / "gitmill" / verified_before.FILE
+    return history.repo.git_dir / "gitmill" / VERIFIED
 
 
 def land_another(history: History) -> None:
@@ -206,9 +205,3 @@ def test_the_screen_says_what_was_verified_before(history: History):
     assert gitmill(history.repo.path, "fsck", "--json").json["verified_before"] == int(count)
     said = gitmill(history.repo.path, "fsck", "--all")
     assert said.out == f"{count} commits, 4 items, 2 landings verified\n"
-
-
-def test_an_empty_replay_is_what_a_root_begins_with(history: History):
-    mill = Mill.open(history.repo.path)
-    line = line_of(mill.store.backend, mill.snapshot().commit)
-    assert audit(mill.store.backend, line, all_types(), Replayed()).faults == []

@@ -158,13 +158,10 @@ def loops(mill: Mill, now: Snapshot) -> Diagnoses:
 
 
 def checks(mill: Mill, now: Snapshot) -> Diagnoses:
-    """Diagnose whether the programs of checks, set-up and open criteria are installed."""
+    """Diagnose whether the programs of checks, fixers, set-up and open criteria are installed."""
     tip = mill.target_tip(now)
     policy = policy_at(mill, tip)
-    commands = {f"check {name}": check.command for name, check in (policy.checks or {}).items()}
-    commands |= {f"fixer {name}": fixer.command for name, fixer in policy.fix.items()}
-    commands |= {f"set-up {n}": line for n, line in enumerate(policy.worktree.setup, 1)}
-    commands |= {
+    commands = policy.shell_lines | {
         f"criterion {number} of {item.id}": command
         for item in now.items.values()
         if not item.is_final

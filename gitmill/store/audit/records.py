@@ -58,7 +58,7 @@ class Records:
         return trees.read_file(self.backend, self.earlier, path) if self.earlier else None
 
     def _earlier_passes(self, tree: str) -> Iterator[CheckRecord]:
-        folder, _, begin = layout.check_path(tree, "").removesuffix(".md").rpartition("/")
+        folder, _, begin = layout.checks_prefix(tree).rpartition("/")
         found = trees.find(self.backend, self.earlier, folder) if self.earlier else None
         for name, entry in trees.entries(self.backend, found.oid).items() if found else ():
             if name.startswith(begin):

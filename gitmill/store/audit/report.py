@@ -112,16 +112,15 @@ class PolicyRead:
 class AuditReport:
     """Faults break a rule, `unknown` findings cannot be checked in this clone, notices are fine.
 
-    `landed`, `reverted` and `targets` are those of the whole history that was replayed; the other
-    lists have what is still to verify against the rest of the repository.
+    `landed` and `targets` are those of the whole history, as `replayed` has them, until some are
+    left out; the other lists have what is still to verify against the rest of the repository.
     """
 
     tip: str
     replayed: Replayed
     items: Items
-    landed: list[Landed] = field(default_factory=list)
-    reverted: Collection[str] = frozenset()
-    targets: Mapping[str, str] = field(default_factory=dict)
+    landed: list[Landed] = field(init=False)
+    targets: Mapping[str, str] = field(init=False)
     landings: list[NewLanding] = field(default_factory=list)
     reads: list[PolicyRead] = field(default_factory=list)
     reverts: list[Reverted] = field(default_factory=list)
@@ -134,7 +133,6 @@ class AuditReport:
 
     def __post_init__(self) -> None:
         self.landed, self.targets = self.replayed.landed, self.replayed.targets
-        self.reverted = self.replayed.reverted
 
     @property
     def commits(self) -> int:
